@@ -1,0 +1,59 @@
+"""mmposter: movie genres from posters, and why.
+
+The names below load on first use, so that ``import mmposter`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmposter.config import Config, load_config
+    from mmposter.data import Dataset, prepare
+    from mmposter.errors import BadImageError, UserError
+    from mmposter.evaluate import evaluate_run
+    from mmposter.predict import PosterClassifier, Prediction
+    from mmposter.run import Run
+    from mmposter.training.train import train
+    from mmposter.vocabulary import Vocabulary
+
+_HOMES = {
+    "BadImageError": "mmposter.errors",
+    "Config": "mmposter.config",
+    "Dataset": "mmposter.data",
+    "PosterClassifier": "mmposter.predict",
+    "Prediction": "mmposter.predict",
+    "Run": "mmposter.run",
+    "UserError": "mmposter.errors",
+    "Vocabulary": "mmposter.vocabulary",
+    "evaluate_run": "mmposter.evaluate",
+    "load_config": "mmposter.config",
+    "prepare": "mmposter.data",
+    "train": "mmposter.training.train",
+}
+
+__all__ = [
+    "BadImageError",
+    "Config",
+    "Dataset",
+    "PosterClassifier",
+    "Prediction",
+    "Run",
+    "UserError",
+    "Vocabulary",
+    "evaluate_run",
+    "load_config",
+    "prepare",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mmposter' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,97 @@
+"""`mmposter prepare`: a source of posters becomes a prepared folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mmposter.data import PrepareReport
+
+
+def prepare_command(
+    source: Annotated[Path, typer.Argument(help="Folder of the posters (ccu, folder) or the table file (csv).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; made if it is not there.")],
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            help="ccu: the 1980-2015 data set as published. csv: a table with the columns image and genres (parted by "
+            "| , or ;) and if you have them id, title, year, split, actors. folder: pictures without genres.",
+        ),
+    ],
+    vocabulary: Annotated[
+        str,
+        typer.Option(help="Genres: built in (posters20, raw28, raw25, top5, single13) or the path of a YAML file."),
+    ] = "posters20",
+    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    ratios: Annotated[
+        tuple[float, float, float], typer.Option(help="Shares of train, val and test; their sum is 1.")
+    ] = (0.7, 0.1, 0.2),
+    min_side: Annotated[int, typer.Option(help="Drop posters whose shorter side has fewer pixels.")] = 32,
+    duplicate_distance: Annotated[
+        int,
+        typer.Option(
+            help="Posters whose 64-bit perceptual hashes differ in so many bits or fewer stay on one side of the split."
+        ),
+    ] = 6,
+    workers: Annotated[int | None, typer.Option(help="Threads that read posters; one a core if not given.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other prepared data in --out.")] = False,
+) -> None:
+    """Clean the posters of SOURCE, find near-duplicates, map the genres and split: the first step of everything.
+
+    Every poster that is left out is counted with its reason in OUT/report.md and named in OUT/dropped.csv. Run again
+    with the same arguments, it gives the same manifest, byte for byte.
+
+    Examples:
+
+      mmposter prepare posters.csv --out data --format csv
+
+      mmposter prepare ccu --out data --format ccu --vocabulary raw28 --seed 1
+
+      mmposter prepare holiday_posters --out unlabelled --format folder
+    """
+    from mmposter.data import prepare
+    from mmposter.progress import console
+
+    report = prepare(
+        source,
+        out,
+        format=format,
+        vocabulary=vocabulary,
+        seed=seed,
+        ratios=ratios,
+        min_side=min_side,
+        duplicate_distance=duplicate_distance,
+        workers=workers,
+        overwrite=overwrite,
+    )
+    console.print(summary_table(report))
+    # The one result on standard output, so that a script can go on with it.
+    typer.echo(str(report.report_path))
+
+
+def summary_table(report: PrepareReport) -> Table:
+    """The counts of one run for a terminal."""
+    from rich.table import Table
+
+    table = Table(title=f"prepared in {report.seconds:.0f} s")
+    table.add_column("")
+    table.add_column("posters", justify="right")
+    table.add_row("posters found", f"{report.posters_found:,}")
+    table.add_row("rows without a poster", f"{report.without_poster:,}", end_section=True)
+    for reason, count in report.dropped.items():
+        table.add_row(f"dropped: {reason}", f"{count:,}")
+    table.add_section()
+    table.add_row("kept", f"{report.kept:,}", style="bold")
+    for side, count in report.splits.items():
+        table.add_row(f"  {side}", f"{count:,}")
+    table.add_row("in near-duplicate groups", f"{report.near_duplicate_posters:,}", end_section=True)
+    for kind, count in report.issues.items():
+        table.add_row(f"noted: {kind}", f"{count:,}")
+    return table

@@ -1,0 +1,128 @@
+"""Cleaning: each step takes a table and gives (kept, dropped), so that no poster disappears without a reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from mmposter.data.sources.base import NOT_AVAILABLE, Issue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pandas as pd
+
+    from mmposter.vocabulary import Vocabulary
+
+    # Kept rows with all their columns; dropped rows with the columns of DROPPED_COLUMNS.
+    Cut: TypeAlias = tuple[pd.DataFrame, pd.DataFrame]
+
+DROPPED_COLUMNS = ("id", "path", "reason", "message")
+
+
+def cut(
+    table: pd.DataFrame,
+    bad: Iterable[bool],
+    reason: str | Iterable[str],
+    message: str | Iterable[str],
+) -> Cut:
+    """Part `table` by the mask `bad`.
+
+    Args:
+        table: has the columns id and path.
+        bad: True for a row to drop, one value a row.
+        reason: short word for the count; one for all, or one for each dropped row.
+        message: for people; one for all, or one for each dropped row.
+    """
+    import numpy as np
+
+    mask = np.fromiter(bad, dtype=bool, count=len(table))
+    dropped = table.loc[mask, ["id", "path"]].copy()
+    dropped["reason"] = reason if isinstance(reason, str) else list(reason)
+    dropped["message"] = message if isinstance(message, str) else list(message)
+    return table.loc[~mask].reset_index(drop=True), dropped.reset_index(drop=True)
+
+
+def drop_problem_rows(table: pd.DataFrame) -> Cut:
+    """Rows that the source itself could not read (``bad_row``)."""
+    bad = table["problem"].notna()
+    return cut(table, bad, "bad_row", table.loc[bad, "problem"])
+
+
+def drop_missing_posters(table: pd.DataFrame) -> Cut:
+    """Movies without a poster: the source knows no file, or the file is not there (``missing_poster``)."""
+    bad = ~has_poster(table)
+    messages = [
+        "the source has no poster for it" if path is None else "there is no such file"
+        for path in table.loc[bad, "path"]
+    ]
+    return cut(table, bad, "missing_poster", messages)
+
+
+def has_poster(table: pd.DataFrame) -> pd.Series[bool]:
+    """True where the row's file exists."""
+    import os
+
+    import pandas as pd
+
+    exists = [isinstance(path, str) and os.path.isfile(path) for path in table["path"]]
+    return pd.Series(exists, index=table.index, dtype=bool)
+
+
+def drop_posters_without_metadata(table: pd.DataFrame) -> Cut:
+    """Poster files that no record speaks of (``no_metadata``)."""
+    return cut(table, ~table["has_record"], "no_metadata", "no metadata record has this id")
+
+
+def drop_duplicate_ids(table: pd.DataFrame) -> Cut:
+    """Further rows of an id that was there before, in the source's order (``duplicate_id``)."""
+    bad = table["id"].duplicated(keep="first")
+    first = table.drop_duplicates("id").set_index("id")["path"]
+    messages = [f"the id is there before; {first[row_id]} is kept" for row_id in table.loc[bad, "id"]]
+    return cut(table, bad, "duplicate_id", messages)
+
+
+def drop_same_files(table: pd.DataFrame) -> Cut:
+    """Files with the same bytes as an earlier one, by order of ids (``same_file``).
+
+    One picture under two ids is two movies with one poster (two parts of a film, two editions): the message says so
+    when their genres differ, because then the label of the kept poster is only half of the truth.
+    """
+    table = table.sort_values("id", kind="stable").reset_index(drop=True)
+    bad = table["sha256"].duplicated(keep="first")
+    first = table.drop_duplicates("sha256").set_index("sha256")
+    messages = []
+    for sha256, raw_genres in table.loc[bad, ["sha256", "raw_genres"]].itertuples(index=False):
+        kept = first.loc[sha256]
+        differ = set(kept["raw_genres"]) != set(raw_genres)
+        genres = f"; genres differ: kept {_list(kept['raw_genres'])}, here {_list(raw_genres)}" if differ else ""
+        messages.append(f"same bytes as {kept['id']}, which is kept{genres}")
+    return cut(table, bad, "same_file", messages)
+
+
+def map_genres(table: pd.DataFrame, vocabulary: Vocabulary) -> tuple[pd.DataFrame, pd.DataFrame, list[Issue]]:
+    """Lead raw genres to the vocabulary's; the raw names stay in the column raw_genres.
+
+    Dropped: a row without any genre (``no_genre``: none, or only ``N/A``) and one that has genres of which none is in
+    the vocabulary (``no_known_genre``). A name that the vocabulary does not know at all is an issue
+    (``unknown_genre``), and the row keeps its other genres.
+    """
+    table = table.rename(columns={"genres": "raw_genres"})
+    mapped, reasons, messages, issues = [], [], [], []
+    for row_id, raw in table[["id", "raw_genres"]].itertuples(index=False):
+        genres, unknown = vocabulary.map(raw)
+        mapped.append(genres)
+        issues += [
+            Issue("unknown_genre", row_id, f"genre {name!r} is not known to vocabulary {vocabulary.name!r}")
+            for name in unknown
+        ]
+        if not genres:
+            none = set(raw) <= {NOT_AVAILABLE}
+            reasons.append("no_genre" if none else "no_known_genre")
+            messages.append(f"its genres: {_list(raw)}" if raw else "it has no genre")
+    table["genres"] = mapped
+    kept, dropped = cut(table, [not genres for genres in mapped], reasons, messages)
+    return kept, dropped, issues
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"

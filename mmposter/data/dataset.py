@@ -1,0 +1,252 @@
+"""The prepared folder: written by `mmposter prepare`, read by everything after it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from mmposter.atomic import atomic_path, write_json
+from mmposter.data.splitting import SPLITS
+from mmposter.errors import UserError
+from mmposter.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+MANIFEST, INFO, VOCABULARY = "manifest.parquet", "dataset.json", "vocabulary.json"
+KIND, SCHEMA = "mmposter-dataset", 1
+_LISTS = ("genres", "raw_genres", "actors")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Posters, their genres and their sides. Load one with `Dataset.load`; N posters, G genres.
+
+    The table has one row a poster, sorted by id, with the columns id, path (relative to `root`), title, year, genres
+    (names of the vocabulary), raw_genres (as the source has them), actors, split (train, val, test or none), group
+    (smallest id of its near-duplicates), sha256, width and height (pixels, upright). A missing title is None, a
+    missing year `pandas.NA`.
+    """
+
+    folder: Path
+    root: Path
+    table: pd.DataFrame = field(repr=False)
+    genre_vocabulary: Vocabulary | None = field(repr=False)
+    info: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def load(cls, folder: str | Path, root: str | Path | None = None) -> Dataset:
+        """Read a prepared folder.
+
+        Args:
+            folder: the DATA of `mmposter prepare SOURCE --out DATA`.
+            root: where the posters lie now, if the source was moved; default: where they were.
+
+        Raises:
+            UserError: `folder` is no prepared folder, or its files do not belong together.
+        """
+        import pyarrow.parquet as pq
+
+        folder = Path(folder)
+        info = read_info(folder)
+        if info is None:
+            raise UserError(
+                f"{folder} is no prepared data folder (it has no {MANIFEST} with a {INFO} of mmposter).\n"
+                f"Make one: mmposter prepare SOURCE --out {folder} --format ccu|csv|folder"
+            )
+        manifest = folder / MANIFEST
+        if _sha256(manifest) != info["manifest_sha256"]:
+            raise UserError(
+                f"{manifest} is not the manifest that {INFO} describes: it was changed, or preparing it was "
+                f"interrupted.\nMake it again: mmposter prepare SOURCE --out {folder} --overwrite"
+            )
+        table = pq.read_table(manifest).to_pandas()
+        table["title"] = table["title"].astype(object).where(table["title"].notna(), None)
+        table["year"] = table["year"].astype("Int32")
+        for column in _LISTS:
+            table[column] = [list(values) for values in table[column]]
+        vocabulary = None if info["vocabulary"] is None else read_vocabulary(folder)
+        return cls(folder, Path(root if root is not None else info["root"]), table, vocabulary, info)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the source had genres."""
+        return self.genre_vocabulary is not None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Genres and their order.
+
+        Raises:
+            UserError: the data were prepared from a folder without labels.
+        """
+        if self.genre_vocabulary is None:
+            raise UserError(
+                f"{self.folder} has no genres: it was prepared from pictures alone.\n"
+                "It can be used to extract and to predict. To train or evaluate, prepare a table with genres: "
+                "mmposter prepare posters.csv --out DATA --format csv"
+            )
+        return self.genre_vocabulary
+
+    def labels(self) -> NDArray[np.float32]:
+        """Multi-hot matrix N x G, one row a row of `table`.
+
+        Raises:
+            UserError: the data have no labels.
+        """
+        return self.vocabulary.encode_all(list(self.table["genres"]))
+
+    def split(self, name: str) -> Dataset:
+        """The posters of one side as a data set of their own: ``train``, ``val``, ``test``; ``all`` gives every poster.
+
+        Raises:
+            UserError: another name.
+        """
+        if name == "all":
+            return self
+        if name not in SPLITS:
+            raise UserError(f"split must be one of {', '.join(SPLITS)} or all, got {name!r}.")
+        return replace(self, table=self.table[self.table["split"] == name].reset_index(drop=True))
+
+    def with_vocabulary(self, vocabulary: Vocabulary) -> tuple[Dataset, list[str]]:
+        """The same posters under another vocabulary, led anew from their raw genres; split and groups stay.
+
+        Returns:
+            The data set without the posters that have no genre of `vocabulary`, and the ids of those posters.
+
+        Raises:
+            UserError: the data have no labels.
+        """
+        _ = self.vocabulary  # refuses data without labels
+        mapped = [vocabulary.map(raw)[0] for raw in self.table["raw_genres"]]
+        has_genre = [bool(genres) for genres in mapped]
+        table = self.table.copy()
+        table["genres"] = mapped
+        without = [row_id for row_id, kept in zip(table["id"], has_genre, strict=True) if not kept]
+        return replace(self, table=table[has_genre].reset_index(drop=True), genre_vocabulary=vocabulary), without
+
+    def image_path(self, row: int | Mapping[str, Any] | pd.Series[Any]) -> Path:
+        """Where the poster of a row lies.
+
+        Args:
+            row: position in `table`, or the row itself (anything with ``row["path"]``).
+
+        Raises:
+            UserError: the folder of the posters is not there.
+        """
+        if not self.root.is_dir():
+            raise UserError(
+                f"the posters of {self.folder} were in {self.root}, which is not there.\n"
+                "Say where they are now: --root FOLDER"
+            )
+        path = self.table["path"].iloc[row] if isinstance(row, int) else row["path"]
+        return self.root / str(path)  # an absolute path in the manifest (csv with images elsewhere) stays as it is
+
+    def image_paths(self) -> list[Path]:
+        """`image_path` of every row, in order."""
+        return [self.image_path(index) for index in range(len(self))]
+
+
+def write_dataset(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary | None, info: Mapping[str, Any]) -> None:
+    """Write what `Dataset.load` reads.
+
+    Args:
+        folder: made if it is not there.
+        table: the columns of `Dataset.table`; sorted by id here.
+        vocabulary: None for posters without labels.
+        info: further keys of dataset.json; must hold ``root``.
+    """
+    import pyarrow.parquet as pq
+
+    with atomic_path(folder / MANIFEST) as temporary:
+        pq.write_table(manifest_table(table), temporary, compression="zstd")
+    if vocabulary is not None:
+        write_json(folder / VOCABULARY, vocabulary.to_json())
+    else:
+        (folder / VOCABULARY).unlink(missing_ok=True)
+    # Last, with the manifest's checksum: a folder that was left half written is refused at load.
+    facts = {
+        "kind": KIND,
+        "schema": SCHEMA,
+        **info,
+        "vocabulary": None if vocabulary is None else vocabulary.name,
+        "manifest_sha256": _sha256(folder / MANIFEST),
+    }
+    write_json(folder / INFO, facts)
+
+
+def manifest_table(table: pd.DataFrame) -> pa.Table:
+    """The manifest with its fixed column types, sorted by id; equal rows give equal bytes on disk."""
+    import pyarrow as pa
+
+    text, names, pixels = pa.string(), pa.list_(pa.string()), pa.int32()
+    types = {"id": text, "path": text, "title": text, "year": pixels, "genres": names, "raw_genres": names}
+    types |= {"actors": names, "split": text, "group": text, "sha256": text, "width": pixels, "height": pixels}
+    ordered = table.sort_values("id", kind="stable")
+    columns = {name: pa.array(_plain(ordered[name]), type=kind) for name, kind in types.items()}
+    return pa.table(columns)
+
+
+def read_info(folder: Path) -> dict[str, Any] | None:
+    """dataset.json of a prepared folder, or None where `folder` is none.
+
+    Raises:
+        UserError: it was written by another version of the format.
+    """
+    if not (folder / INFO).is_file() or not (folder / MANIFEST).is_file():
+        return None
+    info = _json(folder / INFO)
+    if not isinstance(info, dict) or info.get("kind") != KIND:
+        return None
+    if info.get("schema") != SCHEMA:
+        raise UserError(
+            f"{folder / INFO} has schema {info.get('schema')!r}; this version of mmposter reads {SCHEMA}.\n"
+            f"Prepare the data again: mmposter prepare SOURCE --out {folder} --overwrite"
+        )
+    return info
+
+
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """vocabulary.json of a prepared folder.
+
+    Raises:
+        UserError: it is not there or cannot be read.
+    """
+    return Vocabulary.from_json(_json(folder / VOCABULARY), where=str(folder / VOCABULARY))
+
+
+def _plain(values: pd.Series[Any]) -> Sequence[Any]:
+    """Python values, with None for whatever pandas calls missing."""
+    import pandas as pd
+
+    return [value if isinstance(value, list) or not pd.isna(value) else None for value in values.tolist()]
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}).\n"
+            f"Prepare the data again: mmposter prepare SOURCE --out {path.parent} --overwrite"
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def relative_path(path: str, root: Path) -> str:
+    """`path` below `root` with forward slashes, or unchanged where it lies elsewhere."""
+    pure = PurePath(path)
+    return pure.relative_to(root).as_posix() if pure.is_relative_to(root) else pure.as_posix()

@@ -1,0 +1,317 @@
+"""`prepare`: from a source of posters to a prepared folder, every poster accounted for."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmposter.atomic import atomic_path, write_text
+from mmposter.data import cleaning
+from mmposter.data.dataset import (
+    MANIFEST,
+    VOCABULARY,
+    manifest_table,
+    read_info,
+    read_vocabulary,
+    relative_path,
+    write_dataset,
+)
+from mmposter.data.duplicates import DUPLICATE_DISTANCE, MAX_DISTANCE, group_near_duplicates
+from mmposter.data.inspection import inspect_posters
+from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
+from mmposter.errors import UserError
+from mmposter.images import MIN_SIDE
+from mmposter.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mmposter.data.sources.base import Issue, SourceRows
+
+REPORT, DROPPED, ISSUES = "report.md", "dropped.csv", "issues.csv"
+# What the result depends on beside the source and the code.
+_PACKAGES = ("mmposter", "numpy", "pandas", "pyarrow", "pillow", "imagehash", "iterative-stratification")
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What `prepare` did, in numbers: ``kept + sum(dropped) == posters_found + without_poster`` always holds."""
+
+    out: Path
+    posters_found: int
+    without_poster: int
+    kept: int
+    dropped: Mapping[str, int]  # by reason, in the order of the steps
+    issues: Mapping[str, int]  # oddities that dropped no row, by kind
+    records: Mapping[str, int]  # metadata records, see `SourceRows.records`
+    splits: Mapping[str, int]  # posters by side
+    near_duplicate_groups: int  # groups of two posters and more
+    near_duplicate_posters: int  # posters in these groups
+    seconds: float = field(compare=False)
+
+    @property
+    def report_path(self) -> Path:
+        """The report for people."""
+        return self.out / REPORT
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that the report and the files are written from."""
+
+    source: SourceRows
+    table: pd.DataFrame
+    dropped: pd.DataFrame
+    issues: list[Issue]
+    vocabulary: Vocabulary | None
+    posters_found: int
+    without_poster: int
+
+
+def prepare(
+    source: Path,
+    out: Path,
+    *,
+    format: str,
+    vocabulary: str = "posters20",
+    seed: int = 0,
+    ratios: Sequence[float] = RATIOS,
+    min_side: int = MIN_SIDE,
+    duplicate_distance: int = DUPLICATE_DISTANCE,
+    workers: int | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> PrepareReport:
+    """Read, clean, group, label and split the posters of `source`, and write the prepared folder `out`.
+
+    Args:
+        source: folder or table of the posters.
+        out: folder to write; made if it is not there.
+        format: name of the source reader (``ccu``, ``csv``, ``folder``).
+        vocabulary: built-in name or file; not used for sources without labels.
+        seed: of the split.
+        ratios: shares of train, val and test.
+        min_side: posters whose shorter side has fewer pixels are dropped.
+        duplicate_distance: Hamming distance of 64-bit perceptual hashes up to which posters are one group.
+        workers: threads that decode; None for one a core.
+        overwrite: replace a different manifest that is already in `out`.
+        quiet: show no progress.
+
+    Raises:
+        UserError: bad options, no such source, nothing left after cleaning, or a different manifest in `out`.
+    """
+    from mmposter.data.sources import read_source
+
+    start = time.monotonic()
+    ratios = check_ratios(ratios)
+    _check_options(min_side, duplicate_distance, workers, seed)
+    found = read_source(source, format)
+    options = {
+        "format": format,
+        "vocabulary": vocabulary if found.labelled else None,
+        "seed": seed,
+        "ratios": list(ratios),
+        "min_side": min_side,
+        "duplicate_distance": duplicate_distance,
+    }
+    if not overwrite:
+        _refuse_other_options(out, options)
+    result = run_steps(
+        found,
+        Vocabulary.load(vocabulary) if found.labelled else None,
+        seed=seed,
+        ratios=ratios,
+        min_side=min_side,
+        distance=duplicate_distance,
+        workers=workers,
+        quiet=quiet,
+    )
+    if not overwrite:
+        _refuse_other_manifest(out, result)
+    report = _summary(out, result, time.monotonic() - start)
+    _write(out, result, report, options)
+    return report
+
+
+def run_steps(
+    found: SourceRows,
+    vocabulary: Vocabulary | None,
+    *,
+    seed: int,
+    ratios: Sequence[float],
+    min_side: int,
+    distance: int,
+    workers: int | None,
+    quiet: bool,
+) -> Prepared:
+    """All steps over the table of a source, nothing written. Arguments as in `prepare`; no vocabulary, no labels.
+
+    Raises:
+        UserError: no poster is left.
+        RuntimeError: the counts do not add up, which is a fault of a step.
+    """
+    import pandas as pd
+
+    table = found.table()
+    with_poster = int(cleaning.has_poster(table).sum())
+    total = len(table)
+    issues = list(found.issues)
+    parts: list[pd.DataFrame] = []
+
+    def keep(cut: cleaning.Cut) -> pd.DataFrame:
+        parts.append(cut[1])
+        return cut[0]
+
+    table = keep(cleaning.drop_problem_rows(table))
+    table = keep(cleaning.drop_missing_posters(table))
+    table = keep(cleaning.drop_posters_without_metadata(table))
+    table = keep(cleaning.drop_duplicate_ids(table))
+    table = keep(inspect_posters(table, min_side=min_side, workers=workers, quiet=quiet))
+    if vocabulary is not None:
+        table, without_genre, unknown = cleaning.map_genres(table, vocabulary)
+        parts.append(without_genre)
+        issues += unknown
+    else:
+        table["raw_genres"] = table["genres"]
+    table = keep(cleaning.drop_same_files(table))
+    dropped = pd.concat(parts, ignore_index=True)
+    if len(table) + len(dropped) != total:
+        raise RuntimeError(f"a step lost posters: {len(table)} kept + {len(dropped)} dropped is not {total}")
+    if table.empty:
+        counts = ", ".join(f"{reason} {count}" for reason, count in Counter(dropped["reason"]).items())
+        raise UserError(
+            f"no poster is left of {total} ({counts}).\nFor example {dropped['id'].iloc[0]}: "
+            f"{dropped['message'].iloc[0]}.\nA poster needs a readable picture and, unless --format is folder, a genre "
+            "of the vocabulary: mend the source or choose another --vocabulary."
+        )
+    table["group"] = group_near_duplicates(list(table["id"]), table["phash"].to_numpy(), distance)
+    if vocabulary is not None:
+        table, moved = assign_splits(table, vocabulary.encode_all(list(table["genres"])), ratios, seed)
+        issues += moved
+    else:
+        table["split"] = NO_SPLIT
+    table["path"] = [relative_path(path, found.root) for path in table["path"]]
+    return Prepared(found, table, dropped, issues, vocabulary, with_poster, total - with_poster)
+
+
+def _summary(out: Path, result: Prepared, seconds: float) -> PrepareReport:
+    sizes = Counter(result.table["group"])
+    sides = Counter(result.table["split"])
+    return PrepareReport(
+        out=out,
+        posters_found=result.posters_found,
+        without_poster=result.without_poster,
+        kept=len(result.table),
+        dropped=dict(Counter(result.dropped["reason"])),
+        issues=dict(Counter(issue.kind for issue in result.issues)),
+        records=result.source.records,
+        splits={side: sides[side] for side in (*SPLITS, NO_SPLIT) if sides[side]},
+        near_duplicate_groups=sum(size > 1 for size in sizes.values()),
+        near_duplicate_posters=sum(size for size in sizes.values() if size > 1),
+        seconds=seconds,
+    )
+
+
+def _write(out: Path, result: Prepared, report: PrepareReport, options: Mapping[str, Any]) -> None:
+    import pandas as pd
+
+    from mmposter.data.report import report_text
+
+    root = result.source.root
+    dropped = result.dropped.copy()
+    dropped["path"] = [None if path is None else relative_path(path, root) for path in dropped["path"]]
+    with atomic_path(out / DROPPED) as temporary:
+        dropped.to_csv(temporary, index=False, columns=list(cleaning.DROPPED_COLUMNS))
+    rows = [(issue.kind, issue.id, issue.message) for issue in result.issues]
+    with atomic_path(out / ISSUES) as temporary:
+        pd.DataFrame(rows, columns=["kind", "id", "message"]).to_csv(temporary, index=False)
+    write_text(out / REPORT, report_text(result, report, options))
+    info = {
+        "root": str(root),
+        "options": dict(options),
+        "counts": {
+            "posters_found": report.posters_found,
+            "without_poster": report.without_poster,
+            "kept": report.kept,
+            "dropped": dict(report.dropped),
+            "issues": dict(report.issues),
+            "records": dict(report.records),
+            "splits": dict(report.splits),
+            "near_duplicate_groups": report.near_duplicate_groups,
+            "near_duplicate_posters": report.near_duplicate_posters,
+        },
+        "versions": _versions(),
+    }
+    write_dataset(out, result.table, result.vocabulary, info)
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # run from a checkout that was never installed
+            versions[package] = None
+    return versions
+
+
+def _check_options(min_side: int, distance: int, workers: int | None, seed: int) -> None:
+    problems = []
+    if min_side < 1:
+        problems.append(f"--min-side must be 1 or more, got {min_side}")
+    if not 0 <= distance <= MAX_DISTANCE:
+        problems.append(f"--duplicate-distance must be 0 to {MAX_DISTANCE}, got {distance}")
+    if workers is not None and workers < 1:
+        problems.append(f"--workers must be 1 or more, got {workers}")
+    if not 0 <= seed < 2**32:
+        problems.append(f"--seed must be 0 to {2**32 - 1}, got {seed}")
+    if problems:
+        raise UserError("\n".join(problems) + "\nSee mmposter prepare --help for the defaults.")
+
+
+def _refuse_other_options(out: Path, options: Mapping[str, Any]) -> None:
+    """Say so before the posters are read, when what is there was made otherwise."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; it must be a folder.\nGive another path.")
+    info = read_info(out)
+    if info is None:
+        return
+    before = info.get("options", {})
+    differ = [
+        f"{name} {before.get(name)!r} there, {value!r} now"
+        for name, value in options.items()
+        if before.get(name) != value
+    ]
+    if differ:
+        raise _different(out, "it was prepared with other options: " + "; ".join(differ))
+
+
+def _refuse_other_manifest(out: Path, result: Prepared) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not (out / MANIFEST).is_file():
+        return
+    try:
+        there = pq.read_table(out / MANIFEST)
+    except (pa.ArrowException, OSError) as error:
+        raise _different(out, f"its {MANIFEST} cannot be read ({error})") from error
+    now = manifest_table(result.table)
+    if not there.equals(now):
+        rows = f"{there.num_rows} posters there, {now.num_rows} now"
+        raise _different(out, f"its {MANIFEST} holds other rows ({rows}), so the source or the code has changed")
+    # The same names in another order give the same rows and other label columns.
+    if result.vocabulary is not None and read_vocabulary(out) != result.vocabulary:
+        raise _different(out, f"its {VOCABULARY} is another one")
+
+
+def _different(out: Path, why: str) -> UserError:
+    return UserError(
+        f"{out} holds prepared data already, and {why}.\n"
+        "Give another --out, or replace it with --overwrite (features and runs made from it may no longer fit)."
+    )

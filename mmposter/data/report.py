@@ -1,0 +1,159 @@
+"""report.md of a prepared folder: every count with examples, as plain Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmposter.data.splitting import SPLITS
+
+if TYPE_CHECKING:
+    from mmposter.data.prepare import Prepared, PrepareReport
+
+_EXAMPLES = 5
+_GROUPS_SHOWN = 10
+
+_REASONS = {
+    "bad_row": "the row of the table cannot be read",
+    "missing_poster": "metadata without a poster",
+    "no_metadata": "poster without metadata",
+    "duplicate_id": "the id was there before; the first is kept",
+    "empty": "the file is empty",
+    "missing": "the file vanished while it was read",
+    "unreadable": "the file cannot be opened",
+    "not_an_image": "the content is no picture",
+    "truncated": "the picture cannot be decoded to its end",
+    "too_small": "the shorter side is below --min-side",
+    "too_large": "more pixels than are decoded",
+    "no_genre": "no genre, or only N/A",
+    "no_known_genre": "genres, but none that the vocabulary keeps",
+    "same_file": "same bytes as another poster; the first id is kept",
+}
+_ISSUES = {
+    "bad_record": "metadata record that is no JSON or has no id",
+    "duplicate_record": "further metadata record of an id; the first is used",
+    "bad_encoding": "text file with a damaged or unexpected encoding",
+    "bad_year": "year that is no number",
+    "unknown_genre": "genre name that the vocabulary does not know; the poster keeps its other genres",
+    "unknown_split": "split name that is none of train, val, test; not used",
+    "moved_split": "given split changed, so that near-duplicates stay together",
+}
+
+
+def report_text(result: Prepared, report: PrepareReport, options: Mapping[str, Any]) -> str:
+    """The whole report. It has no dates and no durations: the same input gives the same text."""
+    parts = ["# Prepared posters", _made_with(options), *_sums(report), "## Dropped", _dropped(result, report)]
+    parts += ["## Counted, not dropped", _issues(result, report)]
+    parts += ["## Near-duplicate groups", *_groups(result, report, options)]
+    parts += ["## Split", _splits(report)]
+    if result.vocabulary is not None:
+        parts += ["## Genres by split", *_genres(result)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _made_with(options: Mapping[str, Any]) -> str:
+    return "Options: " + ", ".join(f"{name} {value}" for name, value in options.items()) + "."
+
+
+def _sums(report: PrepareReport) -> list[str]:
+    left = [f"{report.kept} kept", *(f"{count} {reason}" for reason, count in report.dropped.items())]
+    total = report.kept + sum(report.dropped.values())
+    lines = [
+        "## Sum check",
+        f"{' + '.join(left)} = {total}",
+        f"{report.posters_found} posters found + {report.without_poster} without a poster = "
+        f"{report.posters_found + report.without_poster}",
+    ]
+    if report.records:
+        (whole, count), *terms = report.records.items()
+        right = " + ".join(f"{number} {name}" for name, number in terms)
+        lines.append(f"Metadata: {right} = {sum(number for _, number in terms)} = {count} {whole}")
+    return lines
+
+
+def _dropped(result: Prepared, report: PrepareReport) -> str:
+    if not report.dropped:
+        return "Nothing."
+    rows = []
+    for reason, count in report.dropped.items():
+        ids = result.dropped.loc[result.dropped["reason"] == reason, "id"]
+        rows.append((reason, str(count), _REASONS.get(reason, ""), _examples(ids)))
+    return _table(("reason", "posters", "meaning", "examples"), rows) + "\n\nAll of them: dropped.csv."
+
+
+def _issues(result: Prepared, report: PrepareReport) -> str:
+    if not report.issues:
+        return "Nothing."
+    rows = []
+    for kind, count in report.issues.items():
+        first = [issue for issue in result.issues if issue.kind == kind]
+        rows.append(
+            (kind, str(count), _ISSUES.get(kind, ""), f"{_examples(issue.id for issue in first)}: {first[0].message}")
+        )
+    return (
+        _table(("kind", "count", "meaning", "examples, and the first one's message"), rows)
+        + "\n\nAll of them: issues.csv."
+    )
+
+
+def _groups(result: Prepared, report: PrepareReport, options: Mapping[str, Any]) -> list[str]:
+    text = (
+        f"{report.near_duplicate_groups} groups of two and more, {report.near_duplicate_posters} posters in them "
+        f"(64-bit phash, distance {options['duplicate_distance']} or less). A group is never parted by the split."
+    )
+    sizes = Counter(result.table["group"])
+    largest = sorted((group for group, size in sizes.items() if size > 1), key=lambda group: (-sizes[group], group))
+    if not largest:
+        return [text]
+    rows = []
+    for group in largest[:_GROUPS_SHOWN]:
+        members = result.table[result.table["group"] == group]
+        named = (
+            f"{row_id} {title}" if isinstance(title, str) else row_id
+            for row_id, title in members[["id", "title"]].itertuples(index=False)
+        )
+        rows.append((group, str(sizes[group]), _examples(named), ", ".join(sorted(set(members["split"])))))
+    return [text, _table(("group", "posters", "members", "split"), rows)]
+
+
+def _splits(report: PrepareReport) -> str:
+    rows = [(side, str(count), f"{count / report.kept:.1%}") for side, count in report.splits.items()]
+    return _table(("split", "posters", "share"), rows)
+
+
+def _genres(result: Prepared) -> list[str]:
+    vocabulary = result.vocabulary
+    assert vocabulary is not None
+    counts = {side: Counter[str]() for side in SPLITS}
+    for genres, side in result.table[["genres", "split"]].itertuples(index=False):
+        counts[side].update(genres)
+    rows, thin = [], []
+    for genre in vocabulary.genres:
+        numbers = [counts[side][genre] for side in SPLITS]
+        total = sum(numbers)
+        cells = [f"{number} ({number / total:.1%})" if total else "0" for number in numbers]
+        rows.append((genre, str(total), f"{total / len(result.table):.1%}", *cells))
+        if (
+            min(number for side, number in zip(SPLITS, numbers, strict=True) if counts[side].total() or side == "train")
+            == 0
+        ):
+            thin.append(genre)
+    parts = [_table(("genre", "posters", "of all", *(f"{side} (share of the genre)" for side in SPLITS)), rows)]
+    if thin:
+        parts.append(f"Missing on a side, so not to be learned or measured there: {', '.join(thin)}.")
+    return parts
+
+
+def _examples(ids: Iterable[str]) -> str:
+    shown = list(ids)
+    more = f" and {len(shown) - _EXAMPLES} more" if len(shown) > _EXAMPLES else ""
+    return ", ".join(shown[:_EXAMPLES]) + more
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    # A title may hold a bar or a line feed, and either would end the cell.
+    return "\n".join(
+        "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) + " |" for row in lines
+    )

@@ -1,0 +1,86 @@
+"""What a source reader hands over: one row a poster or a movie without one, and the oddities that cost no row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The one spelling of a missing value that movie metadata uses (OMDb writes it into every field).
+NOT_AVAILABLE = "N/A"
+
+
+@dataclass(frozen=True)
+class PosterRow:
+    """One poster file, or one movie whose poster is not there."""
+
+    id: str
+    path: Path | None  # absolute; None where the source knows of no file
+    title: str | None = None
+    year: int | None = None
+    genres: tuple[str, ...] = ()  # raw names, in the source's order
+    actors: tuple[str, ...] = ()
+    split: str | None = None  # as written in the source; None where it gives none
+    has_record: bool = True  # False for a poster file that no metadata speaks of
+    problem: str | None = None  # why the row cannot be used at all, in words; None for a good row
+
+
+@dataclass(frozen=True)
+class Issue:
+    """Something odd that is counted and named but drops no row."""
+
+    kind: str  # short machine-readable word, such as ``duplicate_record``
+    id: str  # the poster's id, or the place in the source
+    message: str
+
+
+@dataclass
+class SourceRows:
+    """Everything that one reader found.
+
+    `records` counts the metadata records before they are matched with posters, as terms of a sum: the first entry is
+    the number found in the text, the others add up to it. Empty where a row is a record (csv) or there are none.
+    """
+
+    root: Path  # absolute; manifest paths are relative to it
+    rows: list[PosterRow] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+    records: dict[str, int] = field(default_factory=dict)
+    labelled: bool = True  # False for a source that has no genres by its nature
+
+    def table(self) -> pd.DataFrame:
+        """The rows as a table, one column a field of `PosterRow`, in the source's order."""
+        import pandas as pd
+
+        columns = {
+            "id": pd.Series([row.id for row in self.rows], dtype=object),
+            "path": pd.Series([None if row.path is None else str(row.path) for row in self.rows], dtype=object),
+            "title": pd.Series([row.title for row in self.rows], dtype=object),
+            "year": pd.Series([row.year for row in self.rows], dtype="Int64"),
+            "genres": pd.Series([list(row.genres) for row in self.rows], dtype=object),
+            "actors": pd.Series([list(row.actors) for row in self.rows], dtype=object),
+            "split": pd.Series([row.split for row in self.rows], dtype=object),
+            "has_record": pd.Series([row.has_record for row in self.rows], dtype=bool),
+            "problem": pd.Series([row.problem for row in self.rows], dtype=object),
+        }
+        return pd.DataFrame(columns)
+
+
+def split_names(text: object, separators: str = ",") -> tuple[str, ...]:
+    """Names in a text field, blanks and empty parts removed, each once; () for anything that is no text."""
+    if not isinstance(text, str):
+        return ()
+    for separator in separators[1:]:
+        text = text.replace(separator, separators[0])
+    parts = (part.strip() for part in text.split(separators[0]))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def known_text(value: object) -> str | None:
+    """The text, or None where it is empty, ``N/A`` or no text."""
+    if not isinstance(value, str) or value.strip() in ("", NOT_AVAILABLE):
+        return None
+    return value.strip()

@@ -1,0 +1,28 @@
+"""Format `folder`: pictures without labels, for extraction and prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmposter.data.sources.base import PosterRow, SourceRows
+from mmposter.errors import UserError
+from mmposter.images import IMAGE_SUFFIXES, image_files
+
+
+def read_folder(source: Path) -> SourceRows:
+    """Every picture below `source`. The id is the path below the folder, so that names may repeat between subfolders.
+
+    Raises:
+        UserError: `source` is no folder, or holds no picture.
+    """
+    if not source.is_dir():
+        raise UserError(f"format folder needs a folder of pictures; {source} is none.\nFor a table use --format csv.")
+    root = source.resolve()
+    files = image_files(root)
+    if not files:
+        raise UserError(
+            f"there is no picture below {source} (looked for {', '.join(sorted(IMAGE_SUFFIXES))}).\n"
+            "Give the folder that holds the posters."
+        )
+    rows = [PosterRow(id=path.relative_to(root).as_posix(), path=path) for path in files]
+    return SourceRows(root=root, rows=rows, labelled=False)

@@ -1,0 +1,110 @@
+"""Training, validation and test: stratified over all genres at once, near-duplicates always on one side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmposter.data.sources.base import Issue
+from mmposter.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+SPLITS = ("train", "val", "test")
+NO_SPLIT = "none"
+RATIOS = (0.7, 0.1, 0.2)
+
+_ALIASES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
+
+
+def check_ratios(ratios: Sequence[float]) -> tuple[float, float, float]:
+    """Three shares for train, val and test.
+
+    Raises:
+        UserError: not three numbers of 0 or more with the sum 1, or nothing left for training.
+    """
+    if len(ratios) != 3 or min(ratios) < 0 or ratios[0] == 0 or abs(sum(ratios) - 1) > 1e-6:
+        raise UserError(
+            f"split ratios must be three numbers for train, val and test, 0 or more (train more than 0), with the sum "
+            f"1; got {', '.join(f'{ratio:g}' for ratio in ratios)}.\nType for example: --ratios 0.7 0.1 0.2"
+        )
+    return (float(ratios[0]), float(ratios[1]), float(ratios[2]))
+
+
+def stratified_sides(
+    groups: Sequence[str], labels: NDArray[np.float32], ratios: Sequence[float], seed: int
+) -> dict[str, str]:
+    """Give each group a side by iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011).
+
+    A group is one item with the union of its posters' labels, so that it cannot be parted. The result depends on the
+    groups, their labels, the ratios and the seed, not on the order of the rows.
+
+    Args:
+        groups: N group names.
+        labels: N x G multi-hot.
+        ratios: shares of train, val and test; a side with share 0 gets nothing.
+        seed: shuffles the items and breaks ties.
+
+    Returns:
+        Group name -> ``train``, ``val`` or ``test``.
+    """
+    from iterstrat.ml_stratifiers import IterativeStratification
+
+    names, item = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    union = np.zeros((len(names), labels.shape[1]), dtype=bool)
+    np.logical_or.at(union, item, labels > 0)
+    used = [index for index, ratio in enumerate(ratios) if ratio > 0]
+    random = np.random.RandomState(seed)
+    # The algorithm goes through items in the given order, and ids follow the year of the movie.
+    order = random.permutation(len(names))
+    folds = IterativeStratification(union[order], np.array([ratios[index] for index in used]), random)
+    return {str(names[place]): SPLITS[used[fold]] for place, fold in zip(order, folds, strict=True)}
+
+
+def assign_splits(
+    table: pd.DataFrame, labels: NDArray[np.float32], ratios: Sequence[float], seed: int
+) -> tuple[pd.DataFrame, list[Issue]]:
+    """Fill the column split. A side given by the source wins; the other posters are stratified.
+
+    A group with a given side goes there as a whole. Where its posters are given different sides, the side of most of
+    them wins (equal numbers: test before val before train, so that no copy of a test poster is trained on), and every
+    poster that moves is an issue (``moved_split``). A side that is no known name counts as not given
+    (``unknown_split``).
+
+    Args:
+        table: has the columns id, group and split (raw name or None).
+        labels: N x G multi-hot.
+        ratios: shares of train, val and test for the posters without a given side.
+        seed: of the stratification.
+    """
+    issues: list[Issue] = []
+    given = [_given_side(row_id, text, issues) for row_id, text in zip(table["id"], table["split"], strict=True)]
+    votes: dict[str, Counter[str]] = {}
+    for group, side in zip(table["group"], given, strict=True):
+        if side is not None:
+            votes.setdefault(group, Counter())[side] += 1
+    sides = {group: max(SPLITS, key=lambda side: (count[side], SPLITS.index(side))) for group, count in votes.items()}
+    for row_id, group, side in zip(table["id"], table["group"], given, strict=True):
+        if side is not None and side != sides[group]:
+            message = f"moved from {side} to {sides[group]}, where its near-duplicates of group {group} are"
+            issues.append(Issue("moved_split", row_id, message))
+    free = ~table["group"].isin(list(sides)).to_numpy(dtype=bool)
+    if free.any():
+        sides |= stratified_sides(list(table.loc[free, "group"]), labels[free], ratios, seed)
+    return table.assign(split=[sides[group] for group in table["group"]]), issues
+
+
+def _given_side(row_id: str, text: str | None, issues: list[Issue]) -> str | None:
+    if text is None:
+        return None
+    name = text.strip().casefold()
+    side = _ALIASES.get(name, name)
+    if side in SPLITS:
+        return side
+    issues.append(Issue("unknown_split", row_id, f"split {text!r} is none of {', '.join(SPLITS)}; it was not used"))
+    return None

@@ -1,0 +1,80 @@
+"""Progress that a person can watch, and that a log file can hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+# Everything that is not a result goes to standard error, so that `mmposter ... --json | jq` and pipes stay clean.
+console = Console(stderr=True)
+
+PLAIN_EVERY_S = 10.0
+
+
+class Ticker:
+    """Counts finished units of one task; made by `progress`, not by hand."""
+
+    def __init__(self, title: str, total: int, bar: Progress | None) -> None:
+        self.title, self.total, self.done = title, total, 0
+        self._bar = bar
+        self._task = bar.add_task(title, total=total) if bar else None
+        self._start = self._last = time.monotonic()
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count `count` more finished units; `note` is shown behind the bar."""
+        self.done += count
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self.done, description=f"{self.title} {note}".strip())
+            return
+        now = time.monotonic()
+        if now - self._last >= PLAIN_EVERY_S or self.done >= self.total:
+            self._last = now
+            rate = self.done / max(now - self._start, 1e-9)
+            left = (self.total - self.done) / rate if rate else 0.0
+            console.print(
+                f"{self.title}: {self.done}/{self.total} ({rate:.1f}/s, {left:.0f} s left) {note}".rstrip(),
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+@contextmanager
+def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Ticker]:
+    """Show the progress of `total` units: a bar on a terminal, a line every ten seconds elsewhere.
+
+    Args:
+        title: what is being done, in a few words.
+        total: how many units there are.
+        quiet: count, but show nothing (library use).
+    """
+    if quiet or not console.is_terminal:
+        ticker = Ticker(title, total, None)
+        if quiet:
+            ticker.advance = lambda count=1, note="": None  # type: ignore[method-assign,assignment]
+        yield ticker
+        return
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    with bar:
+        yield Ticker(title, total, bar)

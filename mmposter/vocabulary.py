@@ -1,0 +1,253 @@
+"""Genre names and their order: what a column of the label matrix, and a logit of the model, stands for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmposter.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Vocabulary", "builtin_vocabularies"]
+
+_FILE_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """An ordered list of genres and the raw names that lead to them. G stands for the number of genres.
+
+    Raw names are compared without regard to case and to blanks around them, because files in the wild differ in both.
+
+    Args:
+        name: how configs and reports call it.
+        genres: G names; the order is the order of label columns and logits.
+        mapping: raw name -> genre, or None for a name that is known and dropped. A genre's own name needs no entry.
+
+    Raises:
+        UserError: no genre, an empty or repeated name, or a mapping that contradicts the list; all problems at once.
+
+    >>> small = Vocabulary("small", ("Drama", "Music"), {"Musical": "Music", "N/A": None})
+    >>> small.encode(["Musical"]).tolist()
+    [0.0, 1.0]
+    >>> small.map(["Drama", "musical", "N/A", "Noir"])
+    (['Drama', 'Music'], ['Noir'])
+    """
+
+    name: str
+    genres: tuple[str, ...]
+    mapping: Mapping[str, str | None] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "genres", tuple(self.genres))
+        object.__setattr__(self, "mapping", dict(self.mapping))
+        problems = list(_problems(self.genres, self.mapping))
+        if problems:
+            raise UserError(
+                f"vocabulary {self.name!r} cannot be used:\n  " + "\n  ".join(problems) + "\nGenres are a list of "
+                "different names; the mapping leads raw names to names of that list or to null. Mend its file."
+            )
+
+    @classmethod
+    def load(cls, name_or_file: str | Path) -> Vocabulary:
+        """Read a built-in vocabulary by its name, or a YAML or JSON file by its path.
+
+        Raises:
+            UserError: neither a built-in name nor a readable vocabulary file.
+        """
+        text = str(name_or_file)
+        if text.endswith(_FILE_SUFFIXES) or Path(text).is_file():
+            path = Path(text)
+            try:
+                return cls.from_json(_parse(path.read_text(encoding="utf-8"), text), where=text)
+            except (OSError, UnicodeDecodeError) as error:
+                raise UserError(
+                    f"the vocabulary file {text} cannot be read ({error}).\nGive the path of a YAML file with name, "
+                    f"genres and mapping, or a built-in name: {', '.join(builtin_vocabularies())}."
+                ) from error
+        if text not in builtin_vocabularies():
+            raise UserError(
+                f"there is no vocabulary {text!r}.\nBuilt in: {', '.join(builtin_vocabularies())}.\n"
+                "Choose one of them with --vocabulary NAME, or give the path of your own file: --vocabulary mine.yaml"
+            )
+        resource = resources.files("mmposter.configs") / "vocabularies" / f"{text}.yaml"
+        return cls.from_json(_parse(resource.read_text(encoding="utf-8"), text), where=text)
+
+    @classmethod
+    def from_json(cls, value: Any, *, where: str = "vocabulary") -> Vocabulary:
+        """Build it from the dict that `to_json` gives; `where` names the file in an error.
+
+        Raises:
+            UserError: keys or types are not those of a vocabulary.
+        """
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where}: a vocabulary is a mapping with name, genres and mapping, not {value!r}.")
+        unknown = sorted(str(key) for key in set(value) - {"name", "genres", "mapping"})
+        genres, mapping = value.get("genres"), value.get("mapping") or {}
+        problems = [f"unknown key {key!r} (allowed: name, genres, mapping)" for key in unknown]
+        if not isinstance(value.get("name"), str):
+            problems.append(f"name must be a text, got {value.get('name')!r}")
+        if not isinstance(genres, list | tuple) or not all(isinstance(genre, str) for genre in genres):
+            problems.append(f"genres must be a list of texts, got {genres!r}")
+        targets_are_texts = isinstance(mapping, Mapping) and all(
+            isinstance(raw, str) and isinstance(genre, str | None) for raw, genre in mapping.items()
+        )
+        if not targets_are_texts:
+            problems.append(f"mapping must lead texts to texts or null, got {mapping!r}")
+        if problems:
+            raise UserError(
+                f"{where} is no vocabulary:\n  " + "\n  ".join(problems) + "\nMend these lines of the file."
+            )
+        return cls(value["name"], tuple(genres or ()), mapping)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of plain lists and texts, for a checkpoint or `vocabulary.json`."""
+        return {"name": self.name, "genres": list(self.genres), "mapping": dict(self.mapping)}
+
+    def __len__(self) -> int:
+        return len(self.genres)
+
+    @cached_property
+    def _lookup(self) -> dict[str, str | None]:
+        lookup: dict[str, str | None] = {_key(raw): genre for raw, genre in self.mapping.items()}
+        return lookup | {_key(genre): genre for genre in self.genres}
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {genre: index for index, genre in enumerate(self.genres)}
+
+    def map(self, raw: Iterable[str]) -> tuple[list[str], list[str]]:
+        """Lead raw names to genres.
+
+        Returns:
+            The genres, each once, in the vocabulary's order; and the raw names that it does not know, as written.
+        """
+        found: set[str] = set()
+        unknown: list[str] = []
+        for name in raw:
+            key = _key(name)
+            if key not in self._lookup:
+                unknown.append(name)
+            elif (genre := self._lookup[key]) is not None:
+                found.add(genre)
+        return sorted(found, key=self._index.__getitem__), unknown
+
+    def encode(self, names: Iterable[str]) -> NDArray[np.float32]:
+        """Multi-hot row of G float32 for raw names or genres.
+
+        Raises:
+            UserError: a name that neither the genres nor the mapping know.
+        """
+        genres, unknown = self.map(names)
+        if unknown:
+            raise UserError(
+                f"vocabulary {self.name!r} does not know {', '.join(map(repr, unknown))}.\n"
+                f"Its genres: {', '.join(self.genres)}.\nPrepare the data with a vocabulary that has these names."
+            )
+        row = np.zeros(len(self.genres), dtype=np.float32)
+        row[[self._index[genre] for genre in genres]] = 1.0
+        return row
+
+    def encode_all(self, rows: Sequence[Iterable[str]]) -> NDArray[np.float32]:
+        """Multi-hot matrix N x G float32; also right for no rows at all (0 x G)."""
+        matrix = np.zeros((len(rows), len(self.genres)), dtype=np.float32)
+        for index, names in enumerate(rows):
+            matrix[index] = self.encode(names)
+        return matrix
+
+    def decode(self, multi_hot: ArrayLike) -> list[str]:
+        """Genres of a row of G values, those that are not 0, in the vocabulary's order.
+
+        Raises:
+            ValueError: the row has not G values.
+        """
+        row = np.asarray(multi_hot)
+        if row.shape != (len(self.genres),):
+            raise ValueError(f"multi_hot must have shape ({len(self.genres)},), got {row.shape}")
+        return [self.genres[index] for index in np.flatnonzero(row)]
+
+    def require_same(self, other: Vocabulary, *, mine: str = "the checkpoint", theirs: str = "the data set") -> None:
+        """Refuse to go on when the label columns of two sides mean different things.
+
+        Only genres and their order are compared: they say what a logit means. The raw mapping and the name may differ.
+
+        Raises:
+            UserError: naming the genres that only one side has, or the first place where the order differs.
+        """
+        if self.genres == other.genres:
+            return
+        lines = [f"{mine} (vocabulary {self.name!r}) and {theirs} (vocabulary {other.name!r}) differ in their genres:"]
+        for side, ours, others in ((mine, self, other), (theirs, other, self)):
+            only = [genre for genre in ours.genres if genre not in others._index]
+            if only:
+                lines.append(f"  only {side} has: {', '.join(only)}")
+        if set(self.genres) == set(other.genres):
+            place = next(i for i, (a, b) in enumerate(zip(self.genres, other.genres, strict=True)) if a != b)
+            lines.append(
+                f"  same genres, other order: number {place + 1} is {self.genres[place]!r} in {mine} and "
+                f"{other.genres[place]!r} in {theirs}"
+            )
+        lines.append(
+            "Both must have the same genres in the same order. Prepare the data again with the other vocabulary: "
+            "mmposter prepare SOURCE --out DATA --vocabulary NAME_OR_FILE"
+        )
+        raise UserError("\n".join(lines))
+
+
+def builtin_vocabularies() -> list[str]:
+    """Names that `Vocabulary.load` knows without a file, sorted."""
+    folder = resources.files("mmposter.configs") / "vocabularies"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def _key(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _problems(genres: Sequence[str], mapping: Mapping[str, str | None]) -> Iterable[str]:
+    if not genres:
+        yield "the list of genres is empty"
+    seen: dict[str, str] = {}
+    for genre in genres:
+        if not genre.strip():
+            yield "a genre has an empty name"
+        elif _key(genre) in seen:
+            yield f"genre {genre!r} is there twice" + (
+                f" (as {seen[_key(genre)]!r})" if seen[_key(genre)] != genre else ""
+            )
+        seen.setdefault(_key(genre), genre)
+    raw_seen: dict[str, str] = {}
+    for raw, target in mapping.items():
+        if _key(raw) in raw_seen:
+            yield f"raw name {raw!r} is mapped twice (as {raw_seen[_key(raw)]!r})"
+        raw_seen.setdefault(_key(raw), raw)
+        if target is not None and target not in genres:
+            yield f"{raw!r} is mapped to {target!r}, which is no genre of the list"
+        elif _key(raw) in seen and seen[_key(raw)] != target:
+            yield f"{raw!r} is a genre of the list and is mapped to {target!r}"
+
+
+def _parse(text: str, where: str) -> Any:
+    """YAML or JSON text as plain lists and dicts; a key given twice is an error (omegaconf's loader checks that)."""
+    if where.endswith(".json"):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise UserError(f"{where} is not valid JSON ({error}). Mend the file at that place.") from error
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        return OmegaConf.to_container(OmegaConf.create(text))
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{where} is not valid YAML ({error}). Mend the file at that place.") from error

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mmposter.cli.prepare import prepare_command
+from mmposter.data import Dataset, prepare, source_formats
+from mmposter.errors import UserError
+from mmposter.vocabulary import builtin_vocabularies
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(prepare_command)
+    return app
+
+
+def test_prints_the_report_path_alone_on_standard_output(app, make_csv, tmp_path):
+    source = make_csv(["image,genres", "0.jpg,Drama", "1.jpg,War"], {"0.jpg": 0, "1.jpg": 1})
+    arguments = [str(source), "--out", str(tmp_path / "data"), "--format", "csv", "--ratios", "0.5", "0", "0.5"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(tmp_path / "data" / "report.md")
+    assert sorted(Dataset.load(tmp_path / "data").table["split"]) == ["test", "train"]
+
+
+def test_errors_for_people_pass_through(app, tmp_path):
+    result = CliRunner().invoke(app, [str(tmp_path), "--out", str(tmp_path / "data"), "--format", "tsv"])
+    assert isinstance(result.exception, UserError)
+
+
+def test_defaults_are_those_of_the_library():
+    ours, library = inspect.signature(prepare_command).parameters, inspect.signature(prepare).parameters
+    shared = set(ours) & set(library) - {"source", "out", "format"}
+    assert shared == {"vocabulary", "seed", "ratios", "min_side", "duplicate_distance", "workers", "overwrite"}
+    assert {name: ours[name].default for name in shared} == {name: library[name].default for name in shared}
+
+
+def test_help_names_every_choice(app):
+    text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "300"}).output
+    for name in [*source_formats(), *builtin_vocabularies()]:
+        assert name in text
+
+
+def test_nothing_heavy_is_loaded_before_the_command_runs():
+    code = (
+        "import sys, mmposter.cli.prepare; print(sorted({'torch', 'pandas', 'pyarrow', 'sklearn'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmposter.data.splitting import SPLITS, assign_splits, check_ratios, stratified_sides
+from mmposter.errors import UserError
+
+RATIOS = (0.7, 0.1, 0.2)
+
+
+def synthetic(count: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
+    """Multilabel rows with frequencies from 50 % to 3 %, each row with one genre or more."""
+    random = np.random.default_rng(seed)
+    labels = (random.random((count, 8)) < np.geomspace(0.5, 0.03, 8)).astype(np.float32)
+    labels[labels.sum(1) == 0, 0] = 1
+    return [f"p{index:05d}" for index in range(count)], labels
+
+
+def test_shares_of_every_genre_and_of_the_whole():
+    ids, labels = synthetic(1500)
+    sides = stratified_sides(ids, labels, RATIOS, seed=0)
+    side = np.array([sides[name] for name in ids])
+    for name, ratio in zip(SPLITS, RATIOS, strict=True):
+        mask = side == name
+        assert abs(mask.mean() - ratio) < 0.02
+        assert (
+            np.abs(labels[mask].sum(0) - ratio * labels.sum(0)).max() <= 2.5
+        )  # posters of a genre, also of a rare one
+
+
+def test_order_of_rows_does_not_matter_and_the_seed_does():
+    ids, labels = synthetic(300)
+    order = np.random.default_rng(5).permutation(300)
+    first = stratified_sides(ids, labels, RATIOS, seed=0)
+    assert first == stratified_sides([ids[i] for i in order], labels[order], RATIOS, seed=0)
+    assert first != stratified_sides(ids, labels, RATIOS, seed=1)
+
+
+def test_side_with_share_zero_stays_empty():
+    ids, labels = synthetic(100)
+    assert set(stratified_sides(ids, labels, (0.8, 0.0, 0.2), seed=0).values()) == {"train", "test"}
+
+
+def make_table(groups: list[str], split: list[str | None] | None = None) -> pd.DataFrame:
+    ids = [f"p{index:03d}" for index in range(len(groups))]
+    given = pd.Series(split if split is not None else [None] * len(groups), dtype=object)
+    return pd.DataFrame({"id": ids, "group": groups, "split": given})
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 7), st.sampled_from([None, "train", "val", "test", "dev", "odd"])),
+        min_size=1,
+        max_size=40,
+    ),
+    st.integers(0, 3),
+)
+def test_no_group_ever_straddles(rows, seed):
+    labels = np.array([[code >> bit & 1 for bit in range(3)] for _, code, _ in rows], dtype=np.float32)
+    table = make_table([f"g{group}" for group, _, _ in rows], [split for _, _, split in rows])
+    result, issues = assign_splits(table, labels, RATIOS, seed)
+    assert set(result["split"]) <= set(SPLITS)
+    assert (result.groupby("group")["split"].nunique() == 1).all()
+    for row_id, before, after in zip(table["id"], table["split"], result["split"], strict=True):
+        moved = any(issue.kind == "moved_split" and issue.id == row_id for issue in issues)
+        wanted = {"dev": "val", "odd": None}.get(before, before)
+        assert moved == (wanted is not None and wanted != after)
+
+
+def test_given_split_wins_and_the_rest_is_stratified():
+    ids, labels = synthetic(200)
+    table = make_table(ids, ["test"] * 50 + [None] * 150)
+    result, issues = assign_splits(table, labels, (0.8, 0.1, 0.1), seed=0)
+    assert set(result["split"][:50]) == {"test"}
+    assert abs((result["split"][50:] == "train").mean() - 0.8) < 0.05
+    assert not issues
+
+
+@pytest.mark.parametrize(
+    ("given_sides", "expected"),
+    [
+        (["train", "train", "test"], "train"),
+        (["train", "test"], "test"),
+        (["train", "val"], "val"),
+        (["val", "test", "train"], "test"),
+        (["validation", None, None], "val"),
+    ],
+)
+def test_straddling_group_moves_to_one_side(given_sides, expected):
+    table = make_table(["g"] * len(given_sides), given_sides)
+    result, issues = assign_splits(table, np.ones((len(given_sides), 1), np.float32), RATIOS, seed=0)
+    assert set(result["split"]) == {expected}
+    moved = sum(side is not None and side[:3] != expected[:3] for side in given_sides)
+    assert [issue.kind for issue in issues] == ["moved_split"] * moved
+
+
+def test_unknown_split_name_is_an_issue_and_not_used():
+    result, issues = assign_splits(make_table(["a"], ["holdout"]), np.ones((1, 1), np.float32), (1, 0, 0), seed=0)
+    assert list(result["split"]) == ["train"]
+    assert [(issue.kind, issue.id) for issue in issues] == [("unknown_split", "p000")]
+
+
+@pytest.mark.parametrize("ratios", [(0.7, 0.2), (0.7, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1)])
+def test_bad_ratios(ratios):
+    with pytest.raises(UserError, match="split ratios must be three numbers"):
+        check_ratios(ratios)
