@@ -1,0 +1,81 @@
+"""What learns: records and images in, genre logits out.
+
+Plain `torch.nn` modules that know no files, no YAML and no detectors. A batch is a flat dict of tensors:
+
+| key | shape | what |
+|---|---|---|
+| image | B x 3 x H x W | normalised by the backbone's own mean and std; only where the CNN itself runs |
+| cnn.pooled | B x C | global average of the backbone's final feature map |
+| style.gram | B x R x R | Gram matrix at the tapped stage, reduced to R channels |
+| style.mean, style.std | B x C' | mean and standard deviation of each channel at the tapped stage |
+| yolo.boxes | B x N x 4 | xyxy in 0-1 of the poster |
+| yolo.scores, yolo.labels, yolo.mask | B x N | float, int64, bool |
+| ocr.embeddings | B x T x E | one text embedding a line |
+| ocr.geometry | B x T x 5 | centre x, centre y, width, height in 0-1, confidence |
+| ocr.mask | B x T | bool |
+
+A mask is True where a slot is real. Letters, the same in all files: B posters, C channels, H W height and width,
+N detections, T text lines, E text embedding, D embedding, G genres, R reduced channels, K branches.
+"""
+
+from fusion.backbones import Backbone, BackboneSpec, add_backbone, backbone_spec, build_backbone, list_backbones
+from fusion.base import Branch, Inputs, branch_names, branch_options, build_branch, register_branch
+from fusion.branches import CnnBranch, StyleBranch, TextBranch, YoloBranch
+from fusion.gates import ChannelGate, GramGate, SEGate, SRMGate, build_gate, gate_names
+from fusion.gram import StageStatistics, gram_matrix
+from fusion.heads import (
+    AttentionHead,
+    ConcatHead,
+    GatedHead,
+    Head,
+    SumHead,
+    build_head,
+    head_names,
+    head_options,
+)
+from fusion.losses import Loss, build_loss, loss_names, loss_options
+from fusion.model import FusionModel, PosterModel, parameter_groups
+from fusion.tower import ImageTower
+
+__all__ = [
+    "AttentionHead",
+    "Backbone",
+    "BackboneSpec",
+    "Branch",
+    "ChannelGate",
+    "CnnBranch",
+    "ConcatHead",
+    "FusionModel",
+    "GatedHead",
+    "GramGate",
+    "Head",
+    "ImageTower",
+    "Inputs",
+    "Loss",
+    "PosterModel",
+    "SEGate",
+    "SRMGate",
+    "StageStatistics",
+    "StyleBranch",
+    "SumHead",
+    "TextBranch",
+    "YoloBranch",
+    "add_backbone",
+    "backbone_spec",
+    "branch_names",
+    "branch_options",
+    "build_backbone",
+    "build_branch",
+    "build_gate",
+    "build_head",
+    "build_loss",
+    "gate_names",
+    "gram_matrix",
+    "head_names",
+    "head_options",
+    "list_backbones",
+    "loss_names",
+    "loss_options",
+    "parameter_groups",
+    "register_branch",
+]

@@ -1,0 +1,170 @@
+"""A convolutional network cut into stages, which can be run in parts and frozen in parts.
+
+Letters: B posters, C channels, H W height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+PROBE_SIZE = (96, 96)  # large enough for every family (Inception needs 75), small enough to cost milliseconds
+
+
+class Backbone(nn.Module):
+    """Stages that run one after another; the last one's output is the final feature map.
+
+    The final map includes the last norm and activation, so that its global average is what the original classifier
+    saw (for ConvNeXt: what its classifier's own norm saw, see `fusion.backbones.torchvision_families`).
+
+    Args:
+        name: the name it was built under, for messages.
+        stages: the parts in the order they run.
+
+    Attributes:
+        stages: the parts by name.
+        stage_channels: channels of each stage's output.
+        num_features: channels of the final map.
+    """
+
+    def __init__(self, name: str, stages: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.name = name
+        self.stages = nn.ModuleDict(stages)
+        self.stage_channels = _probe_channels(self.stages)
+        self.num_features = self.stage_channels[self.last_stage]
+        self._frozen: frozenset[str] = frozenset()
+
+    @property
+    def stage_names(self) -> list[str]:
+        """Names of the stages in the order they run."""
+        return list(self.stages)
+
+    @property
+    def last_stage(self) -> str:
+        """Name of the stage whose output is the final feature map."""
+        return self.stage_names[-1]
+
+    def forward_stages(self, x: Tensor, start: str | None = None, stop: str | None = None) -> Tensor:
+        """Run a part of the network.
+
+        Args:
+            x: B x 3 x H x W images, or with ``start`` that stage's output.
+            start: run the stages *after* this one; None: from the first.
+            stop: run up to and including this one; None: to the last.
+
+        Returns:
+            the feature map of the last stage run, B x C x H' x W'; ``x`` itself where no stage lies between.
+
+        Raises:
+            ValueError: unknown stage, or stop comes before start.
+        """
+        first = 0 if start is None else self._index(start) + 1
+        end = len(self.stages) if stop is None else self._index(stop) + 1
+        if end < first:
+            raise ValueError(f"stop must not come before start = {start!r}, got {stop!r}")
+        for stage in list(self.stages.values())[first:end]:
+            x = stage(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Global average of the final feature map: B x 3 x H x W -> B x num_features."""
+        return global_average(self.forward_stages(x))
+
+    def set_trainable(self, mode: str) -> None:
+        """Choose what learns; each call sets every stage anew, so calls may repeat in any order.
+
+        Frozen stages have ``requires_grad`` off and stay in evaluation mode, so that the running statistics of their
+        batch norms do not move and their stochastic depth is off.
+
+        Args:
+            mode: "frozen" (nothing learns), "full" (all), or a stage's name (it and all later ones learn).
+
+        Raises:
+            ValueError: mode is none of these.
+        """
+        names = self.stage_names
+        if mode == "frozen":
+            first = len(names)
+        elif mode == "full":
+            first = 0
+        elif mode in names:
+            first = names.index(mode)
+        else:
+            raise ValueError(f"mode must be 'frozen', 'full' or one of the stages {names}, got {mode!r}")
+        self._frozen = frozenset(names[:first])
+        for name, stage in self.stages.items():
+            stage.requires_grad_(name not in self._frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`, but frozen stages stay in evaluation mode."""
+        super().train(mode)
+        for name in self._frozen:
+            self.stages[name].eval()
+        return self
+
+    def _index(self, stage: str) -> int:
+        if stage not in self.stages:
+            raise ValueError(f"stage must be one of {self.stage_names}, got {stage!r}")
+        return self.stage_names.index(stage)
+
+
+def global_average(x: Tensor) -> Tensor:
+    """Mean over all places: B x C x H x W -> B x C."""
+    return x.mean(dim=(2, 3))
+
+
+def group_by_resolution(modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Cut a chain of modules wherever the feature map gets smaller: stage1, stage2 and so on.
+
+    Args:
+        modules: the chain in the order it runs, under the names to keep inside a stage.
+    """
+    groups: list[dict[str, nn.Module]] = []
+    sizes: list[torch.Size] = []
+    with _evaluating(modules.values()), torch.no_grad():
+        x = torch.zeros(1, 3, *PROBE_SIZE)
+        for name, module in modules.items():
+            x = module(x)
+            if not sizes or x.shape[2:] != sizes[-1]:
+                groups.append({})
+                sizes.append(x.shape[2:])
+            groups[-1][name] = module
+    return {f"stage{index}": named_sequence(group) for index, group in enumerate(groups, start=1)}
+
+
+def named_sequence(modules: Mapping[str, nn.Module]) -> nn.Sequential:
+    """An `nn.Sequential` that keeps the modules' names."""
+    sequence = nn.Sequential()
+    for name, module in modules.items():
+        sequence.add_module(name, module)
+    return sequence
+
+
+def _probe_channels(stages: nn.ModuleDict) -> dict[str, int]:
+    """Channels after each stage, measured, so that they cannot disagree with the network."""
+    channels = {}
+    with _evaluating(stages.values()), torch.no_grad():
+        x = torch.zeros(1, 3, *PROBE_SIZE)
+        for name, stage in stages.items():
+            x = stage(x)
+            channels[name] = x.shape[1]
+    return channels
+
+
+@contextmanager
+def _evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Modules in evaluation mode for the length of a block, so that a probe leaves no trace in batch norms."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    for part, _ in modes:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

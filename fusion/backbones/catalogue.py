@@ -1,0 +1,128 @@
+"""What can be built, how it wants its images, where its weights are, and how they get in.
+
+A family (one file beside this one) enters its networks with `add_backbone`; everything else reads them from here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from fusion.backbones.base import Backbone
+
+CLASSIFIER_PREFIXES = ("classifier.", "fc.", "_fc.", "AuxLogits.")
+"""Parts of the original networks that are left out: ImageNet's classes and Inception's auxiliary classifier."""
+
+# torchvision's own DenseNet checkpoints were saved with "norm.1" where the network now says "norm1".
+_OLD_DENSENET_KEY = re.compile(
+    r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$"
+)
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """Facts about one backbone."""
+
+    name: str
+    mean: tuple[float, float, float]  # of the red, green and blue channel of an image in 0-1
+    std: tuple[float, float, float]
+    input_size: tuple[int, int]  # height and width in pixels; a poster's aspect, not ImageNet's square
+    weights_file: str
+    url: str | None  # None: the weights come in pip_package only
+    pip_package: str | None
+    licence: str  # of the code and of the weights file
+
+
+@dataclass(frozen=True)
+class _Entry:
+    spec: BackboneSpec
+    make: Callable[[], nn.Module]  # the original network, random weights
+    cut: Callable[[nn.Module], dict[str, nn.Module]]  # its stages by name, in the order they run
+
+
+_ENTRIES: dict[str, _Entry] = {}
+
+
+def add_backbone(
+    spec: BackboneSpec, make: Callable[[], nn.Module], cut: Callable[[nn.Module], dict[str, nn.Module]]
+) -> None:
+    """Enter a backbone under ``spec.name``.
+
+    Args:
+        spec: its facts.
+        make: gives the original library's network with random weights.
+        cut: takes that network apart into stages, in the order they run.
+
+    Raises:
+        ValueError: the name is taken already.
+    """
+    if spec.name in _ENTRIES:
+        raise ValueError(f"backbone must have a new name, {spec.name!r} is taken")
+    _ENTRIES[spec.name] = _Entry(spec, make, cut)
+
+
+def list_backbones() -> list[str]:
+    """Names of all backbones, sorted; some need an extra package (see `BackboneSpec.pip_package`)."""
+    return sorted(_ENTRIES)
+
+
+def backbone_spec(name: str) -> BackboneSpec:
+    """Facts about the backbone called ``name``; imports no extra package.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    return _entry(name).spec
+
+
+def build_backbone(name: str, state_dict: Mapping[str, Tensor] | None = None) -> Backbone:
+    """The backbone called ``name``, in training mode with everything learning.
+
+    Args:
+        name: one of `list_backbones`.
+        state_dict: weights under the original library's keys, its classifier included or not; None: random weights.
+
+    Raises:
+        ValueError: unknown name, a missing package, or weights of another network.
+    """
+    entry = _entry(name)
+    original = entry.make()
+    if state_dict is not None:
+        _load_original(original, state_dict, name)
+    return Backbone(name, entry.cut(original))
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _ENTRIES:
+        raise ValueError(f"backbone must be one of {list_backbones()}, got {name!r}")
+    return _ENTRIES[name]
+
+
+def _load_original(original: nn.Module, state_dict: Mapping[str, Tensor], name: str) -> None:
+    """Load everything but the classifier, strictly."""
+    given = {_current_key(key): value for key, value in state_dict.items() if not key.startswith(CLASSIFIER_PREFIXES)}
+    wanted = {k: v for k, v in original.state_dict().items() if not k.startswith(CLASSIFIER_PREFIXES)}
+    # Files from before PyTorch 0.4.1 have no num_batches_tracked (DenseNet's are such); nothing here reads it.
+    missing = [key for key in wanted if key not in given and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in given if key not in wanted]
+    shapes = [
+        f"{key} {tuple(given[key].shape)} in place of {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in given and given[key].shape != wanted[key].shape
+    ]
+    problems = [
+        f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if keys
+    ]
+    if problems:
+        raise ValueError(f"state_dict must hold the original weights of {name}, got keys {'; '.join(problems)}")
+    original.load_state_dict(given, strict=False)
+
+
+def _current_key(key: str) -> str:
+    match = _OLD_DENSENET_KEY.match(key)
+    return match.group(1) + match.group(2) if match else key

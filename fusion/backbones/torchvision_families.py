@@ -1,0 +1,107 @@
+"""The torchvision networks, cut into stages.
+
+Normalisation and the address of the weights are read from torchvision's own weight records (the default ones), so they
+cannot disagree with the installed version. Where a family differs:
+
+- DenseNet: block k includes the transition before it; block4 ends with norm5 and the ReLU that torchvision applies in
+  `forward`.
+- VGG and AlexNet: only the convolutions; the fully connected layers (nine tenths of the weights) are left out.
+- Inception v3: torchvision's pretrained network turns ImageNet-normalised images into (x - .5) / .5 inside `forward`;
+  here .5 and .5 are the spec's own mean and std, and the stages take the image as it comes. No auxiliary classifier.
+- ConvNeXt: its classifier starts with a LayerNorm *after* pooling, which is left out, because a re-weighting of
+  channels would not commute with it; the branch on top normalises anyway.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, cast
+
+from torch import nn
+from torchvision import models
+
+from fusion.backbones.base import group_by_resolution, named_sequence
+from fusion.backbones.catalogue import BackboneSpec, add_backbone
+
+POSTER_SIZE = (320, 224)  # height and width; posters are about 3 to 2, and 32 divides both
+_LICENCE = "BSD-3-Clause (torchvision); weights trained on ImageNet, whose terms are for research"
+
+
+def _densenet(model: Any) -> dict[str, nn.Module]:
+    layers = dict(model.features.named_children())
+    stages = {"stem": named_sequence({name: layers[name] for name in ("conv0", "norm0", "relu0", "pool0")})}
+    for block in range(1, 5):
+        names = ([f"transition{block - 1}"] if block > 1 else []) + [f"denseblock{block}"]
+        stages[f"block{block}"] = named_sequence({name: layers[name] for name in names})
+    stages["block4"].add_module("norm5", layers["norm5"])
+    stages["block4"].add_module("relu5", nn.ReLU(inplace=True))
+    return cast(dict[str, nn.Module], stages)
+
+
+def _resnet(model: Any) -> dict[str, nn.Module]:
+    stem = named_sequence({name: getattr(model, name) for name in ("conv1", "bn1", "relu", "maxpool")})
+    return {"stem": stem} | {f"layer{k}": getattr(model, f"layer{k}") for k in range(1, 5)}
+
+
+def _cut_after_pooling(model: Any) -> dict[str, nn.Module]:
+    """VGG and AlexNet: a stage ends with each maximum pooling."""
+    groups: list[dict[str, nn.Module]] = [{}]
+    for name, module in model.features.named_children():
+        groups[-1][name] = module
+        if isinstance(module, nn.MaxPool2d):
+            groups.append({})
+    return {f"stage{k}": named_sequence(group) for k, group in enumerate(groups, start=1) if group}
+
+
+_INCEPTION_STAGES = (
+    ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1"),
+    ("Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2"),
+    ("Mixed_5b", "Mixed_5c", "Mixed_5d"),
+    ("Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"),
+    ("Mixed_7a", "Mixed_7b", "Mixed_7c"),
+)
+
+
+def _inception(model: Any) -> dict[str, nn.Module]:
+    return {
+        f"stage{k}": named_sequence({name: getattr(model, name) for name in names})
+        for k, names in enumerate(_INCEPTION_STAGES, start=1)
+    }
+
+
+def _by_resolution(model: Any) -> dict[str, nn.Module]:
+    """EfficientNet, MobileNet and ConvNeXt: a stage ends where the next module makes the map smaller."""
+    return group_by_resolution(dict(model.features.named_children()))
+
+
+_FAMILIES = {
+    _densenet: ("densenet121", "densenet169", "densenet201"),
+    _resnet: ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    _cut_after_pooling: ("vgg16", "vgg19", "alexnet"),
+    _inception: ("inception_v3",),
+    _by_resolution: ("efficientnet_b0", "mobilenet_v3_small", "convnext_tiny"),
+}
+# init_weights: torchvision's slow truncated normal, a minute's work that loaded weights would overwrite.
+_INCEPTION_OPTIONS: dict[str, Any] = {"aux_logits": False, "transform_input": False, "init_weights": False}
+
+
+def _spec(name: str) -> BackboneSpec:
+    weights = models.get_model_weights(name).DEFAULT
+    transform = weights.transforms()
+    inception = name == "inception_v3"
+    return BackboneSpec(
+        name=name,
+        mean=(0.5, 0.5, 0.5) if inception else tuple(transform.mean),
+        std=(0.5, 0.5, 0.5) if inception else tuple(transform.std),
+        input_size=(448, 299) if inception else POSTER_SIZE,  # 299: the smallest side Inception was made for
+        weights_file=weights.url.rsplit("/", 1)[-1],
+        url=weights.url,
+        pip_package=None,
+        licence=_LICENCE,
+    )
+
+
+for _cut, _names in _FAMILIES.items():
+    for _name in _names:
+        _options = _INCEPTION_OPTIONS if _name == "inception_v3" else {}
+        add_backbone(_spec(_name), partial(models.get_model, _name, weights=None, **_options), _cut)

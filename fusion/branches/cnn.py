@@ -1,0 +1,35 @@
+"""The whole poster, as the image network's pooled feature map sees it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fusion.base import Branch, Inputs, register_branch
+from fusion.layers import BatchNormRows, check_probability
+
+
+@register_branch("cnn")
+class CnnBranch(Branch):
+    """Batch norm, dropout, a linear layer and a GELU on the pooled map: with the head's classifier, two layers.
+
+    Batch norm because the channels of a pretrained network differ in scale by orders of magnitude.
+
+    Args:
+        num_features: C, channels of the backbone's final map.
+        dim: D, length of the embedding.
+        dropout: on the pooled features, in [0, 1).
+    """
+
+    def __init__(self, num_features: int, dim: int = 256, dropout: float = 0.2) -> None:
+        super().__init__(dim)
+        self.num_features = num_features
+        self.layers = nn.Sequential(
+            BatchNormRows(num_features),
+            nn.Dropout(check_probability("dropout", dropout)),
+            nn.Linear(num_features, dim),
+            nn.GELU(),
+        )
+
+    def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Embed: cnn.pooled B x C -> embedding B x D, present B (all True)."""
+        return self.layers(inputs["cnn.pooled"]), self.present(inputs)

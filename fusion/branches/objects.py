@@ -1,0 +1,127 @@
+"""Objects and their places: the detector's boxes, as one vector a poster.
+
+No comparison of these encodings is published for posters; they are there to be ablated.
+
+Letters: B posters, N detections, K classes of the detector, D embedding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fusion.base import Branch, Inputs, register_branch
+from fusion.layers import check_choice, check_probability
+from fusion.pooling import AttentionPool, DeepSetsPool, zero_padding
+
+ENCODINGS = ("counts", "histogram", "set")
+POOLINGS = ("attention", "deepsets")
+BOX_FEATURES = 6  # centre x, centre y, width, height, area, score
+
+
+@register_branch("yolo")
+class YoloBranch(Branch):
+    """Embedding of a poster's detections; present where there is at least one.
+
+    Args:
+        num_classes: K.
+        dim: D, length of the embedding.
+        encoding: "counts" (boxes per class, log(1 + n)), "histogram" (per class the sum of scores and the sum of areas)
+            or "set" (one token a box from its class, place, size, area and score).
+        pooling: of the set's tokens, "attention" or "deepsets"; unused by the other encodings.
+        heads: of the attention; must divide dim.
+        dropout: before the embedding's last layer, in [0, 1).
+
+    Raises:
+        ValueError: unknown encoding or pooling, or a size out of range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int = 128,
+        encoding: str = "set",
+        pooling: str = "attention",
+        heads: int = 4,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(dim)
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be a positive integer, got {num_classes}")
+        check_choice("pooling", pooling, POOLINGS)
+        self.encoding = check_choice("encoding", encoding, ENCODINGS)
+        self.num_classes = num_classes
+        self.tokens: _BoxTokens | None = None
+        self.pool: AttentionPool | DeepSetsPool | None = None
+        width = {"counts": num_classes, "histogram": 2 * num_classes, "set": dim}[encoding]
+        if encoding == "set":
+            self.tokens = _BoxTokens(num_classes, dim)
+            self.pool = AttentionPool(dim, heads) if pooling == "attention" else DeepSetsPool(dim)
+        self.output = nn.Sequential(nn.Dropout(check_probability("dropout", dropout)), nn.Linear(width, dim), nn.GELU())
+
+    def present(self, inputs: Inputs) -> Tensor:
+        """Which posters have a box: B bool."""
+        return inputs["yolo.mask"].any(dim=1)
+
+    def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Embed.
+
+        Args:
+            inputs: yolo.boxes B x N x 4 (xyxy in 0-1), yolo.scores B x N, yolo.labels B x N, yolo.mask B x N.
+
+        Returns:
+            embedding B x D, zeros where there is no box, and present B.
+        """
+        mask = inputs["yolo.mask"]
+        boxes = zero_padding(inputs["yolo.boxes"], mask)
+        scores = zero_padding(inputs["yolo.scores"], mask)
+        labels = zero_padding(inputs["yolo.labels"], mask)
+        if self.tokens is not None and self.pool is not None:
+            features = self.pool(self.tokens(boxes, scores, labels), mask)
+        elif self.encoding == "counts":
+            features = torch.log1p(self._sum_by_class(labels, mask.to(scores.dtype)))
+        else:
+            areas = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+            features = torch.cat([self._sum_by_class(labels, scores), self._sum_by_class(labels, areas)], dim=1)
+        present = self.present(inputs)
+        return self.output(features).masked_fill(~present.unsqueeze(1), 0), present
+
+    def attention(self, inputs: Inputs) -> Tensor:
+        """How much each box weighs, mean over the heads, off the graph: B x N, 1 in sum where there is a box.
+
+        Raises:
+            ValueError: the branch has no attention pooling.
+        """
+        if self.tokens is None or not isinstance(self.pool, AttentionPool):
+            raise ValueError(f"encoding must be 'set' with pooling 'attention', got {self.encoding!r}")
+        mask = inputs["yolo.mask"]
+        with torch.no_grad():
+            tokens = self.tokens(
+                zero_padding(inputs["yolo.boxes"], mask),
+                zero_padding(inputs["yolo.scores"], mask),
+                zero_padding(inputs["yolo.labels"], mask),
+            )
+            return self.pool.weights(tokens, mask).mean(dim=1)
+
+    def _sum_by_class(self, labels: Tensor, weights: Tensor) -> Tensor:
+        """Sum of the weights of each class's boxes: B x N, B x N -> B x K; padding must weigh 0."""
+        return weights.new_zeros(len(weights), self.num_classes).scatter_add(1, labels, weights)
+
+
+class _BoxTokens(nn.Module):
+    """One token a box: its class's embedding plus its geometry, through a small MLP."""
+
+    def __init__(self, num_classes: int, dim: int) -> None:
+        super().__init__()
+        self.label = nn.Embedding(num_classes, dim)
+        self.geometry = nn.Linear(BOX_FEATURES, dim)
+        self.mlp = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU())
+
+    def forward(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
+        """B x N x 4, B x N, B x N -> B x N x D."""
+        corner, opposite = boxes[..., :2], boxes[..., 2:]
+        size = opposite - corner
+        area = size.prod(dim=-1, keepdim=True)
+        geometry = torch.cat([(corner + opposite) / 2, size, area, scores.unsqueeze(-1)], dim=-1)  # B x N x 6
+        tokens: Tensor = self.mlp(self.label(labels) + self.geometry(geometry))
+        return tokens

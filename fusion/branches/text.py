@@ -1,0 +1,67 @@
+"""Words on the poster: embedded text lines with their places, pooled to one vector.
+
+Letters: B posters, T text lines, E the text encoder's embedding, D embedding.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fusion.base import Branch, Inputs, register_branch
+from fusion.layers import check_probability
+from fusion.pooling import AttentionPool, zero_padding
+
+LINE_FEATURES = 5  # centre x, centre y, width, height, confidence
+
+
+@register_branch("ocr")
+class TextBranch(Branch):
+    """Embedding of a poster's text; present where at least one line was read.
+
+    Args:
+        embedding_dim: E.
+        dim: D, length of the embedding.
+        heads: of the attention pooling; must divide dim.
+        dropout: on the lines' tokens, in [0, 1).
+    """
+
+    def __init__(self, embedding_dim: int, dim: int = 128, heads: int = 4, dropout: float = 0.2) -> None:
+        super().__init__(dim)
+        self.embedding_dim = embedding_dim
+        self.norm = nn.LayerNorm(embedding_dim)
+        self.words = nn.Linear(embedding_dim, dim)
+        self.geometry = nn.Linear(LINE_FEATURES, dim, bias=False)  # words has the bias
+        self.dropout = nn.Dropout(check_probability("dropout", dropout))
+        self.pool = AttentionPool(dim, heads)
+        self.output = nn.Sequential(nn.Linear(dim, dim), nn.GELU())
+
+    def present(self, inputs: Inputs) -> Tensor:
+        """Which posters have a text line: B bool."""
+        return inputs["ocr.mask"].any(dim=1)
+
+    def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Embed.
+
+        Args:
+            inputs: ocr.embeddings B x T x E, ocr.geometry B x T x 5 (centre x, centre y, width, height in 0-1,
+                confidence), ocr.mask B x T.
+
+        Returns:
+            embedding B x D, zeros where there is no line, and present B.
+        """
+        present = self.present(inputs)
+        pooled = self.pool(self.dropout(self._tokens(inputs)), inputs["ocr.mask"])
+        return self.output(pooled).masked_fill(~present.unsqueeze(1), 0), present
+
+    def attention(self, inputs: Inputs) -> Tensor:
+        """How much each line weighs, mean over the heads, off the graph: B x T, 1 in sum where there is a line."""
+        with torch.no_grad():
+            return self.pool.weights(self._tokens(inputs), inputs["ocr.mask"]).mean(dim=1)
+
+    def _tokens(self, inputs: Inputs) -> Tensor:
+        """One token a line: B x T x D."""
+        mask = inputs["ocr.mask"]
+        words = self.words(self.norm(zero_padding(inputs["ocr.embeddings"], mask)))
+        return F.gelu(words + self.geometry(zero_padding(inputs["ocr.geometry"], mask)))

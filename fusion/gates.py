@@ -1,0 +1,117 @@
+"""Channel gates: statistics of a feature map in, one weight a channel out.
+
+`GramGate` is the Gram layer's own (see `fusion.gram` for its source and for what is our reading); `SEGate` and
+`SRMGate` are the published controls that look at the mean alone, or at mean and standard deviation.
+
+Letters: B posters, C' channels of the stage, R side of the Gram matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fusion.layers import BatchNormRows
+from fusion.registry import Registry
+
+Statistics = Mapping[str, Tensor]
+"""gram B x R x R, mean B x C', std B x C', as `fusion.gram.StageStatistics` returns them."""
+
+
+class ChannelGate(nn.Module):
+    """Base of the gates; all take the same two sizes, so that they can stand in for each other.
+
+    Args:
+        channels: C', how many weights.
+        reduced: R, side of the Gram matrix; gates that do not read the matrix ignore it.
+    """
+
+    def __init__(self, channels: int, reduced: int) -> None:
+        super().__init__()
+        if channels < 1 or not 1 <= reduced <= channels:
+            raise ValueError(f"reduced must be in 1..channels = {channels}, got {reduced}")
+        self.channels = channels
+        self.reduced = reduced
+
+    def forward(self, stats: Statistics) -> Tensor:
+        """Weights of the channels: statistics -> B x C' in (0, 1)."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+
+_GATES: Registry[ChannelGate] = Registry("gate")
+
+
+def build_gate(name: str, **options: Any) -> ChannelGate:
+    """The gate called ``name`` ("gram", "se", "srm").
+
+    Raises:
+        ValueError: unknown name or option.
+    """
+    return _GATES.build(name, **options)
+
+
+def gate_names() -> list[str]:
+    """Names of all registered gates, sorted."""
+    return _GATES.names()
+
+
+@_GATES.register("gram")
+class GramGate(ChannelGate):
+    """s = sigmoid(BN(w_i . K_i)) with one filter of length R for each row of the Gram matrix.
+
+    Where the map was reduced (R < C'), a linear layer expands the R numbers to the C' channels before the sigmoid
+    (expansion as in global second-order pooling, arXiv 1811.12006).
+    """
+
+    def __init__(self, channels: int, reduced: int) -> None:
+        super().__init__(channels, reduced)
+        self.rows = nn.Conv1d(reduced, reduced, kernel_size=reduced, groups=reduced, bias=False)
+        self.norm = BatchNormRows(reduced)
+        self.expansion = nn.Linear(reduced, channels) if reduced < channels else nn.Identity()
+
+    def forward(self, stats: Statistics) -> Tensor:
+        """Weights of the channels: gram B x R x R -> B x C' in (0, 1)."""
+        # Row i of K is channel i of the convolution, and the filter spans the whole row: one number a row.
+        z = self.norm(self.rows(stats["gram"]).squeeze(2))  # B x R
+        weights: Tensor = torch.sigmoid(self.expansion(z))
+        return weights
+
+
+@_GATES.register("se")
+class SEGate(ChannelGate):
+    """Squeeze-and-excitation (Hu, Shen, Sun 2018, arXiv 1709.01507): two linear layers on the channel means.
+
+    Args:
+        channels: C'.
+        reduced: unused, see `ChannelGate`.
+        ratio: the hidden layer has C' / ratio units, 16 in the paper; at least 8, because one or two ReLUs may be dead
+            for every poster.
+    """
+
+    def __init__(self, channels: int, reduced: int, ratio: int = 16) -> None:
+        super().__init__(channels, reduced)
+        hidden = max(8, channels // ratio)
+        self.layers = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+
+    def forward(self, stats: Statistics) -> Tensor:
+        """Weights of the channels: mean B x C' -> B x C' in (0, 1)."""
+        weights: Tensor = torch.sigmoid(self.layers(stats["mean"]))
+        return weights
+
+
+@_GATES.register("srm")
+class SRMGate(ChannelGate):
+    """Style-based recalibration (Lee, Kim, Nam 2019, arXiv 1903.10829): s = sigmoid(BN(w_i . [mean_i, std_i]))."""
+
+    def __init__(self, channels: int, reduced: int) -> None:
+        super().__init__(channels, reduced)
+        self.weight = nn.Parameter(torch.randn(channels, 2) / 2**0.5)
+        self.norm = BatchNormRows(channels)
+
+    def forward(self, stats: Statistics) -> Tensor:
+        """Weights of the channels: mean and std, both B x C' -> B x C' in (0, 1)."""
+        style = torch.stack([stats["mean"], stats["std"]], dim=2)  # B x C' x 2
+        return torch.sigmoid(self.norm((style * self.weight).sum(dim=2)))

@@ -1,0 +1,114 @@
+"""Gram statistics of a feature map: the style of a poster.
+
+Formula, for a feature map X of B x C x H x W with rows F (B x C x HW):
+
+    K = F F^T / (H W)            # B x C x C, symmetric, positive semi-definite
+
+Source: J. A. Wi, S. Jang, Y. Kim, "Poster-Based Multiple Movie Genre Classification Using Inter-Channel Features",
+IEEE Access 8:66615 (2020). Public is that a Gram matrix over the channels is formed, turned into a style weight and
+multiplied with X. The normaliser, the network behind the weight and its place are not public: those here (and in
+`fusion.gates`) are our reading.
+
+What we add: wide stages are first reduced from C' to R channels by a 1x1 convolution, because a C' x C' matrix of 1024
+channels is a million numbers a poster; the gate expands from R back to C', as in global second-order pooling (Gao, Xie,
+Wang, Li, CVPR 2019, arXiv 1811.12006). The reduction starts with seeded orthonormal rows, so it keeps lengths and
+angles as well as a random projection can, and statistics cached with it can be made again from the seed alone.
+
+Letters: B posters, C' channels of the stage, R reduced channels, H W height and width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fusion.layers import check_choice
+
+NORMALISERS = ("hw", "chw")
+
+
+def gram_matrix(x: Tensor, normaliser: str = "hw") -> Tensor:
+    """Gram matrix over the channels.
+
+    Args:
+        x: B x C x H x W.
+        normaliser: what the sum over places is divided by, "hw" (H W) or "chw" (C H W).
+
+    Returns:
+        B x C x C in float32 or wider: half precision would overflow on a strong map.
+
+    Raises:
+        ValueError: unknown normaliser.
+    """
+    check_choice("normaliser", normaliser, NORMALISERS)
+    with torch.autocast(device_type=x.device.type, enabled=False):
+        rows = _at_least_float32(x).flatten(2)  # B x C x HW
+        size = rows.shape[2] * (rows.shape[1] if normaliser == "chw" else 1)
+        return rows @ rows.transpose(1, 2) / size
+
+
+class StageStatistics(nn.Module):
+    """Gram matrix, mean and standard deviation of one stage's feature map.
+
+    Args:
+        channels: C', channels of the stage.
+        reduced: R, channels of the map whose Gram matrix is taken; None: no reduction, R = C'.
+        normaliser: see `gram_matrix`.
+        seed: of the reduction's first rows.
+        eps: added to the variance under the root.
+
+    Raises:
+        ValueError: reduced is not in 1..channels, or unknown normaliser.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        reduced: int | None = None,
+        normaliser: str = "hw",
+        seed: int = 0,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        if reduced is not None and not 1 <= reduced <= channels:
+            raise ValueError(f"reduced must be None or in 1..{channels}, got {reduced}")
+        self.channels = channels
+        self.gram_size = channels if reduced is None else reduced
+        self.normaliser = check_choice("normaliser", normaliser, NORMALISERS)
+        self.eps = eps
+        self.reduction: nn.Conv2d | None = None
+        if reduced is not None:
+            self.reduction = nn.Conv2d(channels, reduced, kernel_size=1, bias=False)
+            rows = orthonormal_rows(reduced, channels, seed)
+            with torch.no_grad():
+                self.reduction.weight.copy_(rows[:, :, None, None])
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Statistics of a feature map.
+
+        Args:
+            x: B x C' x H x W.
+
+        Returns:
+            gram B x R x R of the reduced map; mean and std, both B x C', of the full one.
+        """
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            full = _at_least_float32(x)
+            reduced = full if self.reduction is None else self.reduction(full)
+            variance, mean = torch.var_mean(full, dim=(2, 3), correction=0)
+            std = (variance + self.eps).sqrt()  # eps keeps the gradient finite on a flat channel
+            return {"gram": gram_matrix(reduced, self.normaliser), "mean": mean, "std": std}
+
+
+def orthonormal_rows(rows: int, columns: int, seed: int) -> Tensor:
+    """A rows x columns matrix with orthonormal rows, the same for the same seed; rows must not exceed columns."""
+    generator = torch.Generator().manual_seed(seed)
+    normal = torch.randn(columns, rows, generator=generator, dtype=torch.float64)
+    q, r = torch.linalg.qr(normal)
+    # The signs of a QR are the library's choice: fixed here, so that a seed means the same matrix everywhere.
+    signed: Tensor = (q * torch.sign(torch.diagonal(r))).T.float()
+    return signed
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()

@@ -1,0 +1,214 @@
+"""Heads: the branches' embeddings and the mask of who is present in, genre logits out.
+
+Every head takes a list of K embeddings (B x D_k) and ``present`` (B x K), and what stands in an absent slot never
+reaches the logits. With all branches absent the logits are learned constants, a prior over the genres.
+
+Letters: B posters, K branches, D_k embedding of branch k, G genres, D the head's own width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fusion.layers import check_probability
+from fusion.pooling import masked_softmax
+from fusion.registry import Registry
+
+
+class Head(nn.Module):
+    """Base of the heads.
+
+    Args:
+        dims: D_k of each branch, in the order the embeddings come.
+        num_genres: G.
+    """
+
+    def __init__(self, dims: Sequence[int], num_genres: int) -> None:
+        super().__init__()
+        if not dims or min(dims) < 1:
+            raise ValueError(f"dims must be one positive integer a branch, got {list(dims)}")
+        if num_genres < 1:
+            raise ValueError(f"num_genres must be a positive integer, got {num_genres}")
+        self.dims = tuple(dims)
+        self.num_genres = num_genres
+
+    def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
+        """K times B x D_k, B x K bool -> logits B x G."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+
+_HEADS: Registry[Head] = Registry("head")
+
+
+def build_head(name: str, **options: Any) -> Head:
+    """The head called ``name`` ("concat", "gated", "attention", "sum").
+
+    Raises:
+        ValueError: unknown name or option.
+    """
+    return _HEADS.build(name, **options)
+
+
+def head_names() -> list[str]:
+    """Names of all registered heads, sorted."""
+    return _HEADS.names()
+
+
+def head_options(name: str) -> dict[str, Any]:
+    """The keyword arguments of the head called ``name`` with their defaults."""
+    return _HEADS.options(name)
+
+
+@_HEADS.register("concat")
+class ConcatHead(Head):
+    """All embeddings side by side, then an MLP; an absent branch is replaced by a learned vector of its own.
+
+    Args:
+        dims: D_k of each branch.
+        num_genres: G.
+        hidden: units of the hidden layer; 0: one linear layer.
+        dropout: before the last layer, in [0, 1).
+    """
+
+    def __init__(self, dims: Sequence[int], num_genres: int, hidden: int = 256, dropout: float = 0.2) -> None:
+        super().__init__(dims, num_genres)
+        if hidden < 0:
+            raise ValueError(f"hidden must be at least 0, got {hidden}")
+        # Started small but not at zero: zeros are what a present branch may well say.
+        self.absent = nn.ParameterList([nn.Parameter(0.02 * torch.randn(dim)) for dim in dims])
+        layers: list[nn.Module] = [nn.Linear(sum(dims), hidden), nn.GELU()] if hidden else []
+        layers += [nn.Dropout(check_probability("dropout", dropout)), nn.Linear(hidden or sum(dims), num_genres)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
+        """K times B x D_k, B x K bool -> logits B x G."""
+        filled = [torch.where(present[:, k, None], embedding, self.absent[k]) for k, embedding in enumerate(embeddings)]
+        logits: Tensor = self.layers(torch.cat(filled, dim=1))
+        return logits
+
+
+@_HEADS.register("gated")
+class GatedHead(Head):
+    """A weighted mean of the projected embeddings, the weights a softmax over the branches that are present.
+
+    After the gated multimodal unit (Arevalo et al. 2017, arXiv 1702.01992): the projections pass a tanh and the gate
+    sees them all. Ours differs: one weight a branch in place of one a unit, so that it can be shown, and a softmax
+    under the mask in place of a sigmoid.
+
+    Args:
+        dims: D_k of each branch.
+        num_genres: G.
+        hidden: D, common width of the projections.
+        dropout: before the last layer, in [0, 1).
+    """
+
+    def __init__(self, dims: Sequence[int], num_genres: int, hidden: int = 256, dropout: float = 0.2) -> None:
+        super().__init__(dims, num_genres)
+        self.projections = nn.ModuleList([nn.Linear(dim, hidden) for dim in dims])
+        self.gate = nn.Linear(len(dims) * hidden, len(dims))
+        self.output = nn.Sequential(nn.Dropout(check_probability("dropout", dropout)), nn.Linear(hidden, num_genres))
+
+    def gate_weights(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
+        """Weight of each branch: B x K, 1 in sum over the present ones; zeros where none is."""
+        return self._weights(self._project(embeddings, present), present)
+
+    def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
+        """K times B x D_k, B x K bool -> logits B x G."""
+        projected = self._project(embeddings, present)
+        fused = (self._weights(projected, present).unsqueeze(2) * projected).sum(dim=1)
+        logits: Tensor = self.output(fused)
+        return logits
+
+    def _project(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
+        """All branches at the common width, zeros where absent: B x K x D."""
+        pairs = zip(self.projections, embeddings, strict=True)
+        projected = torch.stack([torch.tanh(layer(embedding)) for layer, embedding in pairs], dim=1)
+        return projected.masked_fill(~present.unsqueeze(2), 0)
+
+    def _weights(self, projected: Tensor, present: Tensor) -> Tensor:
+        return masked_softmax(self.gate(projected.flatten(1)), present)
+
+
+@_HEADS.register("attention")
+class AttentionHead(Head):
+    """A token a branch and a class token through a small transformer encoder; absent branches are not attended to.
+
+    Args:
+        dims: D_k of each branch.
+        num_genres: G.
+        hidden: D, width of the tokens.
+        dropout: inside the encoder and before the last layer, in [0, 1).
+        heads: attention heads; must divide hidden.
+        depth: encoder layers.
+    """
+
+    def __init__(
+        self,
+        dims: Sequence[int],
+        num_genres: int,
+        hidden: int = 256,
+        dropout: float = 0.2,
+        heads: int = 4,
+        depth: int = 1,
+    ) -> None:
+        super().__init__(dims, num_genres)
+        if heads < 1 or hidden % heads != 0:
+            raise ValueError(f"heads must be a positive divisor of hidden = {hidden}, got {heads}")
+        check_probability("dropout", dropout)
+        self.projections = nn.ModuleList([nn.Linear(dim, hidden) for dim in dims])
+        self.branch_type = nn.Parameter(0.02 * torch.randn(len(dims), hidden))
+        self.class_token = nn.Parameter(0.02 * torch.randn(hidden))
+        layer = nn.TransformerEncoderLayer(
+            hidden,
+            heads,
+            dim_feedforward=2 * hidden,
+            dropout=dropout,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.encoder = nn.TransformerEncoder(layer, depth, norm=nn.LayerNorm(hidden), enable_nested_tensor=False)
+        self.output = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, num_genres))
+
+    def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
+        """K times B x D_k, B x K bool -> logits B x G."""
+        pairs = zip(self.projections, embeddings, strict=True)
+        tokens = torch.stack([layer(embedding) for layer, embedding in pairs], dim=1) + self.branch_type
+        # Masked keys get weight 0, but 0 times a NaN is a NaN: what an absent slot holds must not even be looked at.
+        tokens = tokens.masked_fill(~present.unsqueeze(2), 0)
+        class_token = self.class_token.expand(len(tokens), 1, -1)
+        visible = torch.cat([present.new_ones(len(present), 1), present], dim=1)  # the class token always is
+        encoded = self.encoder(torch.cat([class_token, tokens], dim=1), src_key_padding_mask=~visible)
+        logits: Tensor = self.output(encoded[:, 0])
+        return logits
+
+
+@_HEADS.register("sum")
+class SumHead(Head):
+    """Late fusion: logits = bias + the sum over the present branches of a linear map of each embedding.
+
+    Args:
+        dims: D_k of each branch.
+        num_genres: G.
+        dropout: on the embeddings, in [0, 1).
+    """
+
+    def __init__(self, dims: Sequence[int], num_genres: int, dropout: float = 0.2) -> None:
+        super().__init__(dims, num_genres)
+        self.dropout = nn.Dropout(check_probability("dropout", dropout))
+        self.maps = nn.ModuleList([nn.Linear(dim, num_genres, bias=False) for dim in dims])
+        self.bias = nn.Parameter(torch.zeros(num_genres))
+
+    def contributions(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
+        """What each branch adds to each logit: B x K x G, zeros where absent."""
+        pairs = zip(self.maps, embeddings, strict=True)
+        parts = torch.stack([layer(self.dropout(embedding)) for layer, embedding in pairs], dim=1)
+        return parts.masked_fill(~present.unsqueeze(2), 0)
+
+    def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
+        """K times B x D_k, B x K bool -> logits B x G."""
+        return self.bias + self.contributions(embeddings, present).sum(dim=1)

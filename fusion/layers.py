@@ -1,0 +1,44 @@
+"""Small layers that several parts share."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BatchNormRows(nn.BatchNorm1d):
+    """Batch normalisation of B x C rows that also accepts one poster in training.
+
+    One row has no variance, and `nn.BatchNorm1d` refuses it; the last batch of an epoch may well hold one poster.
+    Such a batch is normalised by the running statistics and leaves them alone.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise each column: B x C -> B x C."""
+        if self.training and input.shape[0] == 1:
+            return F.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+            )
+        return super().forward(input)
+
+
+def check_probability(name: str, value: float) -> float:
+    """``value``, which is the argument called ``name``.
+
+    Raises:
+        ValueError: it is not in [0, 1).
+    """
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"{name} must be in [0, 1), got {value}")
+    return value
+
+
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    """``value``, which is the argument called ``name``.
+
+    Raises:
+        ValueError: it is not among ``allowed``.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}")
+    return value

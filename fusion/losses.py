@@ -1,0 +1,158 @@
+"""Multi-label losses on logits.
+
+All of them return the **mean** over the B x G entries. The authors of the asymmetric loss sum over the batch in their
+code: with theirs, a learning rate means something else.
+
+All are computed in float32, whatever the logits come in: under autocast a bfloat16 logit keeps three digits, and the
+powers and logarithms here would lose the rest.
+
+Letters: B posters, G genres.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fusion.layers import check_probability
+from fusion.registry import Registry
+
+FOCUS_EPS = 1e-8  # a power's base never gets smaller: with an exponent below 1 its gradient at 0 is infinite
+
+
+class Loss(nn.Module):
+    """Base of the losses."""
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """logits B x G, targets B x G in 0-1 (soft ones too) -> a scalar."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+
+_LOSSES: Registry[Loss] = Registry("loss")
+
+
+def build_loss(name: str, **options: Any) -> Loss:
+    """The loss called ``name``: "bce", "weighted_bce", "focal" or "asl".
+
+    Raises:
+        ValueError: unknown name (the message lists the known ones), or an unknown or bad option.
+    """
+    return _LOSSES.build(name, **options)
+
+
+def loss_names() -> list[str]:
+    """Names of all registered losses, sorted."""
+    return _LOSSES.names()
+
+
+def loss_options(name: str) -> dict[str, Any]:
+    """The keyword arguments of the loss called ``name`` with their defaults."""
+    return _LOSSES.options(name)
+
+
+@_LOSSES.register("bce")
+class BCELoss(Loss):
+    """Binary cross entropy."""
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """logits B x G, targets B x G -> mean, a scalar."""
+        return F.binary_cross_entropy_with_logits(logits.float(), targets.float())
+
+
+@_LOSSES.register("weighted_bce")
+class WeightedBCELoss(Loss):
+    """Binary cross entropy whose positive term is weighted, genre by genre.
+
+    Args:
+        pos_weight: G positive weights; above 1 raises recall of that genre.
+    """
+
+    pos_weight: Tensor
+
+    def __init__(self, pos_weight: Tensor) -> None:
+        super().__init__()
+        if pos_weight.ndim != 1 or not bool((pos_weight > 0).all()):
+            raise ValueError(f"pos_weight must be a vector of positive numbers, one a genre, got {pos_weight}")
+        self.register_buffer("pos_weight", pos_weight.float())
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """logits B x G, targets B x G -> mean, a scalar."""
+        return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), pos_weight=self.pos_weight)
+
+
+@_LOSSES.register("focal")
+class FocalLoss(Loss):
+    """Focal loss (Lin et al. 2017, arXiv 1708.02002): -(1 - p_t)^gamma log p_t; gamma 0 without alpha is BCE.
+
+    Args:
+        gamma: focus on what is hard, at least 0.
+        alpha: weight of the positive term in (0, 1), the negative one gets 1 - alpha; None: neither is weighted.
+    """
+
+    def __init__(self, gamma: float = 2.0, alpha: float | None = None) -> None:
+        super().__init__()
+        if alpha is not None and not 0.0 < alpha < 1.0:
+            raise ValueError(f"alpha must be None or in (0, 1), got {alpha}")
+        self.gamma = _check_focus("gamma", gamma)
+        self.alpha = alpha
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """logits B x G, targets B x G -> mean, a scalar."""
+        with torch.autocast(device_type=logits.device.type, enabled=False):
+            x, y = logits.float(), targets.float()
+            positive = -y * _focus(torch.sigmoid(-x), self.gamma) * F.logsigmoid(x)
+            negative = -(1 - y) * _focus(torch.sigmoid(x), self.gamma) * F.logsigmoid(-x)
+            if self.alpha is not None:
+                positive, negative = self.alpha * positive, (1 - self.alpha) * negative
+            return (positive + negative).mean()
+
+
+@_LOSSES.register("asl")
+class AsymmetricLoss(Loss):
+    """Asymmetric loss (Ridnik et al. 2021, arXiv 2009.14119); gammas and clip 0 is BCE.
+
+        p_m = max(p - clip, 0);  L = -[ y (1 - p)^gamma_pos log p + (1 - y) p_m^gamma_neg log(1 - p_m) ]
+
+    The defaults are the authors', made for very imbalanced data; with few genres they advise to start at 0, 0 and go
+    up. The authors sum over the batch, this is the mean.
+
+    Args:
+        gamma_neg: focus of the negative term, at least 0.
+        gamma_pos: focus of the positive term, at least 0.
+        clip: negatives with a probability below it cost nothing, in [0, 1).
+    """
+
+    def __init__(self, gamma_neg: float = 4.0, gamma_pos: float = 1.0, clip: float = 0.05) -> None:
+        super().__init__()
+        self.gamma_neg = _check_focus("gamma_neg", gamma_neg)
+        self.gamma_pos = _check_focus("gamma_pos", gamma_pos)
+        self.clip = check_probability("clip", clip)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """logits B x G, targets B x G -> mean, a scalar."""
+        with torch.autocast(device_type=logits.device.type, enabled=False):
+            x, y = logits.float(), targets.float()
+            positive = -y * _focus(torch.sigmoid(-x), self.gamma_pos) * F.logsigmoid(x)
+            if self.clip > 0:
+                shifted = (torch.sigmoid(x) - self.clip).clamp(min=0)
+                log_rest = (torch.sigmoid(-x) + self.clip).clamp(max=1).log()  # at least log(clip), never -inf
+            else:
+                shifted, log_rest = torch.sigmoid(x), F.logsigmoid(-x)
+            negative = -(1 - y) * _focus(shifted, self.gamma_neg) * log_rest
+            return (positive + negative).mean()
+
+
+def _check_focus(name: str, value: float) -> float:
+    if value < 0:
+        raise ValueError(f"{name} must be at least 0, got {value}")
+    return value
+
+
+def _focus(base: Tensor, gamma: float) -> Tensor:
+    """base ** gamma with a finite gradient everywhere; exactly 1 where gamma is 0."""
+    if gamma == 0:
+        return torch.ones_like(base)
+    return base.clamp(min=FOCUS_EPS).pow(gamma)

@@ -1,0 +1,338 @@
+"""The whole model: branches, fusion, and the image tower below them.
+
+Letters: B posters, K branches, D_k embedding of branch k, G genres, C channels, C' channels of the tapped stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from fusion.base import Branch, Inputs, batch_size
+from fusion.branches.cnn import CnnBranch
+from fusion.branches.style import StyleBranch
+from fusion.heads import Head
+from fusion.layers import check_probability
+from fusion.tower import Gate, ImageTower
+
+CNN, STYLE, IMAGE = "cnn", "style", "image"
+BranchT = TypeVar("BranchT", bound=Branch)
+
+
+class FusionModel(nn.Module):
+    """Branches and a head: a batch of records in, genre logits out.
+
+    Args:
+        branches: `fusion.base.Branch` modules by name; the head sees them in this order.
+        head: made for the branches' ``output_dim`` in the same order.
+        branch_dropout: in training, the chance that a present branch of a poster is hidden, so that every subset of
+            branches can be used afterwards; never all the present ones of a poster.
+
+    Raises:
+        ValueError: no branch, a head made for other dims, or a chance out of range.
+    """
+
+    def __init__(self, branches: nn.ModuleDict, head: Head, branch_dropout: float = 0.0) -> None:
+        super().__init__()
+        if not branches:
+            raise ValueError("branches must hold at least one branch, got none")
+        self.branches = branches
+        self.head = head
+        self.branch_dropout = check_probability("branch_dropout", branch_dropout)
+        dims = tuple(self.branch(name).output_dim for name in branches)
+        if head.dims != dims:
+            raise ValueError(f"head must be made for dims {dims} of the branches {list(branches)}, got {head.dims}")
+
+    @property
+    def branch_names(self) -> list[str]:
+        """The branches in the order the head sees them."""
+        return list(self.branches)
+
+    def branch(self, name: str) -> Branch:
+        """The branch called ``name``."""
+        return cast(Branch, self.branches[name])
+
+    def active(self, only: Collection[str] | None) -> list[str]:
+        """The branches that are looked at, in the head's order.
+
+        Args:
+            only: names to keep; None: all.
+
+        Raises:
+            ValueError: only holds a name that is no branch of this model.
+        """
+        if only is None:
+            return self.branch_names
+        if isinstance(only, str):
+            only = [only]  # a lone name is a collection of letters otherwise
+        unknown = sorted(set(only) - set(self.branches))
+        if unknown:
+            raise ValueError(f"only must hold names among the branches {self.branch_names}, got {unknown}")
+        return [name for name in self.branches if name in only]
+
+    def keep_mask(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
+        """Which branch of which poster is used: present, not masked by ``only``, not hidden by branch dropout.
+
+        In training each call draws anew.
+
+        Returns:
+            B x K bool.
+
+        Raises:
+            ValueError: only holds an unknown name.
+        """
+        active = self.active(only)
+        device = next(iter(inputs.values())).device
+        nobody = torch.zeros(batch_size(inputs), dtype=torch.bool, device=device)
+        columns = [self.branch(name).present(inputs) if name in active else nobody for name in self.branches]
+        present = torch.stack(columns, dim=1)
+        if self.training and self.branch_dropout > 0:
+            return drop_branches(present, self.branch_dropout)
+        return present
+
+    def embeddings(
+        self, inputs: Inputs, only: Collection[str] | None = None, keep: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """What the head gets.
+
+        Args:
+            inputs: the batch; entries of branches outside ``only`` may be missing.
+            only: branches to look at; None: all.
+            keep: B x K from `keep_mask`; None: drawn here.
+
+        Returns:
+            K embeddings, B x D_k, zeros where not kept, and the mask B x K of what is kept.
+
+        Raises:
+            ValueError: only holds an unknown name.
+        """
+        active = self.active(only)
+        keep = self.keep_mask(inputs, only) if keep is None else keep
+        dtype = next(self.head.parameters()).dtype
+        embeddings = []
+        for k, name in enumerate(self.branches):
+            branch = self.branch(name)
+            if name in active:
+                embedding, _ = branch(inputs)
+                embeddings.append(embedding.masked_fill(~keep[:, k, None], 0))
+            else:
+                embeddings.append(torch.zeros(len(keep), branch.output_dim, dtype=dtype, device=keep.device))
+        return embeddings, keep
+
+    def forward(self, inputs: Inputs, only: Collection[str] | None = None, keep: Tensor | None = None) -> Tensor:
+        """Logits B x G; arguments and errors as in `embeddings`."""
+        embeddings, keep = self.embeddings(inputs, only, keep)
+        logits: Tensor = self.head(embeddings, keep)
+        return logits
+
+
+class PosterModel(nn.Module):
+    """The fusion with the image tower below it, in both regimes.
+
+    Where the batch holds "image", the tower makes the cnn and style entries, and with ``reweight_cnn`` the style gate
+    multiplies the feature map at the tapped stage. Where it holds cached features, the same is done after pooling,
+    which is equal (mean(s X) = s mean(X)) if and only if the tapped stage is the last one. A poster whose style is
+    masked or dropped is not re-weighted.
+
+    Args:
+        fusion: the branches and the head.
+        tower: the image network; None: only cached features can be read.
+        reweight_cnn: whether the style gate re-weights the CNN's channels; without effect unless both the cnn and the
+            style branch are there.
+        tap_is_last: whether the cached style statistics are of the backbone's last stage; None: ask the tower. It must
+            be said where there is no tower, because stages may be of one width (block3 and block4 of densenet121).
+
+    Raises:
+        ValueError: a tower that does not fit the branches, or a re-weighting that cannot be done.
+    """
+
+    def __init__(
+        self,
+        fusion: FusionModel,
+        tower: ImageTower | None = None,
+        reweight_cnn: bool = False,
+        tap_is_last: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.tower = tower
+        cnn, style = self.cnn, self.style  # read once here, so that a branch of a wrong class is refused at once
+        self.reweight_cnn = reweight_cnn and cnn is not None and style is not None
+        if tower is not None:
+            self._check_tower(tower, tap_is_last)
+            tap_is_last = tower.tap_is_last
+        self.tap_is_last = bool(tap_is_last)
+        if self.reweight_cnn:
+            self._check_reweighting()
+
+    # Properties, not attributes: a module under two names would stand twice in the state dict.
+    @property
+    def cnn(self) -> CnnBranch | None:
+        """The cnn branch, if there is one."""
+        return _typed(self.fusion, CNN, CnnBranch)
+
+    @property
+    def style(self) -> StyleBranch | None:
+        """The style branch, if there is one."""
+        return _typed(self.fusion, STYLE, StyleBranch)
+
+    def forward(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
+        """Logits of every genre.
+
+        Args:
+            inputs: the batch, see the package's docstring for its keys.
+            only: branches to look at, all others are masked; None: all.
+
+        Returns:
+            B x G.
+
+        Raises:
+            ValueError: unknown name in ``only``, or images without a tower.
+        """
+        keep = self.fusion.keep_mask(inputs, only)
+        logits: Tensor = self.fusion(self._complete(inputs, only, keep), only, keep)
+        return logits
+
+    def embeddings(self, inputs: Inputs, only: Collection[str] | None = None) -> dict[str, tuple[Tensor, Tensor]]:
+        """What each branch says, for inspection: name -> embedding B x D_k (zeros where not used), used B bool.
+
+        Raises:
+            ValueError: as in `forward`.
+        """
+        keep = self.fusion.keep_mask(inputs, only)
+        embeddings, keep = self.fusion.embeddings(self._complete(inputs, only, keep), only, keep)
+        return {name: (embeddings[k], keep[:, k]) for k, name in enumerate(self.fusion.branch_names)}
+
+    def _complete(self, inputs: Inputs, only: Collection[str] | None, keep: Tensor) -> Inputs:
+        """The batch with what the cnn and style branches read: computed from images, or re-weighted from the cache."""
+        active = self.fusion.active(only)
+        cnn, style = CNN in active, STYLE in active
+        reweight = self.reweight_cnn and cnn and style
+        if IMAGE in inputs and (cnn or style):
+            return self._from_images(inputs, keep, cnn=cnn, style=style, reweight=reweight)
+        if not reweight or self.style is None:
+            return inputs
+        if not self.tap_is_last:
+            raise ValueError(
+                f"inputs must hold {IMAGE!r} where reweight_cnn is on and the tap is not the last stage, "
+                f"got {sorted(inputs)}"
+            )
+        weights = self.style.weights(inputs)
+        pooled = inputs["cnn.pooled"] * self._where_kept(weights, keep)
+        return {**inputs, "style.weights": weights, "cnn.pooled": pooled}
+
+    def _from_images(self, inputs: Inputs, keep: Tensor, *, cnn: bool, style: bool, reweight: bool) -> Inputs:
+        if self.tower is None:
+            raise ValueError(f"tower must be given where the batch holds {IMAGE!r}, got None")
+        made: dict[str, Tensor] = {}
+
+        def gate(stats: Mapping[str, Tensor]) -> Tensor:
+            made["style.weights"] = self._gate()(stats)
+            return self._where_kept(made["style.weights"], keep)
+
+        made.update(self.tower(inputs[IMAGE], gate if reweight else None, pooled=cnn, style=style))
+        return {**inputs, **made}
+
+    def _gate(self) -> Gate:
+        if self.style is None or self.style.gate is None:
+            raise ValueError("style branch must have a gate where reweight_cnn is on, got None")
+        return self.style.gate
+
+    def _where_kept(self, weights: Tensor, keep: Tensor) -> Tensor:
+        """The weights B x C', 1 for posters whose style is not kept."""
+        kept = keep[:, self.fusion.branch_names.index(STYLE), None]
+        return torch.where(kept, weights, torch.ones_like(weights))
+
+    def _check_tower(self, tower: ImageTower, tap_is_last: bool | None) -> None:
+        if tap_is_last is not None and tap_is_last != tower.tap_is_last:
+            raise ValueError(f"tap_is_last must agree with the tower ({tower.tap_is_last}), got {tap_is_last}")
+        features = tower.backbone.num_features
+        if self.cnn is not None and self.cnn.num_features != features:
+            raise ValueError(
+                f"cnn branch must have num_features = {features} of the tower, got {self.cnn.num_features}"
+            )
+        if self.style is None:
+            return
+        if tower.statistics is None:
+            raise ValueError("tower must have statistics where there is a style branch, got None")
+        sizes = (tower.statistics.channels, tower.statistics.gram_size)
+        if (self.style.channels, self.style.reduced) != sizes:
+            raise ValueError(
+                f"style branch must have (channels, reduced) = {sizes} of the tower, "
+                f"got {(self.style.channels, self.style.reduced)}"
+            )
+
+    def _check_reweighting(self) -> None:
+        self._gate()
+        if self.tower is None and not self.tap_is_last:
+            raise ValueError(
+                "tap_is_last must be True where reweight_cnn is on without a tower: cached features can be re-weighted "
+                f"only at the backbone's last stage, got {self.tap_is_last}"
+            )
+        cnn, style = cast(CnnBranch, self.cnn), cast(StyleBranch, self.style)
+        if self.tap_is_last and style.channels != cnn.num_features:
+            raise ValueError(
+                f"style branch must have channels = {cnn.num_features} of the last stage where tap_is_last is True, "
+                f"got {style.channels}"
+            )
+
+
+def drop_branches(present: Tensor, probability: float) -> Tensor:
+    """Hide each present branch of each poster with this chance, but never all the present ones of a poster.
+
+    Where all would go, one of them stays, each as likely as the others.
+
+    Args:
+        present: B x K bool.
+        probability: in [0, 1).
+
+    Returns:
+        B x K bool, never True where ``present`` is not.
+    """
+    noise = torch.rand(present.shape, device=present.device)
+    keep = present & (noise >= probability)
+    # Given that all noise lies below the chance, the largest is any of the present ones with equal chance.
+    survivor = torch.zeros_like(present)
+    survivor.scatter_(1, noise.masked_fill(~present, -1).argmax(dim=1, keepdim=True), True)
+    return torch.where(keep.any(dim=1, keepdim=True), keep, survivor & present)
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, lr: float | None = None, tower_lr: float | None = None
+) -> list[dict[str, object]]:
+    """Parameter groups for an optimiser: biases, norms and single vectors get no weight decay.
+
+    Args:
+        model: only parameters that learn now are listed; freeze first.
+        weight_decay: for matrices and convolutions.
+        lr: learning rate of everything outside the tower; None: the optimiser's own.
+        tower_lr: learning rate of a `PosterModel`'s tower; None: as the rest.
+
+    Returns:
+        the groups that are not empty, each with "params", "weight_decay" and, where given, "lr".
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name.startswith("tower."), parameter.ndim > 1), []).append(parameter)
+    result = []
+    for (in_tower, decays), parameters in groups.items():
+        group: dict[str, object] = {"params": parameters, "weight_decay": weight_decay if decays else 0.0}
+        rate = tower_lr if in_tower and tower_lr is not None else lr
+        if rate is not None:
+            group["lr"] = rate
+        result.append(group)
+    return result
+
+
+def _typed(fusion: FusionModel, name: str, cls: type[BranchT]) -> BranchT | None:
+    """The branch called ``name`` if there is one."""
+    if name not in fusion.branches:
+        return None
+    branch = fusion.branch(name)
+    if not isinstance(branch, cls):
+        raise ValueError(f"branch {name!r} must be a {cls.__name__}, got {type(branch).__name__}")
+    return branch

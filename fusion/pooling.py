@@ -1,0 +1,95 @@
+"""Pooling of a set of tokens under a mask: detections and text lines.
+
+Letters: B posters, N tokens, D width. ``mask`` is True where a token is real. A poster with no real token pools to
+zeros with finite gradients, also when N is 0: a plain mean over it would be 0/0 and a plain maximum minus infinity.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
+    """``x`` (B x N x ... or B x N) with zeros in every slot that is not real, whatever the padding held."""
+    slots = mask.reshape(*mask.shape, *([1] * (x.ndim - mask.ndim)))
+    return x.masked_fill(~slots, 0)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the real tokens: B x N x D, B x N -> B x D."""
+    count = mask.sum(dim=1, keepdim=True).clamp(min=1)
+    return zero_padding(x, mask).sum(dim=1) / count.to(x.dtype)
+
+
+def masked_max(x: Tensor, mask: Tensor) -> Tensor:
+    """Maximum over the real tokens, column by column: B x N x D, B x N -> B x D."""
+    if x.shape[1] == 0:
+        return x.sum(dim=1)  # a maximum over nothing is an error, a sum over nothing is the zeros we want
+    lowest = torch.finfo(x.dtype).min
+    top = x.masked_fill(~mask.unsqueeze(-1), lowest).amax(dim=1)
+    return top.masked_fill(~mask.any(dim=1, keepdim=True), 0)
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last dimension among the real slots; a row without any gives zeros.
+
+    Args:
+        scores: ... x N.
+        mask: the same shape, or one that broadcasts to it.
+    """
+    weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
+    return weights.masked_fill(~mask, 0)
+
+
+class AttentionPool(nn.Module):
+    """Attention with one learned query a head, in place of a mean: what matters most weighs most.
+
+    Args:
+        dim: D, width of the tokens and of the output.
+        heads: how many queries; each sees D / heads columns.
+
+    Raises:
+        ValueError: dim is not a multiple of heads.
+    """
+
+    def __init__(self, dim: int, heads: int = 4) -> None:
+        super().__init__()
+        if heads < 1 or dim % heads != 0:
+            raise ValueError(f"heads must be a positive divisor of dim = {dim}, got {heads}")
+        self.heads = heads
+        self.query = nn.Parameter(torch.randn(heads, dim // heads))
+        self.key = nn.Linear(dim, dim, bias=False)  # a bias would shift all scores of a head alike: no effect
+        self.value = nn.Linear(dim, dim)
+
+    def weights(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Attention of each head: B x N x D, B x N -> B x heads x N; sums to 1 over the real tokens, if any."""
+        keys = self.key(x).unflatten(-1, (self.heads, -1))  # B x N x heads x D/heads
+        scores = torch.einsum("bnhd,hd->bhn", keys, self.query) / math.sqrt(self.query.shape[1])
+        return masked_softmax(scores, mask.unsqueeze(1))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Weighted sum of the values: B x N x D, B x N -> B x D."""
+        weights = self.weights(x, mask)
+        values = self.value(x).unflatten(-1, (self.heads, -1))
+        pooled: Tensor = torch.einsum("bhn,bnhd->bhd", weights, values).flatten(1)
+        return pooled
+
+
+class DeepSetsPool(nn.Module):
+    """Mean and maximum side by side, brought back to D (Zaheer et al. 2017, Deep Sets, arXiv 1703.06114).
+
+    Args:
+        dim: D, width of the tokens and of the output.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.output = nn.Linear(2 * dim, dim)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Pool: B x N x D, B x N -> B x D; a poster with no real token gives zeros."""
+        pooled: Tensor = self.output(torch.cat([masked_mean(x, mask), masked_max(x, mask)], dim=1))
+        return pooled.masked_fill(~mask.any(dim=1, keepdim=True), 0)

@@ -1,0 +1,121 @@
+"""Losses against hand-worked numbers and against each other."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fusion import build_loss, loss_names, loss_options
+
+LOGITS = torch.tensor([[2.0, -1.0, 0.3], [-3.0, 0.0, 4.0]])
+TARGETS = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+ALL = {
+    "bce": {},
+    "weighted_bce": {"pos_weight": torch.tensor([1.0, 3.0, 0.5])},
+    "focal": {"gamma": 2.0, "alpha": 0.25},
+    "asl": {},
+}
+
+
+def logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def value(name: str, p: float, target: float, **options: object) -> float:
+    return build_loss(name, **options)(torch.tensor([[logit(p)]]), torch.tensor([[target]])).item()
+
+
+def test_all_are_listed_here():
+    assert sorted(ALL) == loss_names()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("bce", {}), ("focal", {"gamma": 0.0}), ("asl", {"gamma_neg": 0.0, "gamma_pos": 0.0, "clip": 0.0})],
+)
+@pytest.mark.parametrize("targets", [TARGETS, TARGETS * 0.8 + 0.1], ids=["hard", "soft"])
+def test_without_focus_all_are_bce(name, options, targets):
+    expected = F.binary_cross_entropy_with_logits(LOGITS, targets)
+    torch.testing.assert_close(build_loss(name, **options)(LOGITS, targets), expected)
+
+
+def test_focal_by_hand():
+    assert value("focal", 0.8, 1.0, gamma=2.0) == pytest.approx(-(0.2**2) * math.log(0.8), rel=1e-5)
+    assert value("focal", 0.8, 0.0, gamma=2.0) == pytest.approx(-(0.8**2) * math.log(0.2), rel=1e-5)
+    assert value("focal", 0.8, 1.0, gamma=2.0, alpha=0.25) == pytest.approx(0.25 * -(0.04) * math.log(0.8), rel=1e-5)
+    assert value("focal", 0.8, 0.0, gamma=0.0, alpha=0.25) == pytest.approx(0.75 * -math.log(0.2), rel=1e-5)
+
+
+def test_asl_by_hand():
+    assert value("asl", 0.7, 1.0) == pytest.approx(-0.3 * math.log(0.7), rel=1e-5)
+    assert value("asl", 0.7, 0.0) == pytest.approx(-(0.65**4) * math.log(0.35), rel=1e-5)
+    assert value("asl", 0.7, 0.0, gamma_neg=2.0, clip=0.0) == pytest.approx(-(0.7**2) * math.log(0.3), rel=1e-5)
+    assert value("asl", 0.04, 0.0) == 0.0  # below the clip a negative costs nothing
+
+
+def test_weighted_bce_weighs_the_positives_of_its_genre():
+    loss = build_loss("weighted_bce", pos_weight=torch.tensor([2.0, 5.0]))
+    got = loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 0.0]]))
+    assert got.item() == pytest.approx((2 * math.log(2) + math.log(2)) / 2)
+
+
+def test_reduction_is_the_mean():
+    for name, options in ALL.items():
+        loss = build_loss(name, **options)
+        once, twice = loss(LOGITS, TARGETS), loss(LOGITS.repeat(2, 1), TARGETS.repeat(2, 1))
+        torch.testing.assert_close(once, twice)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_extreme_logits_are_finite(name, gamma):
+    options = dict(ALL[name])
+    if name == "focal":
+        options["gamma"] = gamma
+    if name == "asl":
+        options |= {"gamma_neg": gamma, "gamma_pos": gamma}
+    for clip in (0.0, 0.05) if name == "asl" else (None,):
+        loss = build_loss(name, **options | ({} if clip is None else {"clip": clip}))
+        for extreme in (30.0, 1e4):
+            logits = torch.tensor([[extreme, -extreme, 0.0]] * 2, requires_grad=True)
+            targets = torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+            result = loss(logits, targets)
+            result.backward()
+            assert torch.isfinite(result)
+            assert torch.isfinite(logits.grad).all()
+            assert result > 1  # a sure and wrong answer costs
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_bfloat16_autocast_computes_in_float32(name):
+    loss = build_loss(name, **ALL[name])
+    coarse = LOGITS.bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = loss(coarse, TARGETS.bfloat16())
+        extreme = loss(torch.full((2, 3), 1e4).bfloat16(), TARGETS)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, loss(coarse.float(), TARGETS))
+    assert torch.isfinite(extreme)
+
+
+def test_options_are_those_a_config_may_set():
+    assert loss_options("bce") == {}
+    assert loss_options("asl") == {"gamma_neg": 4.0, "gamma_pos": 1.0, "clip": 0.05}
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"loss must be one of \['asl', .*got 'hinge'"):
+        build_loss("hinge")
+    with pytest.raises(ValueError, match=r"options of loss 'asl' .*got \['gamma'\]"):
+        build_loss("asl", gamma=2)
+    with pytest.raises(ValueError, match="gamma must be at least 0, got -1"):
+        build_loss("focal", gamma=-1)
+    with pytest.raises(ValueError, match=r"alpha must be None or in \(0, 1\), got 1.5"):
+        build_loss("focal", alpha=1.5)
+    with pytest.raises(ValueError, match=r"clip must be in \[0, 1\), got 1.0"):
+        build_loss("asl", clip=1.0)
+    with pytest.raises(ValueError, match="pos_weight must be a vector of positive numbers"):
+        build_loss("weighted_bce", pos_weight=torch.tensor([1.0, 0.0]))
