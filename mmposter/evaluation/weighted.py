@@ -1,0 +1,219 @@
+"""Every metric as a function of poster weights, so that 1000 resamples cost matrix products, not loops.
+
+A resample of N posters is a vector of N counts: how often each poster was drawn (half-samples: 0 or 1). A `Statistic`
+takes R such vectors at once (R x N) and gives R values; the plain metric is the same statistic at weights of 1, so a
+metric and its interval cannot disagree. What does not depend on the weights (ranks, sorted scores, hits) is worked out
+once, when the statistic is made.
+
+The inputs have been checked and hold only posters with a genre; see `mmposter.evaluation.metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mmposter.evaluation.arrays import BoolArray, FloatArray, IntArray, rank_genres
+
+Statistic = Callable[[FloatArray], FloatArray]  # weights R x N -> values R (or R x G for the statistics by genre)
+
+ECE_BINS = 15
+
+
+def poster_mean(values: FloatArray) -> Statistic:
+    """The mean of one number a poster."""
+    return lambda weights: divide(weights @ values, weights.sum(axis=1))
+
+
+def divide(numerator: FloatArray, denominator: FloatArray, empty: float = np.nan) -> FloatArray:
+    """Divide element by element; `empty` where the denominator is 0."""
+    out: FloatArray = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), empty)
+    np.divide(numerator, denominator, out=out, where=denominator > 0)
+    return out
+
+
+def mean_over_genres(values: FloatArray) -> FloatArray:
+    """Mean over G of R x G, leaving out the NaN of genres where the metric is undefined; NaN if all are."""
+    defined = ~np.isnan(values)
+    return divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
+
+
+# Ranking of the genres of one poster -------------------------------------------------------------------------------
+
+
+def r_precision(target: BoolArray, probs: FloatArray) -> Statistic:
+    """mean_i |top_{n_i} & Y_i| / n_i."""
+    sizes = target.sum(axis=1)
+    hits = (target & (rank_genres(probs) < sizes[:, None])).sum(axis=1)
+    return poster_mean(np.asarray(hits / sizes))
+
+
+def any_hit_at_k(target: BoolArray, probs: FloatArray, k: int) -> Statistic:
+    """mean_i [top_k & Y_i is not empty]."""
+    hits = (target & (rank_genres(probs) < k)).any(axis=1)
+    return poster_mean(np.asarray(hits, dtype=np.float64))
+
+
+def micro_recall_at_k(target: BoolArray, probs: FloatArray, k: int) -> Statistic:
+    """sum_i |top_k & Y_i| / sum_i n_i."""
+    hits = (target & (rank_genres(probs) < k)).sum(axis=1).astype(np.float64)
+    sizes = target.sum(axis=1).astype(np.float64)
+    return lambda weights: divide(weights @ hits, weights @ sizes)
+
+
+# Ranking of the posters of one genre -------------------------------------------------------------------------------
+
+
+class _SortedGenre:
+    """The posters of one genre from the highest score down, equal scores as one group.
+
+    Only groups with a positive matter to average precision and to AUROC, hence only those are kept.
+    """
+
+    def __init__(self, positive: BoolArray, scores: FloatArray) -> None:
+        order = np.argsort(-scores, kind="stable")
+        ordered = scores[order]
+        ends = np.append(np.flatnonzero(np.diff(ordered) != 0) + 1, len(ordered))
+        starts = np.append(0, ends[:-1])
+        positives_until = np.append(0, np.cumsum(positive[order]))
+        kept = positives_until[ends] > positives_until[starts]
+        self.order: IntArray = order
+        self.positive: FloatArray = positive[order].astype(np.float64)[:, None]
+        self.starts, self.ends = starts[kept], ends[kept]
+
+    def cumulated(self, weights: FloatArray) -> tuple[FloatArray, ...]:
+        """Weights N x R -> weight of all before and until each group, of its positives before and until (K x R)."""
+        ordered = weights[self.order]
+        everyone = np.zeros((len(ordered) + 1, ordered.shape[1]))
+        np.cumsum(ordered, axis=0, out=everyone[1:])
+        positives = np.zeros_like(everyone)
+        np.cumsum(ordered * self.positive, axis=0, out=positives[1:])
+        return everyone[self.starts], everyone[self.ends], positives[self.starts], positives[self.ends]
+
+
+def average_precision_by_genre(target: BoolArray, probs: FloatArray) -> Statistic:
+    """Average precision, R x G: sum over score groups of (recall gained) * (precision), as scikit-learn defines it.
+
+    NaN where the weighted posters hold no positive of the genre.
+    """
+    genres = [_SortedGenre(target[:, g], probs[:, g]) for g in range(target.shape[1])]
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        columns = np.ascontiguousarray(weights.T)
+        values = np.full((len(weights), len(genres)), np.nan)
+        for g, genre in enumerate(genres):
+            if len(genre.ends):
+                _, everyone, before, until = genre.cumulated(columns)
+                precision = divide(until, everyone, empty=0.0)
+                values[:, g] = divide(((until - before) * precision).sum(axis=0), until[-1])
+        return values
+
+    return statistic
+
+
+def mean_average_precision(target: BoolArray, probs: FloatArray) -> Statistic:
+    """Mean over genres of average precision."""
+    by_genre = average_precision_by_genre(target, probs)
+    return lambda weights: mean_over_genres(by_genre(weights))
+
+
+def macro_auroc(target: BoolArray, probs: FloatArray) -> Statistic:
+    """Mean over genres of P(positive scores above negative) + P(equal) / 2."""
+    genres = [_SortedGenre(target[:, g], probs[:, g]) for g in range(target.shape[1])]
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        columns = np.ascontiguousarray(weights.T)
+        total = columns.sum(axis=0)
+        values = np.full((len(weights), len(genres)), np.nan)
+        for g, genre in enumerate(genres):
+            if len(genre.ends):
+                everyone_before, everyone, before, until = genre.cumulated(columns)
+                negatives = total - until[-1]
+                above, upto = everyone_before - before, everyone - until
+                below = negatives - (above + upto) / 2
+                values[:, g] = divide(((until - before) * below).sum(axis=0), until[-1] * negatives)
+        return mean_over_genres(values)
+
+    return statistic
+
+
+# Decisions -----------------------------------------------------------------------------------------------------------
+
+
+def overall_precision(target: BoolArray, decisions: BoolArray) -> Statistic:
+    """Right decisions / all decisions, over all (poster, genre) pairs; 0 where nothing is decided."""
+    hits, decided = (target & decisions).sum(axis=1, dtype=np.float64), decisions.sum(axis=1, dtype=np.float64)
+    return lambda weights: divide(weights @ hits, weights @ decided, empty=0.0)
+
+
+def overall_recall(target: BoolArray, decisions: BoolArray) -> Statistic:
+    """Right decisions / true labels, over all (poster, genre) pairs."""
+    hits, sizes = (target & decisions).sum(axis=1, dtype=np.float64), target.sum(axis=1, dtype=np.float64)
+    return lambda weights: divide(weights @ hits, weights @ sizes)
+
+
+def overall_f1(target: BoolArray, decisions: BoolArray) -> Statistic:
+    """Harmonic mean of the two: 2 TP / (decided + true)."""
+    hits = (target & decisions).sum(axis=1, dtype=np.float64)
+    both = target.sum(axis=1, dtype=np.float64) + decisions.sum(axis=1)
+    return lambda weights: divide(2 * (weights @ hits), weights @ both)
+
+
+def f1_by_genre(target: BoolArray, decisions: BoolArray) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
+    """F1 of each genre and its support, R x G each; F1 is NaN where the support is 0."""
+    hits = (target & decisions).astype(np.float64)
+    positives = target.astype(np.float64)
+    both = positives + decisions
+
+    def statistic(weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        support = weights @ positives
+        f1 = divide(2 * (weights @ hits), weights @ both)
+        return np.where(support > 0, f1, np.nan), support
+
+    return statistic
+
+
+def macro_f1(target: BoolArray, decisions: BoolArray) -> Statistic:
+    """Mean over genres of F1, leaving out genres without a positive."""
+    by_genre = f1_by_genre(target, decisions)
+    return lambda weights: mean_over_genres(by_genre(weights)[0])
+
+
+def weighted_f1(target: BoolArray, decisions: BoolArray) -> Statistic:
+    """Mean over genres of F1, weighted by support."""
+    by_genre = f1_by_genre(target, decisions)
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        f1, support = by_genre(weights)
+        return divide((np.nan_to_num(f1) * support).sum(axis=1), support.sum(axis=1))
+
+    return statistic
+
+
+def samples_f1(target: BoolArray, decisions: BoolArray) -> Statistic:
+    """Mean over posters of 2 |decided & true| / (|decided| + |true|)."""
+    return poster_mean(2 * (target & decisions).sum(axis=1) / (target.sum(axis=1) + decisions.sum(axis=1)))
+
+
+def exact_match(target: BoolArray, decisions: BoolArray) -> Statistic:
+    """Share of posters whose decided set is the true set."""
+    return poster_mean((target == decisions).all(axis=1).astype(np.float64))
+
+
+def elementwise_accuracy(target: BoolArray, decisions: BoolArray) -> Statistic:
+    """Share of right (poster, genre) pairs: 1 - Hamming loss."""
+    return poster_mean((target == decisions).mean(axis=1))
+
+
+# Probabilities -------------------------------------------------------------------------------------------------------
+
+
+def expected_calibration_error(target: BoolArray, probs: FloatArray, bins: int) -> Statistic:
+    """sum over bins of (share of pairs) * |mean probability - share of positives|."""
+    which = np.minimum((probs * bins).astype(np.int64), bins - 1)
+    # One number a poster and bin: the sum of (probability - label) over its pairs in that bin.
+    gaps = np.zeros((len(probs), bins))
+    np.add.at(gaps, (np.arange(len(probs))[:, None], which), probs - target)
+    pairs = float(probs.shape[1])
+    return lambda weights: divide(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1) * pairs)

@@ -1,0 +1,133 @@
+"""Thresholds: hand-worked, shrunk as said, and indifferent to scale and ties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmposter.errors import UserError
+from mmposter.evaluation.metrics import macro_f1
+from mmposter.evaluation.thresholds import apply_thresholds, tune_thresholds
+
+
+def random_case(seed: int, n: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    target = rng.random((n, 4)) < [0.5, 0.3, 0.2, 0.1]
+    target[target.sum(axis=1) == 0, 0] = True
+    return target, np.clip(0.3 * target + 0.6 * rng.random((n, 4)), 0, 1).round(2)
+
+
+def test_by_hand_without_shrinkage():
+    # Genre 0: positives .8, .6, negative .7, .1 -> F1 is 2/3 above .75, 4/5 above .35: midpoint of .6 and .1.
+    # Genre 1: positives are the two highest -> midpoint of .5 and .4.
+    target = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+    probs = np.array([[0.8, 0.4], [0.6, 0.2], [0.7, 0.9], [0.1, 0.5]])
+    assert tune_thresholds(target, probs, shrinkage=0) == pytest.approx([0.35, 0.45])
+
+
+def test_shrinkage_by_hand():
+    target = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+    probs = np.array([[0.8, 0.4], [0.6, 0.2], [0.7, 0.9], [0.1, 0.5]])
+    # Macro F1 of one threshold for both, from above: .85 (0, 2/3), .75 (2/3, 2/3), .65 (1/2, 2/3), .55 (4/5, 2/3),
+    # .45 (4/5, 1), .3 (4/5, 4/5) ... -> .45, halfway from .5 to .4.
+    assert tune_thresholds(target, probs, shrinkage=1e12) == pytest.approx([0.45, 0.45])
+    # Two positives a genre and k = 6: a quarter own, three quarters global.
+    assert tune_thresholds(target, probs, shrinkage=6) == pytest.approx([0.25 * 0.35 + 0.75 * 0.45, 0.45])
+
+
+def test_rare_genres_are_shrunk_more():
+    target, probs = random_case(0)
+    own, half, shared = (tune_thresholds(target, probs, shrinkage=k) for k in (0, 10, 1e15))
+    assert np.ptp(shared) < 1e-9
+    weight = target.sum(axis=0) / (target.sum(axis=0) + 10)
+    assert half == pytest.approx(weight * own + (1 - weight) * shared)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_other_threshold_has_a_better_f1(seed: int):
+    target, probs = random_case(seed)
+    thresholds = tune_thresholds(target, probs, shrinkage=0)
+    shared = tune_thresholds(target, probs, shrinkage=1e15)
+    best_shared = macro_f1(target, apply_thresholds(probs, shared))
+    for limit in np.linspace(0, 1, 203):
+        for g in range(4):
+            mine, other = probs[:, g] >= thresholds[g], probs[:, g] >= limit
+            assert _f1(target[:, g], mine) >= _f1(target[:, g], other) - 1e-12
+        assert best_shared >= macro_f1(target, probs >= limit) - 1e-12
+
+
+def _f1(truth: np.ndarray, said: np.ndarray) -> float:
+    return 2 * (truth & said).sum() / (truth.sum() + said.sum())
+
+
+@pytest.mark.parametrize("shrinkage", [0, 20])
+def test_scaled_scores_give_scaled_thresholds_and_the_same_decisions(shrinkage: float):
+    target, probs = random_case(1)
+    thresholds = tune_thresholds(target, probs, shrinkage)
+    assert tune_thresholds(target, probs / 4, shrinkage) == pytest.approx(thresholds / 4, rel=1e-12)
+    assert (apply_thresholds(probs / 4, thresholds / 4) == apply_thresholds(probs, thresholds)).all()
+
+
+def test_the_order_of_the_posters_does_not_matter():
+    target, probs = random_case(2)
+    order = np.random.default_rng(0).permutation(len(target))
+    assert (tune_thresholds(target[order], probs[order]) == tune_thresholds(target, probs)).all()
+
+
+def test_equal_scores_are_never_torn_apart():
+    target = np.array([[1, 0], [0, 1], [1, 1], [1, 0]])
+    probs = np.full((4, 2), 0.25)
+    thresholds = tune_thresholds(target, probs, shrinkage=0)
+    assert apply_thresholds(probs, thresholds).all()
+    # Neighbouring floats have no number between them: the lower one must not pass.
+    low, high = 0.3, np.nextafter(0.3, 1)
+    target, probs = np.array([[1, 0], [0, 1]]), np.array([[high, low], [low, high]])
+    decisions = apply_thresholds(probs, tune_thresholds(target, probs, shrinkage=0))
+    assert (decisions == target).all()
+    # A score of exactly 0 that is worth a yes passes.
+    assert apply_thresholds(np.zeros((2, 1)), tune_thresholds([[1], [1]], np.zeros((2, 1)))).all()
+
+
+def test_a_genre_without_positives_gets_the_global_threshold():
+    target, probs = random_case(3)
+    target[:, 3], target[:, 0] = False, True
+    thresholds = tune_thresholds(target, probs)
+    shared = tune_thresholds(target, probs, shrinkage=1e15)
+    assert thresholds[3] == pytest.approx(shared[0])
+    assert np.isfinite(thresholds).all()
+
+
+def test_calibrated_scores_have_their_best_threshold_at_half_the_best_f1():
+    rng = np.random.default_rng(0)
+    probs = rng.beta(0.5, 3, size=(40_000, 2))
+    target = rng.random(probs.shape) < probs
+    keep = target.any(axis=1)  # tune on all posters: give the others a third genre that is always right
+    target, probs = np.column_stack([target, ~keep]), np.column_stack([probs, ~keep])
+    thresholds = tune_thresholds(target, probs, shrinkage=0)[:2]
+    best = [_f1(target[:, g], probs[:, g] >= thresholds[g]) for g in range(2)]
+    assert thresholds == pytest.approx(np.array(best) / 2, abs=0.03)
+
+
+def test_posters_without_a_genre_are_left_out():
+    target, probs = random_case(0)
+    wide = np.vstack([target, np.zeros((30, 4))]), np.vstack([probs, np.full((30, 4), 0.99)])
+    assert (tune_thresholds(*wide) == tune_thresholds(target, probs)).all()
+
+
+def test_empty_policy():
+    probs = np.array([[0.5, 0.2], [0.3, 0.35], [0.1, 0.1]])
+    limits = [0.5, 0.4]
+    assert apply_thresholds(probs, limits).tolist() == [[True, False], [False, False], [False, False]]
+    # Equal scores: the first genre.
+    assert apply_thresholds(probs, limits, "top1").tolist() == [[True, False], [False, True], [True, False]]
+
+
+def test_wrong_input_is_named():
+    with pytest.raises(UserError, match="empty must be one of allow, top1, got 'none'"):
+        apply_thresholds([[0.5]], [0.5], "none")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="shrinkage must be 0 or more, got -1"):
+        tune_thresholds([[1]], [[0.5]], -1)
+    with pytest.raises(ValueError, match="thresholds must be one a genre of probs"):
+        apply_thresholds([[0.5, 0.5]], [0.5])
+    with pytest.raises(ValueError, match="thresholds must be numbers, got NaN"):
+        apply_thresholds([[0.5]], [np.nan])
