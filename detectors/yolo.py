@@ -1,0 +1,102 @@
+"""Objects on a poster, by ultralytics' YOLO. The only file that imports ultralytics (AGPL-3.0), and only on use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.records import Detections
+
+STRIDE = 32
+
+
+class YoloDetector:
+    """A YOLO of ultralytics over whole batches of posters.
+
+    Each poster is scaled so that its longer side has `size` pixels and padded to a square, whatever the posters that
+    share its batch: ultralytics' default would pad less when all are of one size, and the boxes of a poster would
+    then depend on its neighbours.
+
+    Args:
+        weights: an ultralytics checkpoint (``yolo11n.pt``).
+        size: the side in pixels of the square that the network sees.
+        confidence: boxes below it are not returned.
+        device: a torch device name.
+        offline: tell ultralytics to stay off the network (it looks for updates and sends usage events otherwise).
+
+    Raises:
+        ValueError: if `size` is no positive multiple of 32, `confidence` not in 0-1, or `weights` no checkpoint.
+    """
+
+    def __init__(
+        self, weights: Path, *, size: int = 448, confidence: float = 0.15, device: str = "cpu", offline: bool = True
+    ) -> None:
+        if size <= 0 or size % STRIDE:
+            raise ValueError(f"size must be a positive multiple of {STRIDE}; got {size}")
+        if not 0.0 <= confidence <= 1.0:
+            raise ValueError(f"confidence must lie in 0-1; got {confidence}")
+        self.size, self.confidence, self.device = size, confidence, device
+        self._model = _load(weights, offline)
+        names: dict[int, str] = self._model.names
+        self.class_names = tuple(names[index] for index in range(len(names)))
+
+    def __call__(self, posters: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Find objects.
+
+        Args:
+            posters: arrays H x W x 3, uint8, RGB; sizes may differ.
+
+        Returns:
+            One record a poster, in order, boxes by falling confidence.
+        """
+        if not posters:
+            return []
+        results = self._model.predict(
+            # ultralytics takes numpy images as BGR, as OpenCV reads them.
+            [np.ascontiguousarray(poster[..., ::-1]) for poster in posters],
+            imgsz=self.size,
+            rect=False,
+            conf=self.confidence,
+            device=self.device,
+            batch=len(posters),
+            verbose=False,
+        )
+        return [self._record(result) for result in results]
+
+    def _record(self, result: Any) -> Detections:
+        boxes = result.boxes.cpu().numpy()
+        return Detections(
+            np.clip(np.array(boxes.xyxyn, np.float32).reshape(-1, 4), 0.0, 1.0),
+            np.array(boxes.conf, np.float32),
+            np.array(boxes.cls).astype(np.int64),
+            self.class_names,
+        )
+
+
+def _load(weights: Path, offline: bool) -> Any:
+    if not Path(weights).is_file():
+        # Without this check ultralytics would try to download a file of that name.
+        raise ValueError(f"weights must be an existing checkpoint file; got {weights}")
+    if offline:
+        os.environ["YOLO_OFFLINE"] = "true"
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # a library must not run pip on a user's machine
+    from PIL import Image
+
+    opener = Image.open
+    try:
+        from ultralytics import YOLO
+    except ImportError as error:
+        raise ValueError(f"the yolo detector needs ultralytics; run: pip install ultralytics ({error})") from error
+    finally:
+        # ultralytics replaces Pillow's `open` for the whole process by one that asks for another package (and would
+        # install it) whenever a file is no picture.
+        Image.open = opener
+    try:
+        return YOLO(str(weights), task="detect")
+    except Exception as error:  # of a damaged pickle, anything
+        raise ValueError(f"weights must be an ultralytics checkpoint; got {weights} ({error})") from error

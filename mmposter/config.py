@@ -1,0 +1,299 @@
+"""The typed configuration: every key that a recipe or ``--set`` may name, with its default and its meaning.
+
+YAML and ``--set a.b=c`` only override these defaults; an unknown key or a bad value is one error that lists all of
+them. No other part of mmposter reads YAML, and classes take plain arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mmposter.errors import UserError
+
+BranchName = Literal["cnn", "style", "yolo", "ocr"]
+BRANCHES: tuple[BranchName, ...] = ("cnn", "style", "yolo", "ocr")
+"""The branches in the order in which the fusion joins them."""
+
+Regime = Literal["features", "finetune"]
+Side = Annotated[int, Field(ge=32)]
+
+_OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class CnnConfig(_Section):
+    """The whole poster through a torchvision backbone."""
+
+    backbone: str = "densenet121"
+    init: str = "imagenet"
+    """``imagenet`` (the backbone's published weights), ``none`` (random), or the path of a state dict."""
+    size: tuple[Side, Side] | None = None
+    """Height and width in pixels; None takes the backbone's own."""
+    trainable: str = "full"
+    """finetune only: ``full``, ``frozen``, or the first stage that learns (such as ``block4``)."""
+    dim: int = Field(256, ge=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+
+class StyleConfig(_Section):
+    """The Gram layer on the backbone's feature maps."""
+
+    stage: str | None = None
+    """The stage after which the layer stands; None is the last one."""
+    reduced: int | None = Field(64, ge=2)
+    """Channels after the 1x1 reduction before the Gram matrix; None keeps all of them."""
+    normaliser: Literal["hw", "chw"] = "hw"
+    gate: Literal["gram", "se", "srm"] = "gram"
+    descriptor: Literal["reweighted", "gram", "both"] = "both"
+    reweight_cnn: bool = True
+    """Whether the style weights also multiply the CNN's channels."""
+    dim: int = Field(128, ge=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+
+class YoloConfig(_Section):
+    """The objects on the poster."""
+
+    model: str = "yolo11n.pt"
+    """An ultralytics checkpoint: a name that the resolver finds, or a path."""
+    size: int = Field(448, ge=32, multiple_of=32)
+    confidence: float = Field(0.15, ge=0, le=1)
+    encoding: Literal["counts", "histogram", "set"] = "set"
+    pooling: Literal["deepsets", "attention"] = "deepsets"
+    max_boxes: int = Field(40, ge=1)
+    """The most confident boxes that the fusion sees."""
+    dim: int = Field(64, ge=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
+
+
+class OcrConfig(_Section):
+    """The words on the poster."""
+
+    languages: tuple[str, ...] = Field(("en",), min_length=1)
+    min_confidence: float = Field(0.0, ge=0, le=1)
+    """Lines that the reader trusts less are not passed on to the text encoder."""
+    encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """A sentence encoder for transformers: a name that the resolver finds, or a folder."""
+    max_lines: int = Field(40, ge=1)
+    dim: int = Field(128, ge=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+
+class FusionConfig(_Section):
+    """The learned head over the branches."""
+
+    head: Literal["concat", "gated", "attention", "sum"] = "concat"
+    hidden: int = Field(256, ge=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
+    branch_dropout: float = Field(0.2, ge=0, lt=1)
+    """Chance, in training, that a poster goes without a branch: makes every subset usable at test time."""
+
+
+class LossConfig(_Section):
+    """What is minimised; the mean over posters and genres."""
+
+    name: Literal["bce", "weighted_bce", "focal", "asl"] = "bce"
+    gamma: float = Field(2.0, ge=0)
+    """focal"""
+    gamma_neg: float = Field(2.0, ge=0)
+    """asl"""
+    gamma_pos: float = Field(0.0, ge=0)
+    """asl"""
+    clip: float = Field(0.05, ge=0, lt=1)
+    """asl: the probability margin m"""
+    max_pos_weight: float = Field(20.0, gt=0)
+    """weighted_bce: the cap on negatives / positives of a genre"""
+
+
+class TrainConfig(_Section):
+    """How the weights are found."""
+
+    epochs: int = Field(40, ge=1)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    backbone_learning_rate: float = Field(1e-4, gt=0)
+    """finetune: the tower's own, lower rate"""
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """The share of all steps in which the rate rises from 0; it then falls to 0 along a cosine."""
+    clip_norm: float = Field(1.0, gt=0)
+    patience: int = Field(10, ge=1)
+    """Epochs without a better validation mAP before training stops."""
+    augment: bool = True
+    """finetune: random crop, flip and colour"""
+    workers: int = Field(0, ge=0)
+    """finetune: processes that decode posters"""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+
+
+class EvaluationConfig(_Section):
+    """How probabilities become genres, and how sure the numbers are."""
+
+    shrinkage: float = Field(20.0, ge=0)
+    """Positives at which a genre's own threshold weighs as much as the global one."""
+    empty: Literal["allow", "top1"] = "top1"
+    """What a poster gets when no genre passes its threshold."""
+    bootstrap: int = Field(1000, ge=100)
+
+
+class Config(_Section):
+    """Everything that decides a training run."""
+
+    branches: tuple[BranchName, ...] = BRANCHES
+    regime: Regime = "features"
+    seed: int = Field(0, ge=0)
+    cnn: CnnConfig = CnnConfig()
+    style: StyleConfig = StyleConfig()
+    yolo: YoloConfig = YoloConfig()
+    ocr: OcrConfig = OcrConfig()
+    fusion: FusionConfig = FusionConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @field_validator("branches", mode="before")
+    @classmethod
+    def _branches(cls, value: Any) -> Any:
+        """Take ``cnn,yolo`` as a list, and bring it into the one order."""
+        return _ordered(value)
+
+
+def parse_branches(text: str) -> tuple[str, ...]:
+    """``yolo,cnn`` to names in the one order.
+
+    Raises:
+        UserError: for an unknown name or none at all.
+    """
+    try:
+        return _ordered(text)
+    except ValueError as error:
+        raise UserError(f"--branches: {error}") from error
+
+
+def _ordered(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, str | list | tuple):
+        raise ValueError(f"a list or a text such as cnn,yolo is wanted; got {value!r}")
+    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else list(value)
+    names = [name for name in names if name]
+    unknown = [str(name) for name in names if name not in BRANCHES]
+    if unknown or not names:
+        got = ",".join(map(str, names)) or "none"
+        raise ValueError(f"allowed are {', '.join(BRANCHES)}, at least one of them; got {got}")
+    return tuple(name for name in BRANCHES if name in names)
+
+
+def load_config(source: str | Path | None = None, overrides: Sequence[str] = (), **direct: Any) -> Config:
+    """Build the configuration: defaults, then a recipe, then ``a.b=c`` overrides, then `direct` top-level values.
+
+    Args:
+        source: the name of a built-in recipe (see `recipe_names`), the path of a YAML file, or None.
+        overrides: strings ``section.key=value``; values are read as YAML.
+        direct: top-level keys from dedicated options, such as ``branches="cnn,yolo"``; None values are ignored.
+
+    Raises:
+        UserError: one message that lists every unknown key and every bad value.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        recipe = _recipe(source) if source is not None else {}
+        bad = [text for text in overrides if not _OVERRIDE.match(text)]
+        if bad:
+            raise UserError(f"--set takes section.key=value; got {', '.join(map(repr, bad))}")
+        merged = OmegaConf.merge(recipe, OmegaConf.from_dotlist(list(overrides)))
+        values = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise UserError(f"the configuration {source or 'given by --set'} cannot be read: {error}") from error
+    assert isinstance(values, dict)  # as the recipe is one
+    values |= {key: value for key, value in direct.items() if value is not None}
+    return parse_config(values)
+
+
+def parse_config(values: Any) -> Config:
+    """Check plain values against the schema.
+
+    Raises:
+        UserError: listing ``key: reason`` for everything that is wrong.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(["the configuration does not fit:", *_problems(error)])) from error
+
+
+def recipe_names() -> list[str]:
+    """The recipes that travel with the package, such as ``default`` or ``ablations/losses``."""
+    return sorted(_walk(resources.files("mmposter.configs"), ""))
+
+
+def _walk(folder: Traversable, prefix: str) -> list[str]:
+    names: list[str] = []
+    for item in folder.iterdir():
+        if item.is_dir():
+            # vocabularies/ holds genre lists, which are no recipes
+            names += [] if item.name in ("vocabularies", "__pycache__") else _walk(item, f"{prefix}{item.name}/")
+        elif item.name.endswith(".yaml"):
+            names.append(prefix + item.name.removesuffix(".yaml"))
+    return names
+
+
+def _recipe(source: str | Path) -> Any:
+    from omegaconf import DictConfig, OmegaConf
+
+    try:
+        recipe = OmegaConf.create(_recipe_text(source))
+    except AssertionError:  # omegaconf's answer to a file that holds one number
+        recipe = None
+    if not isinstance(recipe, DictConfig):
+        raise UserError(
+            f"the configuration {source} must be a mapping, such as `seed: 1` or `cnn:` with `dim: 256` in it"
+        )
+    return recipe
+
+
+def _recipe_text(source: str | Path) -> str:
+    if str(source) in recipe_names():
+        return resources.files("mmposter.configs").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
+    path = Path(source)
+    if not path.is_file():
+        raise UserError(
+            f"--config takes a YAML file or a recipe ({', '.join(recipe_names())}); there is no {str(source)!r}"
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the configuration {source} cannot be read as UTF-8 text: {error}") from error
+
+
+def _problems(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"  {key}: unknown key; allowed there: {', '.join(_siblings(problem['loc']))}")
+        else:
+            reason = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"  {key}: {reason}" + (f"; got {problem['input']!r}" if "got" not in reason else ""))
+    return lines
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        model = field.annotation
+    return list(model.model_fields)

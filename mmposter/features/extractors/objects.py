@@ -1,0 +1,73 @@
+"""Objects on posters, for the `yolo` branch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from detectors import YoloDetector
+from mmposter import pretrained, weights
+from mmposter.config import YoloConfig
+from mmposter.errors import UserError
+from mmposter.features.extractors.base import FeatureExtractor, Poster, pad, slot_mask
+from mmposter.features.store import Record
+
+
+class YoloExtractor(FeatureExtractor):
+    """Objects: boxes (N x 4 xyxy in 0-1), scores (N), labels (N)."""
+
+    name = "yolo"
+    batch_size = 32
+
+    def __init__(self, config: YoloConfig, *, device: str, offline: bool) -> None:
+        self._config, self._device, self._offline = config, device, offline
+        explicit = Path(config.model) if Path(config.model).is_file() else None
+        source = pretrained.yolo(Path(config.model).name)
+        self._file = weights.resolve(source, explicit=explicit, offline=offline) / source.files[0]
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {
+            "version": 1,
+            "weights": weights.digest([self._file]),
+            "size": self._config.size,
+            "confidence": self._config.confidence,
+        }
+
+    def start(self) -> None:
+        try:
+            self._model = YoloDetector(
+                self._file,
+                size=self._config.size,
+                confidence=self._config.confidence,
+                device=self._device,
+                offline=self._offline,
+            )
+        except ValueError as error:
+            raise UserError(f"the yolo branch cannot be used: {error}") from error
+
+    def metadata(self) -> dict[str, Any]:
+        return {"class_names": list(self._model.class_names)}
+
+    def __call__(self, batch: Sequence[Poster]) -> list[Record]:
+        return [{"boxes": r.boxes, "scores": r.scores, "labels": r.labels} for r in self._model(batch)]
+
+    def empty(self) -> Record:
+        return {
+            "boxes": np.zeros((0, 4), np.float32),
+            "scores": np.zeros(0, np.float32),
+            "labels": np.zeros(0, np.int64),
+        }
+
+    def collate(self, records: Sequence[Record]) -> dict[str, torch.Tensor]:
+        slots = self._config.max_boxes
+        # Boxes come by falling confidence, so cutting at `slots` keeps the surest.
+        return {
+            "yolo.boxes": pad([record["boxes"] for record in records], slots),
+            "yolo.scores": pad([record["scores"] for record in records], slots),
+            "yolo.labels": pad([record["labels"] for record in records], slots),
+            "yolo.mask": slot_mask([len(record["scores"]) for record in records], slots),
+        }

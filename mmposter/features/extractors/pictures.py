@@ -1,0 +1,118 @@
+"""Pooled features and Gram statistics of a frozen backbone, for the `cnn` and the `style` branch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from fusion import StageStatistics, backbone_spec
+from mmposter.config import CnnConfig, StyleConfig
+from mmposter.errors import UserError
+from mmposter.features.extractors.base import FeatureExtractor, Poster
+from mmposter.features.store import Record
+from mmposter.features.tower import TowerWeights
+from mmposter.transforms import PosterTransform
+
+
+class _TowerExtractor(FeatureExtractor):
+    """What `cnn` and `style` share: the frozen backbone and its input."""
+
+    batch_size = 32
+
+    def __init__(self, config: CnnConfig, weights: TowerWeights, *, device: str) -> None:
+        self._config, self._weights, self._device = config, weights, device
+        self._size = config.size or backbone_spec(config.backbone).input_size
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"version": 1, **self._weights.identity(), "size": list(self._size)}
+
+    def start(self) -> None:
+        self._backbone = self._weights.build().to(self._device)
+        self._transform = PosterTransform(backbone_spec(self._config.backbone), self._size)
+
+    def empty(self) -> None:
+        return None  # a poster without a picture cannot be looked at
+
+    def _images(self, batch: Sequence[Poster]) -> torch.Tensor:
+        return torch.stack([self._transform(poster) for poster in batch]).to(self._device)
+
+
+class CnnExtractor(_TowerExtractor):
+    """Global average of the backbone's final feature map: pooled (1 x C)."""
+
+    name = "cnn"
+
+    def metadata(self) -> dict[str, Any]:
+        return {"num_features": self._backbone.num_features}
+
+    def __call__(self, batch: Sequence[Poster]) -> list[Record]:
+        with torch.inference_mode():
+            pooled = self._backbone(self._images(batch)).float().cpu().numpy()
+        return [{"pooled": row[None]} for row in pooled]
+
+    def collate(self, records: Sequence[Record]) -> dict[str, torch.Tensor]:
+        return {"cnn.pooled": torch.from_numpy(np.concatenate([record["pooled"] for record in records]))}
+
+
+class StyleExtractor(_TowerExtractor):
+    """Gram statistics of one stage: gram (1 x R(R+1)/2, the upper triangle), mean and std (1 x C')."""
+
+    name = "style"
+
+    def __init__(self, config: CnnConfig, style: StyleConfig, weights: TowerWeights, *, device: str) -> None:
+        super().__init__(config, weights, device=device)
+        self._style = style
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {
+            **super().fingerprint(),
+            "stage": self._style.stage or "last",
+            "reduced": self._style.reduced,
+            "normaliser": self._style.normaliser,
+        }
+
+    def start(self) -> None:
+        super().start()
+        names = self._backbone.stage_names
+        self._stage = self._style.stage or names[-1]
+        if self._stage not in names:
+            raise UserError(f"style.stage must be one of {', '.join(names)}; got {self._stage!r}")
+        channels = self._backbone.stage_channels[self._stage]
+        reduced = None if self._style.reduced is None else min(self._style.reduced, channels)
+        self._statistics = StageStatistics(channels, reduced, self._style.normaliser).to(self._device).eval()
+
+    def metadata(self) -> dict[str, Any]:
+        return {
+            "channels": self._statistics.channels,
+            "gram_size": self._statistics.gram_size,
+            "tap_is_last": self._stage == self._backbone.last_stage,
+        }
+
+    def __call__(self, batch: Sequence[Poster]) -> list[Record]:
+        with torch.inference_mode():
+            stage = self._backbone.forward_stages(self._images(batch), stop=self._stage)
+            values = {key: value.float().cpu() for key, value in self._statistics(stage).items()}
+            size = values["gram"].shape[1]
+            rows, columns = torch.triu_indices(size, size)
+            gram = values["gram"][:, rows, columns].numpy()
+        mean, std = values["mean"].numpy(), values["std"].numpy()
+        return [
+            {"gram": gram[row : row + 1], "mean": mean[row : row + 1], "std": std[row : row + 1]}
+            for row in range(len(batch))
+        ]
+
+    def collate(self, records: Sequence[Record]) -> dict[str, torch.Tensor]:
+        packed = {
+            field: torch.from_numpy(np.concatenate([record[field] for record in records]))
+            for field in ("gram", "mean", "std")
+        }
+        # R(R+1)/2 numbers of the upper triangle back to a symmetric R x R matrix.
+        size = int((np.sqrt(8 * packed["gram"].shape[1] + 1) - 1) / 2)
+        rows, columns = torch.triu_indices(size, size)
+        gram = torch.zeros(len(records), size, size)
+        gram[:, rows, columns] = packed["gram"]
+        gram[:, columns, rows] = packed["gram"]
+        return {"style.gram": gram, "style.mean": packed["mean"], "style.std": packed["std"]}

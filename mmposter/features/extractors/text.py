@@ -1,0 +1,130 @@
+"""Embeddings of the read lines, for the `ocr` branch: a sentence encoder of transformers over what easyocr read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmposter import pretrained, weights
+from mmposter.config import OcrConfig
+from mmposter.features.extractors.base import FeatureExtractor, RecordExtractor, pad, slot_mask
+from mmposter.features.extractors.ocr import OcrExtractor, decode_lines
+from mmposter.features.store import Record
+
+# A line of a poster is short; the joined text of a crowded one is cut here (MiniLM was trained on 128 tokens).
+_MAX_TOKENS = 128
+_ENCODER_BATCH = 64
+
+
+class TextExtractor(RecordExtractor, FeatureExtractor):
+    """Embeddings (T+1 x E) and geometry (T+1 x 5: centre x, centre y, width, height, confidence) of a poster's lines.
+
+    The first row is the whole text in reading order, with the box around all of it: a title broken over lines makes
+    sense only when joined. A poster without text has no rows.
+    """
+
+    name = "text"
+    batch_size = 64
+
+    def __init__(self, config: OcrConfig, source: OcrExtractor, *, device: str, offline: bool) -> None:
+        self.source, self._config, self._device = source, config, device
+        explicit = Path(config.encoder) if Path(config.encoder).is_dir() else None
+        wanted = pretrained.text_encoder(config.encoder)
+        self._folder = weights.resolve(wanted, explicit=explicit, offline=offline)
+        self._files = [self._folder / file for file in wanted.files]
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {
+            "version": 1,
+            "weights": weights.digest(self._files),
+            "min_confidence": self._config.min_confidence,
+            "source": self.source.fingerprint(),
+        }
+
+    @property
+    def embedding_dim(self) -> int:
+        """E, the width of the encoder."""
+        from transformers import AutoConfig
+
+        return int(AutoConfig.from_pretrained(self._folder, local_files_only=True).hidden_size)
+
+    def start(self) -> None:
+        from transformers import AutoModel, AutoTokenizer
+
+        self._tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
+        self._model = AutoModel.from_pretrained(self._folder, local_files_only=True).to(self._device).eval()
+        self._width = int(self._model.config.hidden_size)
+
+    def metadata(self) -> dict[str, Any]:
+        return {"embedding_dim": self._width}
+
+    def __call__(self, batch: Sequence[Record]) -> list[Record]:
+        lines = [self._lines(record) for record in batch]
+        vectors = self._encode([text for texts, _ in lines for text in texts])
+        records: list[Record] = []
+        start = 0
+        for texts, geometry in lines:
+            records.append({"embeddings": vectors[start : start + len(texts)], "geometry": geometry})
+            start += len(texts)
+        return records
+
+    def empty(self) -> Record:
+        return {
+            "embeddings": np.zeros((0, self.embedding_dim), np.float32),
+            "geometry": np.zeros((0, 5), np.float32),
+        }
+
+    def collate(self, records: Sequence[Record]) -> dict[str, torch.Tensor]:
+        slots = self._config.max_lines
+        return {
+            "ocr.embeddings": pad([record["embeddings"] for record in records], slots),
+            "ocr.geometry": pad([record["geometry"] for record in records], slots),
+            "ocr.mask": slot_mask([len(record["embeddings"]) for record in records], slots),
+        }
+
+    def _lines(self, record: Record) -> tuple[list[str], NDArray[np.float32]]:
+        quads, confidences = record["quads"], record["confidences"]
+        texts = decode_lines(record["text"], len(confidences))
+        kept = [index for index, score in enumerate(confidences) if score >= self._config.min_confidence]
+        if not kept:
+            return [], np.zeros((0, 5), np.float32)
+        boxes = np.concatenate([quads[kept].min(axis=1), quads[kept].max(axis=1)], axis=1)  # T x 4 xyxy
+        whole = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+        order = sorted(range(len(kept)), key=lambda i: (boxes[i, 1] + boxes[i, 3], boxes[i, 0]))
+        joined = " ".join(texts[kept[i]] for i in order)
+        geometry = _geometry(np.vstack([whole, boxes]), np.concatenate([[confidences[kept].mean()], confidences[kept]]))
+        return [joined, *(texts[index] for index in kept)], geometry
+
+    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Mean of the last hidden states over real tokens, L2-normalised, as the encoder was trained (E columns)."""
+        vectors = np.zeros((len(texts), self._width), np.float32)
+        # Equal lengths together: padding costs as much as text.
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        for start in range(0, len(order), _ENCODER_BATCH):
+            chosen = order[start : start + _ENCODER_BATCH]
+            tokens = self._tokenizer(
+                # Posters shout; the encoder is uncased for words, but capitals cost nothing to take away.
+                [texts[index].lower() for index in chosen],
+                padding=True,
+                truncation=True,
+                max_length=_MAX_TOKENS,
+                return_tensors="pt",
+            ).to(self._device)
+            with torch.inference_mode():
+                hidden = self._model(**tokens).last_hidden_state
+                mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+                mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+                vectors[chosen] = torch.nn.functional.normalize(mean, dim=1).float().cpu().numpy()
+        return vectors
+
+
+def _geometry(boxes: NDArray[np.float32], confidences: NDArray[np.float32]) -> NDArray[np.float32]:
+    left, top, right, bottom = boxes.T
+    return np.stack([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top, confidences], axis=1).astype(
+        np.float32
+    )

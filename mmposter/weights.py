@@ -1,0 +1,138 @@
+"""One resolver for every pretrained file: where it may lie, in which order, and what to type when it is nowhere.
+
+The order: an explicit path; the folder named by ``MMPOSTER_WEIGHTS``; a Python package that carries the file; the
+library's own cache; a download into that cache. Offline, the last step is left out. Nothing falls back to random
+weights in silence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmposter.atomic import atomic_path
+from mmposter.errors import UserError
+from mmposter.progress import console
+
+ENVIRONMENT = "MMPOSTER_WEIGHTS"
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """One pretrained thing and the places where it may be.
+
+    Attributes:
+        name: what to call it in messages.
+        files: the file names that must all be there; a place is the folder that holds them.
+        package: an importable module that carries them, with the folder inside it.
+        pip: what to install to get that module.
+        cache: the folder in which its library keeps its downloads.
+        fetch: downloads the files into the given folder; None where nobody may or can.
+        licence: under which terms its owner gives it.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    licence: str
+    package: tuple[str, str] | None = None
+    pip: str | None = None
+    cache: Path | None = None
+    fetch: Callable[[Path], None] | None = None
+
+
+def resolve(source: WeightSource, *, explicit: Path | None = None, offline: bool = False) -> Path:
+    """Find the folder that holds all files of `source`, downloading them as the last resort.
+
+    Args:
+        source: what is looked for.
+        explicit: a folder, or a file in it, named by the user; then no other place counts.
+        offline: never touch the network.
+
+    Raises:
+        UserError: naming the file, every place looked in, and the commands that mend it.
+    """
+    looked: list[str] = []
+    for label, folder in _places(source, explicit):
+        looked.append(f"{label}: {folder}")
+        if folder is not None and all((folder / file).is_file() for file in source.files):
+            return folder
+    if explicit is None and source.cache is not None and source.fetch is not None and not offline:
+        try:
+            said = f"downloading {source.name} to {source.cache}"
+            console.print(said, highlight=False, markup=False, soft_wrap=True)
+            source.cache.mkdir(parents=True, exist_ok=True)
+            source.fetch(source.cache)
+        except Exception as error:  # any failure of any network library ends in the same advice
+            looked.append(f"download: failed ({type(error).__name__}: {error})")
+        else:
+            # A repository may exist and lack one of the files.
+            if not (lacking := [file for file in source.files if not (source.cache / file).is_file()]):
+                return source.cache
+            looked.append(f"download: came without {', '.join(lacking)}")
+    raise UserError(_advice(source, looked, offline))
+
+
+def digest(files: Iterable[Path]) -> str:
+    """SHA-256 over the contents of `files` in the given order, as 64 hex digits: the weights' identity."""
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def download_file(url: str, target: Path) -> None:
+    """Download `url` to `target` atomically; a `.zip` is opened and the member named like `target` is taken."""
+    from torch.hub import download_url_to_file
+
+    with atomic_path(target) as temporary:
+        if not url.endswith(".zip"):
+            download_url_to_file(url, str(temporary), progress=console.is_terminal)
+            return
+        archive = temporary.with_suffix(".zip")
+        try:
+            download_url_to_file(url, str(archive), progress=console.is_terminal)
+            with zipfile.ZipFile(archive) as opened:
+                temporary.write_bytes(opened.read(target.name))
+        finally:
+            archive.unlink(missing_ok=True)
+
+
+def _places(source: WeightSource, explicit: Path | None) -> Iterable[tuple[str, Path | None]]:
+    if explicit is not None:
+        yield "the path given", explicit.parent if explicit.is_file() else explicit
+        return
+    if folder := os.environ.get(ENVIRONMENT):
+        yield ENVIRONMENT, Path(folder)
+        yield ENVIRONMENT, Path(folder) / source.name
+    if source.package is not None:
+        yield f"package {source.package[0]}", _inside_package(*source.package)
+    if source.cache is not None:
+        yield "its library's cache", source.cache
+
+
+def _inside_package(module: str, inside: str) -> Path | None:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.submodule_search_locations is None:
+        return None
+    return Path(spec.submodule_search_locations[0]) / inside
+
+
+def _advice(source: WeightSource, looked: list[str], offline: bool) -> str:
+    lines = [f"{source.name} is not on this machine (needed: {', '.join(source.files)}).", "Looked in:"]
+    lines += [f"  {place}".replace(": None", ": not installed") for place in looked]
+    lines.append("To mend it:")
+    if source.pip:
+        lines.append(f"  {source.pip}")
+    if source.fetch and offline:
+        lines.append("  run once without --offline, with a network")
+    if not os.environ.get(ENVIRONMENT):
+        lines.append(f"  or put the files into a folder and set {ENVIRONMENT}=FOLDER")
+    else:
+        lines.append(f"  or put the files into {os.environ[ENVIRONMENT]}")
+    return "\n".join(lines)
