@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from mmposter.errors import BadImageError
 
@@ -23,13 +24,27 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 32
 
+# No other decoder is tried, whatever a file is called: for EPS, Pillow would run Ghostscript on a stranger's program.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 
 def load_image(source: ImageInput, *, min_side: int = MIN_SIDE, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a poster to an RGB `PIL.Image`, upright, first frame, transparency over white.
 
     Args:
         source: a path, the bytes of an image file, a PIL image, or an array H x W (grey), H x W x 3 (RGB) or
-            H x W x 4 (RGBA); arrays are uint8 in 0-255 or floating point in 0-1.
+            H x W x 4 (RGBA); arrays are uint8 in 0-255 or floating point in 0-1 (what a resize overshoots is cut).
         min_side: the shorter side that is still a poster, in pixels.
         max_pixels: width x height above which nothing is decoded.
 
@@ -51,8 +66,11 @@ def load_image(source: ImageInput, *, min_side: int = MIN_SIDE, max_pixels: int 
         raise BadImageError("too_small", f"{width}x{height} pixels; the shorter side must have {min_side} or more")
     try:
         return _to_rgb(image)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        # Pillow reads the header first and the pixels here; libjpeg and zlib each have their own words for "cut off".
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Pillow reads the header first and the pixels here. Each codec has its own words for "cut off": OSError,
+        # ValueError, SyntaxError, and of a damaged AVIF RuntimeError. None of them may stop the other posters.
         raise BadImageError("truncated", f"the picture cannot be decoded to its end ({error})") from error
 
 
@@ -70,8 +88,9 @@ def _read(path: Path) -> bytes:
         data = path.read_bytes()
     except FileNotFoundError:
         raise BadImageError("missing", "there is no such file") from None
-    except OSError as error:
-        raise BadImageError("unreadable", f"the file cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        why = error.strerror if isinstance(error, OSError) else error
+        raise BadImageError("unreadable", f"the file cannot be read ({why})") from error
     if not data:
         raise BadImageError("empty", "the file is empty")
     return data
@@ -84,13 +103,25 @@ def _open(data: bytes) -> Image.Image:
         with warnings.catch_warnings():
             # Our own limit stands in load_image; Pillow's warning would only repeat it.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data))
+            return Image.open(io.BytesIO(data), formats=_formats())
     except Image.DecompressionBombError as error:
         raise BadImageError("too_large", f"{error}") from error
     except UnidentifiedImageError:
-        raise BadImageError("not_an_image", "the content is no picture that Pillow knows") from None
+        raise BadImageError("not_an_image", f"the content is none of {', '.join(_formats())}") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise BadImageError("truncated", f"the picture's header is damaged ({error})") from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        # What a codec raises of a header that it does not understand; and ultralytics, where someone imported it before
+        # us, has replaced Pillow's `open` by one that wants another package for every file that is no picture.
+        raise BadImageError("not_an_image", f"the content cannot be read as a picture ({error})") from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)  # AVIF: Pillow 11.3 and later
 
 
 def _from_array(array: NDArray[np.generic]) -> Image.Image:
@@ -100,6 +131,9 @@ def _from_array(array: NDArray[np.generic]) -> Image.Image:
             f"an array must be H x W, H x W x 3 or H x W x 4; this one is {' x '.join(map(str, array.shape))}",
         )
     if np.issubdtype(array.dtype, np.floating):
+        # A poster in 0-255 as floats would come out white. 2: no resize overshoots 1 by so much.
+        if not np.isfinite(array).all() or array.max(initial=0) > 2:
+            raise BadImageError("bad_array", "a floating point array must be finite and in 0-1; divide 0-255 by 255")
         array = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
     elif array.dtype != np.uint8:
         raise BadImageError("bad_array", f"an array must be uint8 (0-255) or floating point (0-1), not {array.dtype}")
@@ -108,8 +142,8 @@ def _from_array(array: NDArray[np.generic]) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     image.load()
-    upright = ImageOps.exif_transpose(image)
-    image = upright if upright is not None else image
+    turn = _UPRIGHT.get(_orientation(image))
+    image = image if turn is None else image.transpose(turn)
     if image.mode.startswith(("I", "F")):
         return _scale_deep(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -120,9 +154,17 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation: int = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # of a damaged EXIF block: the picture itself may be whole
+        return 1
+    return orientation
+
+
 def _scale_deep(image: Image.Image) -> Image.Image:
     """Bring 16- and 32-bit grey to 8 bits. `convert("L")` would clip everything above 255 to white."""
-    values = np.asarray(image).astype(np.float64)
+    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0, neginf=0.0)
     top = 65535.0 if image.mode.startswith("I") else max(float(values.max(initial=0.0)), 1e-12)
     grey = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")

@@ -27,15 +27,17 @@ PLAIN_EVERY_S = 10.0
 class Ticker:
     """Counts finished units of one task; made by `progress`, not by hand."""
 
-    def __init__(self, title: str, total: int, bar: Progress | None) -> None:
+    def __init__(self, title: str, total: int, bar: Progress | None, *, quiet: bool = False) -> None:
         self.title, self.total, self.done = title, total, 0
-        self._bar = bar
+        self._bar, self._quiet = bar, quiet
         self._task = bar.add_task(title, total=total) if bar else None
         self._start = self._last = time.monotonic()
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count `count` more finished units; `note` is shown behind the bar."""
         self.done += count
+        if self._quiet:
+            return
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self.done, description=f"{self.title} {note}".strip())
             return
@@ -61,10 +63,7 @@ def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Ticker]
         quiet: count, but show nothing (library use).
     """
     if quiet or not console.is_terminal:
-        ticker = Ticker(title, total, None)
-        if quiet:
-            ticker.advance = lambda count=1, note="": None  # type: ignore[method-assign,assignment]
-        yield ticker
+        yield Ticker(title, total, None, quiet=quiet)
         return
     bar = Progress(
         SpinnerColumn(),

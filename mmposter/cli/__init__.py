@@ -1,0 +1,59 @@
+"""The command line. Each command lives in a file of its own and imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from mmposter.cli.config import config_command
+from mmposter.cli.evaluate import evaluate_command
+from mmposter.cli.extract import extract_command
+from mmposter.cli.predict import predict_command
+from mmposter.cli.prepare import prepare_command
+from mmposter.cli.runs import runs_command
+from mmposter.cli.train import train_command
+from mmposter.errors import UserError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="mmposter",
+    help="Movie genres from posters, and why: objects, words, style and picture, fused and honestly evaluated.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _name, _command in (
+    ("prepare", prepare_command),
+    ("extract", extract_command),
+    ("train", train_command),
+    ("evaluate", evaluate_command),
+    ("predict", predict_command),
+    ("runs", runs_command),
+    ("config", config_command),
+):
+    app.command(_name)(_command)
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line: exit code 2 and one message for a user's mistake, 130 when interrupted."""
+    try:
+        app()
+    except UserError as error:
+        _say(f"error: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _say("stopped. What was finished is kept: the same command goes on (mmposter train also wants --resume).")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone (| head); Python would complain once more at exit.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)

@@ -1,0 +1,24 @@
+"""`mmposter config`: the configuration as it would be used."""
+
+from __future__ import annotations
+
+import typer
+
+from mmposter.cli.options import Branches, ConfigSource, Overrides
+
+
+def config_command(config: ConfigSource = None, set: Overrides = None, branches: Branches = None) -> None:
+    """Print the whole configuration as YAML, defaults included: a start for a file of your own.
+
+    Examples:
+
+      mmposter config > mine.yaml
+
+      mmposter config --config lite --set fusion.head=gated
+    """
+    import yaml
+
+    from mmposter.config import load_config
+
+    resolved = load_config(config, set or (), branches=branches)
+    typer.echo(yaml.safe_dump(resolved.model_dump(mode="json"), sort_keys=False), nl=False)

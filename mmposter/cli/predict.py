@@ -1,0 +1,117 @@
+"""`mmposter predict`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmposter.cli.options import Device, Offline, go_offline, quiet_libraries
+
+if TYPE_CHECKING:
+    from mmposter.predict import PosterClassifier, Prediction
+
+
+def predict_command(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATHS...", help="Posters, folders, globs; none or - reads a list from standard input."),
+    ] = None,
+    model: Annotated[
+        Path, typer.Option("--model", "-m", metavar="RUN", help="Folder that `mmposter train` wrote.")
+    ] = ...,  # type: ignore[assignment]
+    branches: Annotated[str | None, typer.Option("--branches", "-b", help="Look through these only.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="FILE.jsonl or FILE.csv, one line a poster.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", "-k", min=1, help="The K surest genres, not those above their thresholds.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
+    device: Device = "auto",
+    offline: Offline = False,
+) -> None:
+    """Genres of posters: a table for a person, one line a poster for a file or a pipe.
+
+    A picture that cannot be used is named with its reason and never stops the others. With --out, finished posters
+    survive a stop at any moment: the same command goes on.
+
+    Examples:
+
+      mmposter predict poster.jpg --model runs/cnn-yolo
+
+      mmposter predict posters/ --model runs/cnn-yolo --out genres.csv
+
+      find . -name '*.jpg' | mmposter predict --model runs/cnn-yolo --top-k 3
+    """
+    quiet_libraries()
+    go_offline(offline)
+    from mmposter.config import parse_branches
+    from mmposter.errors import UserError
+    from mmposter.posters import list_posters
+    from mmposter.predict import PosterClassifier
+    from mmposter.predictions import PredictionFile
+
+    only = None if branches is None else parse_branches(branches)
+    target = None if out is None else PredictionFile(out, overwrite=overwrite)
+    from_pipe = not paths and not sys.stdin.isatty()
+    posters = list_posters(sys.stdin.read().splitlines() if from_pipe or paths == ["-"] else paths or [])
+    if not posters:
+        raise UserError("no poster to look at; give files, folders, globs, or a list of paths on standard input")
+    classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
+    if target is not None:
+        with target:
+            todo = [path for path in posters if path not in target.done]
+            for prediction in _watched(classifier, todo, top_k):
+                target.write(prediction)
+        _summary(target.count, target.failed)
+        typer.echo(str(out))
+    elif sys.stdout.isatty():
+        _table(list(_watched(classifier, posters, top_k)), top_k)
+    else:
+        _lines(_watched(classifier, posters, top_k))
+
+
+def _watched(classifier: PosterClassifier, posters: Sequence[str], top_k: int | None) -> Iterator[Prediction]:
+    from mmposter.progress import progress
+
+    with progress("predict", len(posters)) as ticker:
+        for prediction in classifier.stream(posters, top_k=top_k):
+            yield prediction
+            ticker.advance()
+
+
+def _lines(predictions: Iterator[Prediction]) -> None:
+    import json
+
+    count, failed = 0, []
+    for prediction in predictions:
+        count += 1
+        failed += [prediction] if prediction.error else []
+        print(json.dumps(prediction.to_json(), ensure_ascii=False), flush=True)
+    _summary(count, failed)
+
+
+def _table(predictions: Sequence[Prediction], top_k: int | None) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("poster", "genres" if top_k is None else f"top {top_k}", "next")
+    for prediction in predictions:
+        ranked = sorted(prediction.scores.items(), key=lambda item: -item[1])
+        chosen = [f"{genre} [bold]{prediction.scores[genre]:.2f}[/bold]" for genre in prediction.genres]
+        others = [f"{genre} {score:.2f}" for genre, score in ranked if genre not in prediction.genres][:3]
+        error = f"[red]{escape(prediction.error)}[/red]" if prediction.error else ""
+        table.add_row(escape(Path(prediction.path or "").name), "\n".join(chosen) or error, ", ".join(others))
+    Console().print(table)
+    _summary(len(predictions), [p for p in predictions if p.error])
+
+
+def _summary(count: int, failed: Sequence[Prediction]) -> None:
+    from mmposter.progress import console
+
+    console.print(f"{count - len(failed)} of {count} posters without a fault", highlight=False)
+    for prediction in failed:
+        console.print(f"  {prediction.path}: {prediction.error}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,41 @@
+"""`mmposter runs`."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def runs_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with run folders, at any depth.")] = Path(
+        "runs"
+    ),
+    json_output: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
+) -> None:
+    """List and compare run folders: what differs between them, how far they are, their validation mAP.
+
+    Example:
+
+      mmposter runs runs
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from mmposter.runs import list_runs
+
+    runs = list_runs(folder)
+    if json_output:
+        typer.echo(jsonlib.dumps([run.to_json() for run in runs], indent=2, ensure_ascii=False))
+        return
+    table = Table("run", "branches", "regime", "state", title=f"{len(runs)} runs in {folder}")
+    for column in ("epochs", "val mAP"):
+        table.add_column(column, justify="right")
+    table.add_column("what differs")
+    for run in runs:
+        differences = ", ".join(f"{key}={value}" for key, value in run.differences.items())
+        best = "-" if run.val_map is None else f"{run.val_map:.3f}"
+        table.add_row(run.name, ",".join(run.branches), run.regime, run.state, str(run.epochs), best, differences)
+    Console().print(table)

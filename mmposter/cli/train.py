@@ -1,0 +1,83 @@
+"""`mmposter train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmposter.cli.options import (
+    Branches,
+    ConfigSource,
+    Data,
+    Device,
+    Offline,
+    Overrides,
+    Root,
+    go_offline,
+    quiet_libraries,
+)
+
+
+def train_command(
+    data: Data,
+    branches: Branches = None,
+    config: ConfigSource = None,
+    set: Overrides = None,
+    regime: Annotated[
+        str | None,
+        typer.Option(
+            help="features: frozen towers, cached. finetune: the CNN and the Gram layer learn on the posters."
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the weights, the order and the augmentation.")] = None,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder; default runs/BRANCHES-REGIME-SEED.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    offline: Offline = False,
+    root: Root = None,
+) -> None:
+    """Train a model on a prepared data set and write a run folder.
+
+    Features that are not in the store yet are extracted first. Early stopping and thresholds use the validation
+    posters; the test posters are left to `mmposter evaluate`.
+
+    Examples:
+
+      mmposter train data --branches cnn,yolo,style
+
+      mmposter train data --config lite --set fusion.head=gated --seed 3 --out runs/gated-3
+
+      mmposter train data --branches cnn,style --regime finetune --resume --out runs/tuned
+    """
+    quiet_libraries()
+    go_offline(offline)
+    from mmposter.config import load_config
+    from mmposter.data import Dataset
+    from mmposter.progress import console
+    from mmposter.training.train import train
+
+    resolved = load_config(config, set or (), branches=branches, regime=regime, seed=seed)
+    folder = out or Path("runs") / f"{'-'.join(resolved.branches)}-{resolved.regime}-{resolved.seed}"
+    result = train(
+        resolved,
+        Dataset.load(data, root),
+        folder,
+        device=device,
+        resume=resume,
+        overwrite=overwrite,
+        offline=offline,
+    )
+    result.validation.render(console)
+    progress = result.progress
+    console.print(
+        f"best epoch {progress.best_epoch + 1} of {len(progress.history)}, validation mAP {progress.best:.3f}. These "
+        f"are validation numbers, which chose the epoch and the thresholds; next: mmposter evaluate {folder} {data}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    typer.echo(str(folder))

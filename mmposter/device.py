@@ -1,0 +1,43 @@
+"""Which device, and in which precision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from mmposter.errors import UserError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` to the best device there is; any other name is checked.
+
+    Raises:
+        UserError: for an unknown name, or a device that this machine lacks.
+    """
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(device for device in ("cuda", "mps", "cpu") if there[device])
+    if name not in there:
+        raise UserError(f"--device must be auto, cpu, cuda or mps; got {name!r}")
+    if not there[name]:
+        usable = ", ".join(device for device, usable in there.items() if usable)
+        raise UserError(f"--device {name}: torch sees no such device here; usable: {usable}, or auto")
+    return name
+
+
+def make_accelerator(device: str, precision: str) -> Accelerator:
+    """accelerate on a resolved device; ``auto`` precision is bf16 or fp16 on a GPU that has it, else fp32."""
+    import torch
+    from accelerate import Accelerator
+
+    if precision == "auto":
+        precision = "fp32"
+        if device == "cuda":
+            precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)

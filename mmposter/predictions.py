@@ -1,0 +1,105 @@
+"""The file of predictions: grows line by line, survives a stop, and appears under its name when it is whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from mmposter.atomic import atomic_path
+from mmposter.errors import UserError
+from mmposter.predict import Prediction
+
+FORMATS = (".jsonl", ".csv")
+
+# A file name on Linux is bytes, and what is no UTF-8 in it reaches us as lone surrogates, which cannot be written as
+# UTF-8. Written as backslash and digits they are also what JSON calls them.
+_UNWRITABLE = "backslashreplace"
+
+
+class PredictionFile:
+    """Writes predictions to ``NAME.partial`` and, when all are there, to NAME as JSON lines or CSV.
+
+    Args:
+        path: ends in ``.jsonl`` or ``.csv``.
+        overwrite: replace a finished file, and forget an unfinished one.
+
+    Attributes:
+        done: paths that an earlier, stopped run has finished.
+        count: predictions in the file so far.
+        failed: those with an error.
+
+    Raises:
+        UserError: for another ending, or a finished file without `overwrite`.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        if path.suffix not in FORMATS:
+            raise UserError(f"--out must end in {' or '.join(FORMATS)}; got {path}")
+        if path.exists() and not overwrite:
+            raise UserError(f"{path} is there already; replace it with --overwrite")
+        self.path, self._partial = path, path.with_name(path.name + ".partial")
+        if overwrite:
+            self._partial.unlink(missing_ok=True)
+        earlier = self._read()
+        self.done = {prediction.path for prediction in earlier}
+        self.count = len(earlier)
+        self.failed = [prediction for prediction in earlier if prediction.error]
+        self._stream: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = self._partial.open("a", encoding="utf-8", errors=_UNWRITABLE)
+        return self
+
+    def write(self, prediction: Prediction) -> None:
+        """Add one prediction; it survives a kill from here on."""
+        assert self._stream is not None, "write inside a with block"
+        self._stream.write(json.dumps(prediction.to_json(), ensure_ascii=False) + "\n")
+        self._stream.flush()
+        self.count += 1
+        if prediction.error:
+            self.failed.append(prediction)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._stream is not None
+        self._stream.close()
+        if error is not None:
+            return
+        with atomic_path(self.path) as temporary:
+            if self.path.suffix == ".csv":
+                self._write_csv(temporary)
+            else:
+                temporary.write_bytes(self._partial.read_bytes())
+        self._partial.unlink()
+
+    def _read(self) -> list[Prediction]:
+        """What a stopped run left; a last line that was cut off is dropped from the file."""
+        if not self._partial.exists():
+            return []
+        predictions, whole = [], []
+        # Bytes, cut at newlines alone: a kill may leave half a character, and a file name may hold U+2028, at which
+        # str.splitlines would cut too. What follows the last newline is no whole line, even if it reads like one.
+        for line in self._partial.read_bytes().split(b"\n")[:-1]:
+            try:
+                predictions.append(Prediction(**json.loads(line)))
+            except (ValueError, TypeError):
+                break
+            whole.append(line + b"\n")
+        with atomic_path(self._partial) as temporary:
+            temporary.write_bytes(b"".join(whole))
+        return predictions
+
+    def _write_csv(self, target: Path) -> None:
+        predictions = self._read()
+        genres = next((list(prediction.scores) for prediction in predictions if prediction.scores), [])
+        with target.open("w", encoding="utf-8", errors=_UNWRITABLE, newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["path", "genres", "error", *genres])
+            for p in predictions:
+                scores = [p.scores.get(genre, "") for genre in genres]
+                writer.writerow([p.path, "|".join(p.genres), p.error or "", *scores])

@@ -1,0 +1,139 @@
+"""A run folder: all that is needed to evaluate a trained model, or to use it on another machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmposter.atomic import write_json
+from mmposter.config import Config, parse_config
+from mmposter.errors import UserError
+from mmposter.features.tower import TowerWeights
+from mmposter.model import Sizes, build_model, build_tower
+from mmposter.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from fusion import PosterModel
+
+FORMAT = 1
+MODEL, WEIGHTS, TOWER = "model.json", "best.safetensors", "tower.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder says about its model.
+
+    Attributes:
+        folder: where it lies.
+        config: as resolved.
+        vocabulary: the genres in the order of the logits.
+        sizes: widths of the frozen parts.
+        fingerprints: identity of each frozen extractor that the model was trained behind, by branch.
+        thresholds: one probability a genre, tuned on validation; None until training has ended.
+        facts: data, versions and numbers for the model card.
+    """
+
+    folder: Path
+    config: Config
+    vocabulary: Vocabulary
+    sizes: Sizes
+    fingerprints: Mapping[str, Any]
+    thresholds: NDArray[np.float64] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self) -> None:
+        """Write `model.json` atomically."""
+        thresholds = None if self.thresholds is None else [float(value) for value in self.thresholds]
+        write_json(
+            self.folder / MODEL,
+            {
+                "format": FORMAT,
+                "config": self.config.model_dump(mode="json"),
+                "vocabulary": self.vocabulary.to_json(),
+                "sizes": self.sizes.to_json(),
+                "fingerprints": dict(self.fingerprints),
+                "thresholds": thresholds,
+                "facts": dict(self.facts),
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path, *, finished: bool = True) -> Run:
+        """Read a run folder.
+
+        Args:
+            folder: what `mmposter train` wrote.
+            finished: refuse one whose training has not ended.
+
+        Raises:
+            UserError: if it is no run folder, was written by a newer mmposter, or is not finished.
+        """
+        folder = Path(folder)
+        path = folder / MODEL
+        if not path.is_file():
+            raise UserError(
+                f"{folder} is no run folder (it has no {MODEL}); make one with: mmposter train DATA --out {folder}"
+            )
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values["format"] > FORMAT:
+                raise UserError(
+                    f"{path} has format {values['format']}, this mmposter reads up to {FORMAT}; "
+                    "run: pip install --upgrade mmposter"
+                )
+            thresholds = values["thresholds"]
+            run = cls(
+                folder=folder,
+                config=parse_config(values["config"]),
+                vocabulary=Vocabulary.from_json(values["vocabulary"], where=str(path)),
+                sizes=Sizes.from_json(values["sizes"]),
+                fingerprints=values["fingerprints"],
+                thresholds=None if thresholds is None else np.array(thresholds),
+                facts=values["facts"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is damaged ({type(error).__name__}: {error}); train again with --overwrite"
+            ) from error
+        if finished and (run.thresholds is None or not (folder / WEIGHTS).is_file()):
+            raise UserError(
+                f"the training in {folder} has not ended; go on with: mmposter train DATA --out {folder} --resume"
+            )
+        return run
+
+    def load_model(self) -> PosterModel:
+        """The trained model in evaluation mode, on the CPU.
+
+        Raises:
+            UserError: if the weights are damaged or belong to another model.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        tower = None
+        if self.config.regime == "finetune" and {"cnn", "style"} & set(self.config.branches):
+            # Random weights: the checkpoint holds the trained ones.
+            tower = build_tower(self.config, TowerWeights(self.config.cnn.backbone, None).build())
+        model = build_model(self.config, self.sizes, len(self.vocabulary), tower)
+        try:
+            model.load_state_dict(load_file(str(self.folder / WEIGHTS)))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise UserError(f"{self.folder / WEIGHTS} does not hold this model's weights: {error}") from error
+        return model.eval()
+
+    def serving_config(self) -> Config:
+        """The configuration with the frozen tower's weights taken from the run folder, wherever that lies now."""
+        tower = self.folder / TOWER
+        if not tower.is_file():
+            return self.config
+        return self.config.model_copy(update={"cnn": self.config.cnn.model_copy(update={"init": str(tower)})})
+
+    def with_result(self, thresholds: NDArray[np.float64], facts: Mapping[str, Any]) -> Run:
+        """This run with what the end of training adds."""
+        return replace(self, thresholds=thresholds, facts={**self.facts, **facts})

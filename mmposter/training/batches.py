@@ -1,0 +1,103 @@
+"""Batches for the loop: rows of cached features, and in the finetune regime the posters themselves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch.utils.data import BatchSampler, Dataset
+
+from mmposter.errors import BadImageError
+from mmposter.images import load_image
+from mmposter.transforms import PosterTransform
+
+Batch: TypeAlias = tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]
+"""The fusion's inputs (B rows each), labels B x G, and the rows' numbers B."""
+
+
+class PosterBatches(Dataset[Any]):
+    """Posters by number: cached rows, with the decoded picture where `paths` are given.
+
+    Args:
+        features: cached inputs with N rows each; may be empty in the finetune regime.
+        labels: N x G, 0 or 1.
+        paths: where the N posters lie; None in the features regime.
+        transform: makes a tensor of a poster; needed with `paths`.
+        seed: of the augmentation; a picture is a function of seed, epoch and row, not of what ran before it.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, torch.Tensor],
+        labels: torch.Tensor,
+        paths: Sequence[Path] | None = None,
+        transform: PosterTransform | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.features, self.labels, self.paths = dict(features), labels, paths
+        self.transform, self.seed, self.epoch = transform, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[int, torch.Tensor | None]:
+        if self.paths is None or self.transform is None:
+            return row, None
+        try:
+            poster = np.asarray(load_image(self.paths[row]))
+        except BadImageError:
+            return -1, None  # left out by collate; counted by the loop, which misses the row
+        return row, self.transform(poster, seed=_mix(self.seed, self.epoch, row))
+
+    def collate(self, items: Sequence[tuple[int, torch.Tensor | None]]) -> Batch:
+        """Stack a batch; posters that could not be decoded are left out."""
+        good = [(row, image) for row, image in items if row >= 0]
+        rows = torch.tensor([row for row, _ in good], dtype=torch.long)
+        inputs = {key: values[rows] for key, values in self.features.items()}
+        images = [image for _, image in good if image is not None]
+        if images:
+            inputs["image"] = torch.stack(images)
+        return inputs, self.labels[rows], rows
+
+
+class EpochSampler(BatchSampler):
+    """Batches of `rows`, shuffled as a function of seed and epoch alone, from any batch on.
+
+    Args:
+        rows: the rows to go through.
+        batch_size: B; the last batch may be smaller, but never 1 (a batch norm cannot learn from one poster).
+        seed: of the order.
+        shuffle: keep the given order if False.
+    """
+
+    def __init__(self, rows: Sequence[int], batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
+        self.rows, self.batch_size, self.seed, self.shuffle = list(rows), batch_size, seed, shuffle
+        self.drop_last = False
+        self.epoch, self.start = 0, 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from self._batches()[self.start :]
+
+    def __len__(self) -> int:
+        return len(self._batches())
+
+    def _batches(self) -> list[list[int]]:
+        order = list(self.rows)
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch, -1))
+            order = [order[i] for i in torch.randperm(len(order), generator=generator).tolist()]
+        size = self.batch_size
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        if self.shuffle and len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2] += batches.pop()
+        return batches
+
+
+def _mix(seed: int, epoch: int, row: int) -> int:
+    """One 63-bit seed from three numbers, far from that of its neighbours."""
+    text = f"{seed}/{epoch}/{row}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1

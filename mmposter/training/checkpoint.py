@@ -1,0 +1,96 @@
+"""Checkpoints: tensors in safetensors, everything else as JSON in their header; one file each, never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from mmposter.atomic import atomic_path
+from mmposter.errors import UserError
+
+
+@dataclass
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        epoch: the epoch to go on with, from 0.
+        batch: the batch of that epoch to go on with, from 0.
+        step: optimiser steps taken.
+        loss_sum: sum over the posters of this epoch so far of their losses.
+        seen: the posters behind `loss_sum`.
+        seconds: time spent on this epoch so far.
+        best: the best validation mAP so far.
+        best_epoch: where that was.
+        finished: nothing is left to do.
+        history: one row a finished epoch, as in metrics.jsonl.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seen: int = 0
+    seconds: float = 0.0
+    best: float = -1.0
+    best_epoch: int = -1
+    finished: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write a state dict atomically."""
+    with atomic_path(path) as temporary:
+        save_file({key: value.detach().cpu().contiguous().clone() for key, value in state.items()}, temporary)
+
+
+def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write all that an exact continuation needs: weights, the optimiser's moments, random states, progress."""
+    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+    tensors["rng.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    with atomic_path(path) as temporary:
+        save_file(
+            {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()},
+            temporary,
+            metadata={"progress": json.dumps(asdict(progress))},
+        )
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put model, optimiser and torch's generators into the state of `save_checkpoint`.
+
+    Raises:
+        UserError: if the file is damaged or of another model.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+        model.load_state_dict(_under(tensors, "model."))
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise UserError(f"{path} cannot be resumed ({error}); start again with --overwrite") from error
+    states: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in _under(tensors, "optimizer.").items():
+        index, name = key.split(".", 1)
+        states.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    torch.set_rng_state(tensors["rng.cpu"])
+    if "rng.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["rng.cuda"])
+    return progress
+
+
+def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,0 +1,217 @@
+"""The training loop: accelerate's device and precision, warm-up and cosine, early stopping, exact resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.data import DataLoader
+
+from fusion import Loss, PosterModel, parameter_groups
+from mmposter.atomic import write_text
+from mmposter.config import TrainConfig
+from mmposter.evaluation.metrics import mean_average_precision
+from mmposter.progress import progress as show_progress
+from mmposter.training.batches import EpochSampler, PosterBatches
+from mmposter.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
+
+# A long epoch (finetune) is not lost to a kill: the state is also kept in between, at most this often.
+CHECKPOINT_SECONDS = 30.0
+BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
+
+
+class Trainer:
+    """Fits one model and keeps `best.safetensors`, `last.safetensors` and `metrics.jsonl` in the run folder.
+
+    Args:
+        model: what learns; freeze first.
+        loss: of logits and labels, both B x G.
+        config: how.
+        accelerator: device and precision.
+        train: posters with augmentation, if any.
+        val: the same posters without.
+        train_rows: rows to learn from.
+        val_rows: rows that early stopping looks at.
+        seed: of the order of posters.
+        out: the run folder.
+    """
+
+    def __init__(
+        self,
+        model: PosterModel,
+        loss: Loss,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        *,
+        train: PosterBatches,
+        val: PosterBatches,
+        train_rows: Sequence[int],
+        val_rows: Sequence[int],
+        seed: int,
+        out: Path,
+    ) -> None:
+        self.config, self.accelerator, self.out = config, accelerator, out
+        self.train_data, self.val_data, self.val_rows = train, val, list(val_rows)
+        self.sampler = EpochSampler(train_rows, config.batch_size, seed=seed)
+        self.total_steps = len(self.sampler) * config.epochs
+        groups = parameter_groups(model, config.weight_decay, config.learning_rate, config.backbone_learning_rate)
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        self.rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self.model: nn.Module
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.loss = loss.to(accelerator.device)
+        self.progress = Progress()
+
+    @property
+    def plain_model(self) -> PosterModel:
+        """The model without what accelerate wraps around it."""
+        model: PosterModel = self.accelerator.unwrap_model(self.model)
+        return model
+
+    def resume(self) -> bool:
+        """Go on from `last.safetensors`; False if there is none yet."""
+        path = self.out / LAST
+        if not path.exists():
+            return False
+        self.progress = load_checkpoint(path, self.plain_model, self.optimizer.optimizer)
+        return True
+
+    def fit(self, *, quiet: bool = False) -> Progress:
+        """Train to the last epoch or until validation mAP has not risen for `patience` epochs."""
+        state = self.progress
+        if state.finished:
+            return state
+        with show_progress("train", self.config.epochs, quiet=quiet) as ticker:
+            ticker.advance(state.epoch)
+            while not state.finished:
+                self._train_epoch()
+                row = self._end_epoch()
+                ticker.advance(1, f"loss {row['train_loss']:.4f} val mAP {row['val_map']:.4f}")
+        return state
+
+    def predict(self, rows: Sequence[int], only: Sequence[str] | None = None) -> tuple[NDArray[np.float32], Any]:
+        """Probabilities of posters by row.
+
+        Returns:
+            probs M x G and the M rows they belong to; rows that could not be decoded are left out.
+        """
+        return predict_rows(self.accelerator, self.model, self.val_data, rows, self.config, only)
+
+    def _train_epoch(self) -> None:
+        state = self.progress
+        self.train_data.epoch = self.sampler.epoch = state.epoch
+        self.sampler.start = state.batch
+        loader = self.accelerator.prepare(_loader(self.train_data, self.sampler, self.config.workers))
+        self.model.train()
+        saved = began = time.monotonic()
+        before = state.seconds
+        for inputs, labels, rows in loader:
+            if len(rows) > 1:
+                state.loss_sum += self._step(inputs, labels) * len(rows)
+                state.seen += len(rows)
+            state.step += 1
+            state.batch += 1
+            state.seconds = before + time.monotonic() - began
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                self._save(LAST)
+                saved = time.monotonic()
+
+    def _step(self, inputs: dict[str, torch.Tensor], labels: torch.Tensor) -> float:
+        factor = rate_factor(self.progress.step, self.total_steps, self.config.warmup)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        self.optimizer.zero_grad()
+        with self.accelerator.autocast():
+            logits = self.model(inputs)
+        loss = self.loss(logits.float(), labels)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _end_epoch(self) -> dict[str, Any]:
+        state = self.progress
+        probs, rows = self.predict(self.val_rows)
+        target = self.val_data.labels[rows].numpy()
+        val_map = mean_average_precision(target, probs)
+        clipped = np.clip(probs.astype(np.float64), 1e-7, 1 - 1e-7)
+        val_loss = float(-(target * np.log(clipped) + (1 - target) * np.log(1 - clipped)).mean())
+        row = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "lr": self.rates[0] * rate_factor(state.step, self.total_steps, self.config.warmup),
+            "train_loss": state.loss_sum / max(state.seen, 1),
+            "val_loss": val_loss,
+            "val_map": float(val_map),
+            "seconds": round(state.seconds, 3),
+        }
+        state.history.append(row)
+        if val_map > state.best:
+            state.best, state.best_epoch = float(val_map), state.epoch
+            if self.accelerator.is_main_process:
+                save_weights(self.out / BEST, self.plain_model.state_dict())
+        state.finished = state.epoch + 1 >= self.config.epochs or state.epoch - state.best_epoch >= self.config.patience
+        state.epoch, state.batch, state.loss_sum, state.seen, state.seconds = state.epoch + 1, 0, 0.0, 0, 0.0
+        self._save(LAST)
+        if self.accelerator.is_main_process:
+            write_text(self.out / METRICS, "".join(json.dumps(line) + "\n" for line in state.history))
+        return row
+
+    def _save(self, name: str) -> None:
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.out / name, self.plain_model, self.optimizer.optimizer, self.progress)
+
+
+def predict_rows(
+    accelerator: Accelerator,
+    model: nn.Module,
+    data: PosterBatches,
+    rows: Sequence[int],
+    config: TrainConfig,
+    only: Sequence[str] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Probabilities of posters by row, in evaluation mode.
+
+    Returns:
+        probs M x G in 0-1 and the M rows, in the order of `rows`; posters that could not be decoded are left out.
+    """
+    sampler = EpochSampler(rows, max(config.batch_size, 64), shuffle=False)
+    loader = accelerator.prepare(_loader(data, sampler, config.workers))
+    model.eval()
+    probs, seen = [], []
+    with torch.inference_mode():
+        for inputs, _, numbers in loader:
+            if len(numbers) == 0:  # not one poster of this batch could be decoded
+                continue
+            with accelerator.autocast():
+                logits = model(inputs, only)
+            scores, numbers = accelerator.gather_for_metrics((logits.float().sigmoid(), numbers))
+            probs.append(scores.cpu().numpy())
+            seen.append(numbers.cpu().numpy())
+    if not probs:
+        return np.zeros((0, data.labels.shape[1]), np.float32), np.zeros(0, np.int64)
+    return np.concatenate(probs), np.concatenate(seen)
+
+
+def rate_factor(step: int, total: int, warmup: float) -> float:
+    """The learning rate's factor at a step: from near 0 to 1 in the warm-up, then to 0 along a cosine."""
+    warm = max(1, round(total * warmup))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+def _loader(data: PosterBatches, sampler: EpochSampler, workers: int) -> DataLoader[Any]:
+    collate: Callable[[Any], Any] = data.collate
+    # A generator of its own: DataLoader draws one number from the global one at each start, and a training that is
+    # resumed in the middle of an epoch starts once more than one that is not.
+    return DataLoader(data, batch_sampler=sampler, collate_fn=collate, num_workers=workers, generator=torch.Generator())

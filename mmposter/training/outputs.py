@@ -1,0 +1,91 @@
+"""What a finished run shows: plots, and a model card in plain words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmposter.atomic import atomic_path, write_json, write_text
+from mmposter.evaluation import Evaluation
+from mmposter.evaluation.plots import plot_average_precision, plot_training_curves
+from mmposter.run import Run
+from mmposter.training.checkpoint import Progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PLOTS, CARD, VALIDATION = "plots", "README.md", "validation.json"
+
+_BRANCH_TEXT = {
+    "cnn": "the picture, through {backbone}",
+    "style": "textures and colours, through a {gate} gate on stage {stage} of {backbone}",
+    "yolo": "objects, found by {model} at {size} px, encoded as {encoding}",
+    "ocr": "words, read by easyocr ({languages}) and embedded by {encoder}",
+}
+
+
+def write_plots(run: Run, progress: Progress, validation: Evaluation) -> None:
+    """Training curves and average precision by genre, as PNG files in the run folder."""
+    _save(plot_training_curves(progress.history), run.folder / PLOTS / "training.png")
+    _save(plot_average_precision(validation), run.folder / PLOTS / "average_precision.png")
+
+
+def write_card(run: Run, validation: Evaluation) -> None:
+    """The model card (README.md) and the validation metrics (validation.json) of a run."""
+    write_json(run.folder / VALIDATION, validation.to_json())
+    facts, config = run.facts, run.config
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    lines = [
+        f"# {run.folder.resolve().name}",
+        "",
+        f"Genres of movie posters ({len(run.vocabulary)}: {', '.join(run.vocabulary.genres)}), made with mmposter.",
+        "",
+        "## What it looks at",
+        "",
+        *(f"- `{name}`: {_describe(run, name)}" for name in config.branches),
+        "",
+        f"Joined by the `{config.fusion.head}` head; {facts['parameters']:,} parameters in all; regime "
+        f"`{config.regime}`, seed {config.seed}, loss `{config.loss.name}`.",
+        "",
+        "## How it was made",
+        "",
+        f"Trained on {facts['train_posters']:,} posters of `{facts['data']}`, stopped and its thresholds tuned on "
+        f"{facts['val_posters']:,} others; best epoch {facts['best_epoch'] + 1} of {facts['epochs']}, "
+        f"{facts['seconds']:.0f} s. Test posters were not looked at.",
+        "",
+        f"Libraries: {versions}. The whole configuration is in `model.json`.",
+        "",
+        "## Validation",
+        "",
+        "These posters chose the epoch and the thresholds, so the numbers flatter; those to quote come from "
+        "`mmposter evaluate RUN DATA`.",
+        "",
+        validation.to_markdown(),
+        "![training](plots/training.png)",
+        "",
+        "![average precision by genre](plots/average_precision.png)",
+        "",
+        "## Use",
+        "",
+        "    mmposter predict poster.jpg --model FOLDER",
+        "",
+        "The folder holds the learnt weights and, in the features regime, the frozen picture tower. The object "
+        "detector, the text reader and the text encoder are files of their owners: mmposter finds or downloads them, "
+        "and refuses others than those this model was trained behind.",
+    ]
+    write_text(run.folder / CARD, "\n".join(lines) + "\n")
+
+
+def _describe(run: Run, branch: str) -> str:
+    section = getattr(run.config, branch).model_dump()
+    section["backbone"] = run.config.cnn.backbone
+    if branch == "style":
+        section["stage"] = section["stage"] or "last"
+    if branch == "ocr":
+        section["languages"] = ", ".join(section["languages"])
+    return _BRANCH_TEXT[branch].format(**section)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=figure.dpi)

@@ -1,0 +1,248 @@
+"""`mmposter train`: from a prepared data set to a run folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fusion import ImageTower, backbone_spec
+from mmposter.atomic import write_text
+from mmposter.config import Config
+from mmposter.data.dataset import Dataset
+from mmposter.device import make_accelerator, resolve_device
+from mmposter.errors import UserError
+from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
+from mmposter.features.extractors import BranchExtractors, build_extractors
+from mmposter.features.table import FeatureTable, extract_dataset, load_features
+from mmposter.features.tower import TowerWeights
+from mmposter.model import Sizes, build_model, build_tower, build_training_loss, tower_sizes
+from mmposter.progress import console
+from mmposter.run import MODEL, TOWER, WEIGHTS, Run
+from mmposter.training.batches import PosterBatches
+from mmposter.training.checkpoint import Progress
+from mmposter.training.loop import LAST, Trainer
+from mmposter.training.outputs import write_card, write_plots
+from mmposter.transforms import PosterTransform
+
+if TYPE_CHECKING:
+    from fusion import PosterModel
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished training.
+
+    Attributes:
+        run: the run folder's content.
+        progress: epochs and the best validation mAP.
+        validation: metrics on the validation posters, at thresholds tuned on the same posters.
+    """
+
+    run: Run
+    progress: Progress
+    validation: Evaluation
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the model reads of a data set, in the manifest's order."""
+
+    features: FeatureTable
+    labels: NDArray[np.float32]
+    splits: NDArray[Any]
+    branches: Mapping[str, BranchExtractors]
+
+    def rows(self, split: str) -> list[int]:
+        return [int(row) for row in np.flatnonzero((self.splits == split) & self.features.usable)]
+
+
+def train(
+    config: Config,
+    dataset: Dataset,
+    out: Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    offline: bool = False,
+    quiet: bool = False,
+) -> TrainingResult:
+    """Train on the ``train`` posters, stop and tune thresholds on the ``val`` posters, never look at ``test``.
+
+    Features that the store lacks are extracted first.
+
+    Raises:
+        UserError: for data without labels or splits, missing weights, an `out` that holds another run.
+    """
+    started = time.monotonic()
+    device = resolve_device(device)
+    _claim(out, config, dataset, resume=resume, overwrite=overwrite)
+    inputs = load_inputs(config, dataset, device=device, offline=offline, quiet=quiet)
+    tower, weights = _tower(config, offline=offline)
+    torch.manual_seed(config.seed)
+    sizes = _sizes(inputs.features.sizes(), tower)
+    model = build_model(config, sizes, len(dataset.vocabulary), tower)
+    run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=_facts(dataset))
+    run.save()
+    trainer = _trainer(config, dataset, inputs, model, device, out)
+    if resume:
+        trainer.resume()
+    progress = trainer.fit(quiet=quiet)
+    if tower is None and weights is not None:
+        # The frozen tower travels with the run: whoever gets the folder needs no other file of ours.
+        weights.save(out / TOWER)
+    return _finish(run, trainer, inputs, progress, time.monotonic() - started)
+
+
+def load_inputs(config: Config, dataset: Dataset, *, device: str, offline: bool = False, quiet: bool = False) -> Inputs:
+    """Extract what is missing, and read what the branches of `config` need."""
+    cached = [name for name in config.branches if config.regime == "features" or name not in ("cnn", "style")]
+    branches = build_extractors(config, cached, device=device, offline=offline)
+    extract_dataset(dataset, branches, quiet=quiet)
+    features = load_features(dataset, branches)
+    return Inputs(features, dataset.labels(), np.array(dataset.table["split"], dtype=object), branches)
+
+
+def poster_batches(config: Config, dataset: Dataset, inputs: Inputs, *, augment: bool) -> PosterBatches:
+    """The posters of a data set as the loop reads them."""
+    labels = torch.from_numpy(inputs.labels)
+    if config.regime == "features" or not {"cnn", "style"} & set(config.branches):
+        return PosterBatches(inputs.features.tensors, labels)
+    transform = PosterTransform(backbone_spec(config.cnn.backbone), config.cnn.size, augment=augment)
+    paths = [dataset.root / path for path in dataset.table["path"]]
+    return PosterBatches(inputs.features.tensors, labels, paths, transform, config.seed)
+
+
+def fingerprints(branches: Mapping[str, BranchExtractors], weights: TowerWeights | None) -> dict[str, Any]:
+    """The identity of everything frozen in front of the model, to be compared where it is used."""
+    known: dict[str, Any] = {name: branch.feature.fingerprint() for name, branch in branches.items()}
+    return known if weights is None else {**known, "tower": weights.identity()}
+
+
+def _trainer(config: Config, dataset: Dataset, inputs: Inputs, model: PosterModel, device: str, out: Path) -> Trainer:
+    train_rows, val_rows = inputs.rows("train"), inputs.rows("val")
+    if len(train_rows) < 2 or not val_rows:
+        raise UserError(
+            f"{dataset.folder} has {len(train_rows)} posters to train on and {len(val_rows)} to validate on; both are "
+            "needed.\nPrepare it with other ratios: mmposter prepare SOURCE --out DATA --ratios 0.7,0.1,0.2"
+        )
+    return Trainer(
+        model,
+        build_training_loss(config.loss, torch.from_numpy(inputs.labels[train_rows])),
+        config.train,
+        make_accelerator(device, config.train.precision),
+        train=poster_batches(config, dataset, inputs, augment=config.train.augment),
+        val=poster_batches(config, dataset, inputs, augment=False),
+        train_rows=train_rows,
+        val_rows=val_rows,
+        seed=config.seed,
+        out=out,
+    )
+
+
+def _finish(run: Run, trainer: Trainer, inputs: Inputs, progress: Progress, seconds: float) -> TrainingResult:
+    from safetensors.torch import load_file
+
+    trainer.plain_model.load_state_dict(load_file(str(run.folder / WEIGHTS)))
+    probs, rows = trainer.predict(trainer.val_rows)
+    target = inputs.labels[rows]
+    evaluation_config = run.config.evaluation
+    thresholds = tune_thresholds(target, probs, shrinkage=evaluation_config.shrinkage)
+    validation = evaluate(
+        target,
+        probs,
+        thresholds,
+        run.vocabulary.genres,
+        train_target=inputs.labels[inputs.rows("train")],
+        split="val",
+        n_boot=evaluation_config.bootstrap,
+        seed=run.config.seed,
+        empty=evaluation_config.empty,
+    )
+    facts = {
+        "train_posters": len(inputs.rows("train")),
+        "val_posters": len(rows),
+        "unusable_posters": int((~inputs.features.usable).sum()),
+        "parameters": sum(p.numel() for p in trainer.plain_model.parameters()),
+        "epochs": len(progress.history),
+        "best_epoch": progress.best_epoch,
+        "best_val_map": progress.best,
+        "seconds": round(seconds, 1),
+    }
+    run = run.with_result(thresholds, facts)
+    write_text(run.folder / "metrics.csv", _csv(progress.history))
+    write_plots(run, progress, validation)
+    write_card(run, validation)
+    run.save()
+    return TrainingResult(run, progress, validation)
+
+
+def _tower(config: Config, *, offline: bool) -> tuple[ImageTower | None, TowerWeights | None]:
+    if not {"cnn", "style"} & set(config.branches):
+        return None, None
+    weights = TowerWeights.find(config.cnn, seed=config.seed, offline=offline)
+    return (build_tower(config, weights.build()) if config.regime == "finetune" else None), weights
+
+
+def _sizes(cached: Sizes, tower: ImageTower | None) -> Sizes:
+    return cached if tower is None else Sizes(**{**cached.to_json(), **tower_sizes(tower)})
+
+
+def _claim(out: Path, config: Config, dataset: Dataset, *, resume: bool, overwrite: bool) -> None:
+    """Make sure that `out` is free, or holds just the run that is to go on."""
+    if (out / MODEL).exists() and not resume and not overwrite:
+        raise UserError(f"{out} holds a run already; go on with --resume, or replace it with --overwrite")
+    if resume and not (out / MODEL).exists() and not (out / LAST).exists():
+        console.print(f"nothing to resume in {out}: starting anew", highlight=False, soft_wrap=True)
+    if resume and (out / MODEL).exists():
+        old = Run.load(out, finished=False)
+        different = _differences(old.config.model_dump(), config.model_dump())
+        if different:
+            raise UserError(
+                f"{out} was started with another configuration:\n" + "\n".join(different) + "\n"
+                "Give the same one to resume, or another --out"
+            )
+        old.vocabulary.require_same(dataset.vocabulary, mine=str(out), theirs=str(dataset.folder))
+        if old.facts.get("manifest") != _facts(dataset)["manifest"]:
+            raise UserError(f"{out} was started on another state of {dataset.folder}; give another --out")
+    if overwrite and (out / MODEL).exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    lines = []
+    for key, value in old.items():
+        if isinstance(value, dict):
+            lines += _differences(value, new[key], f"{prefix}{key}.")
+        elif value != new[key]:
+            lines.append(f"  {prefix}{key}: {value!r} there, {new[key]!r} now")
+    return lines
+
+
+def _facts(dataset: Dataset) -> dict[str, Any]:
+    libraries = ("torch", "torchvision", "transformers", "ultralytics", "easyocr", "mmposter")
+    return {
+        "data": dataset.folder.resolve().name,
+        "manifest": dataset.info["manifest_sha256"],
+        "versions": {name: version(name) for name in libraries},
+    }
+
+
+def _csv(history: list[dict[str, Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(history[0]))
+    writer.writeheader()
+    writer.writerows(history)
+    return buffer.getvalue()

@@ -1,0 +1,98 @@
+"""The commands as a user types them: exit codes, where output goes, and no traceback for a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def run(*arguments: str, cwd=None, stdin: str = "", check: bool = False) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mmposter", *arguments],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=check,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere"], "is no prepared data folder"),
+        (["train", "nowhere", "--branches", "cnn,wheels"], "allowed are cnn, style, yolo, ocr"),
+        (["train", "nowhere", "--set", "cnn.dropot=0.1"], "cnn.dropot: unknown key"),
+        (["train", "nowhere", "--config", "nothing"], "there is no 'nothing'"),
+        (["extract", "nowhere", "--shard", "2/2"], "--shard takes I/N"),
+        (["evaluate", "nowhere", "nowhere"], "is no run folder"),
+        (["predict", "x.jpg", "--model", "nowhere"], "is no run folder"),
+        (["predict", "x.jpg", "--model", "nowhere", "--out", "x.txt"], "--out must end in .jsonl or .csv"),
+        (["predict", "--model", "nowhere"], "no poster to look at"),
+        (["runs", "nowhere"], "there is no folder nowhere"),
+        (["prepare", "nowhere", "--out", "out", "--format", "csv"], "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_two(tmp_path, arguments, message):
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_the_whole_line(world, tmp_path):
+    data, out = str(world.dataset.folder), str(tmp_path / "run")
+    sets = [part for override in (*world.overrides, "train.epochs=2") for part in ("--set", override)]
+    trained = run(
+        "train", data, "--branches", "cnn,ocr", "--out", out, "--device", "cpu", "--offline", *sets, check=True
+    )
+    assert trained.stdout == f"{out}\n"
+    assert "mmposter evaluate" in trained.stderr
+    for name in ("model.json", "best.safetensors", "metrics.jsonl", "metrics.csv", "README.md", "plots/training.png"):
+        assert (tmp_path / "run" / name).stat().st_size > 0
+    evaluated = json.loads(run("evaluate", out, data, "--json", "--offline", check=True).stdout)
+    assert {"split", "n", "metrics", "by_genre"} <= evaluated.keys()
+    assert set(evaluated["metrics"]["mean_average_precision"]) == {"value", "ci95", "constant"}
+    assert len(evaluated["metrics"]["mean_average_precision"]["ci95"]) == 2
+    masked = json.loads(run("evaluate", out, data, "--json", "--branches", "cnn", "--offline", check=True).stdout)
+    assert (
+        masked["metrics"]["expected_calibration_error"]["value"]
+        != evaluated["metrics"]["expected_calibration_error"]["value"]
+    )
+    listed = json.loads(run("runs", str(tmp_path), "--json", check=True).stdout)
+    assert [(row["name"], row["state"], row["epochs"]) for row in listed] == [("run", "finished", 2)]
+
+
+def test_predict_to_a_pipe_and_to_a_file(world, tmp_path):
+    data, out = str(world.dataset.folder), str(tmp_path / "run")
+    sets = [part for override in (*world.overrides, "train.epochs=1") for part in ("--set", override)]
+    run("train", data, "--branches", "cnn", "--out", out, "--device", "cpu", "--offline", *sets, check=True)
+    posters = [str(world.dataset.image_path(row)) for row in range(3)]
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"")
+    piped = run(
+        "predict", "--model", out, "--offline", "--top-k", "2", stdin="\n".join([*posters, str(bad)]), check=True
+    )
+    lines = [json.loads(line) for line in piped.stdout.splitlines()]
+    assert [line["path"] for line in lines] == [*posters, str(bad)]
+    assert all(list(line) == ["path", "genres", "scores", "error"] for line in lines)
+    assert [len(line["genres"]) for line in lines] == [2, 2, 2, 0]
+    assert lines[3]["error"].startswith("empty")
+    assert "3 of 4 posters without a fault" in piped.stderr
+    target = tmp_path / "genres.csv"
+    first = run("predict", *posters, "--model", out, "--offline", "--out", str(target), check=True)
+    assert first.stdout == f"{target}\n"
+    assert target.read_text().splitlines()[0] == "path,genres,error,Bright,Crowded,Wordy,Rare"
+    assert run("predict", *posters, "--model", out, "--out", str(target)).returncode == 2
+
+
+def test_config_prints_yaml_that_it_reads(tmp_path):
+    text = run("config", "--config", "lite", "--set", "fusion.head=gated", check=True).stdout
+    (tmp_path / "mine.yaml").write_text(text)
+    assert run("config", "--config", str(tmp_path / "mine.yaml"), check=True).stdout == text
