@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,19 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+PLAIN_WIDTH = 120
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console as wide as its terminal; in a file or a pipe wide enough that no table cuts its names."""
+    found = Console(stderr=stderr)
+    if found.is_terminal or "COLUMNS" in os.environ:
+        return found
+    return Console(stderr=stderr, width=PLAIN_WIDTH)
+
+
 # Everything that is not a result goes to standard error, so that `mmposter ... --json | jq` and pipes stay clean.
-console = Console(stderr=True)
+console = make_console(stderr=True)
 
 PLAIN_EVERY_S = 10.0
 

@@ -46,7 +46,10 @@ def main() -> None:
     except UserError as error:
         _say(f"error: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # An interrupt inside a command has become typer's exit code before it comes here.
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
         _say("stopped. What was finished is kept: the same command goes on (mmposter train also wants --resume).")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:

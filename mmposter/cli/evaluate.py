@@ -39,11 +39,10 @@ def evaluate_command(
     go_offline(offline)
     import json
 
-    from rich.console import Console
-
     from mmposter.config import parse_branches
     from mmposter.data import Dataset
     from mmposter.evaluate import evaluate_run
+    from mmposter.progress import make_console
     from mmposter.run import Run
 
     only = None if branches is None else parse_branches(branches)
@@ -53,4 +52,4 @@ def evaluate_command(
     if json_output:
         typer.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
     else:
-        result.render(Console())
+        result.render(make_console())

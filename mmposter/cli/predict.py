@@ -94,9 +94,10 @@ def _lines(predictions: Iterator[Prediction]) -> None:
 
 
 def _table(predictions: Sequence[Prediction], top_k: int | None) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from mmposter.progress import make_console
 
     table = Table("poster", "genres" if top_k is None else f"top {top_k}", "next")
     for prediction in predictions:
@@ -105,7 +106,7 @@ def _table(predictions: Sequence[Prediction], top_k: int | None) -> None:
         others = [f"{genre} {score:.2f}" for genre, score in ranked if genre not in prediction.genres][:3]
         error = f"[red]{escape(prediction.error)}[/red]" if prediction.error else ""
         table.add_row(escape(Path(prediction.path or "").name), "\n".join(chosen) or error, ", ".join(others))
-    Console().print(table)
+    make_console().print(table)
     _summary(len(predictions), [p for p in predictions if p.error])
 
 

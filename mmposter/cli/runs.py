@@ -21,9 +21,9 @@ def runs_command(
 
       mmposter runs runs
     """
-    from rich.console import Console
     from rich.table import Table
 
+    from mmposter.progress import make_console
     from mmposter.runs import list_runs
 
     runs = list_runs(folder)
@@ -38,4 +38,4 @@ def runs_command(
         differences = ", ".join(f"{key}={value}" for key, value in run.differences.items())
         best = "-" if run.val_map is None else f"{run.val_map:.3f}"
         table.add_row(run.name, ",".join(run.branches), run.regime, run.state, str(run.epochs), best, differences)
-    Console().print(table)
+    make_console().print(table)

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -236,8 +236,15 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
     return {
         "data": dataset.folder.resolve().name,
         "manifest": dataset.info["manifest_sha256"],
-        "versions": {name: version(name) for name in libraries},
+        "versions": {name: _version(name) for name in libraries},
     }
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # a run without the yolo branch needs no ultralytics
+        return "not installed"
 
 
 def _csv(history: list[dict[str, Any]]) -> str:
