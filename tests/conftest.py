@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -24,3 +29,91 @@ def shared_root() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared is not here")
     return SHARED
+
+
+def drawn_poster(seed: int = 0, width: int = 60, height: int = 90) -> Image.Image:
+    """A poster-like picture: coloured sky and ground, a figure, two dark bars where a title would be."""
+    rng = np.random.default_rng(seed)
+    sky, ground, figure = (tuple(int(value) for value in rng.integers(40, 256, 3)) for _ in range(3))
+    image = Image.new("RGB", (width, height), sky)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, height * 2 // 3, width, height), fill=ground)
+    left = int(rng.integers(0, width // 2))
+    draw.ellipse((left, height // 4, left + width // 3, height * 3 // 4), fill=figure)
+    draw.rectangle((width // 8, height // 12, width * 7 // 8, height // 8), fill=(20, 20, 20))
+    draw.rectangle((width // 4, height // 6, width * 3 // 4, height // 5), fill=(20, 20, 20))
+    return image
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that promises width x height pixels of RGB and holds none of them."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.fixture
+def make_drawn() -> Callable[..., Image.Image]:
+    return drawn_poster
+
+
+@pytest.fixture
+def make_png_header() -> Callable[[int, int], bytes]:
+    return png_header
+
+
+@pytest.fixture
+def poster_files(tmp_path: Path) -> Callable[[int], list[Path]]:
+    """Write N different drawn posters as PNG files."""
+
+    def make(count: int, folder: str = "posters") -> list[Path]:
+        paths = [tmp_path / folder / f"{number:03d}.png" for number in range(count)]
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for number, path in enumerate(paths):
+            drawn_poster(number, 40, 48 + number % 3).save(path)
+        return paths
+
+    return make
+
+
+@pytest.fixture
+def mixed_folder(tmp_path: Path) -> tuple[Path, dict[str, str | None]]:
+    """What users really have: odd pictures, files that are none, and two good posters.
+
+    Returns:
+        the folder, and for each file name the reason of its `BadImageError`, None where it must load.
+    """
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    poster = drawn_poster(7)
+    drawn_poster(1, 200, 300).save(folder / "good.jpg", quality=95)
+    drawn_poster(2, 200, 300).save(folder / "good.png")
+    (folder / "truncated.jpg").write_bytes((folder / "good.jpg").read_bytes()[:2000])
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_text("<html>404 Not Found</html>\n" * 20, encoding="utf-8")
+    poster.resize((1, 1)).save(folder / "one_pixel.png")
+    poster.convert("CMYK").save(folder / "cmyk.jpg", quality=95)
+    palette = poster.quantize(16)
+    palette.save(folder / "palette.png", transparency=palette.getpixel((0, 0)))
+    frames = [poster.quantize(16), Image.new("P", poster.size)]
+    frames[0].save(folder / "animated.gif", save_all=True, append_images=frames[1:], duration=100)
+    gradient = np.tile(np.linspace(0, 65535, 60).astype(np.uint16), (90, 1))
+    Image.fromarray(gradient).save(folder / "deep.png")
+    (folder / "bomb.png").write_bytes(png_header(20_000, 20_000))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to see it upright
+    poster.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.png", exif=exif)
+    rgba = poster.convert("RGBA")
+    rgba.putalpha(Image.fromarray(np.tile(np.array([0, 255], np.uint8).repeat(30), (90, 1))))
+    rgba.save(folder / "half_transparent.png")
+    reasons = {
+        "truncated.jpg": "truncated",
+        "empty.jpg": "empty",
+        "text.jpg": "not_an_image",
+        "one_pixel.png": "too_small",
+        "bomb.png": "too_large",
+    }
+    return folder, {path.name: reasons.get(path.name) for path in sorted(folder.iterdir())}

@@ -56,7 +56,7 @@ def predict_command(
     only = None if branches is None else parse_branches(branches)
     target = None if out is None else PredictionFile(out, overwrite=overwrite)
     from_pipe = not paths and not sys.stdin.isatty()
-    posters = list_posters(sys.stdin.read().splitlines() if from_pipe or paths == ["-"] else paths or [])
+    posters = list_posters(sys.stdin.read().split("\n") if from_pipe or paths == ["-"] else paths or [])
     if not posters:
         raise UserError("no poster to look at; give files, folders, globs, or a list of paths on standard input")
     classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)

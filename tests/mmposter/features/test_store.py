@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+
+from mmposter.errors import UserError
+from mmposter.features import store as store_module
+from mmposter.features.store import ExtractorStore, Failure, fingerprint_digest
+
+FINGERPRINT = {"version": 1, "weights": "abc", "size": [320, 224]}
+
+
+def record(number: int, rows: int | None = None) -> dict:
+    rows = number % 4 if rows is None else rows
+    return {
+        "boxes": np.arange(rows * 4, dtype=np.float32).reshape(rows, 4) + number,
+        "labels": np.full(rows, number, np.int64),
+        "text": np.frombuffer(f"poster {number}".encode()[: rows * 3], np.uint8),
+    }
+
+
+def sha(number: int) -> str:
+    return f"{number:064x}"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ExtractorStore(tmp_path / "features", "yolo", FINGERPRINT)
+
+
+def test_ragged_and_empty_records_come_back_as_they_were_in_the_order_asked(store, assert_same_records):
+    store.write({sha(number): record(number) for number in range(5)})
+    store.write({sha(5): record(5, rows=0)})  # a shard with nothing in it
+    store.write({sha(number): record(number) for number in range(6, 9)})
+    order = [7, 0, 5, 8, 3, 3]
+    assert_same_records(store.read([sha(n) for n in order]), [record(n, rows=0 if n == 5 else None) for n in order])
+    assert store.read([]) == []
+
+
+def test_what_is_not_there_is_none(store):
+    assert store.read([sha(1)]) == [None]
+    assert store.done() == {}
+    store.write({sha(1): record(1)})
+    assert store.read([sha(2), sha(1)])[0] is None
+
+
+def test_failures_are_kept_with_their_reason(store):
+    store.write({sha(1): record(1), sha(2): Failure("truncated", "cut off"), sha(3): record(3)})
+    store.write({sha(4): Failure("empty", "no bytes")})
+    assert store.done() == {
+        sha(1): None,
+        sha(2): Failure("truncated", "cut off"),
+        sha(3): None,
+        sha(4): Failure("empty", "no bytes"),
+    }
+    found = store.read([sha(n) for n in (1, 2, 3, 4)])
+    assert [item is None for item in found] == [False, True, False, True]
+    assert found[2]["labels"].tolist() == [3, 3, 3]
+
+
+def test_writing_nothing_writes_nothing(store):
+    store.write({})
+    assert not store.folder.exists()
+
+
+def test_another_object_reads_it_too_and_sees_later_writes(store, tmp_path, assert_same_records):
+    other = ExtractorStore(tmp_path / "features", "yolo", dict(reversed(FINGERPRINT.items())))
+    assert other.done() == {}
+    store.write({sha(1): record(1)})
+    assert_same_records(other.read([sha(1)]), [record(1)])
+    store.write({sha(2): record(2)})
+    assert_same_records(other.read([sha(2), sha(1)]), [record(2), record(1)])
+
+
+def test_an_index_file_is_read_once(store, monkeypatch):
+    """A record extractor asks for every batch; reading all files each time made a large store quadratic."""
+    for number in range(3):
+        store.write({sha(number): record(number)})
+    store.read([sha(1)])
+    monkeypatch.setattr(store_module.pq, "read_table", lambda *a, **k: pytest.fail("read again"))
+    assert len(store.done()) == 3
+    assert store.read([sha(2)])[0] is not None
+
+
+def test_another_fingerprint_is_another_folder(store, tmp_path):
+    store.write({sha(1): record(1)})
+    for change in ({"weights": "abd"}, {"size": [224, 320]}, {"new": None}):
+        other = ExtractorStore(tmp_path / "features", "yolo", {**FINGERPRINT, **change})
+        assert other.folder != store.folder
+        assert other.done() == {}
+    assert ExtractorStore(tmp_path / "features", "ocr", FINGERPRINT).folder != store.folder
+
+
+def test_the_fingerprint_lies_beside_the_records(store):
+    store.write({sha(1): record(1)})
+    assert json.loads((store.folder / "fingerprint.json").read_text()) == {"name": "yolo", **FINGERPRINT}
+    assert store.folder.name == f"yolo-{fingerprint_digest('yolo', FINGERPRINT)[:12]}"
+
+
+def test_the_folder_of_a_fingerprint_never_changes():
+    """A store of months must still be found: this digest was worked out by hand from the canonical JSON."""
+    canonical = '{"name":"yolo","size":[320,224],"version":1,"weights":"abc"}'
+    import hashlib
+
+    assert fingerprint_digest("yolo", FINGERPRINT) == hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def test_metadata(store):
+    assert store.metadata() == {}
+    store.describe({"class_names": ["person", "dog"]})
+    assert store.metadata() == {"class_names": ["person", "dog"]}
+
+
+def test_two_writers_of_different_and_of_the_same_pictures(store, tmp_path, assert_same_records):
+    other = ExtractorStore(tmp_path / "features", "yolo", FINGERPRINT)
+    store.write({sha(1): record(1), sha(2): record(2)})
+    other.write({sha(2): record(2), sha(3): record(3)})
+    assert set(store.done()) == {sha(1), sha(2), sha(3)}
+    assert_same_records(other.read([sha(n) for n in (3, 2, 1)]), [record(n) for n in (3, 2, 1)])
+
+
+def test_of_two_answers_the_first_in_name_order_counts_for_every_reader(store, tmp_path, monkeypatch):
+    class Name:
+        hex = ""
+
+    monkeypatch.setattr(store_module.uuid, "uuid4", lambda: Name)
+    for name, number in (("bbb", 2), ("aaa", 1), ("ccc", 3)):
+        Name.hex = name
+        store.write({sha(0): record(number)})
+    assert store.read([sha(0)])[0]["labels"].tolist() == [1]
+    fresh = ExtractorStore(tmp_path / "features", "yolo", FINGERPRINT)
+    assert fresh.read([sha(0)])[0]["labels"].tolist() == [1]
+
+
+def _write_many(root, start: int) -> None:
+    writer = ExtractorStore(root, "yolo", FINGERPRINT)
+    for number in range(start, start + 30, 3):
+        writer.write({sha(n): record(n) for n in range(number, number + 3)})
+
+
+def test_two_processes_of_different_and_of_the_same_pictures(store, tmp_path, assert_same_records):
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_write_many, args=(tmp_path / "features", start)) for start in (0, 15)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert set(store.done()) == {sha(n) for n in range(45)}
+    assert_same_records(store.read([sha(n) for n in range(45)]), [record(n) for n in range(45)])
+
+
+def test_a_kill_between_shard_and_index_leaves_no_trace(store, monkeypatch, assert_same_records):
+    store.write({sha(1): record(1)})
+    monkeypatch.setattr(store_module.pq, "write_table", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        store.write({sha(2): record(2)})
+    monkeypatch.undo()
+    assert len(list((store.folder / "shards").iterdir())) == 2  # the lost one is there, and counts for nothing
+    (store.folder / "shards" / ".x.safetensors.a1b2.tmp").write_bytes(b"half")
+    (store.folder / "index" / ".x.parquet.a1b2.tmp").write_bytes(b"half")
+    assert store.done() == {sha(1): None}
+    store.write({sha(2): record(2)})
+    assert_same_records(store.read([sha(1), sha(2)]), [record(1), record(2)])
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "noise"])
+def test_a_damaged_shard_is_named(store, damage):
+    store.write({sha(1): record(1)})
+    good = next((store.folder / "shards").iterdir())
+    store.write({sha(2): record(2)})
+    shard = next(path for path in (store.folder / "shards").iterdir() if path != good)
+    data = shard.read_bytes()
+    if damage == "gone":
+        shard.unlink()
+    else:
+        shard.write_bytes({"cut": data[:-7], "empty": b"", "noise": os.urandom(200)}[damage])
+    assert store.read([sha(1)])[0] is not None  # the others can still be read
+    with pytest.raises(UserError, match="the feature store is damaged") as caught:
+        store.read([sha(1), sha(2)])
+    index = store.folder / "index" / f"{shard.stem}.parquet"
+    assert str(shard) in str(caught.value)
+    assert f"Remove {index}" in str(caught.value)
+    index.unlink()  # what the message says
+    assert store.done() == {sha(1): None}
+
+
+def test_a_damaged_index_is_named(store, tmp_path):
+    store.write({sha(1): record(1)})
+    index = next((store.folder / "index").iterdir())
+    index.write_bytes(index.read_bytes()[:-9])
+    with pytest.raises(UserError, match=f"the feature store is damaged: {index} cannot be read"):
+        ExtractorStore(tmp_path / "features", "yolo", FINGERPRINT).done()
+
+
+def test_records_of_a_batch_must_have_the_same_fields(store):
+    with pytest.raises(ValueError, match=r"must have the fields \['a'\]; got \['b'\]"):
+        store.write({sha(1): {"a": np.zeros(1)}, sha(2): {"b": np.zeros(1)}})
+    assert store.done() == {}
