@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import json
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,8 @@ class PredictionFile:
 
     Args:
         path: ends in ``.jsonl`` or ``.csv``.
+        made_with: identity of the model and the options, as a word; an unfinished file of another one is not gone on
+            with, because two models would mix in one file.
         overwrite: replace a finished file, and forget an unfinished one.
 
     Attributes:
@@ -32,17 +35,25 @@ class PredictionFile:
         failed: those with an error.
 
     Raises:
-        UserError: for another ending, or a finished file without `overwrite`.
+        UserError: without `overwrite`, for a finished file or an unfinished one of another model; for another ending.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, *, made_with: str = "", overwrite: bool = False) -> None:
         if path.suffix not in FORMATS:
             raise UserError(f"--out must end in {' or '.join(FORMATS)}; got {path}")
         if path.exists() and not overwrite:
             raise UserError(f"{path} is there already; replace it with --overwrite")
-        self.path, self._partial = path, path.with_name(path.name + ".partial")
+        self.path = path
+        self._partial = path.with_name(f"{path.name}.{made_with}.partial" if made_with else f"{path.name}.partial")
+        unfinished = list(path.parent.glob(f"{glob.escape(path.name)}*.partial"))
         if overwrite:
-            self._partial.unlink(missing_ok=True)
+            for file in unfinished:
+                file.unlink()
+        elif others := [file for file in unfinished if file != self._partial]:
+            raise UserError(
+                f"{others[0]} was begun with another model, branches or --top-k; go on with those, or start anew with "
+                "--overwrite"
+            )
         earlier = self._read()
         self.done = {prediction.path for prediction in earlier}
         self.count = len(earlier)

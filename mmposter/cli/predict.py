@@ -54,7 +54,8 @@ def predict_command(
     from mmposter.predictions import PredictionFile
 
     only = None if branches is None else parse_branches(branches)
-    target = None if out is None else PredictionFile(out, overwrite=overwrite)
+    identity = _identity(model, only, top_k)
+    target = None if out is None else PredictionFile(out, made_with=identity, overwrite=overwrite)
     from_pipe = not paths and not sys.stdin.isatty()
     posters = list_posters(sys.stdin.read().split("\n") if from_pipe or paths == ["-"] else paths or [])
     if not posters:
@@ -71,6 +72,15 @@ def predict_command(
         _table(list(_watched(classifier, posters, top_k)), top_k)
     else:
         _lines(_watched(classifier, posters, top_k))
+
+
+def _identity(model: Path, branches: Sequence[str] | None, top_k: int | None) -> str:
+    """What must be the same for an unfinished file to be gone on with."""
+    import hashlib
+
+    run = model / "model.json"
+    known = [run.read_text(encoding="utf-8") if run.is_file() else str(model), str(branches), str(top_k)]
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 
 def _watched(classifier: PosterClassifier, posters: Sequence[str], top_k: int | None) -> Iterator[Prediction]:

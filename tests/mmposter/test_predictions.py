@@ -1,4 +1,4 @@
-from __future__ import annotations
+from __future__ import contextlib
 
 import csv
 import json
@@ -136,3 +136,16 @@ def test_overwrite_forgets_an_unfinished_file(tmp_path):
 def test_other_endings_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"--out must end in \.jsonl or \.csv"):
         PredictionFile(tmp_path / "out.txt")
+
+
+def test_a_file_begun_with_another_model_is_not_gone_on_with(tmp_path):
+    path = tmp_path / "out.jsonl"
+    with contextlib.suppress(KeyboardInterrupt), PredictionFile(path, made_with="first") as file:
+        file.write(ONE)
+        raise KeyboardInterrupt
+    assert PredictionFile(path, made_with="first").count == 1
+    with pytest.raises(UserError, match="begun with another model"):
+        PredictionFile(path, made_with="second")
+    with PredictionFile(path, made_with="second", overwrite=True) as file:
+        assert file.count == 0
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.jsonl"]
