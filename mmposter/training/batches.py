@@ -93,7 +93,8 @@ class EpochSampler(BatchSampler):
         size = self.batch_size
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         if self.shuffle and len(batches) > 1 and len(batches[-1]) == 1:
-            batches[-2] += batches.pop()
+            lonely = batches.pop()
+            batches[-1] = batches[-1] + lonely
         return batches
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
@@ -62,7 +63,8 @@ class Trainer:
         self.config, self.accelerator, self.out = config, accelerator, out
         self.train_data, self.val_data, self.val_rows = train, val, list(val_rows)
         self.sampler = EpochSampler(train_rows, config.batch_size, seed=seed)
-        self.total_steps = len(self.sampler) * config.epochs
+        # Under torchrun each process takes every n-th batch.
+        self.total_steps = math.ceil(len(self.sampler) / accelerator.num_processes) * config.epochs
         groups = parameter_groups(model, config.weight_decay, config.learning_rate, config.backbone_learning_rate)
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
@@ -109,7 +111,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         state = self.progress
         self.train_data.epoch = self.sampler.epoch = state.epoch
-        self.sampler.start = state.batch
+        self.sampler.start = state.batch * self.accelerator.num_processes
         loader = self.accelerator.prepare(_loader(self.train_data, self.sampler, self.config.workers))
         self.model.train()
         saved = began = time.monotonic()
@@ -187,19 +189,21 @@ def predict_rows(
     sampler = EpochSampler(rows, max(config.batch_size, 64), shuffle=False)
     loader = accelerator.prepare(_loader(data, sampler, config.workers))
     model.eval()
-    probs, seen = [], []
+    found: dict[int, NDArray[np.float32]] = {}
     with torch.inference_mode():
         for inputs, _, numbers in loader:
             if len(numbers) == 0:  # not one poster of this batch could be decoded
                 continue
             with accelerator.autocast():
                 logits = model(inputs, only)
-            scores, numbers = accelerator.gather_for_metrics((logits.float().sigmoid(), numbers))
-            probs.append(scores.cpu().numpy())
-            seen.append(numbers.cpu().numpy())
-    if not probs:
-        return np.zeros((0, data.labels.shape[1]), np.float32), np.zeros(0, np.int64)
-    return np.concatenate(probs), np.concatenate(seen)
+            found |= dict(zip(numbers.tolist(), logits.float().sigmoid().cpu().numpy(), strict=True))
+    # Several processes may each have some posters, and some twice, to fill the last batch: collected by row. (Not
+    # accelerate's gather_for_metrics: it counts what to drop from the length of the data set, not of these rows.)
+    everywhere = {row: scores for part in gather_object([found]) for row, scores in part.items()}
+    seen = np.array([row for row in rows if row in everywhere], np.int64)
+    if not len(seen):
+        return np.zeros((0, data.labels.shape[1]), np.float32), seen
+    return np.stack([everywhere[int(row)] for row in seen]), seen
 
 
 def rate_factor(step: int, total: int, warmup: float) -> float:

@@ -1,0 +1,62 @@
+"""Batches and the collection of predictions: every poster once, in order, whatever the batch size."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmposter.config import TrainConfig
+from mmposter.device import make_accelerator
+from mmposter.training.batches import EpochSampler, PosterBatches
+from mmposter.training.loop import predict_rows, rate_factor
+
+
+class _Echo(nn.Module):
+    """Logits that say which poster they belong to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, inputs, only=None):
+        return self.weight * inputs["x"]
+
+
+@pytest.mark.parametrize("posters", [1, 64, 65, 70, 130])
+@pytest.mark.parametrize("kept", ["all", "every other", "the last"])
+def test_predictions_are_of_just_the_rows_asked_for(posters, kept):
+    values = torch.linspace(-3, 3, posters)[:, None]
+    data = PosterBatches({"x": values}, torch.zeros(posters, 1))
+    rows = {"all": list(range(posters)), "every other": list(range(0, posters, 2)), "the last": [posters - 1]}[kept]
+    probs, seen = predict_rows(make_accelerator("cpu", "fp32"), _Echo(), data, rows, TrainConfig())
+    assert seen.tolist() == rows
+    np.testing.assert_allclose(probs[:, 0], values.sigmoid()[rows, 0], atol=1e-6)
+
+
+def test_sampler_is_a_function_of_seed_and_epoch_and_can_start_anywhere():
+    sampler = EpochSampler(range(10), 3, seed=1)
+    first = list(sampler)
+    assert sorted(row for batch in first for row in batch) == list(range(10))
+    assert list(sampler) == first
+    sampler.start = 2
+    assert list(sampler) == first[2:]
+    sampler.start, sampler.epoch = 0, 1
+    assert list(sampler) != first
+    assert list(EpochSampler(range(10), 3, seed=2)) != first
+
+
+def test_no_training_batch_of_one_poster():
+    assert sorted(map(len, EpochSampler(range(10), 3))) == [3, 3, 4]
+    assert list(map(len, EpochSampler(range(10), 3, shuffle=False))) == [3, 3, 3, 1]
+
+
+def test_rate_rises_then_falls_to_nothing():
+    factors = [rate_factor(step, 100, 0.1) for step in range(100)]
+    assert factors[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
+    assert factors[10] == pytest.approx(1.0)
+    assert all(a >= b for a, b in pairwise(factors[10:]))
+    assert factors[-1] < 0.001
