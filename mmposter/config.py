@@ -42,7 +42,7 @@ class CnnConfig(_Section):
     trainable: str = "full"
     """finetune only: ``full``, ``frozen``, or the first stage that learns (such as ``block4``)."""
     dim: int = Field(256, ge=1)
-    dropout: float = Field(0.5, ge=0, lt=1)
+    dropout: float = Field(0.6, ge=0, lt=1)
 
 
 class StyleConfig(_Section):
@@ -54,7 +54,7 @@ class StyleConfig(_Section):
     """Channels after the 1x1 reduction before the Gram matrix; None keeps all of them."""
     normaliser: Literal["hw", "chw"] = "hw"
     gate: Literal["gram", "se", "srm"] = "gram"
-    descriptor: Literal["reweighted", "gram", "both"] = "both"
+    descriptor: Literal["reweighted", "gram", "both"] = "reweighted"
     reweight_cnn: bool = True
     """Whether the style weights also multiply the CNN's channels."""
     dim: int = Field(128, ge=1)
@@ -92,10 +92,10 @@ class OcrConfig(_Section):
 class FusionConfig(_Section):
     """The learned head over the branches."""
 
-    head: Literal["concat", "gated", "attention", "sum"] = "concat"
+    head: Literal["concat", "gated", "attention", "sum"] = "sum"
     hidden: int = Field(256, ge=1)
-    dropout: float = Field(0.3, ge=0, lt=1)
-    branch_dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
+    branch_dropout: float = Field(0.1, ge=0, lt=1)
     """Chance, in training, that a poster goes without a branch: makes every subset usable at test time."""
 
 
@@ -118,9 +118,9 @@ class LossConfig(_Section):
 class TrainConfig(_Section):
     """How the weights are found."""
 
-    epochs: int = Field(40, ge=1)
+    epochs: int = Field(16, ge=1)
     batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)
     backbone_learning_rate: float = Field(1e-4, gt=0)
     """finetune: the tower's own, lower rate"""
     weight_decay: float = Field(0.05, ge=0)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmposter.cli.options import go_offline, quiet_libraries
+from mmposter.cli.options import go_offline, prepare_libraries
 from mmposter.config import BRANCHES, load_config
 from mmposter.data import Dataset
 from mmposter.errors import UserError
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--split", default="test")
     arguments = parser.parse_args()
-    quiet_libraries()
+    prepare_libraries()
     go_offline(True)
     dataset = Dataset.load(arguments.data)
     cells = {names: _cell(arguments, dataset, names) for names in SUBSETS}
@@ -56,7 +56,8 @@ def _cell(arguments: argparse.Namespace, dataset: Dataset, names: tuple[str, ...
         try:
             run = Run.load(folder)
         except UserError:
-            run = train(config, dataset, folder, device="cpu", resume=True, offline=True, quiet=True).run
+            started_before = (folder / "model.json").exists()
+            run = train(config, dataset, folder, device="cpu", resume=started_before, offline=True, quiet=True).run
         evaluations.append(evaluate_run(run, dataset, split=arguments.split, device="cpu", offline=True).to_json())
         inputs = load_inputs(run.serving_config(), dataset, device="cpu", offline=True, quiet=True)
         scores, rows = predict_split(run, dataset, inputs, inputs.rows(arguments.split), device="cpu")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmposter.cli.options import Data, Device, Offline, Root, go_offline, quiet_libraries
+from mmposter.cli.options import Data, Device, Offline, Root, go_offline, prepare_libraries
 
 
 def evaluate_command(
@@ -35,7 +35,7 @@ def evaluate_command(
 
       mmposter evaluate runs/cnn-yolo data --branches cnn
     """
-    quiet_libraries()
+    prepare_libraries()
     go_offline(offline)
     import json
 

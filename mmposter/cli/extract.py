@@ -15,7 +15,7 @@ from mmposter.cli.options import (
     Overrides,
     Root,
     go_offline,
-    quiet_libraries,
+    prepare_libraries,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def extract_command(
       mmposter extract data --branches ocr --threads 1 --shard 0/2 & mmposter extract data --branches ocr --threads 1
       --shard 1/2
     """
-    quiet_libraries()
+    prepare_libraries()
     go_offline(offline)
     part = _parse_shard(shard)
     if threads is not None:

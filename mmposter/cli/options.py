@@ -30,12 +30,14 @@ Root = Annotated[
 ]
 
 
-def quiet_libraries() -> None:
-    """Silence the chatter of libraries that says nothing to a user of ours (progress bars of loading, deprecations)."""
+def prepare_libraries() -> None:
+    """Before any library loads: no chatter that says nothing to a user of ours, and no threads that spin."""
     import logging
     import os
     import warnings
 
+    # Threads that wait should sleep: where other work runs, OpenMP's spinning makes reading several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_NO_TQDM", "1")

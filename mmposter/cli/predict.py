@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmposter.cli.options import Device, Offline, go_offline, quiet_libraries
+from mmposter.cli.options import Device, Offline, go_offline, prepare_libraries
 
 if TYPE_CHECKING:
     from mmposter.predict import PosterClassifier, Prediction
@@ -45,7 +45,7 @@ def predict_command(
 
       find . -name '*.jpg' | mmposter predict --model runs/cnn-yolo --top-k 3
     """
-    quiet_libraries()
+    prepare_libraries()
     go_offline(offline)
     from mmposter.config import parse_branches
     from mmposter.errors import UserError

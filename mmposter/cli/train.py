@@ -16,7 +16,7 @@ from mmposter.cli.options import (
     Overrides,
     Root,
     go_offline,
-    quiet_libraries,
+    prepare_libraries,
 )
 
 
@@ -54,7 +54,7 @@ def train_command(
 
       mmposter train data --branches cnn,style --regime finetune --resume --out runs/tuned
     """
-    quiet_libraries()
+    prepare_libraries()
     go_offline(offline)
     from mmposter.config import load_config
     from mmposter.data import Dataset

@@ -57,7 +57,7 @@ class PosterBatches(Dataset[Any]):
         """Stack a batch; posters that could not be decoded are left out."""
         good = [(row, image) for row, image in items if row >= 0]
         rows = torch.tensor([row for row, _ in good], dtype=torch.long)
-        inputs = {key: values[rows] for key, values in self.features.items()}
+        inputs = _trimmed({key: values[rows] for key, values in self.features.items()})
         images = [image for _, image in good if image is not None]
         if images:
             inputs["image"] = torch.stack(images)
@@ -96,6 +96,15 @@ class EpochSampler(BatchSampler):
             lonely = batches.pop()
             batches[-1] = batches[-1] + lonely
         return batches
+
+
+def _trimmed(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the slots that no poster of the batch fills: padding changes no result, and costs as much as content."""
+    for key in [key for key in inputs if key.endswith(".mask")]:
+        used = max(1, int(inputs[key].sum(dim=1).max())) if len(inputs[key]) else 1
+        prefix = key.removesuffix("mask")
+        inputs |= {name: values[:, :used] for name, values in inputs.items() if name.startswith(prefix)}
+    return inputs
 
 
 def _mix(seed: int, epoch: int, row: int) -> int:

@@ -102,7 +102,7 @@ def train(
     if tower is None and weights is not None:
         # The frozen tower travels with the run: whoever gets the folder needs no other file of ours.
         weights.save(out / TOWER)
-    return _finish(run, trainer, inputs, progress, time.monotonic() - started)
+    return _finish(run, trainer, dataset, inputs, progress, time.monotonic() - started)
 
 
 def load_inputs(config: Config, dataset: Dataset, *, device: str, offline: bool = False, quiet: bool = False) -> Inputs:
@@ -135,7 +135,7 @@ def _trainer(config: Config, dataset: Dataset, inputs: Inputs, model: PosterMode
     if len(train_rows) < 2 or not val_rows:
         raise UserError(
             f"{dataset.folder} has {len(train_rows)} posters to train on and {len(val_rows)} to validate on; both are "
-            "needed.\nPrepare it with other ratios: mmposter prepare SOURCE --out DATA --ratios 0.7,0.1,0.2"
+            "needed.\nPrepare it with other ratios: mmposter prepare SOURCE --out DATA --ratios 0.7 0.1 0.2"
         )
     return Trainer(
         model,
@@ -151,7 +151,9 @@ def _trainer(config: Config, dataset: Dataset, inputs: Inputs, model: PosterMode
     )
 
 
-def _finish(run: Run, trainer: Trainer, inputs: Inputs, progress: Progress, seconds: float) -> TrainingResult:
+def _finish(
+    run: Run, trainer: Trainer, dataset: Dataset, inputs: Inputs, progress: Progress, seconds: float
+) -> TrainingResult:
     from safetensors.torch import load_file
 
     trainer.plain_model.load_state_dict(load_file(str(run.folder / WEIGHTS)))
@@ -168,6 +170,7 @@ def _finish(run: Run, trainer: Trainer, inputs: Inputs, progress: Progress, seco
         split="val",
         n_boot=evaluation_config.bootstrap,
         seed=run.config.seed,
+        groups=np.array(dataset.table["group"], dtype=object)[rows],
         empty=evaluation_config.empty,
     )
     facts = {

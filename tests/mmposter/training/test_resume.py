@@ -79,7 +79,7 @@ def test_resume_of_a_finished_run_changes_nothing(world, tmp_path):
 
 def test_resume_refuses_another_configuration_and_names_the_difference(world, tmp_path):
     train(world.config(), world.dataset, tmp_path / "run", device="cpu", offline=True, quiet=True)
-    with pytest.raises(UserError, match=r"fusion\.head: 'concat' there, 'gated' now"):
+    with pytest.raises(UserError, match=r"fusion\.head: 'sum' there, 'gated' now"):
         train(
             world.config("fusion.head=gated"), world.dataset, tmp_path / "run", device="cpu", resume=True, offline=True
         )
