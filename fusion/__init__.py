@@ -10,6 +10,7 @@ Plain `torch.nn` modules that know no files, no YAML and no detectors. A batch i
 | style.mean, style.std | B x C' | mean and standard deviation of each channel at the tapped stage |
 | yolo.boxes | B x N x 4 | xyxy in 0-1 of the poster |
 | yolo.scores, yolo.labels, yolo.mask | B x N | float, int64, bool |
+| ocr.document | B x E | one text embedding of all lines together |
 | ocr.embeddings | B x T x E | one text embedding a line |
 | ocr.geometry | B x T x 5 | centre x, centre y, width, height in 0-1, confidence |
 | ocr.mask | B x T | bool |

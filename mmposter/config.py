@@ -86,7 +86,7 @@ class OcrConfig(_Section):
     """A sentence encoder for transformers: a name that the resolver finds, or a folder."""
     max_lines: int = Field(40, ge=1)
     dim: int = Field(128, ge=1)
-    dropout: float = Field(0.5, ge=0, lt=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
 
 
 class FusionConfig(_Section):

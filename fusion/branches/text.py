@@ -20,11 +20,14 @@ LINE_FEATURES = 5  # centre x, centre y, width, height, confidence
 class TextBranch(Branch):
     """Embedding of a poster's text; present where at least one line was read.
 
+    Two paths side by side: the whole text as one sentence, and the lines with their places, pooled by attention. With
+    attention alone a few thousand posters do not suffice to find what a linear model reads off the whole text.
+
     Args:
         embedding_dim: E.
         dim: D, length of the embedding.
         heads: of the attention pooling; must divide dim.
-        dropout: on the lines' tokens, in [0, 1).
+        dropout: on the whole text's embedding and on the lines' tokens, in [0, 1).
     """
 
     def __init__(self, embedding_dim: int, dim: int = 128, heads: int = 4, dropout: float = 0.2) -> None:
@@ -35,7 +38,8 @@ class TextBranch(Branch):
         self.geometry = nn.Linear(LINE_FEATURES, dim, bias=False)  # words has the bias
         self.dropout = nn.Dropout(check_probability("dropout", dropout))
         self.pool = AttentionPool(dim, heads)
-        self.output = nn.Sequential(nn.Linear(dim, dim), nn.GELU())
+        self.document = nn.Sequential(nn.LayerNorm(embedding_dim), nn.Dropout(dropout), nn.Linear(embedding_dim, dim))
+        self.output = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU())
 
     def present(self, inputs: Inputs) -> Tensor:
         """Which posters have a text line: B bool."""
@@ -45,15 +49,16 @@ class TextBranch(Branch):
         """Embed.
 
         Args:
-            inputs: ocr.embeddings B x T x E, ocr.geometry B x T x 5 (centre x, centre y, width, height in 0-1,
-                confidence), ocr.mask B x T.
+            inputs: ocr.document B x E, ocr.embeddings B x T x E, ocr.geometry B x T x 5 (centre x, centre y, width,
+                height in 0-1, confidence), ocr.mask B x T.
 
         Returns:
             embedding B x D, zeros where there is no line, and present B.
         """
         present = self.present(inputs)
         pooled = self.pool(self.dropout(self._tokens(inputs)), inputs["ocr.mask"])
-        return self.output(pooled).masked_fill(~present.unsqueeze(1), 0), present
+        both = torch.cat([pooled, F.gelu(self.document(inputs["ocr.document"]))], dim=1)
+        return self.output(both).masked_fill(~present.unsqueeze(1), 0), present
 
     def attention(self, inputs: Inputs) -> Tensor:
         """How much each line weighs, mean over the heads, off the graph: B x T, 1 in sum where there is a line."""

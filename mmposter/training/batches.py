@@ -19,6 +19,13 @@ Batch: TypeAlias = tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]
 """The fusion's inputs (B rows each), labels B x G, and the rows' numbers B."""
 
 
+# The inputs that have slots (boxes, lines), by the mask that says which are filled; see the table in `fusion`.
+_SLOTS = {
+    "yolo.mask": ("yolo.boxes", "yolo.scores", "yolo.labels"),
+    "ocr.mask": ("ocr.embeddings", "ocr.geometry"),
+}
+
+
 class PosterBatches(Dataset[Any]):
     """Posters by number: cached rows, with the decoded picture where `paths` are given.
 
@@ -100,10 +107,10 @@ class EpochSampler(BatchSampler):
 
 def _trimmed(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Without the slots that no poster of the batch fills: padding changes no result, and costs as much as content."""
-    for key in [key for key in inputs if key.endswith(".mask")]:
-        used = max(1, int(inputs[key].sum(dim=1).max())) if len(inputs[key]) else 1
-        prefix = key.removesuffix("mask")
-        inputs |= {name: values[:, :used] for name, values in inputs.items() if name.startswith(prefix)}
+    for mask, others in _SLOTS.items():
+        if mask in inputs and len(inputs[mask]):
+            used = max(1, int(inputs[mask].sum(dim=1).max()))
+            inputs |= {name: inputs[name][:, :used] for name in (mask, *others)}
     return inputs
 
 

@@ -52,6 +52,7 @@ def batch(seed: int = 0, posters: int = SIZES.posters) -> dict[str, Tensor]:
         "yolo.scores": torch.rand(posters, n, generator=g),
         "yolo.labels": torch.randint(SIZES.classes, (posters, n), generator=g),
         "yolo.mask": boxes,
+        "ocr.document": torch.randn(posters, SIZES.words, generator=g),
         "ocr.embeddings": torch.randn(posters, t, SIZES.words, generator=g),
         "ocr.geometry": torch.rand(posters, t, 5, generator=g),
         "ocr.mask": lines,

@@ -81,7 +81,10 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
 
     def collate(self, records: Sequence[Record]) -> dict[str, torch.Tensor]:
         slots = self._config.max_lines
+        nothing = np.zeros((1, records[0]["embeddings"].shape[1]), np.float32)
+        documents = [record["embeddings"][:1] if len(record["embeddings"]) else nothing for record in records]
         return {
+            "ocr.document": torch.from_numpy(np.concatenate(documents)),
             "ocr.embeddings": pad([record["embeddings"] for record in records], slots),
             "ocr.geometry": pad([record["geometry"] for record in records], slots),
             "ocr.mask": slot_mask([len(record["embeddings"]) for record in records], slots),

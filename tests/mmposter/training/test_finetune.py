@@ -32,6 +32,7 @@ def _inputs(count: int = 6) -> dict[str, torch.Tensor]:
         "yolo.scores": torch.rand(count, 5, generator=generator),
         "yolo.labels": torch.randint(0, 2, (count, 5), generator=generator),
         "yolo.mask": torch.ones(count, 5, dtype=torch.bool),
+        "ocr.document": torch.randn(count, 8, generator=generator),
         "ocr.embeddings": torch.randn(count, 3, 8, generator=generator),
         "ocr.geometry": torch.rand(count, 3, 5, generator=generator),
         "ocr.mask": torch.ones(count, 3, dtype=torch.bool),
