@@ -41,7 +41,7 @@ def test_only_what_differs_is_listed(tmp_path, make_run):
     make_run("b", [0.2], overrides=["branches=ocr", "train.epochs=3", "ocr.languages=[en,fr]"])
     first, second = list_runs(tmp_path / "runs")
     assert (first.branches, second.branches) == (("ocr",), ("cnn", "yolo"))
-    assert first.differences == {"fusion.head": "concat", "ocr.languages": ["en", "fr"]}
+    assert first.differences == {"fusion.head": "sum", "ocr.languages": ["en", "fr"]}
     assert second.differences == {"fusion.head": "gated", "ocr.languages": ["en"]}
     assert json.loads(json.dumps(first.to_json()))["branches"] == ["ocr"]
 
