@@ -134,6 +134,8 @@ class TrainConfig(_Section):
     workers: int = Field(0, ge=0)
     """finetune: processes that decode posters"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    tensorboard: bool = False
+    """Also write the curves for TensorBoard (``pip install 'mmposter[tensorboard]'``)."""
 
 
 class EvaluationConfig(_Section):

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from fusion import Loss, PosterModel, parameter_groups
 from mmposter.atomic import write_text
 from mmposter.config import TrainConfig
+from mmposter.errors import UserError
 from mmposter.evaluation.metrics import mean_average_precision
 from mmposter.progress import progress as show_progress
 from mmposter.training.batches import EpochSampler, PosterBatches
@@ -72,6 +73,7 @@ class Trainer:
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.loss = loss.to(accelerator.device)
         self.progress = Progress()
+        self.board = _tensorboard(out) if config.tensorboard and accelerator.is_main_process else None
 
     @property
     def plain_model(self) -> PosterModel:
@@ -166,11 +168,23 @@ class Trainer:
         self._save(LAST)
         if self.accelerator.is_main_process:
             write_text(self.out / METRICS, "".join(json.dumps(line) + "\n" for line in state.history))
+            if self.board is not None:
+                for name in ("train_loss", "val_loss", "val_map", "lr"):
+                    self.board.add_scalar(name, row[name], row["epoch"])
+                self.board.flush()
         return row
 
     def _save(self, name: str) -> None:
         if self.accelerator.is_main_process:
             save_checkpoint(self.out / name, self.plain_model, self.optimizer.optimizer, self.progress)
+
+
+def _tensorboard(out: Path) -> Any:
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError as error:
+        raise UserError("train.tensorboard needs TensorBoard; run: pip install 'mmposter[tensorboard]'") from error
+    return SummaryWriter(str(out / "tensorboard"))  # type: ignore[no-untyped-call]
 
 
 def predict_rows(
