@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mmposter.errors import UserError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def resolve_device(name: str) -> str:

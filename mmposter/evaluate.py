@@ -41,7 +41,7 @@ def evaluate_run(
     """
     run.vocabulary.require_same(dataset.vocabulary, mine=str(run.folder), theirs=str(dataset.folder))
     check_branches(run, only)
-    inputs = load_inputs(run.serving_config(), dataset, device=resolve_device(device), offline=offline)
+    inputs = load_inputs(run.serving_config(), dataset, device=resolve_device(device), offline=offline, behind=run)
     rows = inputs.rows(split)
     if not rows:
         raise UserError(f"{dataset.folder} has no posters in split {split!r}; splits there: {_splits(inputs)}")

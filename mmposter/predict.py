@@ -16,7 +16,7 @@ from PIL import Image
 from fusion import PosterModel, backbone_spec
 from mmposter.config import BRANCHES
 from mmposter.device import resolve_device
-from mmposter.errors import BadImageError, UserError
+from mmposter.errors import BadImageError
 from mmposter.evaluate import check_branches
 from mmposter.evaluation import apply_thresholds
 from mmposter.features.extract import run_extractor
@@ -103,13 +103,7 @@ class PosterClassifier:
         learnt = ("cnn", "style") if loaded.config.regime == "finetune" else ()
         frozen = [name for name in kept if name not in learnt]
         extractors = build_extractors(loaded.serving_config(), frozen, device=device, offline=offline)
-        for name, branch in extractors.items():
-            if branch.feature.fingerprint() != loaded.fingerprints[name]:
-                raise UserError(
-                    f"the {name} branch of {run} was trained behind other weights or settings than those found here:\n"
-                    f"  then: {loaded.fingerprints[name]}\n  now:  {branch.feature.fingerprint()}\n"
-                    f"Give it the same files, or leave the branch out with --branches"
-                )
+        loaded.require_same_extractors(extractors)
         return cls(loaded, loaded.load_model(), extractors, branches=kept, device=device)
 
     @property

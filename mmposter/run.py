@@ -20,6 +20,7 @@ from mmposter.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from fusion import PosterModel
+    from mmposter.features.extractors import BranchExtractors
 
 FORMAT = 1
 MODEL, WEIGHTS, TOWER = "model.json", "best.safetensors", "tower.safetensors"
@@ -126,6 +127,21 @@ class Run:
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UserError(f"{self.folder / WEIGHTS} does not hold this model's weights: {error}") from error
         return model.eval()
+
+    def require_same_extractors(self, extractors: Mapping[str, BranchExtractors]) -> None:
+        """Refuse frozen models other than those the run was trained behind: its scores would mean nothing.
+
+        Raises:
+            UserError: naming the branch, and both identities.
+        """
+        for name, branch in extractors.items():
+            now = branch.feature.fingerprint()
+            if now != self.fingerprints[name]:
+                raise UserError(
+                    f"the {name} branch of {self.folder} was trained behind other weights or settings than those found "
+                    f"here:\n  then: {self.fingerprints[name]}\n  now:  {now}\n"
+                    "Give it the same files, or leave the branch out with --branches"
+                )
 
     def serving_config(self) -> Config:
         """The configuration with the frozen tower's weights taken from the run folder, wherever that lies now."""

@@ -105,10 +105,29 @@ def train(
     return _finish(run, trainer, dataset, inputs, progress, time.monotonic() - started)
 
 
-def load_inputs(config: Config, dataset: Dataset, *, device: str, offline: bool = False, quiet: bool = False) -> Inputs:
-    """Extract what is missing, and read what the branches of `config` need."""
+def load_inputs(
+    config: Config,
+    dataset: Dataset,
+    *,
+    device: str,
+    offline: bool = False,
+    quiet: bool = False,
+    behind: Run | None = None,
+) -> Inputs:
+    """Extract what is missing, and read what the branches of `config` need.
+
+    Args:
+        config: says which branches, and their settings.
+        dataset: the posters.
+        device: of the extractors.
+        offline: never touch the network.
+        quiet: show no progress.
+        behind: a trained run whose frozen models these must be; checked before anything is extracted.
+    """
     cached = [name for name in config.branches if config.regime == "features" or name not in ("cnn", "style")]
     branches = build_extractors(config, cached, device=device, offline=offline)
+    if behind is not None:
+        behind.require_same_extractors(branches)
     extract_dataset(dataset, branches, quiet=quiet)
     features = load_features(dataset, branches)
     return Inputs(features, dataset.labels(), np.array(dataset.table["split"], dtype=object), branches)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mmposter import PosterClassifier, Run, UserError
-from mmposter.evaluate import predict_split
+from mmposter.evaluate import evaluate_run, predict_split
 from mmposter.training.train import load_inputs, train
 
 
@@ -76,6 +76,8 @@ def test_other_weights_than_those_trained_behind_are_refused(world, tmp_path):
     (tmp_path / "weights" / "yolo11n.pt").write_bytes(b"another detector")
     with pytest.raises(UserError, match=r"yolo branch of .* was trained behind other weights"):
         PosterClassifier.load(tmp_path / "run", device="cpu", offline=True)
+    with pytest.raises(UserError, match=r"yolo branch of .* was trained behind other weights"):
+        evaluate_run(Run.load(tmp_path / "run"), world.dataset, device="cpu", offline=True)
     # Without that branch the run is still good.
     classifier = PosterClassifier.load(tmp_path / "run", branches=["cnn"], device="cpu", offline=True)
     assert classifier.predict(world.dataset.image_path(0))[0].error is None
