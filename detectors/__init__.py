@@ -3,8 +3,20 @@
 Neither ultralytics nor easyocr is loaded by ``import detectors``: each waits for its detector to be built.
 """
 
+from detectors.easyocr_models import reader_files, recogniser_urls
+from detectors.precision import resolve_precision
 from detectors.records import Detections, TextLines
-from detectors.text import TextReader, reader_files, recogniser_urls
+from detectors.text import READINGS, Reading, TextReader
 from detectors.yolo import YoloDetector
 
-__all__ = ["Detections", "TextLines", "TextReader", "YoloDetector", "reader_files", "recogniser_urls"]
+__all__ = [
+    "READINGS",
+    "Detections",
+    "Reading",
+    "TextLines",
+    "TextReader",
+    "YoloDetector",
+    "reader_files",
+    "recogniser_urls",
+    "resolve_precision",
+]

@@ -1,47 +1,69 @@
-"""The words on a poster, by EasyOCR. The only file that imports easyocr, and only on use."""
+"""The words on a poster, by EasyOCR's networks: CRAFT finds lines, a CRNN reads them."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.easyocr_models import load_easyocr
+from detectors.precision import Precision, resolve_precision
 from detectors.records import TextLines
 
+if TYPE_CHECKING:
+    from detectors.line_recognition import Crop
 
-def reader_files(languages: Sequence[str]) -> tuple[str, ...]:
-    """The names of the weight files that easyocr loads for `languages` (the detector's, then the recogniser's).
 
-    Raises:
-        ValueError: for a language that easyocr does not know, or a combination that it cannot read together.
+@dataclass(frozen=True)
+class Reading:
+    """How carefully to read.
+
+    Attributes:
+        scale: of the poster in which lines are looked for; 1 is the poster's own size.
+        max_side: pixels of the longer side of that picture at most.
+        precision: ``auto``, ``fp32`` or ``bf16``, of the convolutions (see `detectors.precision`).
+        as_easyocr: easyocr's own padding and, on a CPU, its LSTM in 8 bits that takes lines one by one.
+        second_look: read doubtful lines once more with more contrast, as easyocr does.
     """
-    if tuple(languages) == ("en",):  # by far the most used; spares the import of easyocr and torch
-        return ("craft_mlt_25k.pth", "english_g2.pth")
-    easyocr = _import_easyocr()
-    unknown = sorted(set(languages) - set(easyocr.config.all_lang_list))
-    if unknown or not languages:
-        raise ValueError(f"languages must be among {sorted(easyocr.config.all_lang_list)}; got {list(languages)}")
-    return ("craft_mlt_25k.pth", _recogniser_file(easyocr, list(languages)))
+
+    scale: float = 1.0
+    max_side: int = 1280
+    precision: Precision = "auto"
+    as_easyocr: bool = False
+    second_look: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.scale <= 4.0:
+            raise ValueError(f"scale must lie in 0.1-4; got {self.scale}")
+        if self.max_side < 32:
+            raise ValueError(f"max_side must be 32 or more; got {self.max_side}")
 
 
-def recogniser_urls() -> dict[str, str]:
-    """The address of the archive that holds each recogniser of easyocr, by file name, as easyocr publishes it."""
-    generations = _import_easyocr().config.recognition_models.values()
-    return {model["filename"]: model["url"] for models in generations for model in models.values()}
+READINGS = {
+    # What `easyocr.Reader.readtext` gives for the same pixels, in less time.
+    "exact": Reading(max_side=2560, precision="fp32", as_easyocr=True, second_look=True),
+    # The lines of easyocr, read once, by the LSTM that it has before it cuts it to 8 bits.
+    "default": Reading(),
+    # Looked for in less than the poster's own size: small print is lost first.
+    "fast": Reading(scale=0.75, max_side=640),
+    # Looked for in an enlarged poster: more titles are found than easyocr finds.
+    "careful": Reading(scale=1.5, max_side=1920, second_look=True),
+}
 
 
 class TextReader:
-    """EasyOCR over posters: CRAFT finds lines, a CRNN reads them (``easyocr.Reader.readtext`` with its defaults).
+    """EasyOCR's networks over batches of posters.
 
     Args:
         folder: where the weight files lie (see `reader_files`).
         languages: easyocr's language codes; those of one call must share a script.
         device: a torch device name.
-        min_confidence: lines below it are left out; 0 keeps all that easyocr returns.
+        reading: how carefully; one of `READINGS`, or your own.
+        min_confidence: lines below it are left out; 0 keeps all that are read.
 
     Raises:
         ValueError: for unknown languages, and for missing or damaged files.
@@ -53,77 +75,70 @@ class TextReader:
         *,
         languages: Sequence[str] = ("en",),
         device: str = "cpu",
+        reading: Reading = READINGS["default"],
         min_confidence: float = 0.0,
     ) -> None:
-        for name in reader_files(languages):
-            if not (folder / name).is_file():
-                raise ValueError(f"folder must hold {name}; got {folder}")
-        self.languages, self.min_confidence = tuple(languages), min_confidence
-        easyocr = _import_easyocr()
-        try:
-            self._reader = easyocr.Reader(
-                list(languages),
-                # easyocr takes False for the CPU and a device name otherwise.
-                gpu=False if device == "cpu" else device,
-                model_storage_directory=str(folder),
-                download_enabled=False,
-                verbose=False,
-            )
-        except FileNotFoundError as error:  # also easyocr's word for a wrong checksum
-            raise ValueError(f"folder must hold easyocr's own, undamaged files; got {folder} ({error})") from error
+        self.languages, self.reading, self.min_confidence = tuple(languages), reading, min_confidence
+        quantize = reading.as_easyocr and device == "cpu"  # easyocr too leaves a GPU's LSTM as it is
+        easyocr = load_easyocr(folder, languages, quantize=quantize)
+        from detectors.line_detection import LineDetector
+        from detectors.line_recognition import LineRecogniser
 
-    def __call__(self, posters: Sequence[NDArray[np.uint8]]) -> list[TextLines]:
+        dtype = resolve_precision(reading.precision, device)
+        self._detector = LineDetector(
+            easyocr.detector,
+            device=device,
+            dtype=dtype,
+            scale=reading.scale,
+            max_side=reading.max_side,
+            stride=32 if reading.as_easyocr else 16,
+        )
+        self._recogniser = LineRecogniser(
+            easyocr, device=device, dtype=dtype, as_easyocr=quantize, second_look=reading.second_look
+        )
+
+    def __call__(
+        self, posters: Sequence[NDArray[np.uint8]], lumas: Sequence[NDArray[np.uint8] | None] | None = None
+    ) -> list[TextLines]:
         """Read text.
 
         Args:
             posters: arrays H x W x 3, uint8, RGB; sizes may differ.
+            lumas: the same posters in grey, H x W; None: made from `posters`. Of a JPEG, ``readtext(path)`` reads the
+                letters off the file's own luma, which decoded RGB does not hold any more (it differs by up to 20 of
+                255 at strong colours); one doubtful line in five is then spelt another way.
 
         Returns:
             One record a poster, in order; lines in easyocr's order (horizontal ones first, from top to bottom).
         """
-        return [self._read(poster) for poster in posters]
-
-    def _read(self, poster: NDArray[np.uint8]) -> TextLines:
         import cv2
 
-        grey = cv2.cvtColor(poster, cv2.COLOR_RGB2GRAY)
-        # `readtext` would take a numpy image for BGR in one place and for RGB in another; its two halves do not.
-        horizontal, free = self._reader.detect(poster, reformat=False)
-        if not horizontal[0] and not free[0]:
+        from detectors.line_recognition import cut_lines
+
+        found = self._detector(posters)
+        greys = [
+            cv2.cvtColor(poster, cv2.COLOR_RGB2GRAY) if luma is None else luma
+            for poster, luma in zip(posters, lumas or [None] * len(posters), strict=True)
+        ]
+        crops = [cut_lines(grey, lines) for grey, lines in zip(greys, found, strict=True)]
+        read = iter(self._recogniser([crop for lines in crops for crop in lines]))
+        return [
+            self._record(poster.shape[:2], lines, [next(read) for _ in lines])
+            for poster, lines in zip(posters, crops, strict=True)
+        ]
+
+    def _record(self, size: tuple[int, ...], crops: Sequence[Crop], read: Sequence[tuple[str, float]]) -> TextLines:
+        lines: list[tuple[Any, str, float]] = [
+            (crop.quad, text, confidence)
+            for crop, (text, confidence) in zip(crops, read, strict=True)
+            if text.strip() and confidence >= self.min_confidence
+        ]
+        if not lines:
             return TextLines.empty()
-        found = self._reader.recognize(grey, horizontal[0], free[0], reformat=False)
-        found = [(quad, text, score) for quad, text, score in found if text.strip() and score >= self.min_confidence]
-        if not found:
-            return TextLines.empty()
-        height, width = grey.shape
-        quads = np.array([quad for quad, _, _ in found], np.float32) / np.array([width, height], np.float32)
+        height, width = size
+        quads = np.array([quad for quad, _, _ in lines], np.float32) / np.array([width, height], np.float32)
         return TextLines(
             np.clip(quads, 0.0, 1.0),
-            tuple(text for _, text, _ in found),
-            np.array([min(max(float(score), 0.0), 1.0) for _, _, score in found], np.float32),
+            tuple(text for _, text, _ in lines),
+            np.array([min(max(confidence, 0.0), 1.0) for _, _, confidence in lines], np.float32),
         )
-
-
-def _import_easyocr() -> Any:
-    try:
-        import easyocr
-        import easyocr.config
-    except ImportError as error:
-        raise ValueError(f"the text reader needs easyocr; run: pip install easyocr ({error})") from error
-    return easyocr
-
-
-def _recogniser_file(easyocr: Any, languages: list[str]) -> str:
-    """Ask easyocr which recogniser it would take: a Reader that loads none still chooses one."""
-    with tempfile.TemporaryDirectory() as nowhere:  # easyocr makes its folder even when it reads nothing from it
-        try:
-            reader = easyocr.Reader(
-                languages, gpu=False, model_storage_directory=nowhere, detector=False, recognizer=False, verbose=False
-            )
-        except FileNotFoundError as error:  # easyocr lists a few languages that it has no characters for
-            raise ValueError(f"languages must be readable by easyocr; got {languages} ({error})") from error
-    for generation in easyocr.config.recognition_models.values():
-        for model in generation.values():
-            if model["characters"] == reader.character:
-                return str(model["filename"])
-    raise ValueError(f"languages must be readable by one easyocr model; got {languages}")

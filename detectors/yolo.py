@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,17 @@ class YoloDetector:
         """
         if not posters:
             return []
-        results = self._model.predict(
-            # ultralytics takes numpy images as BGR, as OpenCV reads them.
-            [np.ascontiguousarray(poster[..., ::-1]) for poster in posters],
-            imgsz=self.size,
-            rect=False,
-            conf=self.confidence,
-            device=self.device,
-            batch=len(posters),
-            verbose=False,
-        )
+        with _own_threads():
+            results = self._model.predict(
+                # ultralytics takes numpy images as BGR, as OpenCV reads them.
+                [np.ascontiguousarray(poster[..., ::-1]) for poster in posters],
+                imgsz=self.size,
+                rect=False,
+                conf=self.confidence,
+                device=self.device,
+                batch=len(posters),
+                verbose=False,
+            )
         return [self._record(result) for result in results]
 
     def _record(self, result: Any) -> Detections:
@@ -76,6 +78,24 @@ class YoloDetector:
             np.array(boxes.cls).astype(np.int64),
             self.class_names,
         )
+
+
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """ultralytics sets torch's threads for the whole process to one less than the cores, at most 8, and those of
+    processes to come to one: undo that.
+
+    All other models would go on with these, alone on one of two cores, or with 8 threads in each of many workers.
+    """
+    import torch
+
+    threads, inherited = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        if inherited is None:
+            os.environ.pop("OMP_NUM_THREADS", None)
 
 
 def _load(weights: Path, offline: bool) -> Any:
@@ -89,7 +109,8 @@ def _load(weights: Path, offline: bool) -> Any:
 
     opener = Image.open
     try:
-        from ultralytics import YOLO
+        with _own_threads():
+            from ultralytics import YOLO
     except ImportError as error:
         raise ValueError(f"the yolo detector needs ultralytics; run: pip install ultralytics ({error})") from error
     finally:

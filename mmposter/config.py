@@ -80,6 +80,8 @@ class OcrConfig(_Section):
     """The words on the poster."""
 
     languages: tuple[str, ...] = Field(("en",), min_length=1)
+    reading: Literal["exact", "default", "fast", "careful"] = "default"
+    """How carefully to read: ``exact`` as easyocr does, ``fast`` with some loss, ``careful`` with some gain."""
     min_confidence: float = Field(0.0, ge=0, le=1)
     """Lines that the reader trusts less are not passed on to the text encoder."""
     encoder: str = "sentence-transformers/all-MiniLM-L6-v2"

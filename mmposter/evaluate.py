@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mmposter.data.dataset import Dataset
 from mmposter.device import make_accelerator, resolve_device
+from mmposter.engines import Workers
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate
 from mmposter.run import Run
@@ -25,6 +26,7 @@ def evaluate_run(
     only: Sequence[str] | None = None,
     device: str = "auto",
     offline: bool = False,
+    workers: Workers = 1,
 ) -> Evaluation:
     """Metrics of `run` on one split, at the thresholds tuned on its validation posters.
 
@@ -35,13 +37,16 @@ def evaluate_run(
         only: branches to look at; all others are masked. None: all.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         offline: never touch the network.
+        workers: processes that extract features that the store lacks; 1 is this one.
 
     Raises:
         UserError: for other genres, an empty split, or a branch that the run does not have.
     """
     run.vocabulary.require_same(dataset.vocabulary, mine=str(run.folder), theirs=str(dataset.folder))
     check_branches(run, only)
-    inputs = load_inputs(run.serving_config(), dataset, device=resolve_device(device), offline=offline, behind=run)
+    inputs = load_inputs(
+        run.serving_config(), dataset, device=resolve_device(device), offline=offline, behind=run, workers=workers
+    )
     rows = inputs.rows(split)
     if not rows:
         raise UserError(f"{dataset.folder} has no posters in split {split!r}; splits there: {_splits(inputs)}")

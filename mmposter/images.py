@@ -58,7 +58,7 @@ def load_image(source: ImageInput, *, min_side: int = MIN_SIDE, max_pixels: int 
     elif isinstance(source, bytes):
         image = _open(source)
     else:
-        image = _open(_read(Path(source)))
+        image = _open(read_file(Path(source)))
     width, height = image.size
     if width * height > max_pixels:
         raise BadImageError("too_large", f"{width}x{height} pixels; at most {max_pixels:,} are decoded")
@@ -83,7 +83,12 @@ def image_files(folder: Path) -> list[Path]:
     )
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        BadImageError: where it is missing, unreadable or empty.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -152,6 +157,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def is_upright(image: Image.Image) -> bool:
+    """Whether a picture's EXIF data leave it as it is."""
+    return _orientation(image) not in _UPRIGHT
 
 
 def _orientation(image: Image.Image) -> int:

@@ -3,56 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from PIL import Image
 
-from fusion import PosterModel, backbone_spec
+from fusion import PosterModel
 from mmposter.config import BRANCHES
 from mmposter.device import resolve_device
-from mmposter.errors import BadImageError
+from mmposter.engines import Workers, run
 from mmposter.evaluate import check_branches
-from mmposter.evaluation import apply_thresholds
-from mmposter.features.extract import run_extractor
 from mmposter.features.extractors import BranchExtractors, build_extractors
-from mmposter.features.store import Failure
-from mmposter.images import ImageInput, load_image
+from mmposter.features.parts import SIZE
+from mmposter.images import ImageInput
+from mmposter.predicting import Prediction, PredictTask, Request
 from mmposter.run import Run
-from mmposter.transforms import PosterTransform
 
-BATCH_SIZE = 16
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model says of one poster.
-
-    Attributes:
-        path: where the poster came from; None for a picture that was given as such.
-        genres: the genres above their thresholds, the surest first.
-        scores: every genre's probability in 0-1; empty where the poster could not be used.
-        error: what was wrong with the poster or with one of its branches; None if nothing was.
-    """
-
-    path: str | None
-    genres: list[str] = field(default_factory=list)
-    scores: dict[str, float] = field(default_factory=dict)
-    error: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The line of a `.jsonl` file."""
-        scores = {genre: round(score, 6) for genre, score in self.scores.items()}
-        return {"path": self.path, "genres": self.genres, "scores": scores, "error": self.error}
+__all__ = ["PosterClassifier", "Prediction"]
 
 
 class PosterClassifier:
-    """A trained model with everything in front of it. Make one with `PosterClassifier.load`."""
+    """A trained model with everything in front of it. Make one with `PosterClassifier.load`.
+
+    The frozen models are loaded by the first prediction in this process, and by each worker for itself.
+    """
 
     def __init__(
         self,
@@ -63,17 +39,8 @@ class PosterClassifier:
         branches: Sequence[str],
         device: str,
     ) -> None:
-        assert run.thresholds is not None  # Run.load has refused an unfinished run
         self.run, self.branches, self.device = run, tuple(branches), device
-        self._thresholds: NDArray[np.float64] = run.thresholds
-        self._model = model.to(device).eval()
-        self._extractors = dict(extractors)
-        self._transform: PosterTransform | None = None
-        if model.tower is not None and {"cnn", "style"} & set(branches):
-            self._transform = PosterTransform(backbone_spec(run.config.cnn.backbone), run.config.cnn.size)
-        for branch in self._extractors.values():
-            for step in branch.steps:
-                step.start()
+        self._task = PredictTask(run, model, extractors, branches=branches, device=device)
 
     @classmethod
     def load(
@@ -84,7 +51,7 @@ class PosterClassifier:
         device: str = "auto",
         offline: bool = False,
     ) -> PosterClassifier:
-        """Load a run folder and the frozen models it stands on.
+        """Load a run folder and find the frozen models it stands on.
 
         Args:
             run: what `mmposter train` wrote.
@@ -99,7 +66,8 @@ class PosterClassifier:
         loaded = Run.load(run)
         check_branches(loaded, branches)
         kept = [name for name in BRANCHES if name in (branches or loaded.config.branches)]
-        device = resolve_device(device)
+        if device != "cuda":  # which the workers may have and this machine lack; they check it
+            device = resolve_device(device)
         learnt = ("cnn", "style") if loaded.config.regime == "finetune" else ()
         frozen = [name for name in kept if name not in learnt]
         extractors = build_extractors(loaded.serving_config(), frozen, device=device, offline=offline)
@@ -111,12 +79,23 @@ class PosterClassifier:
         """The genres in the order of the model."""
         return self.run.vocabulary.genres
 
-    def predict(self, posters: Iterable[ImageInput] | ImageInput, *, top_k: int | None = None) -> list[Prediction]:
+    def predict(
+        self,
+        posters: Iterable[ImageInput] | ImageInput,
+        *,
+        top_k: int | None = None,
+        workers: Workers = 1,
+        threads: int | None = None,
+        engine: str = "local",
+    ) -> list[Prediction]:
         """Genres of posters.
 
         Args:
             posters: paths, bytes, PIL images or arrays (see `mmposter.images.load_image`), or one of them.
             top_k: give the k surest genres in place of those above their thresholds.
+            workers: as for `stream`.
+            threads: as for `stream`.
+            engine: as for `stream`.
 
         Returns:
             One prediction a poster, in order; a poster that cannot be used has its `error` set and no scores.
@@ -125,77 +104,41 @@ class PosterClassifier:
             isinstance(posters, np.ndarray) and posters.ndim < 4
         )
         items: Iterable[ImageInput] = [posters] if single else posters  # type: ignore[list-item,assignment]
-        return list(self.stream(items, top_k=top_k))
+        return list(self.stream(items, top_k=top_k, workers=workers, threads=threads, engine=engine))
 
-    def stream(self, posters: Iterable[ImageInput], *, top_k: int | None = None) -> Iterator[Prediction]:
-        """As `predict`, one batch at a time: memory does not grow with the number of posters.
+    def stream(
+        self,
+        posters: Iterable[ImageInput],
+        *,
+        top_k: int | None = None,
+        workers: Workers = 1,
+        threads: int | None = None,
+        engine: str = "local",
+    ) -> Iterator[Prediction]:
+        """As `predict`, some 32 at a time: memory does not grow with the number of posters.
+
+        Posters are taken ahead of what is predicted, up to 64 with one worker.
+
+        Args:
+            posters: as for `predict`; for several workers best paths, as they are sent to them.
+            top_k: as for `predict`.
+            workers: processes that compute (see `mmposter.engines.run`); 1 is this one.
+            threads: CPU threads of each worker.
+            engine: ``local``, or ``ray``, for which all `posters` are taken at once.
 
         Raises:
             ValueError: if `top_k` is not positive.
+            UserError: for an unknown engine, or a worker that died.
         """
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k must be 1 or more; got {top_k}")
-        iterator = iter(posters)
-        while batch := list(islice(iterator, BATCH_SIZE)):
-            yield from self._predict_batch(batch, top_k)
+        parts = (Request(part, top_k) for part in _cut(posters))
+        with closing(run(self._task, parts, workers=workers, threads=threads, engine=engine)) as results:
+            for predictions in results:
+                yield from predictions
 
-    def _predict_batch(self, batch: Sequence[ImageInput], top_k: int | None) -> list[Prediction]:
-        predictions = [Prediction(str(item) if isinstance(item, (str, Path)) else None) for item in batch]
-        arrays: dict[int, NDArray[np.uint8]] = {}
-        errors: dict[int, str] = {}
-        for index, item in enumerate(batch):
-            try:
-                arrays[index] = np.asarray(load_image(item))
-            except BadImageError as error:
-                errors[index] = f"{error.reason}: {error}"
-        if arrays:
-            probs, failed = self._probabilities(list(arrays.values()))
-            rows = dict(zip(arrays, range(len(arrays)), strict=True))
-            for index, row in rows.items():
-                if row in failed:
-                    errors[index] = failed[row]
-                scores = probs[row]
-                if scores is not None:
-                    predictions[index] = self._prediction(predictions[index].path, scores, top_k)
-        return [Prediction(p.path, p.genres, p.scores, errors.get(index)) for index, p in enumerate(predictions)]
 
-    def _prediction(self, path: str | None, probs: NDArray[np.float32], top_k: int | None) -> Prediction:
-        order = np.argsort(-probs, kind="stable").tolist()
-        if top_k is None:
-            policy = self.run.config.evaluation.empty
-            chosen = apply_thresholds(probs[None], self._thresholds, empty=policy)[0]
-            order = [index for index in order if chosen[index]]
-        else:
-            order = order[:top_k]
-        scores = {genre: float(score) for genre, score in zip(self.genres, probs, strict=True)}
-        return Prediction(path, [self.genres[index] for index in order], scores)
-
-    def _probabilities(
-        self, arrays: Sequence[NDArray[np.uint8]]
-    ) -> tuple[list[NDArray[np.float32] | None], dict[int, str]]:
-        """Probabilities of decoded posters (None where a needed extractor failed), and what failed, by row."""
-        failed: dict[int, str] = {}
-        unusable: set[int] = set()
-        inputs: dict[str, torch.Tensor] = {}
-        if self._transform is not None:
-            inputs["image"] = torch.stack([self._transform(array) for array in arrays])
-        for name, branch in self._extractors.items():
-            items: list[Any] = list(arrays)
-            for step in branch.steps:
-                good = [row for row, item in enumerate(items) if not isinstance(item, Failure)]
-                for row, result in zip(good, run_extractor(step, [items[row] for row in good]), strict=True):
-                    items[row] = result
-            empty = branch.feature.empty()
-            for row, item in enumerate(items):
-                if isinstance(item, Failure):
-                    failed[row] = f"{name}: {item.message}"
-                    if empty is None:
-                        unusable.add(row)
-            stand_in = empty or next((item for item in items if not isinstance(item, Failure)), None)
-            if stand_in is None:
-                return [None] * len(arrays), failed
-            inputs |= branch.feature.collate([stand_in if isinstance(i, Failure) else i for i in items])
-        with torch.inference_mode():
-            on_device = {key: value.to(self.device) for key, value in inputs.items()}
-            probs = self._model(on_device, self.branches).float().sigmoid().cpu().numpy()
-        return [None if row in unusable else probs[row] for row in range(len(arrays))], failed
+def _cut(posters: Iterable[ImageInput]) -> Iterator[list[ImageInput]]:
+    iterator = iter(posters)
+    while part := list(islice(iterator, SIZE)):
+        yield part

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import glob
 import json
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from mmposter.atomic import atomic_path
 from mmposter.errors import UserError
-from mmposter.predict import Prediction
+from mmposter.predicting import Prediction
 
 FORMATS = (".jsonl", ".csv")
 
@@ -54,10 +57,11 @@ class PredictionFile:
                 f"{others[0]} was begun with another model, branches or --top-k; go on with those, or start anew with "
                 "--overwrite"
             )
-        earlier = self._read()
-        self.done = {prediction.path for prediction in earlier}
-        self.count = len(earlier)
-        self.failed = [prediction for prediction in earlier if prediction.error]
+        self.done: set[str | None] = set()
+        self.count = 0
+        self.failed: list[Prediction] = []
+        if self._partial.exists():
+            self._mend()
         self._stream: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -85,32 +89,41 @@ class PredictionFile:
             if self.path.suffix == ".csv":
                 self._write_csv(temporary)
             else:
-                temporary.write_bytes(self._partial.read_bytes())
+                shutil.copyfile(self._partial, temporary)
         self._partial.unlink()
 
-    def _read(self) -> list[Prediction]:
-        """What a stopped run left; a last line that was cut off is dropped from the file."""
-        if not self._partial.exists():
-            return []
-        predictions, whole = [], []
-        # Bytes, cut at newlines alone: a kill may leave half a character, and a file name may hold U+2028, at which
-        # str.splitlines would cut too. What follows the last newline is no whole line, even if it reads like one.
-        for line in self._partial.read_bytes().split(b"\n")[:-1]:
-            try:
-                predictions.append(Prediction(**json.loads(line)))
-            except (ValueError, TypeError):
-                break
-            whole.append(line + b"\n")
-        with atomic_path(self._partial) as temporary:
-            temporary.write_bytes(b"".join(whole))
-        return predictions
+    def _mend(self) -> None:
+        """Take over what a stopped run left; a last line that was cut off is dropped from the file."""
+        whole = 0
+        for prediction, end in self._read():
+            self.done.add(prediction.path)
+            self.count += 1
+            if prediction.error:
+                self.failed.append(prediction)
+            whole = end
+        os.truncate(self._partial, whole)
+
+    def _read(self) -> Iterator[tuple[Prediction, int]]:
+        """The whole lines of the unfinished file, each with the byte where it ends; maybe millions, one at a time."""
+        end = 0
+        with self._partial.open("rb") as stream:
+            # Bytes, cut at newlines alone: a kill may leave half a character, and a file name may hold U+2028, at which
+            # text would be cut too. What follows the last newline is no whole line, even if it reads like one.
+            for line in stream:
+                try:
+                    prediction = Prediction(**json.loads(line))
+                except (ValueError, TypeError):
+                    return
+                if not line.endswith(b"\n"):
+                    return
+                end += len(line)
+                yield prediction, end
 
     def _write_csv(self, target: Path) -> None:
-        predictions = self._read()
-        genres = next((list(prediction.scores) for prediction in predictions if prediction.scores), [])
+        genres = next((list(prediction.scores) for prediction, _ in self._read() if prediction.scores), [])
         with target.open("w", encoding="utf-8", errors=_UNWRITABLE, newline="") as stream:
             writer = csv.writer(stream)
             writer.writerow(["path", "genres", "error", *genres])
-            for p in predictions:
+            for p, _ in self._read():
                 scores = [p.scores.get(genre, "") for genre in genres]
                 writer.writerow([p.path, "|".join(p.genres), p.error or "", *scores])

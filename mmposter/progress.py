@@ -12,12 +12,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 PLAIN_WIDTH = 120
 
@@ -34,6 +37,8 @@ def make_console(*, stderr: bool = False) -> Console:
 console = make_console(stderr=True)
 
 PLAIN_EVERY_S = 10.0
+# Rich guesses the time left from the units of the last half minute; a part of 32 posters may take longer than that.
+_RATE_OVER_S = 300.0
 
 
 class Ticker:
@@ -65,6 +70,14 @@ class Ticker:
             )
 
 
+class _Rate(ProgressColumn):
+    """Finished units a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s")
+
+
 @contextmanager
 def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Ticker]:
     """Show the progress of `total` units: a bar on a terminal, a line every ten seconds elsewhere.
@@ -83,9 +96,11 @@ def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Ticker]
         BarColumn(),
         TaskProgressColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
+        speed_estimate_period=_RATE_OVER_S,
     )
     with bar:
         yield Ticker(title, total, bar)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.transforms import v2
 
 from fusion import BackboneSpec
 
@@ -23,6 +22,8 @@ class PosterTransform:
     """
 
     def __init__(self, spec: BackboneSpec, size: tuple[int, int] | None = None, *, augment: bool = False) -> None:
+        from torchvision.transforms import v2  # takes over a second, which nobody should wait who transforms nothing
+
         self.size = size or spec.input_size
         resize = {"interpolation": v2.InterpolationMode.BICUBIC, "antialias": True}
         if augment:

@@ -77,10 +77,15 @@ def test_the_application_puts_the_other_two_together() -> None:
     assert {"detectors", "fusion"} <= used
 
 
-@pytest.mark.parametrize(("library", "home"), [("ultralytics", "detectors/yolo.py"), ("easyocr", "detectors/text.py")])
-def test_a_detector_library_is_imported_in_one_file(library: str, home: str) -> None:
-    # For ultralytics this is also the licence's border: see "Licences" in the README.
-    assert importers(library) == {home}
+def test_ultralytics_is_imported_in_one_file() -> None:
+    """Also the licence's border: see "Licences" in the README."""
+    assert importers("ultralytics") == {"detectors/yolo.py"}
+
+
+def test_easyocr_is_imported_by_the_reader_alone() -> None:
+    assert importers("easyocr") == {
+        f"detectors/{name}.py" for name in ("easyocr_models", "line_detection", "line_recognition")
+    }
 
 
 @pytest.mark.parametrize("module", ["mmposter", "mmposter.cli", "mmposter.config", "detectors"])

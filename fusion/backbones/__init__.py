@@ -1,9 +1,8 @@
 """Image networks cut into stages: what can be built, and how.
 
-Adding one: a file beside this that calls `add_backbone`, and a line here that imports it.
+Adding one: a file beside this that calls `add_backbone`, and its name in `_FAMILIES` of `catalogue.py`.
 """
 
-from fusion.backbones import efficientnet_lite, torchvision_families  # noqa: F401 - they enter their networks
 from fusion.backbones.base import Backbone, global_average
 from fusion.backbones.catalogue import BackboneSpec, add_backbone, backbone_spec, build_backbone, list_backbones
 

@@ -1,6 +1,7 @@
 """What can be built, how it wants its images, where its weights are, and how they get in.
 
-A family (one file beside this one) enters its networks with `add_backbone`; everything else reads them from here.
+A family (one file beside this one, named in `_FAMILIES`) enters its networks with `add_backbone` when it is first
+needed; everything else reads them from here.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 
 from torch import Tensor, nn
 
@@ -45,6 +47,10 @@ class _Entry:
 
 _ENTRIES: dict[str, _Entry] = {}
 
+# Families not imported yet, those that import least first: torchvision's takes over a second.
+_FAMILIES = ["efficientnet_lite", "torchvision_families"]
+_entering = False
+
 
 def add_backbone(
     spec: BackboneSpec, make: Callable[[], nn.Module], cut: Callable[[nn.Module], dict[str, nn.Module]]
@@ -59,6 +65,8 @@ def add_backbone(
     Raises:
         ValueError: the name is taken already.
     """
+    if not _entering:
+        _enter_families()
     if spec.name in _ENTRIES:
         raise ValueError(f"backbone must have a new name, {spec.name!r} is taken")
     _ENTRIES[spec.name] = _Entry(spec, make, cut)
@@ -66,6 +74,7 @@ def add_backbone(
 
 def list_backbones() -> list[str]:
     """Names of all backbones, sorted; some need an extra package (see `BackboneSpec.pip_package`)."""
+    _enter_families()
     return sorted(_ENTRIES)
 
 
@@ -95,7 +104,20 @@ def build_backbone(name: str, state_dict: Mapping[str, Tensor] | None = None) ->
     return Backbone(name, entry.cut(original))
 
 
+def _enter_families(until: str | None = None) -> None:
+    """Import families, until one of them has entered the name that is asked for."""
+    global _entering
+    while _FAMILIES and until not in _ENTRIES:
+        _entering = True
+        try:
+            import_module(f"fusion.backbones.{_FAMILIES[0]}")
+        finally:
+            _entering = False
+        del _FAMILIES[0]
+
+
 def _entry(name: str) -> _Entry:
+    _enter_families(until=name)
     if name not in _ENTRIES:
         raise ValueError(f"backbone must be one of {list_backbones()}, got {name!r}")
     return _ENTRIES[name]

@@ -47,7 +47,7 @@ def evaluate_command(
 
     only = None if branches is None else parse_branches(branches)
     result = evaluate_run(
-        Run.load(run), Dataset.load(data, root), split=split, only=only, device=device, offline=offline
+        Run.load(run), Dataset.load(data, root), split=split, only=only, device=device, offline=offline, workers="auto"
     )
     if json_output:
         typer.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False))

@@ -11,10 +11,16 @@ from mmposter.cli.options import (
     ConfigSource,
     Data,
     Device,
+    Engine,
     Offline,
     Overrides,
     Root,
+    Threads,
+    Workers,
+    engine_device,
     go_offline,
+    parse_engine,
+    parse_workers,
     prepare_libraries,
 )
 
@@ -31,9 +37,11 @@ def extract_command(
     offline: Offline = False,
     root: Root = None,
     shard: Annotated[
-        str, typer.Option(metavar="I/N", help="Do part I of N (from 0), for several processes on one store.")
+        str, typer.Option(metavar="I/N", help="Do share I of N (from 0), for several machines on one store.")
     ] = "0/1",
-    threads: Annotated[int | None, typer.Option(help="CPU threads of this process.", min=1)] = None,
+    workers: Workers = "auto",
+    threads: Threads = None,
+    engine: Engine = "local",
 ) -> None:
     """Run the frozen extractors over a prepared data set, into DATA/features.
 
@@ -46,25 +54,25 @@ def extract_command(
 
       mmposter extract data --branches yolo,ocr --offline
 
-      mmposter extract data --branches ocr --threads 1 --shard 0/2 & mmposter extract data --branches ocr --threads 1
-      --shard 1/2
+      mmposter extract data --workers 4 --threads 2
+
+      mmposter extract data --shard $SLURM_ARRAY_TASK_ID/16
+
+      RAY_ADDRESS=auto mmposter extract data --engine ray --workers 32 --device cuda
     """
     prepare_libraries()
     go_offline(offline)
-    part = _parse_shard(shard)
-    if threads is not None:
-        _limit_threads(threads)
+    part, count, engine = _parse_shard(shard), parse_workers(workers), parse_engine(engine)
     from mmposter.config import load_config
     from mmposter.data import Dataset
-    from mmposter.device import resolve_device
     from mmposter.features.extractors import build_extractors
     from mmposter.features.report import write_report
     from mmposter.features.table import STORE, extract_dataset
 
     resolved = load_config(config, set or (), branches=branches)
     dataset = Dataset.load(data, root)
-    extractors = build_extractors(resolved, device=resolve_device(device), offline=offline)
-    reports = extract_dataset(dataset, extractors, shard=part)
+    extractors = build_extractors(resolved, device=engine_device(device, engine), offline=offline)
+    reports = extract_dataset(dataset, extractors, shard=part, workers=count, threads=threads, engine=engine)
     path = write_report(dataset.folder / STORE, reports)
     _show(reports)
     typer.echo(str(path))
@@ -79,28 +87,18 @@ def _parse_shard(text: str) -> tuple[int, int]:
     raise UserError(f"--shard takes I/N with I from 0 to N-1, such as 0/2; got {text!r}")
 
 
-def _limit_threads(threads: int) -> None:
-    """Every library that computes gets `threads`; two processes with two each on two cores would crawl."""
-    import os
-
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    import cv2
-    import torch
-
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
-
-
 def _show(reports: list[ExtractorReport]) -> None:
     from rich.table import Table
 
     from mmposter.progress import console
 
     table = Table("extractor", title="features")
-    for column in ("computed", "there before", "failed"):
+    for column in ("computed", "there before", "failed", "ms a poster"):
         table.add_column(column, justify="right")
     for report in reports:
-        table.add_row(report.name, f"{report.computed:,}", f"{report.present:,}", f"{len(report.failed):,}")
+        table.add_row(
+            report.name, f"{report.computed:,}", f"{report.present:,}", f"{len(report.failed):,}", report.pace()
+        )
     console.print(table)
     for poster, failure in list({p: f for report in reports for p, f in report.failed.items()}.items())[:10]:
         console.print(f"  skipped {poster}: {failure.reason} ({failure.message})", highlight=False, markup=False)

@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+from mmposter.errors import UserError
+from mmposter.libraries import go_offline, prepare_libraries
+
+__all__ = [
+    "Branches",
+    "ConfigSource",
+    "Data",
+    "Device",
+    "Engine",
+    "Offline",
+    "Overrides",
+    "Root",
+    "Threads",
+    "Workers",
+    "engine_device",
+    "go_offline",
+    "parse_engine",
+    "parse_workers",
+    "prepare_libraries",
+]
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder that `mmposter prepare` wrote.", show_default=False)]
 Branches = Annotated[
@@ -28,31 +49,57 @@ Offline = Annotated[bool, typer.Option("--offline", help="Never touch the networ
 Root = Annotated[
     Path | None, typer.Option(help="Where the posters lie now, if they were moved since `mmposter prepare`.")
 ]
+Workers = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="Processes that compute side by side. auto: one a GPU; without one, one a core as far as memory goes.",
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(help="CPU threads of each worker. Default: the cores shared out between them.", min=1)
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="local, or ray: Ray Data (extra ray) on the cluster at RAY_ADDRESS, or on one it starts here. All nodes "
+        "must see posters, weights and DATA under the same paths; with GPUs say --device cuda."
+    ),
+]
 
 
-def prepare_libraries() -> None:
-    """Before any library loads: no chatter that says nothing to a user of ours, and no threads that spin."""
-    import logging
-    import os
-    import warnings
+def parse_workers(text: str) -> int | Literal["auto"]:
+    """``auto``, or a number from 1.
 
-    # Threads that wait should sleep: where other work runs, OpenMP's spinning makes reading several times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_NO_TQDM", "1")
-    os.environ.setdefault("YOLO_VERBOSE", "false")
-    warnings.filterwarnings("ignore", category=UserWarning)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    logging.getLogger("ultralytics").setLevel(logging.ERROR)
+    Raises:
+        UserError: for anything else.
+    """
+    if text == "auto":
+        return "auto"
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    raise UserError(f"--workers takes a number from 1, or auto; got {text!r}")
 
 
-def go_offline(offline: bool) -> None:
-    """Tell the libraries below us to stay off the network, before any of them is imported."""
-    import os
+def parse_engine(text: str) -> str:
+    """``local`` or ``ray``.
 
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        os.environ["TRANSFORMERS_OFFLINE"] = "1"
-        os.environ["YOLO_OFFLINE"] = "true"
+    Raises:
+        UserError: for anything else.
+    """
+    if text not in ("local", "ray"):
+        raise UserError(f"--engine takes local or ray; got {text!r}")
+    return text
+
+
+def engine_device(device: str, engine: str) -> str:
+    """The device on which an engine's workers compute; Ray's may have a GPU where this machine has none.
+
+    Raises:
+        UserError: for a device that is not there.
+    """
+    if engine == "ray" and device in ("cpu", "cuda"):
+        return device
+    from mmposter.device import resolve_device
+
+    return resolve_device(device)

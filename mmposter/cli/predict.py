@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmposter.cli.options import Device, Offline, go_offline, prepare_libraries
+from mmposter.cli.options import (
+    Device,
+    Engine,
+    Offline,
+    Threads,
+    Workers,
+    go_offline,
+    parse_engine,
+    parse_workers,
+    prepare_libraries,
+)
 
 if TYPE_CHECKING:
-    from mmposter.predict import PosterClassifier, Prediction
+    from mmposter.predict import Prediction
 
 
 def predict_command(
@@ -31,6 +42,9 @@ def predict_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
     device: Device = "auto",
     offline: Offline = False,
+    workers: Workers = "auto",
+    threads: Threads = None,
+    engine: Engine = "local",
 ) -> None:
     """Genres of posters: a table for a person, one line a poster for a file or a pipe.
 
@@ -44,6 +58,8 @@ def predict_command(
       mmposter predict posters/ --model runs/cnn-yolo --out genres.csv
 
       find . -name '*.jpg' | mmposter predict --model runs/cnn-yolo --top-k 3
+
+      mmposter predict - --model runs/cnn-yolo --out genres.jsonl --workers 8 < million_paths.txt
     """
     prepare_libraries()
     go_offline(offline)
@@ -54,6 +70,7 @@ def predict_command(
     from mmposter.predictions import PredictionFile
 
     only = None if branches is None else parse_branches(branches)
+    count, engine = parse_workers(workers), parse_engine(engine)
     identity = _identity(model, only, top_k)
     target = None if out is None else PredictionFile(out, made_with=identity, overwrite=overwrite)
     from_pipe = not paths and not sys.stdin.isatty()
@@ -61,17 +78,18 @@ def predict_command(
     if not posters:
         raise UserError("no poster to look at; give files, folders, globs, or a list of paths on standard input")
     classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
+    stream = partial(classifier.stream, top_k=top_k, workers=count, threads=threads, engine=engine)
     if target is not None:
         with target:
             todo = [path for path in posters if path not in target.done]
-            for prediction in _watched(classifier, todo, top_k):
+            for prediction in _watched(stream, todo):
                 target.write(prediction)
         _summary(target.count, target.failed)
         typer.echo(str(out))
     elif sys.stdout.isatty():
-        _table(list(_watched(classifier, posters, top_k)), top_k)
+        _table(list(_watched(stream, posters)), top_k)
     else:
-        _lines(_watched(classifier, posters, top_k))
+        _lines(_watched(stream, posters))
 
 
 def _identity(model: Path, branches: Sequence[str] | None, top_k: int | None) -> str:
@@ -83,11 +101,11 @@ def _identity(model: Path, branches: Sequence[str] | None, top_k: int | None) ->
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 
-def _watched(classifier: PosterClassifier, posters: Sequence[str], top_k: int | None) -> Iterator[Prediction]:
+def _watched(stream: Callable[[Sequence[str]], Iterator[Prediction]], posters: Sequence[str]) -> Iterator[Prediction]:
     from mmposter.progress import progress
 
     with progress("predict", len(posters)) as ticker:
-        for prediction in classifier.stream(posters, top_k=top_k):
+        for prediction in stream(posters):
             yield prediction
             ticker.advance()
 

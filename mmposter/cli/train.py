@@ -71,6 +71,7 @@ def train_command(
         resume=resume,
         overwrite=overwrite,
         offline=offline,
+        workers="auto",
     )
     result.validation.render(console)
     progress = result.progress

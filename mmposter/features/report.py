@@ -11,8 +11,9 @@ from mmposter.features.extract import ExtractorReport
 
 def write_report(folder: Path, reports: Sequence[ExtractorReport]) -> Path:
     """Write `report.md` into the store's folder and return its path."""
-    lines = ["# Extraction", "", "| extractor | computed now | there before | failed |", "|---|---|---|---|"]
-    lines += [f"| {r.name} | {r.computed} | {r.present} | {len(r.failed)} |" for r in reports]
+    lines = ["# Extraction", "", "| extractor | computed now | there before | failed | ms a poster |"]
+    lines += ["|---|---|---|---|---|"]
+    lines += [f"| {r.name} | {r.computed} | {r.present} | {len(r.failed)} | {r.pace()} |" for r in reports]
     for report in reports:
         if report.failed:
             lines += ["", f"## {report.name}: posters without a record", ""]

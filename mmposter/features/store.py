@@ -1,10 +1,11 @@
 """The feature store: what each frozen extractor said about each picture, computed once.
 
 A store is a folder of extractors, ``<name>-<first 12 digits of the fingerprint's hash>``; each holds
-``fingerprint.json``, shards (``shards/*.safetensors``) and one index a shard (``index/*.parquet``). A record is a
-dictionary of arrays; in a shard each field of all its records is concatenated along the first axis, with offsets.
+``fingerprint.json``, shards (``shards/*.safetensors``) and one index a shard (``index/*.parquet``), until `compact`
+merges the indexes. A record is a dictionary of arrays; in a shard each field of all its records is concatenated along
+the first axis, with offsets.
 
-A shard counts once its index is there. Both are written to a temporary name and moved, index last, and names are
+A shard counts once an index names it. Both are written to a temporary name and moved, index last, and names are
 unique to the writer, so a writer may be killed at any moment and several may write at once; where two wrote the same
 picture, both said the same and the first in name order is read.
 """
@@ -13,9 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +30,16 @@ from safetensors.numpy import save_file
 
 from mmposter.atomic import atomic_path, write_json
 from mmposter.errors import UserError
+from mmposter.features.index import SCHEMA, Failure, Index
+
+__all__ = ["ExtractorStore", "Failure", "Record", "fingerprint_digest"]
 
 Record = Mapping[str, NDArray[Any]]
 
 _OFFSETS = ".offsets"
-_SCHEMA = pa.schema(
-    [
-        ("sha256", pa.string()),
-        ("shard", pa.string()),
-        ("row", pa.int32()),
-        ("reason", pa.string()),
-        ("message", pa.string()),
-    ]
-)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why an extractor has no record of a picture."""
-
-    reason: str
-    message: str
+_SHARD = ".safetensors"
+_MANY = 16  # index files that are worth merging
+_TRIES = 100  # to read an index while others merge it; each try has to lose a race
 
 
 class ExtractorStore:
@@ -61,19 +52,30 @@ class ExtractorStore:
     """
 
     def __init__(self, root: Path, name: str, fingerprint: Mapping[str, Any]) -> None:
-        self.name, self.fingerprint = name, dict(fingerprint)
+        self.root, self.name, self.fingerprint = root, name, dict(fingerprint)
         self.folder = root / f"{name}-{fingerprint_digest(name, fingerprint)[:12]}"
-        self._tables: dict[Path, pa.Table] = {}
+        self._index, self._lock = Index(), threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ExtractorStore, (self.root, self.name, self.fingerprint)
 
     def done(self) -> dict[str, Failure | None]:
         """Every picture that has been looked at: its hash, and the failure where there is no record."""
-        table = self._index()
-        return {
-            sha: None if reason is None else Failure(reason, message)
-            for sha, reason, message in zip(
-                table["sha256"].to_pylist(), table["reason"].to_pylist(), table["message"].to_pylist(), strict=True
-            )
-        }
+        hashes = self._fresh().hashes()
+        there, failed = self.status(hashes)
+        return {sha: failed.get(at) for at, sha in enumerate(hashes) if there[at] or at in failed}
+
+    def status(self, hashes: Sequence[str]) -> tuple[NDArray[np.bool_], dict[int, Failure]]:
+        """Which pictures have a record, and why others have none, by position; what is in neither was never looked at.
+
+        A record whose shard is gone is not there, so that a damaged shard can be removed and is computed again.
+        """
+        index = self._fresh()
+        try:
+            shards = {file.name.removesuffix(_SHARD) for file in os.scandir(self.folder / "shards")}
+        except FileNotFoundError:
+            shards = set()
+        return index.status(hashes, shards)
 
     def describe(self, metadata: Mapping[str, Any]) -> None:
         """Keep what a reader of the records must know beside them, such as the names of the classes; JSON-able."""
@@ -97,7 +99,7 @@ class ExtractorStore:
         shard = uuid.uuid4().hex
         good = {sha: record for sha, record in records.items() if not isinstance(record, Failure)}
         if good:
-            with atomic_path(self.folder / "shards" / f"{shard}.safetensors") as temporary:
+            with atomic_path(self.folder / "shards" / f"{shard}{_SHARD}") as temporary:
                 save_file(_pack(list(good.values())), temporary)
         rows = {sha: row for row, sha in enumerate(good)}
         failures = {sha: record for sha, record in records.items() if isinstance(record, Failure)}
@@ -109,7 +111,7 @@ class ExtractorStore:
                 "reason": [failures[sha].reason if sha in failures else None for sha in records],
                 "message": [failures[sha].message if sha in failures else None for sha in records],
             },
-            schema=_SCHEMA,
+            schema=SCHEMA,
         )
         with atomic_path(self.folder / "index" / f"{shard}.parquet") as temporary:
             pq.write_table(table, temporary)
@@ -121,42 +123,71 @@ class ExtractorStore:
             UserError: if a shard that the index names is damaged or gone.
         """
         wanted = list(hashes)
-        table = self._index()
-        place: dict[str, tuple[str, int]] = {
-            sha: (shard, row)
-            for sha, shard, row in zip(
-                table["sha256"].to_pylist(), table["shard"].to_pylist(), table["row"].to_pylist(), strict=True
-            )
-            if shard is not None
-        }
-        shards = {name: self._unpack(name) for name in {place[sha][0] for sha in wanted if sha in place}}
-        return [_row(shards[place[sha][0]], place[sha][1]) if sha in place else None for sha in wanted]
+        places = self._index.places(wanted)
+        if None in places:  # written since
+            places = self._fresh().places(wanted)
+        known = [place if isinstance(place, tuple) else None for place in places]
+        shards = {name: self._unpack(name) for name in {place[0] for place in known if place}}
+        return [None if place is None else _row(shards[place[0]], place[1]) for place in known]
 
-    def _index(self) -> pa.Table:
-        # Reversed, so that of two writers of one picture the first in name order has the last word in a dict.
-        files = sorted((self.folder / "index").glob("*.parquet"), reverse=True)
-        # An index file never changes, and an extraction that works on another's records asks once a batch.
-        self._tables = {file: self._tables.get(file) or self._read_index(file) for file in files}
-        return pa.concat_tables(self._tables.values()) if files else _SCHEMA.empty_table()
+    def compact(self) -> None:
+        """Merge many small index files into one, which is read in no time.
+
+        Others may read, write and merge meanwhile, and all may be killed: a file is removed only after all its rows
+        lie in another one, and a reader who finds a file gone looks again. Where nothing may be written (a store that
+        is mounted read-only) all stays as it is.
+        """
+        index = self._fresh()
+        merged = index.files
+        if len(merged) < _MANY:
+            return
+        folder = self.folder / "index"
+        try:
+            with atomic_path(folder / f"{uuid.uuid4().hex}.parquet") as temporary:
+                pq.write_table(index.table(), temporary)
+            _flush(folder)
+            for name in merged:
+                (folder / name).unlink(missing_ok=True)
+        except OSError:
+            return
+
+    def _fresh(self) -> Index:
+        """The index with what was written since."""
+        folder = self.folder / "index"
+        with self._lock:
+            for _ in range(_TRIES):
+                names = {file.name for file in folder.glob("*.parquet")}
+                if names == self._index.files:
+                    return self._index
+                try:
+                    # An index file never changes, so that only new ones are read.
+                    tables = {name: self._read_index(folder / name) for name in names - self._index.files}
+                except FileNotFoundError:  # merged into another by now
+                    continue
+                self._index.update(names, tables)
+                return self._index
+        raise UserError(f"the feature store is damaged: files in {folder} vanish while they are read")
 
     def _read_index(self, file: Path) -> pa.Table:
         try:
-            return pq.read_table(file, schema=_SCHEMA)
+            return pq.read_table(file, schema=SCHEMA)
         except (OSError, pa.ArrowException) as error:
+            if not file.exists():
+                raise FileNotFoundError(file) from error
             raise UserError(
                 f"the feature store is damaged: {file} cannot be read ({error}).\n"
                 "Remove it and run `mmposter extract` again."
             ) from error
 
     def _unpack(self, shard: str) -> dict[str, NDArray[Any]]:
-        path = self.folder / "shards" / f"{shard}.safetensors"
+        path, index = self.folder / "shards" / f"{shard}{_SHARD}", self.folder / "index" / f"{shard}.parquet"
         try:
             with safe_open(path, framework="numpy") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
         except (OSError, SafetensorError) as error:
             raise UserError(
                 f"the feature store is damaged: {path} cannot be read ({error}).\n"
-                f"Remove {self.folder / 'index' / (shard + '.parquet')} and run `mmposter extract` again."
+                f"Remove {index if index.exists() else path} and run `mmposter extract` again."
             ) from error
 
 
@@ -164,6 +195,15 @@ def fingerprint_digest(name: str, fingerprint: Mapping[str, Any]) -> str:
     """The identity of an extractor's records: SHA-256 over its name and canonical fingerprint, 64 hex digits."""
     canonical = json.dumps({"name": name, **fingerprint}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _flush(folder: Path) -> None:
+    """Bring a folder's names to the disk, so that no crash of the machine undoes a new one and keeps a removal."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _pack(records: Sequence[Record]) -> dict[str, NDArray[Any]]:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmposter.data.dataset import Dataset
+from mmposter.engines import Workers
 from mmposter.errors import UserError
 from mmposter.features.extract import ExtractorReport, Poster, extract
 from mmposter.features.extractors import BranchExtractors
@@ -62,11 +63,22 @@ def extract_dataset(
     branches: Mapping[str, BranchExtractors],
     *,
     shard: tuple[int, int] = (0, 1),
+    workers: Workers = 1,
+    threads: int | None = None,
+    engine: str = "local",
     quiet: bool = False,
 ) -> list[ExtractorReport]:
-    """Make the store complete for `branches`; what is there is not computed again."""
-    steps = [step for branch in branches.values() for step in branch.steps]
-    return extract(dataset_posters(dataset), steps, dataset.folder / STORE, shard=shard, quiet=quiet)
+    """Make the store complete for `branches`; what is there is not computed again. See `extract` for the rest."""
+    return extract(
+        dataset_posters(dataset),
+        [step for branch in branches.values() for step in branch.steps],
+        dataset.folder / STORE,
+        shard=shard,
+        workers=workers,
+        threads=threads,
+        engine=engine,
+        quiet=quiet,
+    )
 
 
 def load_features(dataset: Dataset, branches: Mapping[str, BranchExtractors]) -> FeatureTable:

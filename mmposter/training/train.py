@@ -21,6 +21,7 @@ from mmposter.atomic import write_text
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
 from mmposter.device import make_accelerator, resolve_device
+from mmposter.engines import Workers
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
 from mmposter.features.extractors import BranchExtractors, build_extractors
@@ -77,10 +78,11 @@ def train(
     overwrite: bool = False,
     offline: bool = False,
     quiet: bool = False,
+    workers: Workers = 1,
 ) -> TrainingResult:
     """Train on the ``train`` posters, stop and tune thresholds on the ``val`` posters, never look at ``test``.
 
-    Features that the store lacks are extracted first.
+    Features that the store lacks are extracted first, by `workers` processes (see `mmposter.engines.run`).
 
     Raises:
         UserError: for data without labels or splits, missing weights, an `out` that holds another run.
@@ -88,7 +90,7 @@ def train(
     started = time.monotonic()
     device = resolve_device(device)
     _claim(out, config, dataset, resume=resume, overwrite=overwrite)
-    inputs = load_inputs(config, dataset, device=device, offline=offline, quiet=quiet)
+    inputs = load_inputs(config, dataset, device=device, offline=offline, quiet=quiet, workers=workers)
     tower, weights = _tower(config, offline=offline)
     torch.manual_seed(config.seed)
     sizes = _sizes(inputs.features.sizes(), tower)
@@ -113,6 +115,7 @@ def load_inputs(
     offline: bool = False,
     quiet: bool = False,
     behind: Run | None = None,
+    workers: Workers = 1,
 ) -> Inputs:
     """Extract what is missing, and read what the branches of `config` need.
 
@@ -123,12 +126,13 @@ def load_inputs(
         offline: never touch the network.
         quiet: show no progress.
         behind: a trained run whose frozen models these must be; checked before anything is extracted.
+        workers: processes that extract; 1 is this one.
     """
     cached = [name for name in config.branches if config.regime == "features" or name not in ("cnn", "style")]
     branches = build_extractors(config, cached, device=device, offline=offline)
     if behind is not None:
         behind.require_same_extractors(branches)
-    extract_dataset(dataset, branches, quiet=quiet)
+    extract_dataset(dataset, branches, workers=workers, quiet=quiet)
     features = load_features(dataset, branches)
     return Inputs(features, dataset.labels(), np.array(dataset.table["split"], dtype=object), branches)
 

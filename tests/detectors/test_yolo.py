@@ -212,3 +212,26 @@ def test_a_record_does_not_depend_on_its_batch_mates(real):
         assert alone.labels.tolist() == among.labels.tolist()
         assert alone.boxes == pytest.approx(among.boxes, abs=1e-4)
         assert alone.scores == pytest.approx(among.scores, abs=1e-4)
+
+
+def test_the_process_keeps_its_threads(fake, tmp_path, monkeypatch):
+    """ultralytics takes all but one of the cores, of every torch model in the process and of its children."""
+    import torch
+
+    def predict(self, images, **options):
+        torch.set_num_threads(1)
+        os.environ["OMP_NUM_THREADS"] = "1"
+        return []
+
+    monkeypatch.setattr(FakeYOLO, "predict", predict)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    weights = tmp_path / "yolo.pt"
+    weights.touch()
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        YoloDetector(weights)([np.zeros((40, 40, 3), np.uint8)])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert "OMP_NUM_THREADS" not in os.environ

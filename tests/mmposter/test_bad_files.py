@@ -13,7 +13,7 @@ from mmposter.features.extract import Poster, extract
 from mmposter.features.extractors import build_extractors
 from mmposter.features.store import ExtractorStore
 from mmposter.features.table import dataset_posters
-from mmposter.images import load_image
+from mmposter.picture import decode_picture
 from mmposter.posters import list_posters
 from mmposter.training.train import train
 
@@ -50,7 +50,7 @@ def test_extract_names_each_and_is_right_for_the_others(mixed_folder, tmp_path, 
         if poster.id in bad:
             assert record is None
         else:
-            alone = cnn([np.asarray(load_image(poster.path))])[0]
+            alone = cnn([cnn.preparation(decode_picture(poster.path))])[0]
             np.testing.assert_allclose(record["pooled"], alone["pooled"], atol=1e-5)
     again = extract(posters, [cnn], tmp_path / "store", quiet=True)[0]
     assert again.computed == 0

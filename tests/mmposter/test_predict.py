@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 
 import numpy as np
@@ -89,3 +90,54 @@ def test_unfinished_and_foreign_folders(world, trained, tmp_path):
     (trained / "best.safetensors").unlink()
     with pytest.raises(UserError, match="has not ended; go on with"):
         Run.load(trained)
+
+
+def test_a_stream_is_taken_part_by_part(world, trained):
+    """So that memory does not grow with the number of posters; and a short one does not wait for a full part."""
+    classifier = PosterClassifier.load(trained, device="cpu", offline=True)
+    taken = []
+    paths = [world.dataset.image_path(row) for row in range(64)]
+    endless = (taken.append(path) or path for path in itertools.cycle(paths))
+    stream = classifier.stream(endless)
+    for count in (1, 32, 1):
+        for _ in range(count):
+            last = next(stream)
+        assert len(taken) <= 96
+    assert last.path == str(paths[33])
+    stream.close()
+    assert [p.path for p in classifier.stream(iter(paths[:1]))] == [str(paths[0])]
+
+
+def test_the_same_picture_object_twice(world, trained):
+    """Pillow reads from one file behind it; two threads must not do so at once."""
+    classifier = PosterClassifier.load(trained, device="cpu", offline=True)
+    with Image.open(world.dataset.image_path(1)) as picture:
+        predictions = classifier.predict([picture] * 20)
+    assert {p.error for p in predictions} == {None}
+    assert all(p.scores == pytest.approx(predictions[0].scores, abs=1e-6) for p in predictions)
+
+
+@pytest.mark.slow
+def test_two_workers_predict_the_same_in_the_same_order(world, trained, tmp_path):
+    classifier = PosterClassifier.load(trained, device="cpu", offline=True)
+    paths = [world.dataset.image_path(row) for row in range(64)]
+    paths[3] = tmp_path / "nowhere.png"
+    items = [*paths, np.asarray(Image.open(paths[0])), paths[5].read_bytes(), Image.open(paths[6])]
+    alone = classifier.predict(items)  # with its models started, the classifier must still reach the workers
+    several = classifier.predict(items, workers=2, threads=1)
+    assert [p.path for p in several] == [p.path for p in alone] == [*map(str, paths), None, None, None]
+    assert [p.error for p in several] == [p.error for p in alone]
+    assert several[3].error == "missing: there is no such file"
+    for one, other in zip(alone, several, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_local_ray_predicts_the_same_in_the_same_order(world, trained, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    classifier = PosterClassifier.load(trained, device="cpu", offline=True)
+    paths = [world.dataset.image_path(row) for row in range(64)]
+    for one, other in zip(classifier.predict(paths), classifier.predict(paths, workers=2, engine="ray"), strict=True):
+        assert one.path == other.path
+        assert one.scores == pytest.approx(other.scores, abs=1e-5)

@@ -150,3 +150,21 @@ def test_a_file_begun_with_another_model_is_not_gone_on_with(tmp_path):
     with PredictionFile(path, made_with="second", overwrite=True) as file:
         assert file.count == 0
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.jsonl"]
+
+
+def test_a_long_unfinished_file_is_not_held_in_memory(tmp_path):
+    """A million predictions of twenty genres each would be gigabytes; of earlier ones only the paths are kept."""
+    import tracemalloc
+
+    path, scores = tmp_path / "out.jsonl", {f"genre {number}": number / 30 for number in range(30)}
+    with PredictionFile(path) as file:
+        for number in range(3000):
+            file.write(Prediction(f"{number}.jpg", ["genre 1"], scores))
+        file.write(BAD)
+    (tmp_path / "out.jsonl").rename(tmp_path / "out.jsonl.partial")
+    tracemalloc.start()
+    file = PredictionFile(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(file.done), file.count, file.failed) == (3001, 3001, [BAD])
+    assert peak < (tmp_path / "out.jsonl.partial").stat().st_size / 2

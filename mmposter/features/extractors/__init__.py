@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mmposter.config import Config
-from mmposter.features.extractors.base import Extractor, FeatureExtractor, RecordExtractor
+from mmposter.features.extractors.base import Extractor, FeatureExtractor, Preparation, RecordExtractor
 from mmposter.features.extractors.objects import YoloExtractor
 from mmposter.features.extractors.ocr import OcrExtractor
 from mmposter.features.extractors.pictures import CnnExtractor, StyleExtractor
 from mmposter.features.extractors.text import TextExtractor
-from mmposter.features.tower import TowerWeights
+from mmposter.features.tower import SharedTower, TowerWeights
 
 __all__ = [
     "BranchExtractors",
@@ -19,6 +19,7 @@ __all__ = [
     "Extractor",
     "FeatureExtractor",
     "OcrExtractor",
+    "Preparation",
     "RecordExtractor",
     "StyleExtractor",
     "TextExtractor",
@@ -44,18 +45,21 @@ def build_extractors(
     Raises:
         UserError: where pretrained files are missing.
     """
-    return {name: _build(name, config, device, offline) for name in (config.branches if branches is None else branches)}
-
-
-def _build(name: str, config: Config, device: str, offline: bool) -> BranchExtractors:
-    if name in ("cnn", "style"):
+    wanted = tuple(config.branches if branches is None else branches)
+    tower = None
+    if {"cnn", "style"} & set(wanted):
         weights = TowerWeights.find(config.cnn, seed=config.seed, offline=offline)
-        tower: FeatureExtractor = (
-            CnnExtractor(config.cnn, weights, device=device)
-            if name == "cnn"
-            else StyleExtractor(config.cnn, config.style, weights, device=device)
-        )
-        return BranchExtractors(name, (tower,), tower)
+        tower = SharedTower(config.cnn, weights, device=device)
+    return {name: _build(name, config, device, offline, tower) for name in wanted}
+
+
+def _build(name: str, config: Config, device: str, offline: bool, tower: SharedTower | None) -> BranchExtractors:
+    if tower is not None and name == "cnn":
+        cnn = CnnExtractor(tower)
+        return BranchExtractors(name, (cnn,), cnn)
+    if tower is not None and name == "style":
+        style = StyleExtractor(tower, config.style)
+        return BranchExtractors(name, (style,), style)
     if name == "yolo":
         yolo = YoloExtractor(config.yolo, device=device, offline=offline)
         return BranchExtractors(name, (yolo,), yolo)

@@ -7,28 +7,46 @@ so a complete store is recognised without loading anything.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mmposter.features.store import Record
+from mmposter.picture import Picture
 
 Poster = NDArray[np.uint8]
 
+Preparation: TypeAlias = Callable[[Picture], Any]
+"""From a decoded poster to what an extractor takes; hashable, and safe in any thread."""
+
+
+def pixels(picture: Picture) -> Poster:
+    """The preparation of an extractor that takes posters as they are: H x W x 3, uint8, RGB."""
+    return picture.pixels
+
 
 class Extractor(ABC):
-    """One frozen model over posters.
+    """One frozen model over posters. It is picklable until `start`, and is sent to other processes before that.
 
     Attributes:
         name: under which its records lie in the store.
-        batch_size: how many posters it takes at a time; also what a kill can cost.
     """
 
     name: ClassVar[str]
-    batch_size: ClassVar[int]
+    _device: str = "cpu"
+
+    @property
+    def device(self) -> str:
+        """Where it computes: ``cpu``, ``cuda`` or ``mps``."""
+        return self._device
+
+    @property
+    def preparation(self) -> Preparation:
+        """Makes an item of a batch from a decoded poster; equal preparations are computed once for all extractors."""
+        return pixels
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
@@ -47,7 +65,8 @@ class Extractor(ABC):
         """The records of a batch, in order.
 
         Args:
-            batch: arrays H x W x 3, uint8, RGB; for a `RecordExtractor` the records of its `source`.
+            batch: what `preparation` makes of the posters; for a `RecordExtractor` the records of its `source`. As many
+                as there are: an extractor that can hold fewer at a time cuts the batch itself.
         """
 
 

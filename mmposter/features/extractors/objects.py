@@ -16,12 +16,13 @@ from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, Poster, pad, slot_mask
 from mmposter.features.store import Record
 
+_CPU_SLICE = 2  # posters at a time on a CPU: the maps of more do not stay in its cache
+
 
 class YoloExtractor(FeatureExtractor):
     """Objects: boxes (N x 4 xyxy in 0-1), scores (N), labels (N)."""
 
     name = "yolo"
-    batch_size = 32
 
     def __init__(self, config: YoloConfig, *, device: str, offline: bool) -> None:
         self._config, self._device, self._offline = config, device, offline
@@ -53,7 +54,9 @@ class YoloExtractor(FeatureExtractor):
         return {"class_names": list(self._model.class_names)}
 
     def __call__(self, batch: Sequence[Poster]) -> list[Record]:
-        return [{"boxes": r.boxes, "scores": r.scores, "labels": r.labels} for r in self._model(batch)]
+        size = _CPU_SLICE if self._device == "cpu" else len(batch)
+        found = [record for start in range(0, len(batch), size) for record in self._model(batch[start : start + size])]
+        return [{"boxes": r.boxes, "scores": r.scores, "labels": r.labels} for r in found]
 
     def empty(self) -> Record:
         return {

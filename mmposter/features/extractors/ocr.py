@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import TextReader, reader_files
+from detectors import READINGS, TextReader, reader_files
 from mmposter import pretrained, weights
 from mmposter.config import OcrConfig
 from mmposter.errors import UserError
-from mmposter.features.extractors.base import Extractor, Poster
+from mmposter.features.extractors.base import Extractor, Poster, Preparation
 from mmposter.features.store import Record
+from mmposter.picture import Picture
 
 
 class OcrExtractor(Extractor):
     """Lines of text: quads (T x 4 x 2 in 0-1), confidences (T), text (UTF-8 bytes of the lines joined by newlines)."""
 
     name = "ocr"
-    batch_size = 8
 
     def __init__(self, config: OcrConfig, *, device: str, offline: bool) -> None:
         self._config, self._device = config, device
+        self._reading = READINGS[config.reading]
         try:
             self._files = reader_files(config.languages)
         except ValueError as error:
@@ -32,21 +34,40 @@ class OcrExtractor(Extractor):
 
     def fingerprint(self) -> dict[str, Any]:
         return {
-            "version": 1,
+            "version": 2,
             "weights": weights.digest([self._folder / file for file in self._files]),
             "languages": list(self._config.languages),
+            "reading": asdict(self._reading),
         }
 
     def start(self) -> None:
         try:
-            self._model = TextReader(self._folder, languages=self._config.languages, device=self._device)
+            self._model = TextReader(
+                self._folder, languages=self._config.languages, device=self._device, reading=self._reading
+            )
         except ValueError as error:
             raise UserError(f"the ocr branch cannot be used: {error}") from error
 
-    def __call__(self, batch: Sequence[Poster]) -> list[Record]:
+    @property
+    def preparation(self) -> Preparation:
+        return pixels_and_luma if self._reading.as_easyocr else pixels_alone
+
+    def __call__(self, batch: Sequence[tuple[Poster, NDArray[np.uint8] | None]]) -> list[Record]:
+        posters, lumas = zip(*batch, strict=True)
         return [
-            {"quads": r.quads, "confidences": r.confidences, "text": encode_lines(r.texts)} for r in self._model(batch)
+            {"quads": r.quads, "confidences": r.confidences, "text": encode_lines(r.texts)}
+            for r in self._model(posters, lumas)
         ]
+
+
+def pixels_and_luma(picture: Picture) -> tuple[Poster, NDArray[np.uint8] | None]:
+    """A poster with the grey picture that `readtext` would read of its file."""
+    return picture.pixels, picture.luma()
+
+
+def pixels_alone(picture: Picture) -> tuple[Poster, None]:
+    """A poster however it was given: a file and its pixels give the same lines."""
+    return picture.pixels, None
 
 
 def encode_lines(texts: Sequence[str]) -> NDArray[np.uint8]:

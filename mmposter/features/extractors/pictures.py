@@ -8,36 +8,34 @@ from typing import Any
 import numpy as np
 import torch
 
-from fusion import StageStatistics, backbone_spec
-from mmposter.config import CnnConfig, StyleConfig
+from fusion import StageStatistics
+from fusion.backbones import global_average
+from mmposter.config import StyleConfig
 from mmposter.errors import UserError
-from mmposter.features.extractors.base import FeatureExtractor, Poster
+from mmposter.features.extractors.base import FeatureExtractor, Preparation
 from mmposter.features.store import Record
-from mmposter.features.tower import TowerWeights
-from mmposter.transforms import PosterTransform
+from mmposter.features.tower import SharedTower
 
 
 class _TowerExtractor(FeatureExtractor):
-    """What `cnn` and `style` share: the frozen backbone and its input."""
+    """What `cnn` and `style` share: the frozen backbone and its input, 3 x H x W tensors.
 
-    batch_size = 32
+    Args:
+        tower: which other extractors may look through too.
+    """
 
-    def __init__(self, config: CnnConfig, weights: TowerWeights, *, device: str) -> None:
-        self._config, self._weights, self._device = config, weights, device
-        self._size = config.size or backbone_spec(config.backbone).input_size
+    def __init__(self, tower: SharedTower) -> None:
+        self._tower, self._device = tower, tower.device
 
     def fingerprint(self) -> dict[str, Any]:
-        return {"version": 1, **self._weights.identity(), "size": list(self._size)}
+        return {"version": 1, **self._tower.weights.identity(), "size": list(self._tower.input.size)}
 
-    def start(self) -> None:
-        self._backbone = self._weights.build().to(self._device)
-        self._transform = PosterTransform(backbone_spec(self._config.backbone), self._size)
+    @property
+    def preparation(self) -> Preparation:
+        return self._tower.input
 
     def empty(self) -> None:
         return None  # a poster without a picture cannot be looked at
-
-    def _images(self, batch: Sequence[Poster]) -> torch.Tensor:
-        return torch.stack([self._transform(poster) for poster in batch]).to(self._device)
 
 
 class CnnExtractor(_TowerExtractor):
@@ -45,12 +43,16 @@ class CnnExtractor(_TowerExtractor):
 
     name = "cnn"
 
-    def metadata(self) -> dict[str, Any]:
-        return {"num_features": self._backbone.num_features}
+    def start(self) -> None:
+        self._tower.start()
+        self._tower.watch(self._tower.backbone.last_stage)
 
-    def __call__(self, batch: Sequence[Poster]) -> list[Record]:
+    def metadata(self) -> dict[str, Any]:
+        return {"num_features": self._tower.backbone.num_features}
+
+    def __call__(self, batch: Sequence[torch.Tensor]) -> list[Record]:
         with torch.inference_mode():
-            pooled = self._backbone(self._images(batch)).float().cpu().numpy()
+            pooled = global_average(self._tower.map(batch, self._tower.backbone.last_stage)).float().cpu().numpy()
         return [{"pooled": row[None]} for row in pooled]
 
     def collate(self, records: Sequence[Record]) -> dict[str, torch.Tensor]:
@@ -62,8 +64,8 @@ class StyleExtractor(_TowerExtractor):
 
     name = "style"
 
-    def __init__(self, config: CnnConfig, style: StyleConfig, weights: TowerWeights, *, device: str) -> None:
-        super().__init__(config, weights, device=device)
+    def __init__(self, tower: SharedTower, style: StyleConfig) -> None:
+        super().__init__(tower)
         self._style = style
 
     def fingerprint(self) -> dict[str, Any]:
@@ -75,12 +77,14 @@ class StyleExtractor(_TowerExtractor):
         }
 
     def start(self) -> None:
-        super().start()
-        names = self._backbone.stage_names
+        self._tower.start()
+        backbone = self._tower.backbone
+        names = backbone.stage_names
         self._stage = self._style.stage or names[-1]
         if self._stage not in names:
             raise UserError(f"style.stage must be one of {', '.join(names)}; got {self._stage!r}")
-        channels = self._backbone.stage_channels[self._stage]
+        self._tower.watch(self._stage)
+        channels = backbone.stage_channels[self._stage]
         reduced = None if self._style.reduced is None else min(self._style.reduced, channels)
         self._statistics = StageStatistics(channels, reduced, self._style.normaliser).to(self._device).eval()
 
@@ -88,12 +92,12 @@ class StyleExtractor(_TowerExtractor):
         return {
             "channels": self._statistics.channels,
             "gram_size": self._statistics.gram_size,
-            "tap_is_last": self._stage == self._backbone.last_stage,
+            "tap_is_last": self._stage == self._tower.backbone.last_stage,
         }
 
-    def __call__(self, batch: Sequence[Poster]) -> list[Record]:
+    def __call__(self, batch: Sequence[torch.Tensor]) -> list[Record]:
         with torch.inference_mode():
-            stage = self._backbone.forward_stages(self._images(batch), stop=self._stage)
+            stage = self._tower.map(batch, self._stage)
             values = {key: value.float().cpu() for key, value in self._statistics(stage).items()}
             size = values["gram"].shape[1]
             rows, columns = torch.triu_indices(size, size)

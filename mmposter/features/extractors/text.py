@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from detectors import READINGS, resolve_precision
 from mmposter import pretrained, weights
 from mmposter.config import OcrConfig
 from mmposter.features.extractors.base import FeatureExtractor, RecordExtractor, pad, slot_mask
@@ -18,7 +19,8 @@ from mmposter.features.store import Record
 
 # A line of a poster is short; the joined text of a crowded one is cut here (MiniLM was trained on 128 tokens).
 _MAX_TOKENS = 128
-_ENCODER_BATCH = 64
+# Lines at a time: on a CPU, more do not stay in its cache.
+_CPU_BATCH, _GPU_BATCH = 16, 256
 
 
 class TextExtractor(RecordExtractor, FeatureExtractor):
@@ -29,10 +31,10 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
     """
 
     name = "text"
-    batch_size = 64
 
     def __init__(self, config: OcrConfig, source: OcrExtractor, *, device: str, offline: bool) -> None:
         self.source, self._config, self._device = source, config, device
+        self._precision = READINGS[config.reading].precision
         explicit = Path(config.encoder) if Path(config.encoder).is_dir() else None
         wanted = pretrained.text_encoder(config.encoder)
         self._folder = weights.resolve(wanted, explicit=explicit, offline=offline)
@@ -40,8 +42,9 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
 
     def fingerprint(self) -> dict[str, Any]:
         return {
-            "version": 2,
+            "version": 3,
             "weights": weights.digest(self._files),
+            "precision": self._precision,
             "min_confidence": self._config.min_confidence,
             "source": self.source.fingerprint(),
         }
@@ -57,7 +60,8 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
         from transformers import AutoModel, AutoTokenizer
 
         self._tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
-        self._model = AutoModel.from_pretrained(self._folder, local_files_only=True).to(self._device).eval()
+        dtype = resolve_precision(self._precision, self._device)
+        self._model = AutoModel.from_pretrained(self._folder, local_files_only=True).to(self._device, dtype).eval()
         self._width = int(self._model.config.hidden_size)
 
     def metadata(self) -> dict[str, Any]:
@@ -107,8 +111,9 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
         vectors = np.zeros((len(texts), self._width), np.float32)
         # Equal lengths together: padding costs as much as text.
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        for start in range(0, len(order), _ENCODER_BATCH):
-            chosen = order[start : start + _ENCODER_BATCH]
+        size = _CPU_BATCH if self._device == "cpu" else _GPU_BATCH
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
             tokens = self._tokenizer(
                 # Posters shout; the encoder is uncased for words, but capitals cost nothing to take away.
                 [texts[index].lower() for index in chosen],
@@ -118,7 +123,7 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
                 return_tensors="pt",
             ).to(self._device)
             with torch.inference_mode():
-                hidden = self._model(**tokens).last_hidden_state
+                hidden = self._model(**tokens).last_hidden_state.float()
                 mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
                 mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
                 vectors[chosen] = torch.nn.functional.normalize(mean, dim=1).float().cpu().numpy()

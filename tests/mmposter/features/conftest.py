@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmposter.features import parts
 from mmposter.features.extract import Poster
 from mmposter.features.extractors import FeatureExtractor, RecordExtractor
 
@@ -31,7 +32,6 @@ class Colours(FeatureExtractor):
     """
 
     name: ClassVar[str] = "colours"
-    batch_size: ClassVar[int] = 4
 
     def __init__(
         self,
@@ -94,7 +94,6 @@ class Lightness(RecordExtractor, FeatureExtractor):
     """The mean of the source's mean, and the size of the batch; a poster that could not be computed counts as black."""
 
     name: ClassVar[str] = "lightness"
-    batch_size: ClassVar[int] = 6
 
     def __init__(self, source: Colours) -> None:
         self.source, self.seen = source, 0
@@ -115,6 +114,13 @@ class Lightness(RecordExtractor, FeatureExtractor):
 
     def collate(self, records: Sequence[Any]) -> dict[str, torch.Tensor]:
         return {"lightness.value": torch.from_numpy(np.concatenate([record["value"] for record in records]))}
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Parts of four posters, so that few posters are many parts."""
+    monkeypatch.setattr(parts, "SIZE", 4)
+    return parts.SIZE
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from mmposter.features.extractors import (
 )
 from mmposter.features.extractors.base import pad, slot_mask
 from mmposter.features.extractors.ocr import decode_lines, encode_lines
-from mmposter.features.tower import TowerWeights
+from mmposter.features.tower import SharedTower, TowerWeights
+from mmposter.picture import Picture
 from mmposter.transforms import PosterTransform
 
 CNN = CnnConfig(backbone="mobilenet_v3_small", init="none", size=(96, 64))
@@ -40,6 +41,14 @@ def posters(make_drawn):
     return [np.asarray(make_drawn(seed, 60, 80 + 10 * seed)) for seed in range(3)]
 
 
+def shared(weights, config=CNN):
+    return SharedTower(config, weights, device="cpu")
+
+
+def run_on(extractor, posters):
+    return extractor([extractor.preparation(Picture(poster)) for poster in posters])
+
+
 def images(posters):
     from fusion import backbone_spec
 
@@ -51,9 +60,9 @@ def images(posters):
 
 
 def test_cnn_gives_what_the_tower_gives(tower, posters):
-    extractor = CnnExtractor(CNN, tower, device="cpu")
+    extractor = CnnExtractor(shared(tower))
     extractor.start()
-    records = extractor(posters)
+    records = run_on(extractor, posters)
     with torch.inference_mode():
         expected = ImageTower(tower.build())(images(posters), style=False)["cnn.pooled"]
     assert torch.allclose(extractor.collate(records)["cnn.pooled"], expected, atol=1e-6)
@@ -64,14 +73,14 @@ def test_cnn_gives_what_the_tower_gives(tower, posters):
 
 @pytest.mark.parametrize("reduced", [5, None, 10_000])
 def test_style_gives_what_the_tower_gives(tower, posters, reduced):
-    extractor = StyleExtractor(CNN, STYLE.model_copy(update={"reduced": reduced}), tower, device="cpu")
+    extractor = StyleExtractor(shared(tower), STYLE.model_copy(update={"reduced": reduced}))
     extractor.start()
     backbone = tower.build()
     channels = backbone.stage_channels["stage3"]
     statistics = StageStatistics(channels, None if reduced is None else min(reduced, channels), "hw").eval()
     with torch.inference_mode():
         expected = ImageTower(backbone, "stage3", statistics)(images(posters), pooled=False)
-    found = extractor.collate(extractor(posters))
+    found = extractor.collate(run_on(extractor, posters))
     assert set(found) == set(expected)
     for name, value in expected.items():
         assert torch.allclose(found[name], value, atol=1e-6), name
@@ -80,9 +89,9 @@ def test_style_gives_what_the_tower_gives(tower, posters, reduced):
 
 
 def test_the_unpacked_gram_is_the_gram_matrix_of_the_reduced_map(tower, posters):
-    extractor = StyleExtractor(CNN, STYLE.model_copy(update={"normaliser": "chw"}), tower, device="cpu")
+    extractor = StyleExtractor(shared(tower), STYLE.model_copy(update={"normaliser": "chw"}))
     extractor.start()
-    records = extractor(posters)
+    records = run_on(extractor, posters)
     assert [record["gram"].shape for record in records] == [(1, 15)] * 3  # 5 * 6 / 2 of 25 numbers
     with torch.inference_mode():
         stage = tower.build().forward_stages(images(posters), stop="stage3")
@@ -94,22 +103,22 @@ def test_the_unpacked_gram_is_the_gram_matrix_of_the_reduced_map(tower, posters)
 
 
 def test_the_last_stage_is_the_default_and_others_must_exist(tower):
-    last = StyleExtractor(CNN, StyleConfig(), tower, device="cpu")
+    last = StyleExtractor(shared(tower), StyleConfig())
     last.start()
     assert last.metadata() == {"channels": 576, "gram_size": 64, "tap_is_last": True}
     with pytest.raises(UserError, match=r"style\.stage must be one of stage1, .*stage5; got 'block4'"):
-        StyleExtractor(CNN, StyleConfig(stage="block4"), tower, device="cpu").start()
+        StyleExtractor(shared(tower), StyleConfig(stage="block4")).start()
 
 
 def test_what_decides_the_record_is_in_the_fingerprint(tower):
-    cnn = CnnExtractor(CNN, tower, device="cpu").fingerprint()
+    cnn = CnnExtractor(shared(tower)).fingerprint()
     assert cnn == {"version": 1, "backbone": "mobilenet_v3_small", "weights": "random-3", "size": [96, 64]}
-    style = StyleExtractor(CNN, STYLE, tower, device="cpu").fingerprint()
+    style = StyleExtractor(shared(tower), STYLE).fingerprint()
     assert style == {**cnn, "stage": "stage3", "reduced": 5, "normaliser": "hw"}
     other = TowerWeights.find(CNN, seed=4)
-    assert CnnExtractor(CNN, other, device="cpu").fingerprint() != cnn
+    assert CnnExtractor(shared(other)).fingerprint() != cnn
     bigger = CNN.model_copy(update={"size": None})
-    assert CnnExtractor(bigger, tower, device="cpu").fingerprint()["size"] == [320, 224]
+    assert CnnExtractor(shared(tower, bigger)).fingerprint()["size"] == [320, 224]
 
 
 # --- the tower's weights ---
@@ -270,9 +279,9 @@ def reader(tmp_path, monkeypatch):
 def test_the_reader_keeps_what_was_read(reader, monkeypatch):
     quads = np.linspace(0, 1, 16, dtype=np.float32).reshape(2, 4, 2)
     found = [TextLines(quads, ("The", "End"), np.array([0.9, 0.2], np.float32)), TextLines.empty()]
-    monkeypatch.setattr(ocr, "TextReader", lambda folder, **options: lambda batch: found)
+    monkeypatch.setattr(ocr, "TextReader", lambda folder, **options: lambda posters, lumas: found)
     reader.start()
-    first, second = reader([None, None])
+    first, second = reader([(None, None)] * 2)
     assert np.array_equal(first["quads"], quads)
     assert decode_lines(first["text"], 2) == ["The", "End"]
     assert (second["quads"].shape, second["text"].shape, second["confidences"].shape) == ((0, 4, 2), (0,), (0,))
@@ -320,9 +329,12 @@ def encoder_folder(tmp_path_factory):
 
 @pytest.fixture
 def text(encoder_folder, reader):
-    extractor = TextExtractor(
-        OcrConfig(encoder=str(encoder_folder), max_lines=4, min_confidence=0.3), reader, device="cpu", offline=True
-    )
+    return text_extractor(encoder_folder, reader)
+
+
+def text_extractor(folder, reader, reading="exact"):  # exact: in fp32, on any CPU
+    config = OcrConfig(encoder=str(folder), max_lines=4, min_confidence=0.3, reading=reading)
+    extractor = TextExtractor(config, reader, device="cpu", offline=True)
     extractor.start()
     return extractor
 
@@ -432,9 +444,19 @@ def test_lines_are_padded_to_the_configured_number(text):
 
 def test_the_text_depends_on_what_was_read_and_how(text, reader, encoder_folder):
     assert text.fingerprint()["source"] == reader.fingerprint()
-    other = OcrConfig(encoder=str(encoder_folder), min_confidence=0.2)
-    assert TextExtractor(other, reader, device="cpu", offline=True).fingerprint() != text.fingerprint()
+    for change in ({"min_confidence": 0.2}, {"reading": "default"}):
+        other = OcrConfig(**{"encoder": str(encoder_folder), "min_confidence": 0.3, "reading": "exact"} | change)
+        assert TextExtractor(other, reader, device="cpu", offline=True).fingerprint() != text.fingerprint()
     json.dumps(text.fingerprint())
+
+
+def test_half_precision_says_the_same(text, encoder_folder, reader, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    record = read(("the end is near", 0.9, 0.1, 0.1, 0.9, 0.2), ("soon", 0.9, 0.1, 0.5, 0.9, 0.6))
+    ((exact,), (fast,)) = text([record]), text_extractor(encoder_folder, reader, "default")([record])
+    assert fast["embeddings"].dtype == np.float32
+    assert not np.array_equal(fast["embeddings"], exact["embeddings"])
+    assert (fast["embeddings"] * exact["embeddings"]).sum(axis=1) == pytest.approx(1, abs=1e-3)
 
 
 # --- all of them ---

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -201,3 +202,156 @@ def test_records_of_a_batch_must_have_the_same_fields(store):
     with pytest.raises(ValueError, match=r"must have the fields \['a'\]; got \['b'\]"):
         store.write({sha(1): {"a": np.zeros(1)}, sha(2): {"b": np.zeros(1)}})
     assert store.done() == {}
+
+
+# --- many small index files ---
+
+
+def index_files(store):
+    return sorted((store.folder / "index").glob("*.parquet"))
+
+
+def fill(store, start=0, stop=40):
+    for number in range(start, stop):
+        store.write({sha(number): Failure("empty", f"no. {number}") if number % 7 == 3 else record(number)})
+
+
+def test_merging_the_index_changes_no_answer(store, tmp_path, assert_same_records):
+    fill(store)
+    shas = [sha(number) for number in range(45)]
+    done, records = store.done(), store.read(shas)
+    assert len(done) == 40
+    store.compact()
+    assert len(index_files(store)) == 1
+    for reader in (store, ExtractorStore(tmp_path / "features", "yolo", FINGERPRINT)):
+        assert reader.done() == done
+        assert_same_records(reader.read(shas), records)
+    fill(store, 40, 45)
+    assert len(store.done()) == 45
+    assert len(index_files(store)) == 6
+
+
+def test_a_few_index_files_are_left_alone(store):
+    fill(store, 0, 5)
+    before = index_files(store)
+    store.compact()
+    assert index_files(store) == before
+
+
+def test_of_two_answers_the_same_counts_after_merging(store, tmp_path, monkeypatch):
+    class Name:
+        hex = ""
+
+    monkeypatch.setattr(store_module.uuid, "uuid4", lambda: Name)
+    for name, number in (("bbb", 2), ("aaa", 1), ("ccc", 3)):
+        Name.hex = name
+        store.write({sha(0): record(number)})
+    for number in range(20):
+        Name.hex = f"d{number:02}"
+        store.write({sha(100 + number): record(number)})
+    Name.hex = "merged"
+    ExtractorStore(tmp_path / "features", "yolo", FINGERPRINT).compact()
+    assert [file.stem for file in index_files(store)] == ["merged"]
+    assert store.read([sha(0)])[0]["labels"].tolist() == [1]
+    assert len(store.done()) == 21
+
+
+def test_a_kill_while_merging_loses_nothing(store, tmp_path, monkeypatch):
+    fill(store)
+    done = store.done()
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "_flush", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            store.compact()
+    assert len(index_files(store)) == 41  # the merged file beside the others: each row twice, with the same answer
+    small = [file for file in index_files(store) if len(store_module.pq.read_table(file)) == 1]
+    assert len(small) == 40
+    for file in small[:20]:  # the kill came while they were removed
+        file.unlink()
+    assert ExtractorStore(tmp_path / "features", "yolo", FINGERPRINT).done() == done
+
+
+def test_a_store_that_cannot_be_written_is_not_merged(store, monkeypatch):
+    fill(store)
+    done = store.done()
+    monkeypatch.setattr(store_module, "atomic_path", lambda path: (_ for _ in ()).throw(PermissionError("read-only")))
+    store.compact()
+    assert store.done() == done
+    assert len(index_files(store)) == 40
+
+
+def test_a_reader_whose_index_files_are_merged_away_looks_again(store, tmp_path, monkeypatch):
+    fill(store)
+    reader = ExtractorStore(tmp_path / "features", "yolo", FINGERPRINT)
+    original, calls = store_module.pq.read_table, []
+
+    def read_table(file, **options):
+        calls.append(file)
+        if len(calls) == 3:
+            monkeypatch.setattr(store_module.pq, "read_table", original)
+            store.compact()
+        return original(file, **options)
+
+    monkeypatch.setattr(store_module.pq, "read_table", read_table)
+    assert len(reader.done()) == 40
+    assert len(index_files(store)) == 1
+
+
+def _merge_often(root, start: int) -> None:
+    for number in range(start, start + 60):
+        worker = ExtractorStore(root, "yolo", FINGERPRINT)
+        worker.write({sha(number): record(number)})
+        worker.compact()
+        assert worker.read([sha(number)])[0] is not None
+
+
+def test_many_who_write_read_and_merge_at_once(store, tmp_path, monkeypatch, assert_same_records):
+    monkeypatch.setattr(store_module, "_MANY", 3)
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_merge_often, args=(tmp_path / "features", start)) for start in (0, 60, 120)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert set(store.done()) == {sha(number) for number in range(180)}
+    assert_same_records(store.read([sha(n) for n in range(180)]), [record(n) for n in range(180)])
+
+
+# --- stores of a million pictures ---
+
+
+def test_status_of_many_pictures_at_once(store):
+    fill(store, 0, 12)
+    there, failed = store.status([sha(number) for number in range(14)])
+    assert np.flatnonzero(there).tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 11]
+    assert failed == {3: Failure("empty", "no. 3"), 10: Failure("empty", "no. 10")}
+    assert ExtractorStore(store.root, "ocr", FINGERPRINT).status([sha(1)])[0].tolist() == [False]
+    assert store.status([])[0].tolist() == []
+
+
+def test_reading_a_part_looks_at_no_folder_again(store, monkeypatch):
+    fill(store)
+    store.read([sha(1)])
+    monkeypatch.setattr(store, "_fresh", lambda: pytest.fail("the folder was looked at"))
+    assert [found is None for found in store.read([sha(number) for number in range(2, 5)])] == [False, True, False]
+
+
+def test_a_shard_that_is_gone_is_computed_again(store):
+    """After merging, what the message about a damaged shard says to remove is the shard."""
+    fill(store)
+    store.compact()
+    shard = next((store.folder / "shards").iterdir())
+    shard.write_bytes(b"")
+    with pytest.raises(UserError, match=f"Remove {shard} and run"):
+        store.read([sha(number) for number in range(40)])
+    shard.unlink()
+    assert len(store.done()) == 39
+    assert store.status([sha(number) for number in range(40)])[0].sum() == 33
+
+
+def test_a_store_can_be_sent_to_another_process(store, assert_same_records):
+    fill(store, 0, 3)
+    other = pickle.loads(pickle.dumps(store))
+    assert other.folder == store.folder
+    assert_same_records(other.read([sha(2)]), [record(2)])

@@ -60,7 +60,7 @@ def test_a_source_that_two_branches_share_is_computed_once(dataset, branches):
     ]
 
 
-def test_missing_records_name_the_next_command(dataset, branches):
+def test_missing_records_name_the_next_command(dataset, branches, small_parts):
     with pytest.raises(UserError, match="no colours record of 7 of 7 posters") as caught:
         load_features(dataset, branches)
     assert f"mmposter extract {dataset.folder} --branches cnn" in str(caught.value)

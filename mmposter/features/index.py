@@ -1,0 +1,143 @@
+"""Where the record of each picture lies: sorted arrays, which find a part's pictures among millions at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+SCHEMA = pa.schema(
+    [
+        ("sha256", pa.string()),
+        ("shard", pa.string()),
+        ("row", pa.int32()),
+        ("reason", pa.string()),
+        ("message", pa.string()),
+    ]
+)
+_KEY = np.dtype("S64")  # a SHA-256 in hex
+_NO_SHARD = -1
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an extractor has no record of a picture."""
+
+    reason: str
+    message: str
+
+
+Place: TypeAlias = tuple[str, int]
+"""The shard that holds a record, and the record's row in it."""
+
+
+class Index:
+    """The rows of a store's index files, by picture.
+
+    Of two rows of one picture the one from the file that comes first in name order counts.
+
+    Attributes:
+        files: names of the index files whose rows are here.
+    """
+
+    def __init__(self) -> None:
+        self.files: frozenset[str] = frozenset()
+        self._names: list[str] = []  # of the files, then of the shards: what the codes below stand for
+        self._shards: list[str] = []
+        self._keys = np.zeros(0, _KEY)  # sorted
+        self._file = np.zeros(0, np.int32)
+        self._shard = np.zeros(0, np.int32)
+        self._row = np.zeros(0, np.int32)
+        self._failures: dict[tuple[str, str], Failure] = {}  # by file and picture
+
+    def update(self, names: Set[str], tables: Mapping[str, pa.Table]) -> None:
+        """Forget the files that are not among `names` any more, and add the rows of new ones."""
+        kept = (
+            np.array([name in names for name in self._names], bool)[self._file]
+            if len(self._file)
+            else np.zeros(0, bool)
+        )
+        columns = [[self._keys[kept]], [self._file[kept]], [self._shard[kept]], [self._row[kept]]]
+        self._failures = {key: failure for key, failure in self._failures.items() if key[0] in names}
+        shards = {name: code for code, name in enumerate(self._shards)}
+        for name, table in tables.items():
+            hashes = table["sha256"].to_pylist()
+            codes = [_NO_SHARD if s is None else shards.setdefault(s, len(shards)) for s in table["shard"].to_pylist()]
+            columns[0].append(_keys(hashes))
+            columns[1].append(np.full(len(hashes), len(self._names), np.int32))
+            columns[2].append(np.array(codes, np.int32))
+            columns[3].append(table["row"].fill_null(0).to_numpy())
+            for sha, reason, message in zip(
+                hashes, table["reason"].to_pylist(), table["message"].to_pylist(), strict=True
+            ):
+                if reason is not None:
+                    self._failures[name, sha] = Failure(reason, message)
+            self._names.append(name)
+        self._shards = list(shards)
+        keys, file, shard, row = (np.concatenate(column) for column in columns)
+        rank = np.argsort(np.argsort(np.array(self._names)))
+        order = np.lexsort((rank[file], keys)) if len(keys) else np.zeros(0, np.int64)
+        self._keys, self._file, self._shard, self._row = keys[order], file[order], shard[order], row[order]
+        self.files = frozenset(names)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def places(self, hashes: Sequence[str]) -> list[Place | Failure | None]:
+        """Where the record of each picture lies, or why there is none; None for a picture that is not here."""
+        return [None if at < 0 else self._place(at) for at in self._find(hashes).tolist()]
+
+    def status(self, hashes: Sequence[str], shards: Set[str]) -> tuple[NDArray[np.bool_], dict[int, Failure]]:
+        """Which pictures have a record, and why others have none, by position; for many pictures at once.
+
+        A record counts only if its shard is among `shards`.
+        """
+        found = self._find(hashes)
+        there = np.array([*(name in shards for name in self._shards), False], bool)
+        shard = np.append(self._shard, _NO_SHARD)[found]  # -1, not here, takes the last
+        failed = (found >= 0) & (shard == _NO_SHARD)
+        return there[shard], {at: self._failure(int(found[at])) for at in np.flatnonzero(failed).tolist()}
+
+    def hashes(self) -> list[str]:
+        """All pictures, each once."""
+        return [key.decode("ascii") for key in self._keys[self._first()].tolist()]
+
+    def table(self) -> pa.Table:
+        """All that counts here, as one index file."""
+        places = [self._place(int(at)) for at in np.flatnonzero(self._first())]
+        return pa.table(
+            {
+                "sha256": self.hashes(),
+                "shard": [None if isinstance(place, Failure) else place[0] for place in places],
+                "row": [None if isinstance(place, Failure) else place[1] for place in places],
+                "reason": [place.reason if isinstance(place, Failure) else None for place in places],
+                "message": [place.message if isinstance(place, Failure) else None for place in places],
+            },
+            schema=SCHEMA,
+        )
+
+    def _find(self, hashes: Sequence[str]) -> NDArray[np.int64]:
+        """The row of each picture that counts; -1 where there is none."""
+        wanted = _keys(hashes)
+        if not len(self._keys):
+            return np.full(len(wanted), -1)
+        at = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
+        return np.where(self._keys[at] == wanted, at, -1)
+
+    def _first(self) -> NDArray[np.bool_]:
+        return np.append(True, self._keys[1:] != self._keys[:-1])[: len(self._keys)]
+
+    def _place(self, at: int) -> Place | Failure:
+        shard = int(self._shard[at])
+        return self._failure(at) if shard == _NO_SHARD else (self._shards[shard], int(self._row[at]))
+
+    def _failure(self, at: int) -> Failure:
+        return self._failures[self._names[self._file[at]], self._keys[at].decode("ascii")]
+
+
+def _keys(hashes: Sequence[str]) -> NDArray[np.bytes_]:
+    return np.array(hashes, _KEY) if len(hashes) else np.zeros(0, _KEY)

@@ -1,0 +1,143 @@
+"""The work that an extraction has left, cut into parts.
+
+A part is a fixed number of consecutive posters of the whole list, whatever is there already: which posters share a
+batch, and with it the last bit of their records, depends on neither interruptions nor shards nor workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mmposter.features.extractors import Extractor, RecordExtractor
+from mmposter.features.index import Failure
+from mmposter.features.store import ExtractorStore
+
+SIZE = 32
+"""Posters of a part: the unit of dispatch and of writing."""
+
+
+@dataclass(frozen=True)
+class Poster:
+    """One poster to extract: its id for the report, where it lies, and the hash of its bytes."""
+
+    id: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one extractor has to do in a part.
+
+    Attributes:
+        rows: of the posters that it has no record of, in the part's order.
+        sources: of a `RecordExtractor`, for each of these: True where its source computes the record in this part too,
+            False where the record is in the store, else why there is none.
+    """
+
+    rows: tuple[int, ...]
+    sources: tuple[bool | Failure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Posters, and what each extractor has to do with them, by its name."""
+
+    posters: tuple[Poster, ...]
+    shares: dict[str, Share]
+
+
+@dataclass
+class Standing:
+    """What the store has of one extractor, over all posters of a run.
+
+    Attributes:
+        store: the extractor's.
+        left: which posters have to be computed.
+        present: how many have a record.
+        failures: why others never will, by row.
+    """
+
+    store: ExtractorStore
+    left: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    present: int
+    failures: dict[int, Failure] = field(default_factory=dict)
+
+
+class Plan:
+    """What is left to do for some posters and extractors.
+
+    Args:
+        posters: the whole list.
+        extractors: in an order in which a `RecordExtractor` follows its source.
+        root: the store.
+        shard: (i, n): every n-th part from the i-th on.
+    """
+
+    def __init__(
+        self, posters: Sequence[Poster], extractors: Sequence[Extractor], root: Path, shard: tuple[int, int] = (0, 1)
+    ) -> None:
+        starts = range(0, len(posters), SIZE)[shard[0] :: shard[1]]
+        self._posters = [poster for start in starts for poster in posters[start : start + SIZE]]
+        self._hashes = [poster.sha256 for poster in self._posters]
+        self._extractors = list(extractors)
+        self.standing = {extractor.name: self._stand(extractor, root) for extractor in extractors}
+        self._sources = {
+            extractor.name: self.standing.get(extractor.source.name) or self._stand(extractor.source, root)
+            for extractor in extractors
+            if isinstance(extractor, RecordExtractor)
+        }
+
+    def left(self) -> int:
+        """Posters that some extractor has to look at."""
+        masks = [standing.left for standing in self.standing.values()]
+        return int(np.logical_or.reduce(masks).sum()) if masks else 0
+
+    def at_work(self) -> list[Extractor]:
+        """The extractors that have something to do."""
+        return [extractor for extractor in self._extractors if self.standing[extractor.name].left.any()]
+
+    def failures(self, name: str) -> dict[str, Failure]:
+        """Posters that an extractor could not compute in earlier runs, by id."""
+        return {self._posters[row].id: failure for row, failure in self.standing[name].failures.items()}
+
+    def parts(self) -> Iterator[Part]:
+        """The parts with something to do, without the posters that have all their records."""
+        for start in range(0, len(self._posters), SIZE):
+            rows = range(start, min(start + SIZE, len(self._posters)))
+            kept = [row for row in rows if any(standing.left[row] for standing in self.standing.values())]
+            if kept:
+                shares = {extractor.name: self._share(extractor, kept) for extractor in self._extractors}
+                posters = tuple(self._posters[row] for row in kept)
+                yield Part(posters, {name: share for name, share in shares.items() if share.rows})
+
+    def _stand(self, extractor: Extractor, root: Path) -> Standing:
+        store = ExtractorStore(root, extractor.name, extractor.fingerprint())
+        there, failures = store.status(self._hashes)
+        left = ~there
+        left[list(failures)] = False
+        return Standing(store, left, int(there.sum()), failures)
+
+    def _share(self, extractor: Extractor, rows: Sequence[int]) -> Share:
+        mine = [(place, row) for place, row in enumerate(rows) if self.standing[extractor.name].left[row]]
+        places = tuple(place for place, _ in mine)
+        if not isinstance(extractor, RecordExtractor):
+            return Share(places)
+        return Share(places, tuple(self._source(extractor, row) for _, row in mine))
+
+    def _source(self, extractor: RecordExtractor, row: int) -> bool | Failure:
+        standing = self._sources[extractor.name]
+        if row in standing.failures:
+            return standing.failures[row]
+        if not standing.left[row]:
+            return False
+        return True if extractor.source.name in self.standing else no_source(extractor)
+
+
+def no_source(extractor: RecordExtractor) -> Failure:
+    """Why an extractor of records has none where its source has none."""
+    return Failure("no_source", f"there is no {extractor.source.name} record to work on")
