@@ -109,8 +109,8 @@ def _open(data: bytes) -> Image.Image:
             # Our own limit stands in load_image; Pillow's warning would only repeat it.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(io.BytesIO(data), formats=_formats())
-    except Image.DecompressionBombError as error:
-        raise BadImageError("too_large", f"{error}") from error
+    except Image.DecompressionBombError as error:  # Pillow's own limit lies above ours
+        raise BadImageError("too_large", f"more pixels than the {MAX_PIXELS:,} that are decoded") from error
     except UnidentifiedImageError:
         raise BadImageError("not_an_image", f"the content is none of {', '.join(_formats())}") from None
     except (OSError, SyntaxError, ValueError) as error:
