@@ -12,10 +12,10 @@ from mmposter.engines import Workers, run
 from mmposter.features.extractors import Extractor, RecordExtractor
 from mmposter.features.parts import Plan, Poster
 from mmposter.features.store import ExtractorStore, Failure
-from mmposter.features.work import ExtractTask, run_extractor
+from mmposter.features.work import ExtractTask
 from mmposter.progress import progress
 
-__all__ = ["ExtractorReport", "Poster", "extract", "run_extractor"]
+__all__ = ["ExtractorReport", "Poster", "extract"]
 
 
 @dataclass

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from mmposter.config import OcrConfig
 from mmposter.features import parts
 from mmposter.features.extract import Poster
-from mmposter.features.extractors import FeatureExtractor, RecordExtractor
+from mmposter.features.extractors import FeatureExtractor, OcrExtractor, RecordExtractor
 
 
 class Colours(FeatureExtractor):
@@ -162,3 +163,14 @@ def assert_same_records() -> Callable[[Sequence[Any], Sequence[Any]], None]:
             assert _same(one, other), f"record {number}: {one} and {other}"
 
     return check
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OcrExtractor:
+    """The reader of text over files that only have the right names: it is not started."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for name in ("craft_mlt_25k.pth", "english_g2.pth"):
+        (folder / name).write_text(name)
+    monkeypatch.setenv("MMPOSTER_WEIGHTS", str(folder))
+    return OcrExtractor(OcrConfig(), device="cpu", offline=True)

@@ -266,16 +266,6 @@ def test_lines_go_through_bytes(texts):
     assert decode_lines(array, len(texts)) == [" ".join(text.split()) for text in texts]
 
 
-@pytest.fixture
-def reader(tmp_path, monkeypatch):
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    for name in ("craft_mlt_25k.pth", "english_g2.pth"):
-        (folder / name).write_text(name)
-    monkeypatch.setenv("MMPOSTER_WEIGHTS", str(folder))
-    return OcrExtractor(OcrConfig(), device="cpu", offline=True)
-
-
 def test_the_reader_keeps_what_was_read(reader, monkeypatch):
     quads = np.linspace(0, 1, 16, dtype=np.float32).reshape(2, 4, 2)
     found = [TextLines(quads, ("The", "End"), np.array([0.9, 0.2], np.float32)), TextLines.empty()]

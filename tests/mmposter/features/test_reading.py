@@ -5,22 +5,11 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from mmposter.config import OcrConfig
 from mmposter.features.extractors import OcrExtractor
 from mmposter.picture import decode_picture
-
-
-@pytest.fixture
-def reader(tmp_path, monkeypatch):
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    for name in ("craft_mlt_25k.pth", "english_g2.pth"):
-        (folder / name).write_text(name)
-    monkeypatch.setenv("MMPOSTER_WEIGHTS", str(folder))
-    return OcrExtractor(OcrConfig(), device="cpu", offline=True)
 
 
 def test_how_carefully_lines_are_read_is_part_of_their_identity(reader):
