@@ -18,6 +18,21 @@ def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
     return x.masked_fill(~slots, 0)
 
 
+def pack(x: Tensor, mask: Tensor) -> Tensor:
+    """The real tokens alone, one below the other: B x N x ..., B x N -> n x ...
+
+    Most slots of most posters are padding; layers that treat each token for itself cost a fraction on what is real.
+    """
+    return x.flatten(0, 1).index_select(0, mask.flatten().nonzero().squeeze(1))
+
+
+def unpack(packed: Tensor, mask: Tensor) -> Tensor:
+    """The inverse of `pack`, zeros in every other slot: n x ..., B x N -> B x N x ..."""
+    slots = packed.new_zeros(mask.numel(), *packed.shape[1:])
+    slots = slots.index_copy(0, mask.flatten().nonzero().squeeze(1), packed)
+    return slots.reshape(*mask.shape, *packed.shape[1:])
+
+
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean over the real tokens: B x N x D, B x N -> B x D."""
     count = mask.sum(dim=1, keepdim=True).clamp(min=1)
@@ -66,16 +81,22 @@ class AttentionPool(nn.Module):
 
     def weights(self, x: Tensor, mask: Tensor) -> Tensor:
         """Attention of each head: B x N x D, B x N -> B x heads x N; sums to 1 over the real tokens, if any."""
-        keys = self.key(x).unflatten(-1, (self.heads, -1))  # B x N x heads x D/heads
-        scores = torch.einsum("bnhd,hd->bhn", keys, self.query) / math.sqrt(self.query.shape[1])
-        return masked_softmax(scores, mask.unsqueeze(1))
+        return self._weights(pack(x, mask), mask)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Weighted sum of the values: B x N x D, B x N -> B x D."""
-        weights = self.weights(x, mask)
-        values = self.value(x).unflatten(-1, (self.heads, -1))
-        pooled: Tensor = torch.einsum("bhn,bnhd->bhd", weights, values).flatten(1)
+        tokens = pack(x, mask)
+        values = unpack(self._by_head(self.value(tokens)), mask)  # B x N x heads x D/heads
+        pooled: Tensor = torch.einsum("bhn,bnhd->bhd", self._weights(tokens, mask), values).flatten(1)
         return pooled
+
+    def _weights(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        scores = (self._by_head(self.key(tokens)) * self.query).sum(dim=-1) / math.sqrt(self.query.shape[1])
+        return masked_softmax(unpack(scores, mask).transpose(1, 2), mask.unsqueeze(1))
+
+    def _by_head(self, tokens: Tensor) -> Tensor:
+        """n x D -> n x heads x D/heads."""
+        return tokens.reshape(len(tokens), *self.query.shape)
 
 
 class DeepSetsPool(nn.Module):

@@ -33,9 +33,12 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     """accelerate on a resolved device; ``auto`` precision is bf16 or fp16 on a GPU that has it, else fp32."""
     import torch
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
     if precision == "auto":
         precision = "fp32"
         if device == "cuda":
             precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    # accelerate holds one precision a process, and refuses another; a grid may well compare two.
+    AcceleratorState._reset_state()
     return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)

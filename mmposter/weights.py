@@ -13,6 +13,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from mmposter.atomic import atomic_path
@@ -81,9 +82,16 @@ def digest(files: Iterable[Path]) -> str:
     """SHA-256 over the contents of `files` in the given order, as 64 hex digits: the weights' identity."""
     total = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
+        facts = file.stat()
+        total.update(_file_digest(file, facts.st_size, facts.st_mtime_ns))
     return total.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _file_digest(file: Path, size: int, changed: int) -> bytes:
+    """The digest of one state of a file: an ablation asks for those of the same 200 MB again and again."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def download_file(url: str, target: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fusion.base import Branch, Inputs, register_branch
 from fusion.layers import check_choice, check_probability
-from fusion.pooling import AttentionPool, DeepSetsPool, zero_padding
+from fusion.pooling import AttentionPool, DeepSetsPool, pack, unpack, zero_padding
 
 ENCODINGS = ("counts", "histogram", "set")
 POOLINGS = ("attention", "deepsets")
@@ -73,16 +73,12 @@ class YoloBranch(Branch):
             embedding B x D, zeros where there is no box, and present B.
         """
         mask = inputs["yolo.mask"]
-        boxes = zero_padding(inputs["yolo.boxes"], mask)
-        scores = zero_padding(inputs["yolo.scores"], mask)
-        labels = zero_padding(inputs["yolo.labels"], mask)
-        if self.tokens is not None and self.pool is not None:
-            features = self.pool(self.tokens(boxes, scores, labels), mask)
-        elif self.encoding == "counts":
-            features = torch.log1p(self._sum_by_class(labels, mask.to(scores.dtype)))
+        if self.pool is not None:
+            features = self.pool(self._tokens(inputs), mask)
         else:
-            areas = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-            features = torch.cat([self._sum_by_class(labels, scores), self._sum_by_class(labels, areas)], dim=1)
+            labels = zero_padding(inputs["yolo.labels"], mask)
+            scores = zero_padding(inputs["yolo.scores"], mask)
+            features = self._by_class(zero_padding(inputs["yolo.boxes"], mask), scores, labels, mask)
         present = self.present(inputs)
         return self.output(features).masked_fill(~present.unsqueeze(1), 0), present
 
@@ -94,14 +90,22 @@ class YoloBranch(Branch):
         """
         if self.tokens is None or not isinstance(self.pool, AttentionPool):
             raise ValueError(f"encoding must be 'set' with pooling 'attention', got {self.encoding!r}")
-        mask = inputs["yolo.mask"]
         with torch.no_grad():
-            tokens = self.tokens(
-                zero_padding(inputs["yolo.boxes"], mask),
-                zero_padding(inputs["yolo.scores"], mask),
-                zero_padding(inputs["yolo.labels"], mask),
-            )
-            return self.pool.weights(tokens, mask).mean(dim=1)
+            return self.pool.weights(self._tokens(inputs), inputs["yolo.mask"]).mean(dim=1)
+
+    def _tokens(self, inputs: Inputs) -> Tensor:
+        """One token a box, zeros in the slots that are not real: B x N x D."""
+        mask = inputs["yolo.mask"]
+        assert self.tokens is not None  # the encoding is "set"
+        boxes, scores, labels = (pack(inputs[f"yolo.{name}"], mask) for name in ("boxes", "scores", "labels"))
+        return unpack(self.tokens(boxes, scores, labels), mask)
+
+    def _by_class(self, boxes: Tensor, scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """What the two encodings without tokens say; padding must be zeros."""
+        if self.encoding == "counts":
+            return torch.log1p(self._sum_by_class(labels, mask.to(scores.dtype)))
+        areas = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+        return torch.cat([self._sum_by_class(labels, scores), self._sum_by_class(labels, areas)], dim=1)
 
     def _sum_by_class(self, labels: Tensor, weights: Tensor) -> Tensor:
         """Sum of the weights of each class's boxes: B x N, B x N -> B x K; padding must weigh 0."""
@@ -118,10 +122,10 @@ class _BoxTokens(nn.Module):
         self.mlp = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU())
 
     def forward(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
-        """B x N x 4, B x N, B x N -> B x N x D."""
+        """n x 4, n, n -> n x D."""
         corner, opposite = boxes[..., :2], boxes[..., 2:]
         size = opposite - corner
         area = size.prod(dim=-1, keepdim=True)
-        geometry = torch.cat([(corner + opposite) / 2, size, area, scores.unsqueeze(-1)], dim=-1)  # B x N x 6
+        geometry = torch.cat([(corner + opposite) / 2, size, area, scores.unsqueeze(-1)], dim=-1)  # n x 6
         tokens: Tensor = self.mlp(self.label(labels) + self.geometry(geometry))
         return tokens

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fusion.base import Branch, Inputs, register_branch
 from fusion.layers import check_probability
-from fusion.pooling import AttentionPool, zero_padding
+from fusion.pooling import AttentionPool, pack, unpack
 
 LINE_FEATURES = 5  # centre x, centre y, width, height, confidence
 
@@ -56,17 +56,19 @@ class TextBranch(Branch):
             embedding B x D, zeros where there is no line, and present B.
         """
         present = self.present(inputs)
-        pooled = self.pool(self.dropout(self._tokens(inputs)), inputs["ocr.mask"])
+        mask = inputs["ocr.mask"]
+        pooled = self.pool(unpack(self.dropout(self._tokens(inputs)), mask), mask)
         both = torch.cat([pooled, F.gelu(self.document(inputs["ocr.document"]))], dim=1)
         return self.output(both).masked_fill(~present.unsqueeze(1), 0), present
 
     def attention(self, inputs: Inputs) -> Tensor:
         """How much each line weighs, mean over the heads, off the graph: B x T, 1 in sum where there is a line."""
         with torch.no_grad():
-            return self.pool.weights(self._tokens(inputs), inputs["ocr.mask"]).mean(dim=1)
+            mask = inputs["ocr.mask"]
+            return self.pool.weights(unpack(self._tokens(inputs), mask), mask).mean(dim=1)
 
     def _tokens(self, inputs: Inputs) -> Tensor:
-        """One token a line: B x T x D."""
+        """One token a line that was read: n x D."""
         mask = inputs["ocr.mask"]
-        words = self.words(self.norm(zero_padding(inputs["ocr.embeddings"], mask)))
-        return F.gelu(words + self.geometry(zero_padding(inputs["ocr.geometry"], mask)))
+        words = self.words(self.norm(pack(inputs["ocr.embeddings"], mask)))
+        return F.gelu(words + self.geometry(pack(inputs["ocr.geometry"], mask)))

@@ -158,7 +158,7 @@ def test_box_tokens_see_place_size_area_and_score_by_hand():
     seen = []
     branch.tokens.geometry.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     branch(one_poster([[0.1, 0.2, 0.5, 0.8]], [0.7], [1]))
-    torch.testing.assert_close(seen[0], torch.tensor([[[0.3, 0.5, 0.4, 0.6, 0.24, 0.7]]]))
+    torch.testing.assert_close(seen[0], torch.tensor([[0.3, 0.5, 0.4, 0.6, 0.24, 0.7]]))
 
 
 @pytest.mark.parametrize("name", ["yolo", "ocr"])
