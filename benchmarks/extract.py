@@ -14,19 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from floor import floor
+from measure import run_measured
 from reading import Measured, agreement, our_boxes, their_boxes, title_words
 
 from mmposter.data import Dataset, write_dataset
@@ -117,7 +114,7 @@ def _loop(name: str, data: Path, options: argparse.Namespace) -> Measured:
     }
     file = data / "loop.txt"
     file.write_text(json.dumps(spec))
-    wall, peak, out = _run([sys.executable, "-W", "ignore", str(HERE / "loop.py"), str(file)])
+    wall, peak, out = run_measured([sys.executable, "-W", "ignore", str(HERE / "loop.py"), str(file)])
     result = json.loads(out.splitlines()[-1])
     return Measured(
         rate=len(paths) / result["seconds"],
@@ -136,7 +133,7 @@ def _ours(extra: Sequence[str], whole: Path, part: Path, options: argparse.Names
     taken = []
     for data in (part, whole):
         shutil.rmtree(data / "features", ignore_errors=True)
-        taken.append(_run([*command, str(data)])[:2])
+        taken.append(run_measured([*command, str(data)])[:2])
     (short, _), (long, peak) = taken
     posters = [len(pd.read_parquet(data / "manifest.parquet")) for data in (part, whole)]
     return Measured(
@@ -145,50 +142,6 @@ def _ours(extra: Sequence[str], whole: Path, part: Path, options: argparse.Names
         peak_gb=peak,
         boxes=our_boxes(whole, [options.config, *options.set, *(extra[3:4])]),
     )
-
-
-def _run(command: Sequence[str]) -> tuple[float, float, str]:
-    """Seconds, the most memory that the program and its children held at a time (GB), and what it printed."""
-    begun = time.perf_counter()
-    # Its own session: everything of the program can be found.
-    program = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    peak = [0.0]
-    ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(program.pid, peak, ended.wait), daemon=True)
-    watcher.start()
-    out, err = program.communicate()
-    wall = time.perf_counter() - begun
-    ended.set()
-    watcher.join()
-    if program.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{err}")
-    return wall, peak[0], out
-
-
-def _watch(session: int, peak: list[float], wait: Callable[[float], bool]) -> None:
-    while not wait(0.5):
-        peak[0] = max(
-            peak[0],
-            sum(_share(int(name)) for name in os.listdir("/proc") if name.isdigit() and _session(int(name)) == session),
-        )
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return -1
-
-
-def _share(pid: int) -> float:
-    """A process's memory in GB, what it shares with others divided among them (PSS)."""
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 2**20
 
 
 def _table(rounds: Sequence[dict[str, Measured]], manifest: pd.DataFrame) -> str:

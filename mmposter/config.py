@@ -13,7 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from mmposter.errors import UserError
 
@@ -22,6 +22,7 @@ BRANCHES: tuple[BranchName, ...] = ("cnn", "style", "yolo", "ocr")
 """The branches in the order in which the fusion joins them."""
 
 Regime = Literal["features", "finetune"]
+Mask = Literal["none", "title", "names"]
 Side = Annotated[int, Field(ge=32)]
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
@@ -86,6 +87,8 @@ class OcrConfig(_Section):
     """Lines that the reader trusts less are not passed on to the text encoder."""
     encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
     """A sentence encoder for transformers: a name that the resolver finds, or a folder."""
+    mask: Mask = "none"
+    """A control: take the words of the poster's own ``title``, or of its actors' ``names``, out of what was read."""
     max_lines: int = Field(40, ge=1)
     dim: int = Field(128, ge=1)
     dropout: float = Field(0.3, ge=0, lt=1)
@@ -156,6 +159,8 @@ class Config(_Section):
     branches: tuple[BranchName, ...] = BRANCHES
     regime: Regime = "features"
     seed: int = Field(0, ge=0)
+    shuffled: tuple[BranchName, ...] = ()
+    """A control: branches whose cached records are dealt to other posters of the same split."""
     cnn: CnnConfig = CnnConfig()
     style: StyleConfig = StyleConfig()
     yolo: YoloConfig = YoloConfig()
@@ -171,6 +176,25 @@ class Config(_Section):
         """Take ``cnn,yolo`` as a list, and bring it into the one order."""
         return _ordered(value)
 
+    @field_validator("shuffled", mode="before")
+    @classmethod
+    def _shuffled(cls, value: Any) -> Any:
+        """As `branches`, but may be empty."""
+        return _ordered(value, or_none=True)
+
+    @field_validator("shuffled")
+    @classmethod
+    def _can_be_shuffled(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        branches, regime = info.data.get("branches", BRANCHES), info.data.get("regime")
+        if not set(value) <= set(branches):
+            raise ValueError(f"allowed are the branches that are on ({','.join(branches)}); got {','.join(value)}")
+        if regime == "finetune" and {"cnn", "style"} & set(value):
+            raise ValueError(
+                "allowed with regime finetune are yolo and ocr, as cnn and style have no cached records there; "
+                f"got {','.join(value)}"
+            )
+        return value
+
 
 def parse_branches(text: str) -> tuple[str, ...]:
     """``yolo,cnn`` to names in the one order.
@@ -184,15 +208,16 @@ def parse_branches(text: str) -> tuple[str, ...]:
         raise UserError(f"--branches: {error}") from error
 
 
-def _ordered(value: Any) -> tuple[str, ...]:
+def _ordered(value: Any, *, or_none: bool = False) -> tuple[str, ...]:
     if not isinstance(value, str | list | tuple):
         raise ValueError(f"a list or a text such as cnn,yolo is wanted; got {value!r}")
     names = [name.strip() for name in value.split(",")] if isinstance(value, str) else list(value)
     names = [name for name in names if name]
-    unknown = [str(name) for name in names if name not in BRANCHES]
-    if unknown or not names:
+    unknown = [name for name in names if name not in BRANCHES]
+    if unknown or not (names or or_none):
+        least = "" if or_none else ", at least one of them"
         got = ",".join(map(str, names)) or "none"
-        raise ValueError(f"allowed are {', '.join(BRANCHES)}, at least one of them; got {got}")
+        raise ValueError(f"allowed are {', '.join(BRANCHES)}{least}; got {got}")
     return tuple(name for name in BRANCHES if name in names)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +14,14 @@ from mmposter.data.dataset import Dataset
 from mmposter.device import make_accelerator, resolve_device
 from mmposter.engines import Workers
 from mmposter.errors import UserError
-from mmposter.evaluation import Evaluation, evaluate
-from mmposter.run import Run
+from mmposter.evaluation import Evaluation, apply_thresholds, evaluate
+from mmposter.evaluation.calibration import Method
+from mmposter.evaluation.examination import Examination, examine
+from mmposter.evaluation.scored import ScoredPosters, Source, file_hash
+from mmposter.provenance import package_version, source_commit
+from mmposter.run import WEIGHTS, Run
+from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import predict_rows
-from mmposter.training.train import Inputs, load_inputs, poster_batches
 
 
 def evaluate_run(
@@ -42,29 +48,39 @@ def evaluate_run(
     Raises:
         UserError: for other genres, an empty split, or a branch that the run does not have.
     """
-    run.vocabulary.require_same(dataset.vocabulary, mine=str(run.folder), theirs=str(dataset.folder))
-    check_branches(run, only)
-    inputs = load_inputs(
-        run.serving_config(), dataset, device=resolve_device(device), offline=offline, behind=run, workers=workers
-    )
-    rows = inputs.rows(split)
-    if not rows:
-        raise UserError(f"{dataset.folder} has no posters in split {split!r}; splits there: {_splits(inputs)}")
-    probs, rows_seen = predict_split(run, dataset, inputs, rows, only=only, device=device)
-    assert run.thresholds is not None  # Run.load has refused an unfinished run
-    settings = run.config.evaluation
-    return evaluate(
-        inputs.labels[rows_seen],
-        probs,
-        run.thresholds,
-        run.vocabulary.genres,
-        train_target=inputs.labels[inputs.rows("train")],
-        split=split,
-        n_boot=settings.bootstrap,
-        seed=run.config.seed,
-        groups=np.array(dataset.table["group"], dtype=object)[rows_seen],
-        empty=settings.empty,
-    )
+    asked = _Asked(split, only, device, offline, workers)
+    return _score(run, dataset, asked, also_val=False).evaluation
+
+
+def examine_run(
+    run: Run,
+    dataset: Dataset,
+    *,
+    split: str = "test",
+    only: Sequence[str] | None = None,
+    calibration: Method | None = "temperature",
+    device: str = "auto",
+    offline: bool = False,
+    workers: Workers = 1,
+) -> Examination:
+    """`evaluate_run` and all that `mmposter evaluate` reports beside it.
+
+    Args:
+        run: as in `evaluate_run`; so are the arguments not named here.
+        dataset: its validation posters are those that the calibration is fitted on.
+        split: as in `evaluate_run`.
+        only: as in `evaluate_run`.
+        calibration: ``temperature``, ``isotonic``, or None for none.
+        device: as in `evaluate_run`.
+        offline: as in `evaluate_run`.
+        workers: as in `evaluate_run`.
+
+    Raises:
+        UserError: as `evaluate_run`.
+    """
+    asked = _Asked(split, only, device, offline, workers)
+    scores = _score(run, dataset, asked, also_val=calibration is not None)
+    return examine(scores.posters, scores.evaluation, method=calibration, fit=scores.val)
 
 
 def predict_split(
@@ -91,6 +107,89 @@ def check_branches(run: Run, only: Sequence[str] | None) -> None:
             f"--branches {','.join(unknown)}: this run was trained with {','.join(run.config.branches)}; "
             "choose among those, or train again"
         )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of `evaluate_run` that are no data."""
+
+    split: str
+    only: Sequence[str] | None
+    device: str
+    offline: bool
+    workers: Workers
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """One pass of the model: the split and its metrics, and target and probabilities of the validation posters."""
+
+    posters: ScoredPosters
+    evaluation: Evaluation
+    val: tuple[NDArray[Any], NDArray[np.float32]] | None
+
+
+def _score(run: Run, dataset: Dataset, asked: _Asked, *, also_val: bool) -> _Scores:
+    run.vocabulary.require_same(dataset.vocabulary, mine=str(run.folder), theirs=str(dataset.folder))
+    check_branches(run, asked.only)
+    inputs = load_inputs(
+        run.serving_config(),
+        dataset,
+        device=resolve_device(asked.device),
+        offline=asked.offline,
+        behind=run,
+        workers=asked.workers,
+    )
+    rows = inputs.rows(asked.split)
+    if not rows:
+        raise UserError(f"{dataset.folder} has no posters in split {asked.split!r}; splits there: {_splits(inputs)}")
+    val_rows = inputs.rows("val") if also_val and asked.split != "val" else []
+    probs, seen = predict_split(run, dataset, inputs, [*rows, *val_rows], only=asked.only, device=asked.device)
+    measured = inputs.splits[seen] == asked.split
+    val = (inputs.labels[seen], probs) if asked.split == "val" else (inputs.labels[seen[~measured]], probs[~measured])
+    probs, seen = probs[measured], seen[measured]
+    assert run.thresholds is not None  # Run.load has refused an unfinished run
+    target, settings = inputs.labels[seen], run.config.evaluation
+    groups = np.array(dataset.table["group"], dtype=object)[seen]
+    evaluation = evaluate(
+        target,
+        probs,
+        run.thresholds,
+        run.vocabulary.genres,
+        train_target=inputs.labels[inputs.rows("train")],
+        split=asked.split,
+        n_boot=settings.bootstrap,
+        seed=run.config.seed,
+        groups=groups,
+        empty=settings.empty,
+    )
+    posters = ScoredPosters(
+        ids=tuple(str(name) for name in dataset.table["id"].iloc[seen]),
+        groups=groups,
+        genres=run.vocabulary.genres,
+        target=target > 0,
+        probs=probs,
+        decisions=apply_thresholds(probs, run.thresholds, settings.empty),
+        thresholds=run.thresholds,
+        source=_source(run, dataset, asked, evaluation),
+    )
+    return _Scores(posters, evaluation, val if also_val and val[0].any() else None)
+
+
+def _source(run: Run, dataset: Dataset, asked: _Asked, evaluation: Evaluation) -> Source:
+    return Source(
+        run=run.folder.resolve().name,
+        weights=file_hash(run.folder / WEIGHTS),
+        branches=run.config.branches if asked.only is None else tuple(asked.only),
+        config=run.config.model_dump(mode="json"),
+        data=dataset.folder.resolve().name,
+        manifest=str(dataset.info["manifest_sha256"]),
+        split=asked.split,
+        empty=run.config.evaluation.empty,
+        constant={name: result.constant for name, result in evaluation.metrics.items()},
+        version=package_version(),
+        commit=source_commit(),
+    )
 
 
 def _splits(inputs: Inputs) -> str:

@@ -14,6 +14,7 @@ from fusion import PosterModel
 from mmposter.config import BRANCHES
 from mmposter.device import resolve_device
 from mmposter.engines import Workers, run
+from mmposter.errors import UserError
 from mmposter.evaluate import check_branches
 from mmposter.features.extractors import BranchExtractors, build_extractors
 from mmposter.features.parts import SIZE
@@ -60,12 +61,13 @@ class PosterClassifier:
             offline: never touch the network.
 
         Raises:
-            UserError: for an unfinished or damaged run, branches it does not have, or pretrained files that are
-                missing or not those it was trained behind.
+            UserError: for an unfinished or damaged run, a control (`ocr.mask`, `shuffled`), branches it does not
+                have, or pretrained files that are missing or not those it was trained behind.
         """
         loaded = Run.load(run)
         check_branches(loaded, branches)
         kept = [name for name in BRANCHES if name in (branches or loaded.config.branches)]
+        _refuse_controls(loaded, kept)
         if device != "cuda":  # which the workers may have and this machine lack; they check it
             device = resolve_device(device)
         learnt = ("cnn", "style") if loaded.config.regime == "finetune" else ()
@@ -136,6 +138,30 @@ class PosterClassifier:
         with closing(run(self._task, parts, workers=workers, threads=threads, engine=engine)) as results:
             for predictions in results:
                 yield from predictions
+
+
+def _refuse_controls(run: Run, branches: Sequence[str]) -> None:
+    """Refuse to look through a branch that was trained as a control: a new poster cannot be treated alike."""
+    mask, shuffled = run.config.ocr.mask, run.config.shuffled
+    reasons = {}
+    if mask != "none":
+        words = "title" if mask == "title" else "actors' names"
+        reasons["ocr"] = (
+            f"without the words of each poster's {words} (ocr.mask={mask}), and a new poster has no metadata"
+        )
+    for name in shuffled:
+        reasons[name] = f"on the records of other posters (shuffled={','.join(shuffled)})"
+    found = [name for name in branches if name in reasons]
+    if not found:
+        return
+    others = ",".join(name for name in branches if name not in reasons)
+    raise UserError(
+        f"{run.folder} is a control, not a model for use:\n"
+        + "".join(f"  {name} was trained {reasons[name]}\n" for name in found)
+        + (f"Leave that out with --branches {others}, or train" if others else "Train")
+        + " a model without these settings: mmposter train DATA --out OTHER\n"
+        f"To measure this one: mmposter evaluate {run.folder} DATA"
+    )
 
 
 def _cut(posters: Iterable[ImageInput]) -> Iterator[list[ImageInput]]:

@@ -135,7 +135,7 @@ class Run:
             UserError: naming the branch, and both identities.
         """
         for name, branch in extractors.items():
-            now = branch.feature.fingerprint()
+            now = branch.feature.identity()
             if now != self.fingerprints[name]:
                 raise UserError(
                     f"the {name} branch of {self.folder} was trained behind other weights or settings than those found "

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from mmposter.cli.compare import compare_command
 from mmposter.cli.config import config_command
 from mmposter.cli.evaluate import evaluate_command
 from mmposter.cli.extract import extract_command
@@ -30,6 +31,7 @@ for _name, _command in (
     ("extract", extract_command),
     ("train", train_command),
     ("evaluate", evaluate_command),
+    ("compare", compare_command),
     ("predict", predict_command),
     ("runs", runs_command),
     ("config", config_command),

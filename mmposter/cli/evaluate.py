@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmposter.cli.options import Data, Device, Offline, Root, go_offline, prepare_libraries
+from mmposter.errors import UserError
+
+if TYPE_CHECKING:
+    from mmposter.evaluation.calibration import Method
 
 
 def evaluate_command(
@@ -20,12 +24,30 @@ def evaluate_command(
             "--branches", "-b", help="Mask all other branches of the trained model (it is not trained again)."
         ),
     ] = None,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    calibration: Annotated[
+        str,
+        typer.Option(
+            help="temperature, isotonic or none: what fitting the probabilities on the validation posters would "
+            "change. Reported, not applied."
+        ),
+    ] = "temperature",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder of the report. Default: RUN/evaluation/SPLIT, or SPLIT-BRANCHES.", metavar="DIR"
+        ),
+    ] = None,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, that of evaluation.json, instead of tables.")
+    ] = False,
     device: Device = "auto",
     offline: Offline = False,
     root: Root = None,
 ) -> None:
     """Measure a run on one split: each metric beside the best constant answer's, headline metrics with intervals.
+
+    Writes report.html (one file, opens without a network), evaluation.json, predictions.parquet (each poster's
+    probabilities; `mmposter compare` reads them) and plots.
 
     Examples:
 
@@ -35,21 +57,46 @@ def evaluate_command(
 
       mmposter evaluate runs/cnn-yolo data --branches cnn
     """
+    method = parse_calibration(calibration)
     prepare_libraries()
     go_offline(offline)
     import json
 
     from mmposter.config import parse_branches
     from mmposter.data import Dataset
-    from mmposter.evaluate import evaluate_run
-    from mmposter.progress import make_console
+    from mmposter.evaluate import examine_run
+    from mmposter.progress import console, make_console
+    from mmposter.report.evaluation import evaluation_folder, write_evaluation
     from mmposter.run import Run
 
     only = None if branches is None else parse_branches(branches)
-    result = evaluate_run(
-        Run.load(run), Dataset.load(data, root), split=split, only=only, device=device, offline=offline, workers="auto"
+    found = examine_run(
+        Run.load(run),
+        Dataset.load(data, root),
+        split=split,
+        only=only,
+        calibration=method,
+        device=device,
+        offline=offline,
+        workers="auto",
     )
+    page = write_evaluation(found, out if out is not None else evaluation_folder(run, split, only))
     if json_output:
-        typer.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
-        result.render(make_console())
+        results = make_console()
+        found.evaluation.render(results)
+        results.print(f"- {found.calibration_note()}", style="dim", highlight=False, markup=False)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
+
+
+def parse_calibration(text: str) -> Method | None:
+    """``temperature``, ``isotonic``, or None for ``none``.
+
+    Raises:
+        UserError: for anything else.
+    """
+    known: dict[str, Method | None] = {"temperature": "temperature", "isotonic": "isotonic", "none": None}
+    if text in known:
+        return known[text]
+    raise UserError(f"--calibration takes temperature, isotonic or none; got {text!r}")

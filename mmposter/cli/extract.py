@@ -65,13 +65,12 @@ def extract_command(
     part, count, engine = _parse_shard(shard), parse_workers(workers), parse_engine(engine)
     from mmposter.config import load_config
     from mmposter.data import Dataset
-    from mmposter.features.extractors import build_extractors
     from mmposter.features.report import write_report
-    from mmposter.features.table import STORE, extract_dataset
+    from mmposter.features.table import STORE, dataset_extractors, extract_dataset
 
     resolved = load_config(config, set or (), branches=branches)
     dataset = Dataset.load(data, root)
-    extractors = build_extractors(resolved, device=engine_device(device, engine), offline=offline)
+    extractors = dataset_extractors(dataset, resolved, device=engine_device(device, engine), offline=offline)
     reports = extract_dataset(dataset, extractors, shard=part, workers=count, threads=threads, engine=engine)
     path = write_report(dataset.folder / STORE, reports)
     _show(reports)

@@ -68,7 +68,7 @@ Engine = Annotated[
 ]
 
 
-def parse_workers(text: str) -> int | Literal["auto"]:
+def parse_workers(text: str, option: str = "--workers") -> int | Literal["auto"]:
     """``auto``, or a number from 1.
 
     Raises:
@@ -78,7 +78,7 @@ def parse_workers(text: str) -> int | Literal["auto"]:
         return "auto"
     if text.isdigit() and int(text) > 0:
         return int(text)
-    raise UserError(f"--workers takes a number from 1, or auto; got {text!r}")
+    raise UserError(f"{option} takes a number from 1, or auto; got {text!r}")
 
 
 def parse_engine(text: str) -> str:

@@ -107,7 +107,11 @@ class Evaluation:
         return "\n\n".join(parts) + "\n"
 
     def render(self, console: Console) -> None:
-        """Print both tables and the notes on a rich console."""
+        """Print both tables and the notes on a rich console.
+
+        On a narrow one the table by genre leaves out columns, and says which; a genre without a positive, for which
+        there is no number, stands in the notes alone.
+        """
         from rich.table import Table
         from rich.text import Text
 
@@ -121,13 +125,17 @@ class Evaluation:
             cells[-1].stylize(colours[row[-1]])
             table.add_row(*cells)
         console.print(table)
+        rows = [row for row in self.genre_rows() if self.by_genre[row[0]].support]
+        shown = _columns_that_fit(GENRE_COLUMNS, rows, console.width)
         table = Table(title="By genre", title_justify="left", title_style="bold")
-        for i, column in enumerate(GENRE_COLUMNS):
-            table.add_column(column, justify="right" if i else "left")
-        for row in self.genre_rows():
-            table.add_row(*(Text(cell) for cell in row))
+        for i in shown:
+            table.add_column(GENRE_COLUMNS[i], justify="right" if i else "left")
+        for row in rows:
+            table.add_row(*(Text(row[i]) for i in shown))
         console.print(table)
-        for note in self.notes():
+        hidden = [column for i, column in enumerate(GENRE_COLUMNS) if i not in shown]
+        narrow = [f"not shown by genre, for want of width: {', '.join(hidden)}"] if hidden else []
+        for note in [*self.notes(), *narrow]:
             console.print(Text(f"- {note}", style="dim"))
 
     def title(self) -> str:
@@ -185,6 +193,9 @@ class Evaluation:
 
 METRIC_COLUMNS = ("metric", "value", "95 % interval", "constant", "than the constant")
 GENRE_COLUMNS = ("genre", "support", "AP", "95 % interval", "prevalence", "precision", "recall", "F1", "threshold")
+
+_DISPENSABLE = (("threshold",), ("precision", "recall"), ("F1",), ("prevalence",), ("95 % interval",), ("support",))
+"""Columns by genre that a narrow console does without, in this order."""
 
 
 def verdict(metric: Metric, result: MetricResult) -> Verdict:
@@ -324,6 +335,18 @@ def _number(value: float) -> str:
 
 def _range(ends: Interval) -> str:
     return "–" if ends is None else f"{ends[0]:.3f}–{ends[1]:.3f}"
+
+
+def _columns_that_fit(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Numbers of the columns that a rich table of `width` letters can hold uncut."""
+    needed = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    shown = list(range(len(header)))
+    for names in _DISPENSABLE:
+        # A space on both sides of each cell, and a line after it; one more line in front of the first.
+        if sum(needed[i] + 3 for i in shown) + 1 <= width:
+            break
+        shown = [i for i in shown if header[i] not in names]
+    return shown
 
 
 def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -42,6 +42,12 @@ def _f1_at(positive: BoolArray, scores: FloatArray, thresholds: FloatArray) -> F
     return f1
 
 
+def best_threshold(positive: BoolArray, scores: FloatArray) -> float:
+    """The threshold of one genre with the best F1 on these N posters; of equally good ones the highest."""
+    candidates = _midpoints(np.unique(scores)[::-1])
+    return float(candidates[np.argmax(_f1_at(positive, scores, candidates))])
+
+
 def tune_thresholds(target: ArrayLike, probs: ArrayLike, shrinkage: float = DEFAULT_SHRINKAGE) -> FloatArray:
     """One threshold a genre (G) for validation posters `target`, `probs` (N x G); use with `apply_thresholds`.
 
@@ -69,8 +75,7 @@ def tune_thresholds(target: ArrayLike, probs: ArrayLike, shrinkage: float = DEFA
     present = np.flatnonzero(positives)
     own = np.zeros(truth.shape[1])
     for g in present:
-        candidates = _midpoints(np.unique(scores[:, g])[::-1])
-        own[g] = candidates[np.argmax(_f1_at(truth[:, g], scores[:, g], candidates))]
+        own[g] = best_threshold(truth[:, g], scores[:, g])
     candidates = _midpoints(np.unique(scores[:, present])[::-1])
     macro = np.mean([_f1_at(truth[:, g], scores[:, g], candidates) for g in present], axis=0)
     shared = candidates[np.argmax(macro)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmposter.config import Config
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
 from mmposter.errors import UserError
 from mmposter.features.extract import ExtractorReport, Poster, extract
-from mmposter.features.extractors import BranchExtractors
-from mmposter.features.store import ExtractorStore
+from mmposter.features.extractors import BranchExtractors, FeatureExtractor, build_extractors, phrases_to_mask
+from mmposter.features.ragged import Packer, Ragged
+from mmposter.features.store import ExtractorStore, Record
 from mmposter.model import Sizes
 
 STORE = "features"
+_CHUNK = 256  # posters that are padded at a time
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,12 @@ class FeatureTable:
     """The cached inputs of N posters.
 
     Attributes:
-        tensors: the fusion's inputs, each with N rows (see `fusion`).
+        tensors: the fusion's inputs, each with N rows (see `fusion`); those with slots without their padding.
         usable: N, False for a poster that could not be computed; its rows are zeros.
         metadata: what each branch's extractor says beside its records.
     """
 
-    tensors: dict[str, torch.Tensor]
+    tensors: dict[str, torch.Tensor | Ragged]
     usable: NDArray[np.bool_]
     metadata: dict[str, dict[str, Any]]
 
@@ -56,6 +59,24 @@ def dataset_posters(dataset: Dataset) -> list[Poster]:
         Poster(poster, dataset.root / path, sha)
         for poster, path, sha in zip(table["id"], table["path"], table["sha256"], strict=True)
     ]
+
+
+def dataset_extractors(
+    dataset: Dataset,
+    config: Config,
+    branches: Sequence[str] | None = None,
+    *,
+    device: str = "cpu",
+    offline: bool = False,
+) -> dict[str, BranchExtractors]:
+    """`build_extractors` for the posters of a data set, whose metadata `ocr.mask` needs.
+
+    Raises:
+        UserError: where pretrained files or the metadata to mask by are missing.
+    """
+    wanted = config.branches if branches is None else branches
+    phrases = phrases_to_mask(dataset, config.ocr.mask) if "ocr" in wanted else None
+    return build_extractors(config, wanted, device=device, offline=offline, phrases=phrases)
 
 
 def extract_dataset(
@@ -89,34 +110,46 @@ def load_features(dataset: Dataset, branches: Mapping[str, BranchExtractors]) ->
     """
     hashes = list(dataset.table["sha256"])
     usable = np.ones(len(hashes), bool)
-    tensors: dict[str, torch.Tensor] = {}
+    tensors: dict[str, torch.Tensor | Ragged] = {}
     metadata: dict[str, dict[str, Any]] = {}
     for name, branch in branches.items():
         store = _store(dataset.folder, branch)
-        records = store.read(hashes)
-        failed = store.done()
-        absent = [row for row, record in enumerate(records) if record is None]
-        never = [row for row in absent if failed.get(hashes[row]) is None]
+        there, failed = store.status(hashes)
+        never = sum(not there[row] and row not in failed for row in range(len(hashes)))
         if never:
             raise UserError(
-                f"the feature store has no {branch.feature.name} record of {len(never)} of {len(hashes)} posters.\n"
+                f"the feature store has no {branch.feature.name} record of {never} of {len(hashes)} posters.\n"
                 f"Run: mmposter extract {dataset.folder} --branches {name}"
             )
         empty = branch.feature.empty()
         if empty is None:
-            usable[absent] = False
-            empty = _zeros(records)
-        tensors |= branch.feature.collate([empty if record is None else record for record in records])
+            usable &= there
+            empty = _zeros(store, hashes, there)
+        tensors |= _read(store, branch.feature, hashes, empty)
         metadata[name] = store.metadata()
     return FeatureTable(tensors, usable, metadata)
+
+
+def _read(
+    store: ExtractorStore, feature: FeatureExtractor, hashes: Sequence[str], empty: Record
+) -> dict[str, torch.Tensor | Ragged]:
+    """The records of all posters, shard by shard: never more than a few posters twice in memory."""
+    packer = Packer(len(hashes))
+    order = store.by_shard(hashes)
+    for start in range(0, len(order), _CHUNK):
+        rows = order[start : start + _CHUNK]
+        records = store.read([hashes[row] for row in rows])
+        packer.add(torch.tensor(rows), feature.collate([empty if record is None else record for record in records]))
+    return packer.table()
 
 
 def _store(folder: Path, branch: BranchExtractors) -> ExtractorStore:
     return ExtractorStore(folder / STORE, branch.feature.name, branch.feature.fingerprint())
 
 
-def _zeros(records: list[Any]) -> dict[str, NDArray[Any]]:
-    present = next((record for record in records if record is not None), None)
-    if present is None:
+def _zeros(store: ExtractorStore, hashes: Sequence[str], there: NDArray[np.bool_]) -> Record:
+    if not there.any():
         raise UserError("not one poster of this data set could be read; see the report of `mmposter extract`")
-    return {field: np.zeros_like(array) for field, array in present.items()}
+    (record,) = store.read([hashes[int(there.argmax())]])
+    assert record is not None  # it is there
+    return {field: np.zeros_like(array) for field, array in record.items()}

@@ -180,18 +180,19 @@ def _records(
     share: Share,
     computed: Mapping[str, Record | Failure],
     stored: Sequence[Record | None],
-) -> list[Record | Failure]:
-    """The records of an extractor's source: computed just now, or from the store in the order of `share`."""
+) -> list[Any]:
+    """What an extractor takes of its source: records computed just now, or from the store in the order of `share`."""
     missing, rest = no_source(extractor), iter(stored)
-    found: list[Record | Failure] = []
+    found: list[Any] = []
     for row, source in zip(share.rows, share.sources, strict=True):
         if isinstance(source, Failure):
             found.append(source)
             continue
-        record = computed[part.posters[row].sha256] if source else next(rest)
+        sha = part.posters[row].sha256
+        record = computed[sha] if source else next(rest)
         if record is None or (isinstance(record, Failure) and record.reason not in _LASTING):
             record = missing
-        found.append(record)
+        found.append((sha, record) if extractor.keyed and not isinstance(record, Failure) else record)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,18 +12,12 @@ import torch
 from torch.utils.data import BatchSampler, Dataset
 
 from mmposter.errors import BadImageError
+from mmposter.features.ragged import Features, batch_of
 from mmposter.images import load_image
 from mmposter.transforms import PosterTransform
 
 Batch: TypeAlias = tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]
 """The fusion's inputs (B rows each), labels B x G, and the rows' numbers B."""
-
-
-# The inputs that have slots (boxes, lines), by the mask that says which are filled; see the table in `fusion`.
-_SLOTS = {
-    "yolo.mask": ("yolo.boxes", "yolo.scores", "yolo.labels"),
-    "ocr.mask": ("ocr.embeddings", "ocr.geometry"),
-}
 
 
 class PosterBatches(Dataset[Any]):
@@ -39,7 +33,7 @@ class PosterBatches(Dataset[Any]):
 
     def __init__(
         self,
-        features: Mapping[str, torch.Tensor],
+        features: Features,
         labels: torch.Tensor,
         paths: Sequence[Path] | None = None,
         transform: PosterTransform | None = None,
@@ -64,7 +58,7 @@ class PosterBatches(Dataset[Any]):
         """Stack a batch; posters that could not be decoded are left out."""
         good = [(row, image) for row, image in items if row >= 0]
         rows = torch.tensor([row for row, _ in good], dtype=torch.long)
-        inputs = _trimmed({key: values[rows] for key, values in self.features.items()})
+        inputs = batch_of(self.features, rows)
         images = [image for _, image in good if image is not None]
         if images:
             inputs["image"] = torch.stack(images)
@@ -103,15 +97,6 @@ class EpochSampler(BatchSampler):
             lonely = batches.pop()
             batches[-1] = batches[-1] + lonely
         return batches
-
-
-def _trimmed(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Without the slots that no poster of the batch fills: padding changes no result, and costs as much as content."""
-    for mask, others in _SLOTS.items():
-        if mask in inputs and len(inputs[mask]):
-            used = max(1, int(inputs[mask].sum(dim=1).max()))
-            inputs |= {name: inputs[name][:, :used] for name in (mask, *others)}
-    return inputs
 
 
 def _mix(seed: int, epoch: int, row: int) -> int:

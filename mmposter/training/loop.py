@@ -67,7 +67,7 @@ class Trainer:
         # Under torchrun each process takes every n-th batch.
         self.total_steps = math.ceil(len(self.sampler) / accelerator.num_processes) * config.epochs
         groups = parameter_groups(model, config.weight_decay, config.learning_rate, config.backbone_learning_rate)
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.model: nn.Module
         self.model, self.optimizer = accelerator.prepare(model, optimizer)

@@ -65,6 +65,24 @@ def write_card(run: Run, validation: Evaluation) -> None:
         "",
         "![average precision by genre](plots/average_precision.png)",
         "",
+        *_use(run),
+    ]
+    write_text(run.folder / CARD, "\n".join(lines) + "\n")
+
+
+def _use(run: Run) -> list[str]:
+    """How the model is used; a control is not to be."""
+    config = run.config
+    controls = [f"`shuffled={','.join(config.shuffled)}`"] if config.shuffled else []
+    controls += [f"`ocr.mask={config.ocr.mask}`"] if "ocr" in config.branches and config.ocr.mask != "none" else []
+    if controls:
+        return [
+            "## A control",
+            "",
+            f"Trained with {' and '.join(controls)}: it shows what a branch is worth, is measured with `mmposter "
+            "evaluate`, and is no model for use.",
+        ]
+    return [
         "## Use",
         "",
         "    mmposter predict poster.jpg --model FOLDER",
@@ -73,7 +91,6 @@ def write_card(run: Run, validation: Evaluation) -> None:
         "detector, the text reader and the text encoder are files of their owners: mmposter finds or downloads them, "
         "and refuses others than those this model was trained behind.",
     ]
-    write_text(run.folder / CARD, "\n".join(lines) + "\n")
 
 
 def _describe(run: Run, branch: str) -> str:

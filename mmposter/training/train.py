@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
-from fusion import ImageTower, backbone_spec
+from fusion import ImageTower
 from mmposter.atomic import write_text
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
@@ -24,17 +25,15 @@ from mmposter.device import make_accelerator, resolve_device
 from mmposter.engines import Workers
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
-from mmposter.features.extractors import BranchExtractors, build_extractors
-from mmposter.features.table import FeatureTable, extract_dataset, load_features
+from mmposter.features.extractors import BranchExtractors
 from mmposter.features.tower import TowerWeights
 from mmposter.model import Sizes, build_model, build_tower, build_training_loss, tower_sizes
 from mmposter.progress import console
 from mmposter.run import MODEL, TOWER, WEIGHTS, Run
-from mmposter.training.batches import PosterBatches
 from mmposter.training.checkpoint import Progress
+from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import LAST, Trainer
 from mmposter.training.outputs import write_card, write_plots
-from mmposter.transforms import PosterTransform
 
 if TYPE_CHECKING:
     from fusion import PosterModel
@@ -56,16 +55,26 @@ class TrainingResult:
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What the model reads of a data set, in the manifest's order."""
+class Fitted:
+    """A trained model, before anything is said of it.
 
-    features: FeatureTable
-    labels: NDArray[np.float32]
-    splits: NDArray[Any]
-    branches: Mapping[str, BranchExtractors]
+    Attributes:
+        run: the run folder's content, without a result.
+        trainer: holds the weights of the best epoch.
+        progress: epochs and the best validation mAP.
+        weights: of the image tower, None where no branch has one.
+        probs: M x G of the validation posters.
+        rows: the M rows of the manifest that `probs` belong to.
+        thresholds: G, tuned on them.
+    """
 
-    def rows(self, split: str) -> list[int]:
-        return [int(row) for row in np.flatnonzero((self.splits == split) & self.features.usable)]
+    run: Run
+    trainer: Trainer
+    progress: Progress
+    weights: TowerWeights | None
+    probs: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    thresholds: NDArray[np.float64]
 
 
 def train(
@@ -91,6 +100,33 @@ def train(
     device = resolve_device(device)
     _claim(out, config, dataset, resume=resume, overwrite=overwrite)
     inputs = load_inputs(config, dataset, device=device, offline=offline, quiet=quiet, workers=workers)
+    fitted = fit(config, dataset, inputs, out, device=device, offline=offline, resume=resume, quiet=quiet)
+    return finish(fitted, dataset, inputs, time.monotonic() - started)
+
+
+def fit(
+    config: Config,
+    dataset: Dataset,
+    inputs: Inputs,
+    out: Path,
+    *,
+    device: str,
+    offline: bool = False,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Fitted:
+    """The training itself, with the weights of the best epoch and thresholds tuned on the validation posters.
+
+    Args:
+        config: what to train, and how.
+        dataset: the posters.
+        inputs: what `load_inputs` read of it for this configuration.
+        out: run folder, there already; holds weights and checkpoints afterwards.
+        device: resolved.
+        offline: never touch the network.
+        resume: go on from the checkpoint in `out`, if there is one.
+        quiet: show no progress.
+    """
     tower, weights = _tower(config, offline=offline)
     torch.manual_seed(config.seed)
     sizes = _sizes(inputs.features.sizes(), tower)
@@ -101,55 +137,15 @@ def train(
     if resume:
         trainer.resume()
     progress = trainer.fit(quiet=quiet)
-    if tower is None and weights is not None:
-        # The frozen tower travels with the run: whoever gets the folder needs no other file of ours.
-        weights.save(out / TOWER)
-    return _finish(run, trainer, dataset, inputs, progress, time.monotonic() - started)
-
-
-def load_inputs(
-    config: Config,
-    dataset: Dataset,
-    *,
-    device: str,
-    offline: bool = False,
-    quiet: bool = False,
-    behind: Run | None = None,
-    workers: Workers = 1,
-) -> Inputs:
-    """Extract what is missing, and read what the branches of `config` need.
-
-    Args:
-        config: says which branches, and their settings.
-        dataset: the posters.
-        device: of the extractors.
-        offline: never touch the network.
-        quiet: show no progress.
-        behind: a trained run whose frozen models these must be; checked before anything is extracted.
-        workers: processes that extract; 1 is this one.
-    """
-    cached = [name for name in config.branches if config.regime == "features" or name not in ("cnn", "style")]
-    branches = build_extractors(config, cached, device=device, offline=offline)
-    if behind is not None:
-        behind.require_same_extractors(branches)
-    extract_dataset(dataset, branches, workers=workers, quiet=quiet)
-    features = load_features(dataset, branches)
-    return Inputs(features, dataset.labels(), np.array(dataset.table["split"], dtype=object), branches)
-
-
-def poster_batches(config: Config, dataset: Dataset, inputs: Inputs, *, augment: bool) -> PosterBatches:
-    """The posters of a data set as the loop reads them."""
-    labels = torch.from_numpy(inputs.labels)
-    if config.regime == "features" or not {"cnn", "style"} & set(config.branches):
-        return PosterBatches(inputs.features.tensors, labels)
-    transform = PosterTransform(backbone_spec(config.cnn.backbone), config.cnn.size, augment=augment)
-    paths = [dataset.root / path for path in dataset.table["path"]]
-    return PosterBatches(inputs.features.tensors, labels, paths, transform, config.seed)
+    trainer.plain_model.load_state_dict(load_file(str(out / WEIGHTS)))
+    probs, rows = trainer.predict(trainer.val_rows)
+    thresholds = tune_thresholds(inputs.labels[rows], probs, shrinkage=config.evaluation.shrinkage)
+    return Fitted(run, trainer, progress, weights, probs, rows, thresholds)
 
 
 def fingerprints(branches: Mapping[str, BranchExtractors], weights: TowerWeights | None) -> dict[str, Any]:
     """The identity of everything frozen in front of the model, to be compared where it is used."""
-    known: dict[str, Any] = {name: branch.feature.fingerprint() for name, branch in branches.items()}
+    known: dict[str, Any] = {name: branch.feature.identity() for name, branch in branches.items()}
     return known if weights is None else {**known, "tower": weights.identity()}
 
 
@@ -174,27 +170,31 @@ def _trainer(config: Config, dataset: Dataset, inputs: Inputs, model: PosterMode
     )
 
 
-def _finish(
-    run: Run, trainer: Trainer, dataset: Dataset, inputs: Inputs, progress: Progress, seconds: float
-) -> TrainingResult:
-    from safetensors.torch import load_file
+def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> TrainingResult:
+    """Make a whole run folder of a trained model: frozen tower, validation metrics, plots, model card, thresholds.
 
-    trainer.plain_model.load_state_dict(load_file(str(run.folder / WEIGHTS)))
-    probs, rows = trainer.predict(trainer.val_rows)
-    target = inputs.labels[rows]
-    evaluation_config = run.config.evaluation
-    thresholds = tune_thresholds(target, probs, shrinkage=evaluation_config.shrinkage)
+    Args:
+        fitted: what `fit` returned.
+        dataset: the posters it was trained on.
+        inputs: what was read of them.
+        seconds: that the training took, for the card.
+    """
+    run, trainer, progress, rows = fitted.run, fitted.trainer, fitted.progress, fitted.rows
+    if run.config.regime == "features" and fitted.weights is not None:
+        # The frozen tower travels with the run: whoever gets the folder needs no other file of ours.
+        fitted.weights.save(run.folder / TOWER)
+    settings = run.config.evaluation
     validation = evaluate(
-        target,
-        probs,
-        thresholds,
+        inputs.labels[rows],
+        fitted.probs,
+        fitted.thresholds,
         run.vocabulary.genres,
         train_target=inputs.labels[inputs.rows("train")],
         split="val",
-        n_boot=evaluation_config.bootstrap,
+        n_boot=settings.bootstrap,
         seed=run.config.seed,
         groups=np.array(dataset.table["group"], dtype=object)[rows],
-        empty=evaluation_config.empty,
+        empty=settings.empty,
     )
     facts = {
         "train_posters": len(inputs.rows("train")),
@@ -206,7 +206,7 @@ def _finish(
         "best_val_map": progress.best,
         "seconds": round(seconds, 1),
     }
-    run = run.with_result(thresholds, facts)
+    run = run.with_result(fitted.thresholds, facts)
     write_text(run.folder / "metrics.csv", _csv(progress.history))
     write_plots(run, progress, validation)
     write_card(run, validation)

@@ -58,7 +58,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return make_world(tmp_path, monkeypatch.setenv)
 
 
-def make_world(folder: Path, setenv: Callable[[str, str], None], count: int = 64) -> World:
+@pytest.fixture
+def world_of(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
+    """Makes worlds of another size, or drawn with another seed."""
+    return lambda count, seed=0: make_world(tmp_path_factory.mktemp("world"), monkeypatch.setenv, count, seed)
+
+
+def make_world(folder: Path, setenv: Callable[[str, str], None], count: int = 64, seed: int = 0) -> World:
     weights = folder / "weights"
     weights.mkdir()
     for name in ("craft_mlt_25k.pth", "english_g2.pth", "model.safetensors", "tokenizer.json", "yolo11n.pt"):
@@ -66,7 +72,7 @@ def make_world(folder: Path, setenv: Callable[[str, str], None], count: int = 64
     (weights / "tokenizer_config.json").write_text("{}")
     (weights / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": TEXT_DIM}))
     setenv("MMPOSTER_WEIGHTS", str(weights))
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     labels = rng.random((count, len(GENRES))) < np.array([0.5, 0.5, 0.5, 0.1])
     labels[~labels.any(axis=1), 0] = True
     dataset = _write_posters(folder, labels, rng)

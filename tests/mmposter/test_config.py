@@ -73,6 +73,11 @@ def test_no_key_takes_nonsense(key):
         ("cnn.init=a=b.pth", "cnn.init", "a=b.pth"),
         ("branches=yolo,cnn", "branches", ("cnn", "yolo")),
         ("branches=[ocr]", "branches", ("ocr",)),
+        ("ocr.mask=title", "ocr.mask", "title"),
+        ("shuffled=yolo", "shuffled", ("yolo",)),
+        ("shuffled=ocr,yolo", "shuffled", ("yolo", "ocr")),
+        ("shuffled=[yolo,ocr]", "shuffled", ("yolo", "ocr")),
+        ("shuffled=[]", "shuffled", ()),
     ],
 )
 def test_set_reads_values_as_yaml(override, key, value):
@@ -97,6 +102,10 @@ def test_set_reads_values_as_yaml(override, key, value):
         "branches=5",
         "branches=null",
         "branches=[]",
+        "ocr.mask=plot",
+        "shuffled=faces",
+        "shuffled=null",
+        "shuffled=5",
         "cnn=",
     ],
 )
@@ -119,6 +128,19 @@ def test_branches_come_in_the_one_order_each_once(given):
     assert load_config(branches=given).branches == ("cnn", "ocr")
     if isinstance(given, str):
         assert parse_branches(given) == ("cnn", "ocr")
+
+
+def test_only_branches_with_cached_records_can_be_shuffled():
+    assert "  shuffled: allowed are the branches that are on (cnn,ocr); got yolo" in error(
+        None, ["shuffled=yolo"], branches="cnn,ocr"
+    )
+    assert load_config(None, ["shuffled=yolo,ocr"], regime="finetune").shuffled == ("yolo", "ocr")
+    for name in ("cnn", "style"):
+        message = error(None, [f"shuffled={name},yolo"], regime="finetune")
+        assert "  shuffled: allowed with regime finetune are yolo and ocr, as cnn and style have no cached" in message
+        assert load_config(None, [f"shuffled={name}"]).shuffled == (name,)
+    # One mistake is not reported as two.
+    assert "shuffled" not in error(None, ["shuffled=yolo"], branches="faces")
 
 
 @pytest.mark.parametrize("given", ["", ",", "cnn,faces"])

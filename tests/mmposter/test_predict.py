@@ -11,7 +11,8 @@ from PIL import Image
 
 from mmposter import PosterClassifier, Run, UserError
 from mmposter.evaluate import evaluate_run, predict_split
-from mmposter.training.train import load_inputs, train
+from mmposter.training.inputs import load_inputs
+from mmposter.training.train import train
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mmposter.config import Config
+from mmposter.errors import UserError
 from mmposter.features.extractors.base import Extractor, FeatureExtractor, Preparation, RecordExtractor
+from mmposter.features.extractors.masking import MaskedExtractor, Phrases, phrases_to_mask
 from mmposter.features.extractors.objects import YoloExtractor
 from mmposter.features.extractors.ocr import OcrExtractor
 from mmposter.features.extractors.pictures import CnnExtractor, StyleExtractor
@@ -18,13 +20,16 @@ __all__ = [
     "CnnExtractor",
     "Extractor",
     "FeatureExtractor",
+    "MaskedExtractor",
     "OcrExtractor",
+    "Phrases",
     "Preparation",
     "RecordExtractor",
     "StyleExtractor",
     "TextExtractor",
     "YoloExtractor",
     "build_extractors",
+    "phrases_to_mask",
 ]
 
 
@@ -38,22 +43,42 @@ class BranchExtractors:
 
 
 def build_extractors(
-    config: Config, branches: Iterable[str] | None = None, *, device: str = "cpu", offline: bool = False
+    config: Config,
+    branches: Iterable[str] | None = None,
+    *,
+    device: str = "cpu",
+    offline: bool = False,
+    phrases: Mapping[str, Phrases] | None = None,
 ) -> dict[str, BranchExtractors]:
-    """The extractors behind `branches` (None: all that the configuration has on), by branch.
+    """The extractors behind `branches`, by branch.
+
+    Args:
+        config: their settings.
+        branches: None takes all that the configuration has on.
+        device: where they compute.
+        offline: never touch the network.
+        phrases: what `config.ocr.mask` takes out of each poster, from `phrases_to_mask`; not looked at where it is
+            ``none``.
 
     Raises:
-        UserError: where pretrained files are missing.
+        UserError: where pretrained files are missing, or `phrases` that `config.ocr.mask` needs.
     """
     wanted = tuple(config.branches if branches is None else branches)
     tower = None
     if {"cnn", "style"} & set(wanted):
         weights = TowerWeights.find(config.cnn, seed=config.seed, offline=offline)
         tower = SharedTower(config.cnn, weights, device=device)
-    return {name: _build(name, config, device, offline, tower) for name in wanted}
+    return {name: _build(name, config, device, offline, tower, phrases) for name in wanted}
 
 
-def _build(name: str, config: Config, device: str, offline: bool, tower: SharedTower | None) -> BranchExtractors:
+def _build(
+    name: str,
+    config: Config,
+    device: str,
+    offline: bool,
+    tower: SharedTower | None,
+    phrases: Mapping[str, Phrases] | None,
+) -> BranchExtractors:
     if tower is not None and name == "cnn":
         cnn = CnnExtractor(tower)
         return BranchExtractors(name, (cnn,), cnn)
@@ -64,5 +89,14 @@ def _build(name: str, config: Config, device: str, offline: bool, tower: SharedT
         yolo = YoloExtractor(config.yolo, device=device, offline=offline)
         return BranchExtractors(name, (yolo,), yolo)
     reader = OcrExtractor(config.ocr, device=device, offline=offline)
-    text = TextExtractor(config.ocr, reader, device=device, offline=offline)
-    return BranchExtractors(name, (reader, text), text)
+    if config.ocr.mask == "none":
+        text = TextExtractor(config.ocr, reader, device=device, offline=offline)
+        return BranchExtractors(name, (reader, text), text)
+    if phrases is None:
+        raise UserError(
+            f"ocr.mask={config.ocr.mask} needs the metadata of a prepared data set, and these posters come without; "
+            "use --set ocr.mask=none"
+        )
+    masked = MaskedExtractor(reader, config.ocr.mask, phrases)
+    text = TextExtractor(config.ocr, masked, device=device, offline=offline)
+    return BranchExtractors(name, (reader, masked, text), text)

@@ -52,6 +52,10 @@ class Extractor(ABC):
     def fingerprint(self) -> dict[str, Any]:
         """All that decides its records: weights' hash, settings, version of the code."""
 
+    def identity(self) -> dict[str, Any]:
+        """What a model that was trained behind it relies on: the fingerprint, without what is one data set's own."""
+        return self.fingerprint()
+
     @abstractmethod
     def start(self) -> None:
         """Load the model. Called once, before the first batch."""
@@ -71,13 +75,25 @@ class Extractor(ABC):
 
 
 class RecordExtractor(Extractor):
-    """An extractor that looks at the records of another one, never at the picture."""
+    """An extractor that looks at the records of another one, never at the picture.
+
+    Attributes:
+        source: the other one.
+        keyed: whether it must know whose record it looks at: the items of its batches are then pairs of the picture's
+            sha256 and the record.
+    """
 
     source: Extractor
+    keyed: ClassVar[bool] = False
 
 
 class FeatureExtractor(Extractor):
     """An extractor whose records a branch of the fusion reads."""
+
+    @property
+    def slots(self) -> int | None:
+        """How many boxes or lines of a poster `collate` keeps; None where records have none."""
+        return None
 
     @abstractmethod
     def empty(self) -> Record | None:

@@ -58,6 +58,10 @@ class YoloExtractor(FeatureExtractor):
         found = [record for start in range(0, len(batch), size) for record in self._model(batch[start : start + size])]
         return [{"boxes": r.boxes, "scores": r.scores, "labels": r.labels} for r in found]
 
+    @property
+    def slots(self) -> int:
+        return self._config.max_boxes
+
     def empty(self) -> Record:
         return {
             "boxes": np.zeros((0, 4), np.float32),
@@ -66,7 +70,7 @@ class YoloExtractor(FeatureExtractor):
         }
 
     def collate(self, records: Sequence[Record]) -> dict[str, torch.Tensor]:
-        slots = self._config.max_boxes
+        slots = self.slots
         # Boxes come by falling confidence, so cutting at `slots` keeps the surest.
         return {
             "yolo.boxes": pad([record["boxes"] for record in records], slots),

@@ -14,6 +14,7 @@ from detectors import READINGS, resolve_precision
 from mmposter import pretrained, weights
 from mmposter.config import OcrConfig
 from mmposter.features.extractors.base import FeatureExtractor, RecordExtractor, pad, slot_mask
+from mmposter.features.extractors.masking import MaskedExtractor
 from mmposter.features.extractors.ocr import OcrExtractor, decode_lines
 from mmposter.features.store import Record
 
@@ -28,11 +29,19 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
 
     The first row is the whole text in reading order, with the box around all of it: a title broken over lines makes
     sense only when joined. A poster without text has no rows.
+
+    Args:
+        config: how to encode.
+        source: the reader, or what masks words of the lines that it read.
+        device: of the encoder.
+        offline: never touch the network.
     """
 
     name = "text"
 
-    def __init__(self, config: OcrConfig, source: OcrExtractor, *, device: str, offline: bool) -> None:
+    def __init__(
+        self, config: OcrConfig, source: OcrExtractor | MaskedExtractor, *, device: str, offline: bool
+    ) -> None:
         self.source, self._config, self._device = source, config, device
         self._precision = READINGS[config.reading].precision
         explicit = Path(config.encoder) if Path(config.encoder).is_dir() else None
@@ -48,6 +57,9 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
             "min_confidence": self._config.min_confidence,
             "source": self.source.fingerprint(),
         }
+
+    def identity(self) -> dict[str, Any]:
+        return {**self.fingerprint(), "source": self.source.identity()}
 
     @property
     def embedding_dim(self) -> int:
@@ -77,6 +89,10 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
             start += len(texts)
         return records
 
+    @property
+    def slots(self) -> int:
+        return self._config.max_lines
+
     def empty(self) -> Record:
         return {
             "embeddings": np.zeros((0, self.embedding_dim), np.float32),
@@ -84,7 +100,7 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
         }
 
     def collate(self, records: Sequence[Record]) -> dict[str, torch.Tensor]:
-        slots = self._config.max_lines
+        slots = self.slots
         nothing = np.zeros((1, records[0]["embeddings"].shape[1]), np.float32)
         documents = [record["embeddings"][:1] if len(record["embeddings"]) else nothing for record in records]
         return {

@@ -1,0 +1,78 @@
+"""`mmposter compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmposter.cli.options import Device, Offline, Root, go_offline, prepare_libraries
+
+
+def compare_command(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Run folders, or folders that `mmposter evaluate` wrote to; the others are compared with the first.",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA", help="Prepared folder: evaluate runs first that have not been evaluated."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Write compare.html, compare.csv and compare.md there."),
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(help="Half-samples behind the intervals.", min=2)] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the half-samples.")] = 0,
+    device: Device = "auto",
+    offline: Offline = False,
+    root: Root = None,
+) -> None:
+    """Compare runs on the same posters: metrics with intervals, and paired differences to the first run with theirs.
+
+    Reads what `mmposter evaluate` saved. Runs that differ in nothing but the seed become one row, whose intervals hold
+    the luck of training too.
+
+    Examples:
+
+      mmposter compare runs/cnn runs/cnn-yolo --data data
+
+      mmposter compare runs/all runs/all/evaluation/test-cnn --out comparison
+    """
+    prepare_libraries()
+    go_offline(offline)
+    import json
+
+    from mmposter.compare import compare_runs
+    from mmposter.progress import console, make_console
+    from mmposter.report.comparison import write_comparison
+    from mmposter.report.comparison_text import render
+
+    def evaluate(run: Path) -> None:
+        from mmposter.data import Dataset
+        from mmposter.evaluate import examine_run
+        from mmposter.report.evaluation import evaluation_folder, write_evaluation
+        from mmposter.run import Run
+
+        assert data is not None
+        console.print(f"evaluating {run}", highlight=False, soft_wrap=True, markup=False)
+        found = examine_run(
+            Run.load(run), Dataset.load(data, root), split=split, device=device, offline=offline, workers="auto"
+        )
+        write_evaluation(found, evaluation_folder(run, split))
+
+    found = compare_runs(runs, split=split, evaluate=None if data is None else evaluate, n_boot=bootstrap, seed=seed)
+    if json_output:
+        typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+    else:
+        render(found, make_console())
+    if out is not None:
+        page = write_comparison(found, out)
+        console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)

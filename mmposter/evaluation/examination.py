@@ -1,0 +1,115 @@
+"""Everything that `mmposter evaluate` says about one run on one split."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mmposter.evaluation.calibration import CalibrationResult, Method, Reliability, calibrate, reliability
+from mmposter.evaluation.cooccurrence import CoOccurrence, cooccurrence
+from mmposter.evaluation.evaluate import Evaluation
+from mmposter.evaluation.hardest import HardPoster, hardest_posters
+from mmposter.evaluation.operating import GenreThresholds, threshold_table
+from mmposter.evaluation.scored import ScoredPosters
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """The metrics, and what they are made of.
+
+    Attributes:
+        scored: the posters and the probabilities.
+        evaluation: every metric, its interval, the constant answers.
+        reliability: of the probabilities as they are.
+        calibration: what calibrating them on validation posters would change; None where that was not asked for, or
+            where there are no validation posters.
+        together: co-occurrence of true and decided genres.
+        thresholds: each genre at its threshold and at others.
+        hardest: the posters with the highest loss.
+    """
+
+    scored: ScoredPosters
+    evaluation: Evaluation
+    reliability: Reliability
+    calibration: CalibrationResult | None
+    together: CoOccurrence
+    thresholds: tuple[GenreThresholds, ...]
+    hardest: tuple[HardPoster, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """`Evaluation.to_json` and the rest, as plain values."""
+        source = asdict(self.scored.source)
+        del source["constant"]  # stands beside each metric
+        return {
+            **self.evaluation.to_json(),
+            "calibration": None if self.calibration is None else self.calibration.to_json(),
+            "reliability": self.reliability.to_json(),
+            "cooccurrence": self.together.to_json(),
+            "thresholds": {row.genre: row.to_json() for row in self.thresholds},
+            "hardest": [poster.to_json() for poster in self.hardest],
+            "provenance": {**source, "branches": list(source["branches"]), "seed": self.scored.source.seed},
+        }
+
+    def calibration_note(self) -> str:
+        """The calibration in one line, for a console."""
+        found = self.calibration
+        if found is None:
+            return "calibration: none fitted"
+        scale = "" if found.calibrator.temperature is None else f" T = {found.calibrator.temperature:.3f}"
+        where = "on these very posters, so it flatters" if self.fitted_on_itself else f"on {found.fitted_on} posters"
+        ends = "" if found.change.ci95 is None else " ({:+.3f} to {:+.3f})".format(*found.change.ci95)
+        return (
+            f"calibration, {found.calibrator.method}{scale} fitted {where}: calibration error "
+            f"{found.error_before.value:.3f} to {found.error_after.value:.3f}, change "
+            f"{found.change.value:+.3f}{ends}; reported, not applied"
+        )
+
+    @property
+    def fitted_on_itself(self) -> bool:
+        """Whether the calibration was fitted on the very posters it is measured on."""
+        return self.calibration is not None and self.calibration.fitted_on == self.evaluation.split
+
+
+def examine(
+    scored: ScoredPosters,
+    evaluation: Evaluation,
+    *,
+    method: Method | None = None,
+    fit: tuple[ArrayLike, ArrayLike] | None = None,
+) -> Examination:
+    """Look at scored posters from all sides.
+
+    Args:
+        scored: the posters.
+        evaluation: their metrics; its bootstrap settings are used for the calibration too.
+        method: how to calibrate; None: not.
+        fit: target and probabilities of the validation posters; None where there are none.
+
+    Raises:
+        ValueError: a wrong shape or value.
+        UserError: no poster has a genre.
+    """
+    target, probs = scored.target, scored.probs.astype(np.float64)
+    calibration = None
+    if method is not None and fit is not None:
+        settings = evaluation.bootstrap
+        calibration = calibrate(
+            method,
+            fit,
+            (target, probs),
+            n_boot=settings["n_boot"],
+            seed=settings["seed"],
+            groups=scored.groups,
+        )
+    return Examination(
+        scored=scored,
+        evaluation=evaluation,
+        reliability=reliability(target, probs),
+        calibration=calibration,
+        together=cooccurrence(target, scored.decisions, scored.genres),
+        thresholds=tuple(threshold_table(target, probs, scored.thresholds, scored.genres)),
+        hardest=tuple(hardest_posters(scored.ids, target, probs, scored.decisions, scored.genres)),
+    )

@@ -1,0 +1,61 @@
+"""How every figure looks.
+
+No pyplot: a `Figure` with its own Agg canvas leaves the caller's backend and settings alone and needs no display.
+Colours are Okabe and Ito's, distinct for colour-blind readers; what matters is also told apart by shape or place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#999999", "#333333"
+WIDTH = 9.0  # inches; with DPI 100 a figure is 900 pixels wide
+DPI = 100
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Our settings of matplotlib, for the time of the block."""
+    import matplotlib as mpl
+
+    settings = {
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": GREY,
+        "axes.labelcolor": INK,
+        "text.color": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.titlesize": 11,
+        "axes.titlelocation": "left",
+        "axes.titleweight": "bold",
+        "legend.frameon": False,
+    }
+    with mpl.rc_context(settings):
+        yield
+
+
+def new_figure(height: float) -> Figure:
+    """An empty white figure, 900 pixels wide and `height` inches high; call it inside `figure_style`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, atomically."""
+    from mmposter.atomic import atomic_path
+
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=figure.dpi)

@@ -1,0 +1,115 @@
+"""Boxes and lines of many posters without their padding.
+
+A poster has 0 to 40 lines of text, 7 on average: padded, the lines' embeddings of 5600 posters take 346 MB, and most of
+every batch is zeros that are copied and multiplied like content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+SLOTS = {
+    "yolo.mask": ("yolo.boxes", "yolo.scores", "yolo.labels"),
+    "ocr.mask": ("ocr.embeddings", "ocr.geometry"),
+}
+"""The fusion's inputs that have slots, by the mask that says which are filled (see the table in `fusion`)."""
+
+
+class Ragged:
+    """N posters with different numbers of slots; indexed by rows it gives a padded tensor.
+
+    Args:
+        values: the filled slots of all posters, one poster after another: n x ...
+        counts: how many of them each poster has: N.
+    """
+
+    def __init__(self, values: torch.Tensor, counts: torch.Tensor) -> None:
+        self.values, self.counts = values, counts
+        self.starts = counts.cumsum(0) - counts
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, rows: torch.Tensor) -> torch.Tensor:
+        """The rows' slots: B x T x ..., T the most that a row of them has (at least 1), zeros behind the end."""
+        filled = self.filled(rows)
+        places = (self.starts[rows, None] + torch.arange(filled.shape[1]))[filled]
+        padded = self.values.new_zeros(*filled.shape, *self.values.shape[1:])
+        padded[filled] = self.values.index_select(0, places)
+        return padded
+
+    def filled(self, rows: torch.Tensor) -> torch.Tensor:
+        """The mask over what indexing by `rows` gives: B x T."""
+        counts = self.counts[rows]
+        width = max(1, int(counts.max())) if len(counts) else 1
+        return torch.arange(width) < counts[:, None]
+
+    def take(self, rows: torch.Tensor) -> Ragged:
+        """These rows in this order; the values are shared, not copied."""
+        taken = Ragged(self.values, self.counts[rows])
+        taken.starts = self.starts[rows]
+        return taken
+
+
+Features = Mapping[str, torch.Tensor | Ragged]
+"""The fusion's inputs by name, N posters each; without the masks, which follow from the slots."""
+
+
+class Packer:
+    """Builds the table of N posters from padded inputs, a few posters at a time, without ever holding all the padding.
+
+    Args:
+        count: N.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._dense: dict[str, torch.Tensor] = {}
+        self._values: dict[str, list[torch.Tensor]] = {}
+        self._counts: dict[str, list[torch.Tensor]] = {}
+        self._rows: list[torch.Tensor] = []
+        self._count = count
+
+    def add(self, rows: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> None:
+        """The inputs of these rows, in any order; every row must come once."""
+        self._rows.append(rows)
+        masks = {name: mask for mask, names in SLOTS.items() for name in names if mask in inputs}
+        for name, values in inputs.items():
+            if name in masks:
+                mask = inputs[masks[name]]
+                self._values.setdefault(name, []).append(values[mask])
+                self._counts.setdefault(name, []).append(mask.sum(dim=1))
+            elif name not in SLOTS:
+                if name not in self._dense:
+                    self._dense[name] = values.new_zeros(self._count, *values.shape[1:])
+                self._dense[name][rows] = values
+
+    def table(self) -> dict[str, torch.Tensor | Ragged]:
+        """All posters: what has slots is ragged, and the masks are gone."""
+        table: dict[str, torch.Tensor | Ragged] = dict(self._dense)
+        for name, parts in self._values.items():
+            as_they_came = Ragged(torch.cat(parts), torch.cat(self._counts[name]))
+            table[name] = as_they_came.take(torch.cat(self._rows).argsort())
+        return table
+
+
+def batch_of(features: Features, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The fusion's inputs of these rows, with their masks and with no more slots than they fill."""
+    # index_select copies whole rows, and is several times faster than indexing.
+    inputs = {
+        name: values[rows] if isinstance(values, Ragged) else values.index_select(0, rows)
+        for name, values in features.items()
+    }
+    for mask, names in SLOTS.items():
+        values = features.get(names[0])
+        if isinstance(values, Ragged):
+            inputs[mask] = values.filled(rows)
+    return inputs
+
+
+def take(features: Features, rows: torch.Tensor) -> dict[str, torch.Tensor | Ragged]:
+    """These posters in this order."""
+    return {
+        name: values.take(rows) if isinstance(values, Ragged) else values[rows] for name, values in features.items()
+    }

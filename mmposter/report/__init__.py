@@ -1,0 +1,32 @@
+"""Self-contained HTML pages: text, tables and figures in one file that needs no network and no script.
+
+The rest of mmposter says what a page holds (`Section` and its blocks); how a page looks is decided here alone.
+"""
+
+from __future__ import annotations
+
+from mmposter.report.blocks import (
+    Block,
+    CodeBlock,
+    DetailsBlock,
+    Emphasis,
+    FigureBlock,
+    ListBlock,
+    Section,
+    TableBlock,
+)
+from mmposter.report.page import render_page
+from mmposter.report.svg import figure_svg
+
+__all__ = [
+    "Block",
+    "CodeBlock",
+    "DetailsBlock",
+    "Emphasis",
+    "FigureBlock",
+    "ListBlock",
+    "Section",
+    "TableBlock",
+    "figure_svg",
+    "render_page",
+]

@@ -1,0 +1,188 @@
+"""The page of a comparison, and the files of `mmposter compare --out`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmposter.atomic import write_text
+from mmposter.errors import UserError
+from mmposter.evaluation.comparison import Comparison
+from mmposter.evaluation.metrics import METRICS
+from mmposter.evaluation.plots.comparison import MOST, plot_comparison, plot_genre_differences
+from mmposter.provenance import package_version, source_commit
+from mmposter.report.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, Section, TableBlock
+from mmposter.report.comparison_text import (
+    HEADLINES,
+    describe,
+    difference_text,
+    genre_lines,
+    p_text,
+    seeds_text,
+    title,
+    to_csv,
+    to_markdown,
+    value_text,
+)
+from mmposter.report.page import render_page
+from mmposter.report.svg import figure_svg
+
+VERDICTS: Mapping[str, Emphasis] = {"better": "good", "worse": "bad", "within noise": "unsure", "–": "muted"}
+
+
+def write_comparison(found: Comparison, folder: Path) -> Path:
+    """Write compare.html, compare.csv and compare.md, each one atomically.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    page = folder / "compare.html"
+    try:
+        write_text(folder / "compare.csv", to_csv(found))
+        write_text(folder / "compare.md", to_markdown(found))
+        write_text(page, comparison_page(found))
+    except OSError as error:
+        raise UserError(
+            f"the comparison cannot be written to {folder} ({error.strerror or error}); choose another place: "
+            "--out FOLDER"
+        ) from error
+    return page
+
+
+def comparison_page(found: Comparison) -> str:
+    """The page as HTML."""
+    commit = source_commit()
+    facts = {
+        "Data": f"{found.data}, manifest `{found.manifest[:12]}`",
+        "Split": f"{found.split}, {found.posters} posters, {len(found.genres)} genres",
+        "Compared with": found.rows[0].name,
+        "Intervals": f"{found.n_boot} half-samples, seed {found.seed}",
+        "mmposter": package_version() + ("" if commit is None else f", commit `{commit}`"),
+    }
+    return render_page(
+        f"Comparison on {title(found)}",
+        _lead(found),
+        facts,
+        [_runs(found), _metrics(found), _by_genre(found), _source(found)],
+    )
+
+
+def _lead(found: Comparison) -> str:
+    # Of many rows only the leading metric, so that the paragraph stays one.
+    metrics = HEADLINES if len(found.rows) <= 3 else HEADLINES[:1]
+    sentences = []
+    for row in found.rows[1:]:
+        assert row.difference is not None
+        parts = [
+            f"{metric.title} {difference_text(row.difference.metrics[metric.name])}, {row.difference.verdict(metric)}"
+            for metric in metrics
+        ]
+        sentences.append(f"{row.name} minus {found.rows[0].name}: {'; '.join(parts)}.")
+    return " ".join(sentences) or f"One configuration, {found.rows[0].name}, over {len(found.rows[0].seeds)} seeds."
+
+
+def _runs(found: Comparison) -> Section:
+    rows = [
+        [row.name, describe(row), seeds_text(row), *(value_text(row.metrics[m.name]) for m in HEADLINES)]
+        for row in found.rows
+    ]
+    rows.append(
+        ["constant answer", "never looks at a poster", "", *(f"{found.constant[m.name]:.3f}" for m in HEADLINES)]
+    )
+    header = ["run", "what", "seeds", *(metric.title for metric in HEADLINES)]
+    return Section(
+        "runs",
+        "Runs",
+        ["Runs that differ in nothing but the seed are one row, with the mean over their seeds."],
+        [
+            FigureBlock(
+                figure_svg(plot_comparison(found), "headlines"),
+                "Headline metrics with their 95 % intervals. Overlapping intervals do not say that there is no "
+                "difference: the differences below are paired by poster and much sharper.",
+                "Headline metrics of each run; the table below holds the same numbers.",
+            ),
+            TableBlock("", header, rows, align="lllrrr", emphasis={(len(rows) - 1, None): "muted"}),
+            ListBlock(found.notes()),
+        ],
+    )
+
+
+def _metrics(found: Comparison) -> Section:
+    first = found.rows[0]
+    values = [
+        [
+            metric.title,
+            *(value_text(row.metrics[metric.name]) for row in found.rows),
+            f"{found.constant[metric.name]:.3f}",
+        ]
+        for metric in METRICS
+    ]
+    blocks = [TableBlock("Values", ["metric", *(row.name for row in found.rows), "constant answer"], values)]
+    for row in found.rows[1:]:
+        difference = row.difference
+        assert difference is not None
+        verdicts = [difference.verdict(metric) for metric in METRICS]
+        rows = [
+            [
+                metric.title,
+                difference_text(difference.metrics[metric.name]),
+                p_text(difference.metrics[metric.name].p_value),
+                p_text(difference.adjusted[metric.name]),
+                verdict,
+            ]
+            for metric, verdict in zip(METRICS, verdicts, strict=True)
+        ]
+        blocks.append(
+            TableBlock(
+                f"{row.name} minus {first.name}",
+                ["metric", "difference", "p", "p, adjusted", "verdict"],
+                rows,
+                align="lrrrl",
+                emphasis={(number, 4): VERDICTS[verdict] for number, verdict in enumerate(verdicts)},
+            )
+        )
+    return Section(
+        "metrics", "All metrics", ["Lower is better for the calibration error; the verdicts know it."], blocks
+    )
+
+
+def _by_genre(found: Comparison) -> Section:
+    first, others = found.rows[0], [row for row in found.rows if row.difference is not None]
+    rows, emphasis = [], dict[tuple[int, int | None], Emphasis]()
+    ordered = sorted(zip(found.genres, found.support, strict=True), key=lambda item: -item[1])
+    for number, (genre, support) in enumerate(ordered):
+        cells = [genre, str(support), value_text(first.by_genre[genre])]
+        for row in others:
+            assert row.difference is not None
+            verdict = row.difference.genre_verdict(genre)
+            if verdict in ("better", "worse"):
+                emphasis[number, len(cells)] = VERDICTS[verdict]
+            cells.append(difference_text(row.difference.by_genre[genre]))
+        rows.append([*cells, f"{found.prevalence[genre]:.3f}"])
+    header = ["genre", "support", first.name, *(f"{row.name} minus {first.name}" for row in others), "prevalence"]
+    blocks: list[FigureBlock | TableBlock | ListBlock] = [ListBlock(genre_lines(found))] if others else []
+    if 1 <= len(others) <= MOST and any(found.support):
+        blocks.append(
+            FigureBlock(
+                figure_svg(plot_genre_differences(found), "genre-differences"),
+                "Differences of average precision with their 95 % intervals (each of its own, not adjusted).",
+                "Differences by genre; the table below holds the same numbers.",
+            )
+        )
+    blocks.append(TableBlock("Average precision", header, rows, emphasis=emphasis))
+    text = "Green and red: adjusted p below .05 over all rows and genres; a genre with fewer than 10 posters has none."
+    return Section("genres", "By genre", [text], blocks)
+
+
+def _source(found: Comparison) -> Section:
+    runs = {row.name: {"runs": row.runs, "seeds": row.seeds, "changes": dict(row.changes)} for row in found.rows}
+    return Section(
+        "source",
+        "Where the numbers come from",
+        [f"Manifest of the data: `{found.manifest}`. The same numbers are in `compare.csv` and `compare.md`."],
+        [DetailsBlock("Runs of each row", [CodeBlock(json.dumps(runs, indent=2, ensure_ascii=False))])],
+    )

@@ -1,0 +1,189 @@
+"""A comparison on a console, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmposter.evaluation.comparison import Comparison, Row
+from mmposter.evaluation.metrics import METRICS
+from mmposter.evaluation.seeds import Estimate
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+HEADLINES = tuple(metric for metric in METRICS if metric.headline)
+_COLOURS = {"better": "green", "worse": "bold red", "within noise": "yellow", "–": "dim"}
+
+
+def title(found: Comparison) -> str:
+    """The heading of a comparison."""
+    return f"{found.data}, {found.split}: {found.posters} posters"
+
+
+def describe(row: Row) -> str:
+    """What a row looks at, and what else sets it apart from the first one."""
+    changes = [f"{key}={value}" for key, value in row.changes.items()]
+    return "; ".join([",".join(row.branches) + (" (others masked)" if row.masked else ""), *changes])
+
+
+def value_text(estimate: Estimate) -> str:
+    """``0.320 (0.292–0.331)``."""
+    if math.isnan(estimate.value):
+        return "–"
+    ends = "" if estimate.ci95 is None else f" ({estimate.ci95[0]:.3f}–{estimate.ci95[1]:.3f})"
+    return f"{estimate.value:.3f}{ends}"
+
+
+def difference_text(estimate: Estimate) -> str:
+    """``+0.012 (-0.003 to +0.027)``."""
+    if math.isnan(estimate.value):
+        return "–"
+    ends = "" if estimate.ci95 is None else " ({:+.3f} to {:+.3f})".format(*estimate.ci95)
+    return f"{estimate.value:+.3f}{ends}"
+
+
+def p_text(p_value: float | None) -> str:
+    """Three digits, as far as they say anything."""
+    if p_value is None:
+        return "–"
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def render(found: Comparison, console: Console) -> None:
+    """Print the headline metrics of every row and the differences to the first one."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title(found), title_justify="left", title_style="bold")
+    for column in ("run", "what", "seeds"):
+        table.add_column(column)
+    for metric in HEADLINES:
+        table.add_column(metric.title, justify="right")
+    for row in found.rows:
+        # The interval below its value: three intervals side by side fit no narrow terminal.
+        cells = [value_text(row.metrics[metric.name]).replace(" (", "\n(") for metric in HEADLINES]
+        table.add_row(*map(Text, [row.name, describe(row), seeds_text(row), *cells]))
+    table.add_row(*map(Text, ["constant answer", "", "", *(f"{found.constant[m.name]:.3f}" for m in HEADLINES)]))
+    console.print(table)
+    table = Table(title=f"Minus {found.rows[0].name}", title_justify="left", title_style="bold")
+    for column in ("run", "metric", "difference", "p", "verdict"):
+        table.add_column(column, justify="right" if column in ("difference", "p") else "left")
+    for row in found.rows[1:]:
+        assert row.difference is not None
+        for metric in HEADLINES:
+            verdict = row.difference.verdict(metric)
+            cells = [
+                row.name,
+                metric.title,
+                difference_text(row.difference.metrics[metric.name]),
+                p_text(row.difference.adjusted[metric.name]),
+            ]
+            table.add_row(*map(Text, cells), Text(verdict, style=_COLOURS[verdict]))
+    if len(found.rows) > 1:
+        console.print(table)
+    for note in [*found.notes(), *(f"average precision by genre, {line}" for line in genre_lines(found))]:
+        console.print(Text(f"- {note}", style="dim"))
+
+
+def genre_lines(found: Comparison) -> list[str]:
+    """One line a row: the genres whose average precision surely differs from the first row's."""
+    lines = []
+    for row in found.rows[1:]:
+        assert row.difference is not None
+        sure = [
+            f"{genre} {row.difference.by_genre[genre].value:+.3f}"
+            for genre in found.genres
+            if row.difference.genre_verdict(genre) in ("better", "worse")
+        ]
+        lines.append(f"{row.name}: {'surely differs in ' + ', '.join(sure) if sure else 'no genre surely differs'}")
+    return lines
+
+
+def to_markdown(found: Comparison) -> str:
+    """All metrics and genres as Markdown tables."""
+    others = found.rows[1:]
+    runs = [[row.name, describe(row), seeds_text(row), ", ".join(row.runs)] for row in found.rows]
+    values = [
+        [
+            metric.title,
+            *(value_text(row.metrics[metric.name]) for row in found.rows),
+            f"{found.constant[metric.name]:.3f}",
+        ]
+        for metric in METRICS
+    ]
+    differences = [[metric.title, *(_difference_and_p(row, metric.name) for row in others)] for metric in METRICS]
+    genres = [
+        [
+            f"{genre} ({count})",
+            value_text(found.rows[0].by_genre[genre]),
+            *(difference_text(row.difference.by_genre[genre]) for row in others if row.difference is not None),
+            f"{found.prevalence[genre]:.3f}",
+        ]
+        for genre, count in zip(found.genres, found.support, strict=True)
+    ]
+    names, first = [row.name for row in others], found.rows[0].name
+    parts = [
+        f"### {title(found)}",
+        _markdown_table(["run", "what", "seeds", "folders"], runs),
+        _markdown_table(["metric", first, *names, "constant answer"], values),
+        *([f"#### Minus {first}", _markdown_table(["metric", *names], differences)] if others else []),
+        "#### Average precision by genre",
+        _markdown_table(["genre (posters)", first, *(f"{name} minus {first}" for name in names), "prevalence"], genres),
+        "\n".join(f"- {note}" for note in found.notes()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_csv(found: Comparison) -> str:
+    """One line a row of the comparison and a metric, or a genre's average precision."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    header = ["run", "seeds", "branches", "metric", "genre", "value", "low", "high", "constant"]
+    writer.writerow([*header, "difference", "difference_low", "difference_high", "p", "p_holm"])
+    for row in found.rows:
+        about = [row.name, " ".join(map(str, row.seeds)), " ".join(row.branches)]
+        change = row.difference
+        for metric in METRICS:
+            name = metric.name
+            writer.writerow(
+                [*about, name, "", *_cells(row.metrics[name]), _cell(found.constant[name])]
+                + ([""] * 5 if change is None else _changed(change.metrics[name], change.adjusted[name]))
+            )
+        for genre in found.genres:
+            writer.writerow(
+                [*about, "average_precision", genre, *_cells(row.by_genre[genre]), _cell(found.prevalence[genre])]
+                + ([""] * 5 if change is None else _changed(change.by_genre[genre], change.adjusted_by_genre[genre]))
+            )
+    return buffer.getvalue()
+
+
+def seeds_text(row: Row) -> str:
+    """The seeds of a row, such as ``0,1,2``."""
+    return ",".join(map(str, row.seeds))
+
+
+def _difference_and_p(row: Row, metric: str) -> str:
+    assert row.difference is not None
+    return f"{difference_text(row.difference.metrics[metric])}, p {p_text(row.difference.adjusted[metric])}"
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else repr(float(value))
+
+
+def _cells(estimate: Estimate) -> list[str]:
+    low, high = estimate.ci95 or (None, None)
+    return [_cell(estimate.value), _cell(low), _cell(high)]
+
+
+def _changed(estimate: Estimate, adjusted: float | None) -> list[str]:
+    return [*_cells(estimate), _cell(estimate.p_value), _cell(adjusted)]
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,371 @@
+"""The page of one evaluation, and the folder that it lies in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmposter.atomic import write_json, write_text
+from mmposter.errors import UserError
+from mmposter.evaluation.evaluate import GENRE_COLUMNS, METRIC_COLUMNS
+from mmposter.evaluation.examination import Examination
+from mmposter.evaluation.metrics import METRICS
+from mmposter.evaluation.operating import OperatingPoint
+from mmposter.evaluation.plots import (
+    plot_average_precision,
+    plot_cooccurrence,
+    plot_precision_recall,
+    plot_reliability,
+)
+from mmposter.evaluation.plots.style import save_png
+from mmposter.evaluation.scored import PREDICTIONS
+from mmposter.report.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, Section, TableBlock
+from mmposter.report.page import render_page
+from mmposter.report.svg import figure_svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EVALUATIONS, PAGE, NUMBERS, PLOTS = "evaluation", "report.html", "evaluation.json", "plots"
+
+VERDICTS: Mapping[str, Emphasis] = {
+    "better": "good",
+    "within noise": "unsure",
+    "NOT BETTER": "bad",
+    "undefined": "muted",
+}
+
+
+def evaluation_folder(run: Path, split: str, branches: tuple[str, ...] | None = None) -> Path:
+    """Where the evaluation of a run is kept: ``RUN/evaluation/test``, or ``.../test-cnn-yolo`` where others are masked.
+
+    Args:
+        run: the run folder.
+        split: ``train``, ``val`` or ``test``.
+        branches: those that `--branches` asked for; None: all.
+    """
+    return run / EVALUATIONS / "-".join([split, *(branches or ())])
+
+
+def write_evaluation(found: Examination, folder: Path) -> Path:
+    """Write report.html, evaluation.json, predictions.parquet and plots/*.png, each one atomically.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    figures = _figures(found)
+    # Letters first: a layout that was drawn once moves by hundredths when it is drawn again.
+    page = evaluation_page(found, {name: figure_svg(figure, name) for name, figure in figures.items()})
+    try:
+        found.scored.save(folder / PREDICTIONS)
+        write_json(folder / NUMBERS, found.to_json())
+        for name, figure in figures.items():
+            save_png(figure, folder / PLOTS / f"{name.replace('-', '_')}.png")
+        write_text(folder / PAGE, page)
+    except OSError as error:
+        raise UserError(
+            f"the evaluation cannot be written to {folder} ({error.strerror or error}); choose another place: "
+            "--out FOLDER"
+        ) from error
+    return folder / PAGE
+
+
+def evaluation_page(found: Examination, figures: Mapping[str, str]) -> str:
+    """The page as HTML.
+
+    Args:
+        found: what `mmposter evaluate` found.
+        figures: SVG by name: average-precision, precision-recall, together, reliability.
+    """
+    sections = [
+        _metrics(found),
+        _by_genre(found, figures["average-precision"]),
+        _precision_recall(figures["precision-recall"]),
+        _thresholds(found),
+        _together(found, figures["together"]),
+        _calibration(found, figures["reliability"]),
+        _hardest(found),
+        _source(found),
+    ]
+    source = found.scored.source
+    return render_page(
+        f"{source.run} on {source.data}, {found.evaluation.split}", _lead(found), _facts(found), sections
+    )
+
+
+def _figures(found: Examination) -> dict[str, Figure]:
+    scored = found.scored
+    curves = {"as trained": found.reliability}
+    if found.calibration is not None:
+        curves[f"calibrated ({found.calibration.calibrator.method})"] = found.calibration.after
+    return {
+        "average-precision": plot_average_precision(found.evaluation),
+        "precision-recall": plot_precision_recall(scored.target, scored.probs, scored.genres),
+        "together": plot_cooccurrence(found.together),
+        "reliability": plot_reliability(curves),
+    }
+
+
+def _lead(found: Examination) -> str:
+    # Two words of the verdict are capitals in tables; in a sentence they need none.
+    parts = []
+    for metric in (metric for metric in METRICS if metric.headline):
+        result = found.evaluation.metrics[metric.name]
+        ends = "" if result.ci95 is None else f" ({result.ci95[0]:.3f} to {result.ci95[1]:.3f})"
+        compared = found.evaluation.verdict(metric.name).lower()
+        parts.append(f"{metric.title} {result.value:.3f}{ends}, constant answer {result.constant:.3f}: {compared}")
+    return f"{found.evaluation.n} posters of the {found.evaluation.split} split. " + "; ".join(parts) + "."
+
+
+def _facts(found: Examination) -> dict[str, str]:
+    source = found.scored.source
+    masked = f" (masked: {', '.join(source.masked)})" if source.masked else ""
+    return {
+        "Run": source.run,
+        "Branches": ", ".join(source.branches) + masked,
+        "Data": f"{source.data}, manifest `{source.manifest[:12]}`",
+        "Split": f"{source.split}, {found.evaluation.n} posters, {len(found.scored.genres)} genres",
+        "Seed": str(source.seed),
+        "Fusion": f"{source.config['fusion']['head']}, regime {source.config['regime']}",
+        "Weights": f"`{source.weights[:12]}`",
+        "mmposter": source.version + ("" if source.commit is None else f", commit `{source.commit}`"),
+    }
+
+
+def _metrics(found: Examination) -> Section:
+    rows = found.evaluation.metric_rows()
+    headlines = {metric.title for metric in METRICS if metric.headline}
+    emphasis: dict[tuple[int, int | None], Emphasis] = {
+        (number, len(METRIC_COLUMNS) - 1): VERDICTS[row[-1]] for number, row in enumerate(rows)
+    }
+    emphasis |= {(number, None): "strong" for number, row in enumerate(rows) if row[0] in headlines}
+    return Section(
+        "metrics",
+        "Metrics",
+        [
+            "Each metric beside the best answer that never looks at a poster. “Within noise” means that the interval "
+            "reaches the constant answer's value."
+        ],
+        [
+            TableBlock("", METRIC_COLUMNS, rows, align="lrrrl", emphasis=emphasis),
+            ListBlock(found.evaluation.notes()),
+        ],
+    )
+
+
+def _by_genre(found: Examination, svg: str) -> Section:
+    emphasis: dict[tuple[int, int | None], Emphasis] = {}
+    rows = found.evaluation.genre_rows()
+    for number, row in enumerate(rows):
+        if not found.evaluation.by_genre[row[0]].support:
+            emphasis[number, None] = "muted"
+    return Section(
+        "genres",
+        "Genres",
+        [
+            "A genre's constant answer is its prevalence: where the interval lies above it, something of the "
+            "genre is seen on the posters."
+        ],
+        [
+            FigureBlock(
+                svg,
+                "Average precision of each genre with its 95 % interval; the orange tick is the constant answer's.",
+                "Average precision by genre, best on top; the table below holds the same numbers.",
+            ),
+            TableBlock("By genre, the most frequent first", GENRE_COLUMNS, rows, emphasis=emphasis),
+        ],
+    )
+
+
+def _precision_recall(svg: str) -> Section:
+    return Section(
+        "precision-recall",
+        "Precision and recall",
+        [
+            "What each threshold would trade: further right more of the genre's posters are found, further up fewer of "
+            "those found are wrong. The area below the curve is the average precision."
+        ],
+        [
+            FigureBlock(
+                svg,
+                "Precision against recall, the most frequent genre first; dashed: the constant answer.",
+                "Precision against recall, one panel a genre.",
+            )
+        ],
+    )
+
+
+def _thresholds(found: Examination) -> Section:
+    header = ["genre", "support", "threshold", "precision", "recall", "F1", "decided", "F1 at .5", "decided at .5"]
+    header += ["best F1 in hindsight", "at"]
+
+    def point(at: OperatingPoint) -> list[str]:
+        return [_number(at.precision), _number(at.recall), _number(at.f1), _percent(at.decided)]
+
+    rows = []
+    for row in sorted(found.thresholds, key=lambda row: -row.support):
+        best = row.hindsight
+        hindsight = ["–", "–"] if best is None else [_number(best.f1), _number(best.threshold)]
+        half = [_number(row.half.f1), _percent(row.half.decided)]
+        rows.append([row.genre, str(row.support), _number(row.tuned.threshold), *point(row.tuned), *half, *hindsight])
+    emphasis: dict[tuple[int, int | None], Emphasis] = {
+        (number, column): "muted" for number in range(len(rows)) for column in (9, 10)
+    }
+    return Section(
+        "thresholds",
+        "Thresholds",
+        [
+            "A genre is decided where its probability reaches its threshold, tuned on validation posters. “Decided” is "
+            "the share of posters that get the genre. Beside it: what .5 would give, and the best F1 that any "
+            "threshold reaches on these very posters. That one is hindsight: nobody can know it beforehand, so it is "
+            "a bound and no result.",
+            "These numbers are of the thresholds alone, without the rule for posters where nothing passes "
+            f"({found.evaluation.empty}), which the tables above include.",
+        ],
+        [TableBlock("", header, rows, emphasis=emphasis)],
+    )
+
+
+def _together(found: Examination, svg: str) -> Section:
+    together = found.together
+    blocks: list[FigureBlock | ListBlock] = [
+        FigureBlock(
+            svg,
+            "One row a true genre. Left: how many of its posters have each other genre too. Right: on how many each "
+            "genre is decided; on the diagonal that is the recall.",
+            "Two matrices of genres, one of the truth and one of the decisions.",
+        )
+    ]
+    text = ["Which genres are decided where a genre is true. A model without a fault would make both matrices alike."]
+    sentences = [confusion.sentence() for confusion in (*together.too_often, *together.too_seldom)]
+    if sentences:
+        text.append("The two are furthest apart here (after 1.96 standard errors are taken off):")
+        blocks.insert(0, ListBlock(sentences))
+    else:
+        text.append("Nowhere are the two further apart than luck explains.")
+    return Section("together", "Genres together", text, blocks)
+
+
+def _calibration(found: Examination, svg: str) -> Section:
+    text = [
+        "Of all (poster, genre) pairs that got about .7, do 70 % have the genre? A point on the dashed line says yes; "
+        "below it the model is too sure, above it too timid."
+    ]
+    result = found.calibration
+    blocks: list[FigureBlock | TableBlock] = [
+        FigureBlock(
+            svg,
+            "All pairs in 15 bins of equal width; below, how many pairs each bin holds (logarithmic).",
+            "Reliability diagram with the number of pairs in each bin.",
+        )
+    ]
+    if result is None:
+        text.append("No calibration was fitted: it was not asked for, or the data have no validation posters.")
+        return Section("calibration", "Calibration", text, blocks)
+    method = result.calibrator.method
+    if method == "temperature":
+        text.append(
+            f"Fitted: one temperature, T = {result.calibrator.temperature:.3f}, by which every logit is divided "
+            "(above 1 the model was too sure, below 1 too timid). It changes no ranking, and no decision where the "
+            "thresholds are moved along."
+        )
+    else:
+        text.append(
+            "Fitted: one non-decreasing function of the probability for all genres (isotonic regression). It puts no "
+            "genre before another that was behind it, but may make them equal."
+        )
+    if found.fitted_on_itself:
+        text.append("It was fitted on these very posters, so what it gains here flatters.")
+    else:
+        text.append(f"It was fitted on {result.fitted_posters} posters of the {result.fitted_on} split, not on these.")
+    text.append(
+        "It is for those who read the probabilities as such, to rank across genres or to set a price on a mistake. "
+        "It is reported, not applied: the model, its thresholds and all other numbers here are as trained."
+    )
+    blocks.append(
+        TableBlock(
+            "",
+            ["", "as trained", f"calibrated ({method})", "change"],
+            [
+                [
+                    "calibration error (ECE)",
+                    _with_interval(result.error_before.value, result.error_before.ci95),
+                    _with_interval(result.error_after.value, result.error_after.ci95),
+                    _with_interval(result.change.value, result.change.ci95, sign="+"),
+                ],
+                [
+                    "log loss (nats a pair)",
+                    f"{result.log_loss_before:.4f}",
+                    f"{result.log_loss_after:.4f}",
+                    f"{result.log_loss_after - result.log_loss_before:+.4f}",
+                ],
+            ],
+        )
+    )
+    return Section("calibration", "Calibration", text, blocks)
+
+
+def _hardest(found: Examination) -> Section:
+    rows = [
+        [
+            poster.id,
+            f"{poster.loss:.3f}",
+            ", ".join(poster.true),
+            ", ".join(poster.decided) or "none",
+            _named(poster.missed),
+            _named(poster.false),
+            _named({poster.worst: poster.worst_probability}),
+        ]
+        for poster in found.hardest
+    ]
+    return Section(
+        "hardest",
+        "Most wrong",
+        [
+            f"The {len(rows)} posters with the highest loss (mean binary cross-entropy over the genres, in nats), by "
+            "id. Missed: genres that it has and that were not decided; false: decided and not true; each with the "
+            "probability that the model gave it. Costliest: the genre that adds most to the loss."
+        ],
+        [TableBlock("", ["id", "loss", "true", "decided", "missed", "false", "costliest"], rows, align="lrlllll")],
+    )
+
+
+def _source(found: Examination) -> Section:
+    source = found.scored.source
+    return Section(
+        "source",
+        "Where the numbers come from",
+        [
+            f"Manifest of the data: `{source.manifest}`. Weights of the run: `{source.weights}`. The same numbers are "
+            f"in `{NUMBERS}`, each poster's probabilities in `{PREDICTIONS}` (which `mmposter compare` reads), and the "
+            f"figures in `{PLOTS}/`."
+        ],
+        [
+            DetailsBlock(
+                "Configuration of the run", [CodeBlock(json.dumps(dict(source.config), indent=2, ensure_ascii=False))]
+            )
+        ],
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.1f} %"
+
+
+def _named(probabilities: Mapping[str, float]) -> str:
+    # A genre and its probability stay on one line.
+    return ", ".join(f"{genre}\N{NO-BREAK SPACE}{value:.3f}" for genre, value in probabilities.items()) or "–"
+
+
+def _with_interval(value: float, ends: tuple[float, float] | None, sign: str = "") -> str:
+    form = f"{{:{sign}.3f}}"
+    return form.format(value) + ("" if ends is None else " (" + " to ".join(form.format(end) for end in ends) + ")")

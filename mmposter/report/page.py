@@ -1,0 +1,58 @@
+"""A page from its parts: one HTML file with everything inside."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from mmposter.report.blocks import Section
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+
+def render_page(title: str, lead: str, facts: Mapping[str, str], sections: Sequence[Section]) -> str:
+    """The whole HTML document; the same arguments give the same bytes.
+
+    It loads nothing: style and figures are inside, and a content security policy forbids the browser to fetch
+    anything else. It follows the reader's choice of light or dark and of a wide or a narrow screen.
+
+    Args:
+        title: of the page and of the browser's tab.
+        lead: the paragraph below it: what this is, and the answer.
+        facts: name and value of what the page was made from.
+        sections: in order, listed in the table of contents.
+
+    Raises:
+        ValueError: two sections, or two figures, share an id.
+    """
+    page = _template().render(title=title, lead=lead, facts=facts, sections=sections, css=_text("page.css"))
+    # Not in `<code>`: a quotation mark in a text is escaped there, so only real attributes match.
+    twice = [name for name, count in Counter(re.findall(r' id="([^"]+)"', page)).items() if count > 1]
+    if twice:
+        raise ValueError(f"ids of sections and names of figures must be unique in a page, got twice: {twice}")
+    return page
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["pieces"] = _pieces
+    return environment.from_string(_text("page.html.j2"))
+
+
+def _pieces(text: str) -> list[tuple[bool, str]]:
+    """A text cut at its backticks: (is code, piece). A last backtick without a partner is shown as it is."""
+    text = re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", text)  # no line begins with a percent sign
+    # An odd piece lies between two backticks.
+    return [(bool(i % 2), piece) for i, piece in enumerate(re.split(r"`([^`]+)`", text))]
+
+
+def _text(name: str) -> str:
+    return (resources.files("mmposter.report") / name).read_text(encoding="utf-8")

@@ -1,0 +1,91 @@
+"""What a model reads of a data set: cached features, labels and splits, and in the finetune regime the posters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fusion import backbone_spec
+from mmposter.config import Config
+from mmposter.data.dataset import Dataset
+from mmposter.engines import Workers
+from mmposter.features.cache import FeatureCache
+from mmposter.features.extractors import BranchExtractors
+from mmposter.features.shuffling import shuffle_branches
+from mmposter.features.table import FeatureTable, dataset_extractors, extract_dataset, load_features
+from mmposter.training.batches import PosterBatches
+from mmposter.transforms import PosterTransform
+
+if TYPE_CHECKING:
+    from mmposter.run import Run
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the model reads of a data set, in the manifest's order."""
+
+    features: FeatureTable
+    labels: NDArray[np.float32]
+    splits: NDArray[Any]
+    branches: Mapping[str, BranchExtractors]
+
+    def rows(self, split: str) -> list[int]:
+        return [int(row) for row in np.flatnonzero((self.splits == split) & self.features.usable)]
+
+
+def load_inputs(
+    config: Config,
+    dataset: Dataset,
+    *,
+    device: str,
+    offline: bool = False,
+    quiet: bool = False,
+    behind: Run | None = None,
+    workers: Workers = 1,
+    cache: FeatureCache | None = None,
+) -> Inputs:
+    """Extract what is missing, and read what the branches of `config` need, dealt anew where it says ``shuffled``.
+
+    Args:
+        config: says which branches, and their settings.
+        dataset: the posters.
+        device: of the extractors.
+        offline: never touch the network.
+        quiet: show no progress.
+        behind: a trained run whose frozen models these must be; checked before anything is extracted.
+        workers: processes that extract; 1 is this one.
+        cache: tables that were read before; the store must then be complete, and nothing is extracted.
+    """
+    branches = cached_branches(config, dataset, device=device, offline=offline)
+    if behind is not None:
+        behind.require_same_extractors(branches)
+    if cache is None:
+        extract_dataset(dataset, branches, workers=workers, quiet=quiet)
+        features = load_features(dataset, branches)
+    else:
+        features = cache.load(dataset, branches)
+    features = shuffle_branches(features, config.shuffled, dataset, config.seed)
+    return Inputs(features, dataset.labels(), np.array(dataset.table["split"], dtype=object), branches)
+
+
+def cached_branches(
+    config: Config, dataset: Dataset, *, device: str, offline: bool = False
+) -> dict[str, BranchExtractors]:
+    """The extractors of the branches that `config` reads from the store; the others learn on the posters themselves."""
+    cached = [name for name in config.branches if config.regime == "features" or name not in ("cnn", "style")]
+    return dataset_extractors(dataset, config, cached, device=device, offline=offline)
+
+
+def poster_batches(config: Config, dataset: Dataset, inputs: Inputs, *, augment: bool) -> PosterBatches:
+    """The posters of a data set as the loop reads them."""
+    labels = torch.from_numpy(inputs.labels)
+    if config.regime == "features" or not {"cnn", "style"} & set(config.branches):
+        return PosterBatches(inputs.features.tensors, labels)
+    transform = PosterTransform(backbone_spec(config.cnn.backbone), config.cnn.size, augment=augment)
+    paths = [dataset.root / path for path in dataset.table["path"]]
+    return PosterBatches(inputs.features.tensors, labels, paths, transform, config.seed)
