@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from mmposter.cli.ablate import ablate_command
 from mmposter.cli.compare import compare_command
 from mmposter.cli.config import config_command
 from mmposter.cli.evaluate import evaluate_command
@@ -32,6 +33,7 @@ for _name, _command in (
     ("train", train_command),
     ("evaluate", evaluate_command),
     ("compare", compare_command),
+    ("ablate", ablate_command),
     ("predict", predict_command),
     ("runs", runs_command),
     ("config", config_command),
@@ -52,7 +54,7 @@ def main() -> None:
         # An interrupt inside a command has become typer's exit code before it comes here.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        _say("stopped. What was finished is kept: the same command goes on (mmposter train also wants --resume).")
+        _say("stopped. What was finished is kept: the same command goes on (train and ablate also want --resume).")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone (| head); Python would complain once more at exit.

@@ -1,0 +1,1 @@
+"""Ablation: a grid of configurations trained and masked, compared honestly, and reported."""

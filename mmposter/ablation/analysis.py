@@ -1,0 +1,284 @@
+"""From the scores of all trainings to what can be said of them: means, intervals, differences, contributions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmposter.ablation.grid import Cell, Plan
+from mmposter.ablation.multiplicity import adjust_cells, adjust_contributions
+from mmposter.ablation.result import (
+    HEADLINES,
+    AblationResult,
+    CellResult,
+    Comparison,
+    Contribution,
+    Mode,
+    Provenance,
+)
+from mmposter.ablation.scores import Scores
+from mmposter.ablation.training import Unit, UnitId
+from mmposter.data.dataset import Dataset
+from mmposter.engines import cores
+from mmposter.errors import UserError
+from mmposter.evaluation.arrays import FloatArray, has_genre
+from mmposter.evaluation.bootstrap import half_samples, replicates
+from mmposter.evaluation.constant import ConstantPredictor
+from mmposter.evaluation.metrics import get_metric
+from mmposter.evaluation.seeds import Estimate, Measured, estimate_difference, estimate_metric, measure
+from mmposter.evaluation.shapley import shapley_weights
+from mmposter.evaluation.thresholds import apply_thresholds
+from mmposter.provenance import package_version, source_commit
+
+_METRICS = [get_metric(name) for name in HEADLINES]
+_LEAST_POSITIVES = 10  # of a genre, for an interval; see `evaluate.MIN_SUPPORT_FOR_INTERVAL`
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Half-samples behind the intervals, and their seed."""
+
+    n_boot: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One cell as it was measured: by seed, K numbers on all posters and on every half-sample (see `Measured`)."""
+
+    cell: Cell
+    by_seed: Mapping[int, Measured]
+    seconds: float
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(self.by_seed)
+
+
+@dataclass(frozen=True)
+class Posters:
+    """The posters that all trainings have scored, with a genre each.
+
+    Attributes:
+        rows: of the manifest: N.
+        target: N x G.
+        weights: half-samples: R x N.
+        genres: names.
+    """
+
+    rows: NDArray[np.int64]
+    target: NDArray[np.float32]
+    weights: NDArray[np.bool_]
+    genres: tuple[str, ...]
+
+
+def analyse(
+    plan: Plan,
+    dataset: Dataset,
+    units: Sequence[Unit],
+    scores: Mapping[UnitId, Scores | None],
+    failed: Mapping[UnitId, str],
+    bootstrap: Bootstrap,
+    *,
+    split: str,
+    command: str,
+) -> AblationResult:
+    """Compare what is there.
+
+    Args:
+        plan: the cells.
+        dataset: the posters.
+        units: all trainings of the plan.
+        scores: of every unit, None where there are none.
+        failed: why.
+        bootstrap: how the intervals are made.
+        split: the posters that were scored.
+        command: for the report.
+
+    Raises:
+        UserError: if no seed of the reference is there.
+    """
+    known = [(unit, found) for unit in units if (found := scores[unit.id]) is not None]
+    if not any(cell.name == plan.reference.name for unit, _ in known for cell in unit.training.cells):
+        reasons = "\n".join(dict.fromkeys(failed.values()))
+        raise UserError(f"the full model could not be trained, and there is nothing to compare with:\n{reasons}")
+    posters = _posters(dataset, [found for _, found in known], bootstrap)
+    trained = _measure(plan, known, posters)
+    cells = [_cell(one, trained, posters) for one in trained.values()]
+    splits = dataset.table["split"].value_counts()
+    return AblationResult(
+        provenance=Provenance(
+            data=dataset.folder.resolve().name,
+            manifest=dataset.info["manifest_sha256"],
+            split=split,
+            posters=len(posters.rows),
+            train_posters=int(splits.get("train", 0)),
+            val_posters=int(splits.get("val", 0)),
+            seeds=tuple(sorted({unit.seed for unit in units})),
+            version=package_version(),
+            commit=source_commit(),
+            config=plan.base.model_dump(mode="json"),
+            command=command,
+            bootstrap=bootstrap.n_boot,
+        ),
+        genres=posters.genres,
+        support=tuple(int(count) for count in posters.target.sum(axis=0)),
+        constant=_constant(dataset, posters),
+        constant_by_genre=dict(zip(posters.genres, map(float, posters.target.mean(axis=0)), strict=True)),
+        reference=plan.reference.name,
+        cells=adjust_cells(cells),
+        contributions=_contributions(plan, dataset, trained, posters),
+        unfinished={
+            f"{unit.training.cells[0].label}, seed {unit.seed}": failed.get(unit.id, "not trained yet")
+            for unit in units
+            if scores[unit.id] is None
+        },
+    )
+
+
+def _posters(dataset: Dataset, scores: Iterable[Scores], bootstrap: Bootstrap) -> Posters:
+    labels = dataset.labels()
+    rows = reduce(np.intersect1d, [one.rows for one in scores])
+    rows = rows[has_genre(labels[rows].astype(bool))]
+    groups = np.array(dataset.table["group"], dtype=object)[rows]
+    weights = half_samples(len(rows), bootstrap.n_boot, bootstrap.seed, groups)
+    return Posters(rows, labels[rows], weights, tuple(dataset.vocabulary.genres))
+
+
+def _measure(plan: Plan, known: Sequence[tuple[Unit, Scores]], posters: Posters) -> dict[str, Trained]:
+    """Every cell with every seed, in the order of the plan; NumPy works outside Python's lock, so threads help."""
+    work = [(cell, unit, found) for unit, found in known for cell in unit.training.cells]
+
+    def one(item: tuple[Cell, Unit, Scores]) -> Measured:
+        cell, unit, found = item
+        probs = found.probs[cell.name][np.searchsorted(found.rows, posters.rows)]
+        decisions = apply_thresholds(probs, found.facts.thresholds, unit.config.evaluation.empty)
+        return measure(posters.target, probs, decisions, posters.weights, _METRICS)
+
+    measured: dict[str, dict[int, Measured]] = {}
+    seconds: dict[str, list[float]] = {}
+    with ThreadPoolExecutor(cores()) as pool:
+        for (cell, unit, found), result in zip(work, pool.map(one, work), strict=True):
+            measured.setdefault(cell.name, {})[unit.seed] = result
+            seconds.setdefault(cell.name, []).append(found.facts.seconds)
+    return {
+        cell.name: Trained(cell, dict(sorted(measured[cell.name].items())), float(np.mean(seconds[cell.name])))
+        for cell in plan.cells
+        if cell.name in measured
+    }
+
+
+def _cell(one: Trained, trained: Mapping[str, Trained], posters: Posters) -> CellResult:
+    values, halves = _stacked(one, one.seeds)
+    estimates = [estimate_metric(values[:, k], halves[:, :, k], len(posters.rows)) for k in range(values.shape[1])]
+    metrics, by_genre = _named(estimates, posters)
+    comparisons = [_comparison(one, trained[name], why, posters) for name, why in one.cell.against if name in trained]
+    return CellResult(
+        name=one.cell.name,
+        label=one.cell.label,
+        section=one.cell.section,
+        mode=one.cell.mode,
+        branches=one.cell.branches,
+        changes=dict(one.cell.changes),
+        seeds=one.seeds,
+        metrics=metrics,
+        by_seed={name: tuple(map(float, values[:, k])) for k, name in enumerate(HEADLINES)},
+        by_genre=by_genre,
+        comparisons=tuple(item for item in comparisons if item is not None),
+        seconds=one.seconds,
+    )
+
+
+def _comparison(one: Trained, other: Trained, why: str, posters: Posters) -> Comparison | None:
+    """`one` minus `other`, seed by seed; None if they have no seed in common."""
+    seeds = [seed for seed in one.seeds if seed in other.by_seed]
+    if not seeds:
+        return None
+    (values, halves), (values_2, halves_2) = _stacked(one, seeds), _stacked(other, seeds)
+    metrics, by_genre = _named(_differences(values - values_2, halves - halves_2), posters)
+    return Comparison(other.cell.name, why, metrics, by_genre, dict.fromkeys(metrics), dict.fromkeys(by_genre))
+
+
+def _contributions(
+    plan: Plan, dataset: Dataset, trained: Mapping[str, Trained], posters: Posters
+) -> tuple[Contribution, ...]:
+    """Shapley values of the branches, in each mode in which all subsets were measured."""
+    branches = plan.base.branches
+    found: list[Contribution] = []
+    modes: tuple[Mode, ...] = ("retrain", "mask")
+    for mode in modes:
+        by_subset = {
+            frozenset(one.cell.branches): one
+            for one in trained.values()
+            if not one.cell.changes and (one.cell.mode == mode or one.cell.name == plan.reference.name)
+        }
+        if len(by_subset) < 2 ** len(branches) - 1 or len(branches) < 2:
+            continue
+        seeds = sorted(set.intersection(*(set(one.seeds) for one in by_subset.values())))
+        if not seeds:
+            continue
+        nothing = _nothing(dataset, posters)
+        for branch, weights in shapley_weights(branches).items():
+            parts = [
+                (weight, _stacked(by_subset[subset], seeds) if subset else (nothing.values[None], nothing.halves[None]))
+                for subset, weight in weights.items()
+            ]
+            values: FloatArray = sum((weight * part[0] for weight, part in parts), np.zeros(1))
+            halves: FloatArray = sum((weight * part[1] for weight, part in parts), np.zeros(1))
+            metrics, by_genre = _named(_differences(values, halves), posters)
+            found.append(Contribution(branch, mode, metrics, by_genre, dict.fromkeys(metrics), dict.fromkeys(by_genre)))
+    return adjust_contributions(found)
+
+
+def _constant(dataset: Dataset, posters: Posters) -> dict[str, float]:
+    train = _train_labels(dataset)
+    return {metric.name: ConstantPredictor.fit(train, metric).score(posters.target) for metric in _METRICS}
+
+
+def _nothing(dataset: Dataset, posters: Posters) -> Measured:
+    """The best constant answer, measured as a model is: what is known of a poster that nobody has looked at."""
+    train, truth = _train_labels(dataset), posters.target.astype(bool)
+    columns = []
+    for metric in _METRICS:
+        constant = ConstantPredictor.fit(train, metric)
+        probs, decisions = np.tile(constant.probs, (len(truth), 1)), np.tile(constant.decisions, (len(truth), 1))
+        columns.append(metric.prepare(truth, probs, decisions))
+    prevalence = measure(truth, np.full(truth.shape, 0.5), np.zeros_like(truth), posters.weights, [])
+    everyone = np.ones((1, len(truth)), dtype=np.bool_)
+    return Measured(
+        np.append(replicates(columns, everyone)[0], prevalence.values),
+        np.column_stack([replicates(columns, posters.weights), prevalence.halves]),
+    )
+
+
+def _train_labels(dataset: Dataset) -> NDArray[np.float32]:
+    labels: NDArray[np.float32] = dataset.labels()[np.array(dataset.table["split"] == "train")]
+    return labels
+
+
+def _stacked(one: Trained, seeds: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+    """S x K and S x R x K."""
+    return (
+        np.stack([one.by_seed[seed].values for seed in seeds]),
+        np.stack([one.by_seed[seed].halves for seed in seeds]),
+    )
+
+
+def _differences(values: FloatArray, halves: FloatArray) -> list[Estimate]:
+    return [estimate_difference(values[:, k], halves[:, :, k]) for k in range(values.shape[1])]
+
+
+def _named(estimates: Sequence[Estimate], posters: Posters) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+    """By headline metric, and by genre; a genre with few positives has a value alone."""
+    count = len(HEADLINES)
+    support = posters.target.sum(axis=0)
+    by_genre = {
+        genre: estimate if positives >= _LEAST_POSITIVES else Estimate(estimate.value, None, float("nan"))
+        for genre, estimate, positives in zip(posters.genres, estimates[count:], support, strict=True)
+    }
+    return dict(zip(HEADLINES, estimates[:count], strict=True)), by_genre

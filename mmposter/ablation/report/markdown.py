@@ -1,0 +1,46 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmposter.ablation.report.outline import Code, Folded, Item, Listing, Outline, Picture
+from mmposter.ablation.report.tables import Row, Table
+
+
+def to_markdown(outline: Outline) -> str:
+    """The whole report; figures are linked as ``plots/NAME.png``."""
+    parts = [f"# {outline.title}", outline.lead, "\n".join(f"- {name}: {text}" for name, text in outline.facts.items())]
+    for part in outline.parts:
+        parts += [f"## {part.title}", *part.text, *(text for item in part.items for text in _item(item))]
+    return "\n\n".join(parts) + "\n"
+
+
+def table_markdown(table: Table) -> str:
+    """One table: its title, its rows, and its note; the best row is bold, the constant's is in italics."""
+    alignment = ["---" if i == 0 or i in table.left else "---:" for i in range(len(table.header))]
+    lines = [_line(table.header), "| " + " | ".join(alignment) + " |", *(_line(_marked(row)) for row in table.rows)]
+    return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{table.note}"
+
+
+def _item(item: Item) -> list[str]:
+    if isinstance(item, Table):
+        return [table_markdown(item)]
+    if isinstance(item, Picture):
+        return [f"![{item.alt}](plots/{item.name}.png)", item.caption]
+    if isinstance(item, Listing):
+        return ["\n".join(f"- {text}" for text in item.texts)]
+    if isinstance(item, Code):
+        return [f"```{item.language}\n{item.text.rstrip()}\n```"]
+    assert isinstance(item, Folded)
+    return [text for inner in item.items for text in _item(inner)]
+
+
+def _marked(row: Row) -> Sequence[str]:
+    around = {"best": "**", "constant": "_"}.get(row.mark, "")
+    return [f"{around}{cell}{around}" if cell else cell for cell in row.cells]
+
+
+def _line(cells: Sequence[str]) -> str:
+    # A label may hold a bar or a line feed, and either would end the cell.
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,61 @@
+"""The report as one HTML page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmposter.ablation.report.outline import Code, Folded, Item, Listing, Outline, Picture
+from mmposter.ablation.report.tables import BETTER, WORSE, Table
+
+if TYPE_CHECKING:
+    from mmposter.report import Block, Emphasis, TableBlock
+
+_BY_TEXT: dict[str, Emphasis] = {"better": "good", "worse": "bad", "not told apart": "muted"}
+_BY_MARK: dict[str, Emphasis] = {"reference": "strong", "best": "good", "constant": "muted"}
+
+
+def to_html(outline: Outline) -> str:
+    """The whole page, figures inside; it loads nothing."""
+    from mmposter.report import Section, render_page
+
+    sections = [
+        Section(part.name, part.title, part.text, [_block(item) for item in part.items]) for part in outline.parts
+    ]
+    return render_page(outline.title, outline.lead, outline.facts, sections)
+
+
+def _block(item: Item) -> Block:
+    from mmposter.report import CodeBlock, DetailsBlock, FigureBlock, ListBlock, figure_svg
+
+    if isinstance(item, Table):
+        return _table(item)
+    if isinstance(item, Picture):
+        return FigureBlock(figure_svg(item.figure, item.name), item.caption, item.alt)
+    if isinstance(item, Listing):
+        return ListBlock(item.texts)
+    if isinstance(item, Code):
+        return CodeBlock(item.text)
+    assert isinstance(item, Folded)
+    return DetailsBlock(item.summary, [_block(inner) for inner in item.items])
+
+
+def _table(table: Table) -> TableBlock:
+    from mmposter.report import TableBlock
+
+    emphasis: dict[tuple[int, int | None], Emphasis] = {}
+    for number, row in enumerate(table.rows):
+        if row.mark:
+            emphasis[number, None] = _BY_MARK[row.mark]
+        for column, text in enumerate(row.cells):
+            if text in _BY_TEXT:
+                emphasis[number, column] = _BY_TEXT[text]
+            elif text.endswith((f" {BETTER}", f" {WORSE}")):
+                emphasis[number, column] = "good" if text.endswith(BETTER) else "bad"
+    align = "".join("l" if i == 0 or i in table.left else "r" for i in range(len(table.header)))
+    rows = [[_together(text) for text in row.cells] for row in table.rows]
+    return TableBlock(table.title, table.header, rows, align, emphasis)
+
+
+def _together(text: str) -> str:
+    """A verdict stays on one line."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}") if text in _BY_TEXT else text

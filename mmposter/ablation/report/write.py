@@ -1,0 +1,48 @@
+"""All files of a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmposter.ablation.report.latex import to_latex
+from mmposter.ablation.report.markdown import to_markdown
+from mmposter.ablation.report.outline import outline
+from mmposter.ablation.report.page import to_html
+from mmposter.ablation.report.plain import to_csv, to_json
+from mmposter.ablation.report.sections import groups
+from mmposter.ablation.report.tables import all_tables
+from mmposter.ablation.result import AblationResult
+from mmposter.atomic import write_json, write_text
+
+
+def write_report(result: AblationResult, out: Path) -> list[Path]:
+    """Write the report of an ablation, finished or not, into the folder `out`; what lies there is replaced.
+
+    `ablation.html` is the whole report in one file, `ablation.md` the same as Markdown with its figures in `plots/`,
+    `ablation.tex` the tables for a paper, `ablation.csv` every number in a long table, `ablation.json` the result.
+
+    Args:
+        result: what to report.
+        out: a folder; made if it is not there. Each file is there whole or not at all.
+
+    Returns:
+        the files written, the page first.
+    """
+    from mmposter.evaluation.plots.style import save_png
+
+    report = outline(result)
+    texts = {
+        "ablation.html": to_html(report),
+        "ablation.md": to_markdown(report),
+        "ablation.csv": to_csv(result),
+        "ablation.tex": to_latex(all_tables(result, groups(result))),
+    }
+    for name, text in texts.items():
+        write_text(out / name, text)
+    write_json(out / "ablation.json", to_json(result))
+    files = [*(out / name for name in texts), out / "ablation.json"]
+    for picture in report.pictures():
+        path = out / "plots" / f"{picture.name}.png"
+        save_png(picture.figure, path)
+        files.append(path)
+    return files

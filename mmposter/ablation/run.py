@@ -1,0 +1,176 @@
+"""`mmposter ablate`: train what is missing of a grid, compare, report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmposter.ablation.analysis import Bootstrap, analyse
+from mmposter.ablation.grid import Plan
+from mmposter.ablation.result import AblationResult
+from mmposter.ablation.scores import CELLS, Scores, load_scores, seed_folder
+from mmposter.ablation.training import GridTask, Unit, UnitId, UnitResult
+from mmposter.atomic import write_json
+from mmposter.config import Config
+from mmposter.data.dataset import Dataset
+from mmposter.device import resolve_device
+from mmposter.engines import Workers, run
+from mmposter.errors import UserError
+from mmposter.features.table import extract_dataset
+from mmposter.progress import progress
+from mmposter.training.inputs import cached_branches
+
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a grid is run.
+
+    Attributes:
+        seeds: every configuration is trained with each of them.
+        split: the posters that are measured, ``test`` or ``val``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        jobs: trainings side by side; ``auto``: one a GPU, without one one a core.
+        offline: never touch the network.
+        keep_models: leave a run folder of every training, for `predict` and `compare`.
+        command: what was typed, for the report.
+    """
+
+    seeds: tuple[int, ...]
+    split: str = "test"
+    device: str = "auto"
+    jobs: Workers = "auto"
+    offline: bool = False
+    keep_models: bool = False
+    command: str = ""
+
+
+def ablate(
+    plan: Plan,
+    dataset: Dataset,
+    out: Path,
+    settings: Settings,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> AblationResult:
+    """Train every cell of `plan` that `out` does not hold yet, with every seed, and compare them.
+
+    Features that the store lacks are extracted first. A training that cannot be done is left out, and named in the
+    result; all others go on.
+
+    Raises:
+        UserError: for an `out` that holds an ablation already, another data set's on resuming, a split without posters,
+            or if not one training of the reference could be finished.
+    """
+    if settings.split not in ("val", "test"):
+        raise UserError(f"--split of an ablation must be test or val; got {settings.split!r}")
+    _claim(out, plan, dataset, settings, resume=resume, overwrite=overwrite)
+    device = resolve_device(settings.device)
+    units = [Unit(training, seed) for training in plan.trainings() for seed in settings.seeds]
+    failed = _train(units, dataset, out, settings, device, quiet=quiet)
+    found = {unit.id: _scores(unit, dataset, out, settings) for unit in units}
+    bootstrap = Bootstrap(plan.base.evaluation.bootstrap, plan.base.seed)
+    return analyse(plan, dataset, units, found, failed, bootstrap, split=settings.split, command=settings.command)
+
+
+def _train(
+    units: Sequence[Unit], dataset: Dataset, out: Path, settings: Settings, device: str, *, quiet: bool
+) -> dict[UnitId, str]:
+    """Train what is missing; what could not be trained, with the reason."""
+    missing = [unit for unit in units if _scores(unit, dataset, out, settings) is None]
+    missing, failed = _with_features(missing, dataset, settings, device, quiet=quiet)
+    task = GridTask(
+        dataset.folder, dataset.root, out, split=settings.split, device=device, keep_models=settings.keep_models
+    )
+    with progress("ablate", len(units), quiet=quiet) as ticker:
+        ticker.advance(len(units) - len(missing))
+        for result in run(task, missing, workers=settings.jobs):
+            ticker.advance(1, _note(result))
+            if result.error is not None:
+                failed[result.unit.id] = result.error
+    return failed
+
+
+def _with_features(
+    units: Sequence[Unit], dataset: Dataset, settings: Settings, device: str, *, quiet: bool
+) -> tuple[list[Unit], dict[UnitId, str]]:
+    """The units whose features are in the store, extracted now where they were not; the others with the reason."""
+    checked: dict[str, str | None] = {}
+    ready: list[Unit] = []
+    failed: dict[UnitId, str] = {}
+    for unit in units:
+        key = _perception(unit.config)
+        if key not in checked:
+            checked[key] = None
+            try:
+                branches = cached_branches(unit.config, dataset, device=device, offline=settings.offline)
+                extract_dataset(dataset, branches, workers="auto", quiet=quiet)
+            except UserError as error:
+                checked[key] = str(error)
+        problem = checked[key]
+        if problem is None:
+            ready.append(unit)
+        else:
+            failed[unit.id] = problem
+    return ready, failed
+
+
+def _perception(config: Config) -> str:
+    """What the frozen parts of a configuration depend on, and a little more."""
+    sections = {name: getattr(config, name).model_dump(mode="json") for name in ("cnn", *config.branches)}
+    seed = config.seed if config.cnn.init == "none" else None
+    return json.dumps([config.regime, seed, sections], sort_keys=True)
+
+
+def _scores(unit: Unit, dataset: Dataset, out: Path, settings: Settings) -> Scores | None:
+    folder = seed_folder(out, unit.training.key, unit.seed)
+    scores = load_scores(folder, unit.config, dataset.info["manifest_sha256"], settings.split)
+    if scores is None or any(cell.name not in scores.probs for cell in unit.training.cells):
+        return None
+    return scores
+
+
+def _note(result: UnitResult) -> str:
+    name = f"{result.unit.training.cells[0].label}, seed {result.unit.seed}"
+    if result.error is not None:
+        return f"{name}: failed ({result.error.splitlines()[0]})"
+    return f"{name}: val mAP {result.val_map:.3f}"
+
+
+def _claim(out: Path, plan: Plan, dataset: Dataset, settings: Settings, *, resume: bool, overwrite: bool) -> None:
+    """Make sure that `out` is free, or holds an ablation of the same posters that is to go on."""
+    path = out / PLAN
+    if overwrite and (out / CELLS).exists():
+        shutil.rmtree(out / CELLS)
+    elif path.exists() and not resume:
+        raise UserError(f"{out} holds an ablation already; go on with --resume, or replace it with --overwrite")
+    elif path.exists() and _manifest(path) != dataset.info["manifest_sha256"]:
+        raise UserError(f"{out} was started on another state of {dataset.folder}; give another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(
+        path,
+        {
+            "manifest": dataset.info["manifest_sha256"],
+            "data": dataset.folder.resolve().name,
+            "split": settings.split,
+            "seeds": list(settings.seeds),
+            "base": plan.base.model_dump(mode="json"),
+            "cells": {
+                cell.name: {"label": cell.label, "section": cell.section, "mode": cell.mode} for cell in plan.cells
+            },
+        },
+    )
+
+
+def _manifest(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["manifest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
