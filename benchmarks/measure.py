@@ -2,7 +2,8 @@
 
     python benchmarks/measure.py mmposter ablate DATA --config lite --out ablation
 
-Memory that processes share is counted once (the sum of their proportional set sizes, twice a second); Linux only.
+Memory that processes share is counted once (the sum of their proportional set sizes, looked at every two seconds: to
+look costs them time); Linux only.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def run_measured(command: Sequence[str]) -> tuple[float, float, str]:
 
 
 def _watch(session: int, peak: list[float], wait: Callable[[float], bool]) -> None:
-    while not wait(0.5):
+    while not wait(2.0):
         peak[0] = max(
             peak[0],
             sum(_share(int(name)) for name in os.listdir("/proc") if name.isdigit() and _session(int(name)) == session),

@@ -9,10 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmposter.ablation.grid import build_plan
+    from mmposter.ablation.run import ablate
+    from mmposter.compare import compare_runs
     from mmposter.config import Config, load_config
     from mmposter.data import Dataset, prepare
     from mmposter.errors import BadImageError, UserError
-    from mmposter.evaluate import evaluate_run
+    from mmposter.evaluate import evaluate_run, examine_run
     from mmposter.predict import PosterClassifier, Prediction
     from mmposter.run import Run
     from mmposter.training.train import train
@@ -27,7 +30,11 @@ _HOMES = {
     "Run": "mmposter.run",
     "UserError": "mmposter.errors",
     "Vocabulary": "mmposter.vocabulary",
+    "ablate": "mmposter.ablation.run",
+    "build_plan": "mmposter.ablation.grid",
+    "compare_runs": "mmposter.compare",
     "evaluate_run": "mmposter.evaluate",
+    "examine_run": "mmposter.evaluate",
     "load_config": "mmposter.config",
     "prepare": "mmposter.data",
     "train": "mmposter.training.train",
@@ -42,7 +49,11 @@ __all__ = [
     "Run",
     "UserError",
     "Vocabulary",
+    "ablate",
+    "build_plan",
+    "compare_runs",
     "evaluate_run",
+    "examine_run",
     "load_config",
     "prepare",
     "train",

@@ -11,8 +11,8 @@ from mmposter.data.dataset import Dataset
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.table import FeatureTable, load_features
 
-LIMIT = 6
-"""Branches' tables that are held: the four of a model, and two variants; the widest has 280 MB of 5600 posters."""
+LIMIT = 4
+"""Branches' tables that are held: those of one model. The widest has 280 MB for 5600 posters, and is read in 2 s."""
 
 
 class FeatureCache:
