@@ -44,10 +44,10 @@ _RATE_OVER_S = 300.0
 class Ticker:
     """Counts finished units of one task; made by `progress`, not by hand."""
 
-    def __init__(self, title: str, total: int, bar: Progress | None, *, quiet: bool = False) -> None:
-        self.title, self.total, self.done = title, total, 0
-        self._bar, self._quiet = bar, quiet
-        self._task = bar.add_task(title, total=total) if bar else None
+    def __init__(self, title: str, total: int, bar: Progress | None, *, done: int = 0, quiet: bool = False) -> None:
+        self.title, self.total, self.done = title, total, done
+        self._earlier, self._bar, self._quiet = done, bar, quiet
+        self._task = bar.add_task(title, total=total, completed=done) if bar else None
         self._start = self._last = time.monotonic()
 
     def advance(self, count: int = 1, note: str = "") -> None:
@@ -61,7 +61,7 @@ class Ticker:
         now = time.monotonic()
         if now - self._last >= PLAIN_EVERY_S or self.done >= self.total:
             self._last = now
-            rate = self.done / max(now - self._start, 1e-9)
+            rate = (self.done - self._earlier) / max(now - self._start, 1e-9)
             left = (self.total - self.done) / rate if rate else 0.0
             console.print(
                 f"{self.title}: {self.done}/{self.total} ({rate:.1f}/s, {left:.0f} s left) {note}".rstrip(),
@@ -79,16 +79,17 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Ticker]:
+def progress(title: str, total: int, *, done: int = 0, quiet: bool = False) -> Iterator[Ticker]:
     """Show the progress of `total` units: a bar on a terminal, a line every ten seconds elsewhere.
 
     Args:
         title: what is being done, in a few words.
         total: how many units there are.
+        done: how many of them an earlier, stopped run has finished.
         quiet: count, but show nothing (library use).
     """
     if quiet or not console.is_terminal:
-        yield Ticker(title, total, None, quiet=quiet)
+        yield Ticker(title, total, None, done=done, quiet=quiet)
         return
     bar = Progress(
         SpinnerColumn(),
@@ -103,4 +104,4 @@ def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Ticker]
         speed_estimate_period=_RATE_OVER_S,
     )
     with bar:
-        yield Ticker(title, total, bar)
+        yield Ticker(title, total, bar, done=done)

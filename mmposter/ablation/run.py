@@ -77,7 +77,17 @@ def ablate(
     failed = _train(units, dataset, out, settings, device, quiet=quiet)
     found = {unit.id: _scores(unit, dataset, out, settings) for unit in units}
     bootstrap = Bootstrap(plan.base.evaluation.bootstrap, plan.base.seed)
-    return analyse(plan, dataset, units, found, failed, bootstrap, split=settings.split, command=settings.command)
+    return analyse(
+        plan,
+        dataset,
+        units,
+        found,
+        failed,
+        bootstrap,
+        split=settings.split,
+        command=settings.command,
+        quiet=quiet,
+    )
 
 
 def _train(
@@ -86,11 +96,12 @@ def _train(
     """Train what is missing; what could not be trained, with the reason."""
     missing = [unit for unit in units if _scores(unit, dataset, out, settings) is None]
     missing, failed = _with_features(missing, dataset, settings, device, quiet=quiet)
+    if not missing:
+        return failed
     task = GridTask(
         dataset.folder, dataset.root, out, split=settings.split, device=device, keep_models=settings.keep_models
     )
-    with progress("ablate", len(units), quiet=quiet) as ticker:
-        ticker.advance(len(units) - len(missing))
+    with progress("ablate", len(units), done=len(units) - len(missing), quiet=quiet) as ticker:
         for result in run(task, missing, workers=settings.jobs):
             ticker.advance(1, _note(result))
             if result.error is not None:

@@ -94,8 +94,7 @@ class Trainer:
         state = self.progress
         if state.finished:
             return state
-        with show_progress("train", self.config.epochs, quiet=quiet) as ticker:
-            ticker.advance(state.epoch)
+        with show_progress("train", self.config.epochs, done=state.epoch, quiet=quiet) as ticker:
             while not state.finished:
                 self._train_epoch()
                 row = self._end_epoch()
