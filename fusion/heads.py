@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fusion.layers import check_probability
+from fusion.layers import Dropout, check_probability
 from fusion.pooling import masked_softmax
 from fusion.registry import Registry
 
@@ -81,7 +81,7 @@ class ConcatHead(Head):
         # Started small but not at zero: zeros are what a present branch may well say.
         self.absent = nn.ParameterList([nn.Parameter(0.02 * torch.randn(dim)) for dim in dims])
         layers: list[nn.Module] = [nn.Linear(sum(dims), hidden), nn.GELU()] if hidden else []
-        layers += [nn.Dropout(check_probability("dropout", dropout)), nn.Linear(hidden or sum(dims), num_genres)]
+        layers += [Dropout(check_probability("dropout", dropout)), nn.Linear(hidden or sum(dims), num_genres)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class GatedHead(Head):
         super().__init__(dims, num_genres)
         self.projections = nn.ModuleList([nn.Linear(dim, hidden) for dim in dims])
         self.gate = nn.Linear(len(dims) * hidden, len(dims))
-        self.output = nn.Sequential(nn.Dropout(check_probability("dropout", dropout)), nn.Linear(hidden, num_genres))
+        self.output = nn.Sequential(Dropout(check_probability("dropout", dropout)), nn.Linear(hidden, num_genres))
 
     def gate_weights(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
         """Weight of each branch: B x K, 1 in sum over the present ones; zeros where none is."""
@@ -172,7 +172,7 @@ class AttentionHead(Head):
             norm_first=True,
         )
         self.encoder = nn.TransformerEncoder(layer, depth, norm=nn.LayerNorm(hidden), enable_nested_tensor=False)
-        self.output = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, num_genres))
+        self.output = nn.Sequential(Dropout(dropout), nn.Linear(hidden, num_genres))
 
     def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
         """K times B x D_k, B x K bool -> logits B x G."""
@@ -199,7 +199,7 @@ class SumHead(Head):
 
     def __init__(self, dims: Sequence[int], num_genres: int, dropout: float = 0.2) -> None:
         super().__init__(dims, num_genres)
-        self.dropout = nn.Dropout(check_probability("dropout", dropout))
+        self.dropout = Dropout(check_probability("dropout", dropout))
         self.maps = nn.ModuleList([nn.Linear(dim, num_genres, bias=False) for dim in dims])
         self.bias = nn.Parameter(torch.zeros(num_genres))
 

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout` with a cheaper mask on the CPU.
+
+    torch draws Bernoulli numbers there at 11 ns each, five times as long as uniform ones: a tenth of the time of a
+    training on cached features.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Zero each element with probability p in training, and scale the others by 1 / (1 - p)."""
+        if not self.training or self.p == 0 or input.device.type != "cpu":
+            return super().forward(input)
+        return input * ((torch.rand(input.shape) >= self.p).to(input.dtype) / (1 - self.p))
 
 
 class BatchNormRows(nn.BatchNorm1d):

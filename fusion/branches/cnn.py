@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from fusion.base import Branch, Inputs, register_branch
-from fusion.layers import BatchNormRows, check_probability
+from fusion.layers import BatchNormRows, Dropout, check_probability
 
 
 @register_branch("cnn")
@@ -25,7 +25,7 @@ class CnnBranch(Branch):
         self.num_features = num_features
         self.layers = nn.Sequential(
             BatchNormRows(num_features),
-            nn.Dropout(check_probability("dropout", dropout)),
+            Dropout(check_probability("dropout", dropout)),
             nn.Linear(num_features, dim),
             nn.GELU(),
         )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fusion.base import Branch, Inputs, register_branch
-from fusion.layers import check_choice, check_probability
+from fusion.layers import Dropout, check_choice, check_probability
 from fusion.pooling import AttentionPool, DeepSetsPool, pack, unpack, zero_padding
 
 ENCODINGS = ("counts", "histogram", "set")
@@ -57,7 +57,7 @@ class YoloBranch(Branch):
         if encoding == "set":
             self.tokens = _BoxTokens(num_classes, dim)
             self.pool = AttentionPool(dim, heads) if pooling == "attention" else DeepSetsPool(dim)
-        self.output = nn.Sequential(nn.Dropout(check_probability("dropout", dropout)), nn.Linear(width, dim), nn.GELU())
+        self.output = nn.Sequential(Dropout(check_probability("dropout", dropout)), nn.Linear(width, dim), nn.GELU())
 
     def present(self, inputs: Inputs) -> Tensor:
         """Which posters have a box: B bool."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fusion.base import Branch, Inputs, register_branch
 from fusion.gates import ChannelGate, build_gate
-from fusion.layers import BatchNormRows, check_choice, check_probability
+from fusion.layers import BatchNormRows, Dropout, check_choice, check_probability
 
 DESCRIPTORS = ("reweighted", "gram", "both")
 ROOT_EPS = 1e-6  # under the square root: bounds its gradient where an entry is zero
@@ -54,7 +54,7 @@ class StyleBranch(Branch):
             length += reduced * (reduced + 1) // 2
         self.layers = nn.Sequential(
             BatchNormRows(length),
-            nn.Dropout(check_probability("dropout", dropout)),
+            Dropout(check_probability("dropout", dropout)),
             nn.Linear(length, dim),
             nn.GELU(),
         )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusion.base import Branch, Inputs, register_branch
-from fusion.layers import check_probability
+from fusion.layers import Dropout, check_probability
 from fusion.pooling import AttentionPool, pack, unpack
 
 LINE_FEATURES = 5  # centre x, centre y, width, height, confidence
@@ -36,9 +36,9 @@ class TextBranch(Branch):
         self.norm = nn.LayerNorm(embedding_dim)
         self.words = nn.Linear(embedding_dim, dim)
         self.geometry = nn.Linear(LINE_FEATURES, dim, bias=False)  # words has the bias
-        self.dropout = nn.Dropout(check_probability("dropout", dropout))
+        self.dropout = Dropout(check_probability("dropout", dropout))
         self.pool = AttentionPool(dim, heads)
-        self.document = nn.Sequential(nn.LayerNorm(embedding_dim), nn.Dropout(dropout), nn.Linear(embedding_dim, dim))
+        self.document = nn.Sequential(nn.LayerNorm(embedding_dim), Dropout(dropout), nn.Linear(embedding_dim, dim))
         self.output = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU())
 
     def present(self, inputs: Inputs) -> Tensor:
