@@ -37,7 +37,11 @@ quickstart: $(VENV)/.installed
 	@echo "  $(DEMO)/posters             the drawn posters"
 	@echo "  $(DEMO)/data/report.md      what was kept and dropped, and the split"
 	@echo "  $(DEMO)/run/README.md       the model card, with plots in $(DEMO)/run/plots"
+	@echo "  $(DEMO)/run/evaluation/test/report.html   what the test posters say, for a browser"
 	@echo "  README.md                      the same on your own posters"
+	@echo "What each branch is worth, with three seeds (half a minute):"
+	@echo "  $(BIN)/mmposter ablate $(DEMO)/data --config lite --branches cnn,style,ocr --set train.batch_size=8 \\"
+	@echo "    --seeds 3 --offline --out $(DEMO)/ablation"
 	@echo "The fourth branch, objects, stayed out: its weights (AGPL-3.0) come from GitHub. To add it:"
 	@echo "  $(BIN)/mmposter train $(DEMO)/data --config lite --set train.batch_size=8 --out $(DEMO)/run-yolo"
 

@@ -232,7 +232,7 @@ class _Builder:
         cell = Cell(_safe(name), label, section, "retrain", config, changes)
         self._add(cell, against, with_reference=alone is None)
 
-    def test_shuffled(self, branch: str) -> None:
+    def shuffled_at_test(self, branch: str) -> None:
         """The trained reference, given another poster's records of one branch."""
         cell = replace(
             self.reference, section=CONTROLS, mode="mask", shuffled=(branch,), changes={"shuffled": [branch]}
@@ -260,7 +260,7 @@ def _add_controls(builder: _Builder, mode: str) -> None:
             label = f"{branch} of another poster"
             builder.change({"shuffled": [branch]}, label, CONTROLS, beside=_name(rest) if rest else "")
         if mode != "retrain":
-            builder.test_shuffled(branch)
+            builder.shuffled_at_test(branch)
     if mode == "mask":
         return
     if "ocr" in base.branches:

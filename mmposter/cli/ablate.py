@@ -99,7 +99,7 @@ def ablate_command(
     from mmposter.cli.options import parse_workers
     from mmposter.config import load_config
     from mmposter.data import Dataset
-    from mmposter.progress import make_console
+    from mmposter.progress import console, make_console
 
     base = load_config(config, set or (), branches=branches, regime=regime)
     plan = build_plan(base, grid=grid, mode=mode, controls=controls, axes=parse_axes(axis or ()))
@@ -114,7 +114,9 @@ def ablate_command(
     )
     result = ablate(plan, Dataset.load(data, root), out, settings, resume=resume, overwrite=overwrite)
     paths = write_report(result, out)
-    console = make_console()
+    answers = make_console()
     for sentence in findings(result):
-        console.print(f"- {sentence}", highlight=False)
+        answers.print(f"- {sentence}", highlight=False, markup=False)
+    for training, reason in (result.unfinished or {}).items():
+        console.print(f"missing: {training}: {reason}", highlight=False, markup=False, soft_wrap=True)
     typer.echo(str(next(path for path in paths if path.suffix == ".html")))

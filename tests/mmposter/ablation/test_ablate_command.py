@@ -39,6 +39,14 @@ def test_a_grid_ends_in_a_report(world, tmp_path):
     assert re.search(r"seeds 0(,| and|-| to) ?1|2 seeds", text)
 
 
+def test_what_is_missing_is_named(world, tmp_path, capsys):
+    result = _run(world, tmp_path / "grid", "--branches=yolo,ocr", "--seeds=1", "--axis=yolo.model=not-there.pt")
+    assert result.exit_code == 0
+    assert "missing: model = not-there.pt, seed 0: not-there.pt is not on this machine" in result.output + "".join(
+        capsys.readouterr()
+    )
+
+
 def test_without_resume_a_finished_grid_is_left_alone(world, tmp_path):
     _run(world, tmp_path / "grid", "--branches", "ocr", "--seeds", "1")
     with pytest.raises(UserError, match="go on with --resume"):
