@@ -23,14 +23,14 @@ class ExtractorReport:
     """What one extractor did: posters computed now, there before, and those without a record with the reason.
 
     Attributes:
-        seconds: of computing, added up over all workers.
+        seconds: of computing, added up over all workers; two reports that differ in nothing else are equal.
     """
 
     name: str
     computed: int = 0
     present: int = 0
     failed: dict[str, Failure] = field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
 
     def reasons(self) -> Counter[str]:
         """How many posters failed for which reason."""
