@@ -7,7 +7,7 @@ them. No other part of mmposter reads YAML, and classes take plain arguments.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -260,6 +260,14 @@ def parse_config(values: Any) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise UserError("\n".join(["the configuration does not fit:", *_problems(error)])) from error
+
+
+def flat_config(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration by dotted key, such as ``fusion.head``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flat_config(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
 
 
 def recipe_names() -> list[str]:

@@ -12,10 +12,10 @@ _SOURCE = ("mmposter", "fusion", "detectors", "configs")
 _SECONDS = 20
 
 
-def package_version() -> str:
-    """Version of the installed mmposter; "not installed" where only its source lies on the path."""
+def package_version(name: str = "mmposter") -> str:
+    """Version of an installed package; "not installed" where it is not, or only its source lies on the path."""
     try:
-        return version("mmposter")
+        return version(name)
     except PackageNotFoundError:
         return "not installed"
 

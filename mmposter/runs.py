@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmposter.config import flat_config
 from mmposter.errors import UserError
 
 # Kept as text, not imported from mmposter.run: a listing should not wait for torch.
@@ -53,7 +54,7 @@ def list_runs(folder: Path) -> list[RunSummary]:
     if not models:
         raise UserError(f"{folder} holds no run folder (a folder with a {_MODEL})")
     read = {path.parent: _read(path) for path in models}
-    flat = {run: _flat(values["config"]) for run, values in read.items() if values is not None}
+    flat = {run: flat_config(values["config"]) for run, values in read.items() if values is not None}
     varying = _varying(list(flat.values()))
     summaries = [_summary(folder, run, values, flat.get(run, {}), varying) for run, values in read.items()]
     return sorted(summaries, key=lambda run: (-(run.val_map if run.val_map is not None else -1.0), run.name))
@@ -89,16 +90,6 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return {**values, "val_map": scores} if readable else None
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            values |= _flat(value, f"{prefix}{key}.")
-        else:
-            values[prefix + key] = value
-    return values
 
 
 def _varying(configs: list[dict[str, Any]]) -> list[str]:

@@ -30,14 +30,14 @@ from mmposter.evaluation.arrays import FloatArray, has_genre
 from mmposter.evaluation.bootstrap import half_samples, values_and_halves
 from mmposter.evaluation.constant import ConstantPredictor
 from mmposter.evaluation.metrics import get_metric
-from mmposter.evaluation.seeds import Estimate, Measured, estimate_difference, estimate_metric, measure
+from mmposter.evaluation.named import Columns, stacked
+from mmposter.evaluation.seeds import Measured, measure
 from mmposter.evaluation.shapley import shapley_weights
 from mmposter.evaluation.thresholds import apply_thresholds
 from mmposter.progress import progress
 from mmposter.provenance import package_version, source_commit
 
 _METRICS = [get_metric(name) for name in HEADLINES]
-_LEAST_POSITIVES = 10  # of a genre, for an interval; see `evaluate.MIN_SUPPORT_FOR_INTERVAL`
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,10 @@ class Trained:
     def seeds(self) -> tuple[int, ...]:
         return tuple(self.by_seed)
 
+    def stacked(self, seeds: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+        """Values S x K and halves S x R x K of these seeds."""
+        return stacked([self.by_seed[seed] for seed in seeds])
+
 
 @dataclass(frozen=True)
 class Posters:
@@ -70,12 +74,19 @@ class Posters:
         target: N x G.
         weights: half-samples: R x N.
         genres: names.
+        support: posters of each genre.
     """
 
     rows: NDArray[np.int64]
     target: NDArray[np.float32]
     weights: NDArray[np.bool_]
     genres: tuple[str, ...]
+    support: tuple[int, ...]
+
+    @property
+    def columns(self) -> Columns:
+        """What the K numbers of a `Measured` are."""
+        return Columns(HEADLINES, self.genres, self.support, len(self.rows))
 
 
 def analyse(
@@ -130,7 +141,7 @@ def analyse(
             bootstrap=bootstrap.n_boot,
         ),
         genres=posters.genres,
-        support=tuple(int(count) for count in posters.target.sum(axis=0)),
+        support=posters.support,
         constant=_constant(dataset, posters),
         constant_by_genre=dict(zip(posters.genres, map(float, posters.target.mean(axis=0)), strict=True)),
         reference=plan.reference.name,
@@ -150,7 +161,8 @@ def _posters(dataset: Dataset, scores: Iterable[Scores], bootstrap: Bootstrap) -
     rows = rows[has_genre(labels[rows].astype(bool))]
     groups = np.array(dataset.table["group"], dtype=object)[rows]
     weights = half_samples(len(rows), bootstrap.n_boot, bootstrap.seed, groups)
-    return Posters(rows, labels[rows], weights, tuple(dataset.vocabulary.genres))
+    support = tuple(int(count) for count in labels[rows].sum(axis=0))
+    return Posters(rows, labels[rows], weights, tuple(dataset.vocabulary.genres), support)
 
 
 def _measure(plan: Plan, known: Sequence[tuple[Unit, Scores]], posters: Posters, *, quiet: bool) -> dict[str, Trained]:
@@ -178,9 +190,7 @@ def _measure(plan: Plan, known: Sequence[tuple[Unit, Scores]], posters: Posters,
 
 
 def _cell(one: Trained, trained: Mapping[str, Trained], posters: Posters) -> CellResult:
-    values, halves = _stacked(one, one.seeds)
-    estimates = [estimate_metric(values[:, k], halves[:, :, k], len(posters.rows)) for k in range(values.shape[1])]
-    metrics, by_genre = _named(estimates, posters)
+    metrics, by_genre = posters.columns.of_model(list(one.by_seed.values()))
     comparisons = [_comparison(one, trained[name], why, posters) for name, why in one.cell.against if name in trained]
     return CellResult(
         name=one.cell.name,
@@ -191,7 +201,9 @@ def _cell(one: Trained, trained: Mapping[str, Trained], posters: Posters) -> Cel
         changes=dict(one.cell.changes),
         seeds=one.seeds,
         metrics=metrics,
-        by_seed={name: tuple(map(float, values[:, k])) for k, name in enumerate(HEADLINES)},
+        by_seed={
+            name: tuple(float(part.values[k]) for part in one.by_seed.values()) for k, name in enumerate(HEADLINES)
+        },
         by_genre=by_genre,
         comparisons=tuple(item for item in comparisons if item is not None),
         seconds=one.seconds,
@@ -203,8 +215,8 @@ def _comparison(one: Trained, other: Trained, why: str, posters: Posters) -> Com
     seeds = [seed for seed in one.seeds if seed in other.by_seed]
     if not seeds:
         return None
-    (values, halves), (values_2, halves_2) = _stacked(one, seeds), _stacked(other, seeds)
-    metrics, by_genre = _named(_differences(values - values_2, halves - halves_2), posters)
+    (values, halves), (values_2, halves_2) = one.stacked(seeds), other.stacked(seeds)
+    metrics, by_genre = posters.columns.of_difference(values - values_2, halves - halves_2)
     return Comparison(other.cell.name, why, metrics, by_genre, dict.fromkeys(metrics), dict.fromkeys(by_genre))
 
 
@@ -214,6 +226,7 @@ def _contributions(
     """Shapley values of the branches, in each mode in which all subsets were measured."""
     branches = plan.base.branches
     found: list[Contribution] = []
+    nothing: Measured | None = None
     modes: tuple[Mode, ...] = ("retrain", "mask")
     for mode in modes:
         by_subset = {
@@ -226,15 +239,15 @@ def _contributions(
         seeds = sorted(set.intersection(*(set(one.seeds) for one in by_subset.values())))
         if not seeds:
             continue
-        nothing = _nothing(dataset, posters)
+        nothing = _nothing(dataset, posters) if nothing is None else nothing
         for branch, weights in shapley_weights(branches).items():
             parts = [
-                (weight, _stacked(by_subset[subset], seeds) if subset else (nothing.values[None], nothing.halves[None]))
+                (weight, by_subset[subset].stacked(seeds) if subset else (nothing.values[None], nothing.halves[None]))
                 for subset, weight in weights.items()
             ]
             values: FloatArray = sum((weight * part[0] for weight, part in parts), np.zeros(1))
             halves: FloatArray = sum((weight * part[1] for weight, part in parts), np.zeros(1))
-            metrics, by_genre = _named(_differences(values, halves), posters)
+            metrics, by_genre = posters.columns.of_difference(values, halves)
             found.append(Contribution(branch, mode, metrics, by_genre, dict.fromkeys(metrics), dict.fromkeys(by_genre)))
     return adjust_contributions(found)
 
@@ -261,26 +274,3 @@ def _nothing(dataset: Dataset, posters: Posters) -> Measured:
 def _train_labels(dataset: Dataset) -> NDArray[np.float32]:
     labels: NDArray[np.float32] = dataset.labels()[np.array(dataset.table["split"] == "train")]
     return labels
-
-
-def _stacked(one: Trained, seeds: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-    """S x K and S x R x K."""
-    return (
-        np.stack([one.by_seed[seed].values for seed in seeds]),
-        np.stack([one.by_seed[seed].halves for seed in seeds]),
-    )
-
-
-def _differences(values: FloatArray, halves: FloatArray) -> list[Estimate]:
-    return [estimate_difference(values[:, k], halves[:, :, k]) for k in range(values.shape[1])]
-
-
-def _named(estimates: Sequence[Estimate], posters: Posters) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
-    """By headline metric, and by genre; a genre with few positives has a value alone."""
-    count = len(HEADLINES)
-    support = posters.target.sum(axis=0)
-    by_genre = {
-        genre: estimate if positives >= _LEAST_POSITIVES else Estimate(estimate.value, None, float("nan"))
-        for genre, estimate, positives in zip(posters.genres, estimates[count:], support, strict=True)
-    }
-    return dict(zip(HEADLINES, estimates[:count], strict=True)), by_genre

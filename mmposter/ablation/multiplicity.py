@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from mmposter.ablation.result import HEADLINES, CellResult, Contribution
-from mmposter.evaluation.multiple import holm
+from mmposter.ablation.result import CellResult, Contribution
+from mmposter.evaluation.named import adjust_family
 
 
 def adjust_cells(cells: Sequence[CellResult]) -> tuple[CellResult, ...]:
@@ -19,31 +19,20 @@ def adjust_cells(cells: Sequence[CellResult]) -> tuple[CellResult, ...]:
     comparisons = [list(cell.comparisons) for cell in cells]
     for places in families.values():
         family = [comparisons[i][j] for i, j in places]
-        metrics = {name: holm([item.metrics[name].p_value for item in family]) for name in HEADLINES}
-        genres = list(family[0].by_genre)
-        flat = iter(holm([item.by_genre[genre].p_value for item in family for genre in genres]))
-        for number, (i, j) in enumerate(places):
-            comparisons[i][j] = replace(
-                family[number],
-                adjusted={name: metrics[name][number] for name in HEADLINES},
-                adjusted_by_genre={genre: next(flat) for genre in genres},
-            )
+        adjusted = adjust_family([(item.metrics, item.by_genre) for item in family])
+        for (i, j), item, (metrics, genres) in zip(places, family, adjusted, strict=True):
+            comparisons[i][j] = replace(item, adjusted=metrics, adjusted_by_genre=genres)
     return tuple(replace(cell, comparisons=tuple(found)) for cell, found in zip(cells, comparisons, strict=True))
 
 
 def adjust_contributions(found: Sequence[Contribution]) -> tuple[Contribution, ...]:
     """The contributions with Holm's p-values, over all branches of a mode."""
-    adjusted: list[Contribution] = []
+    done: list[Contribution] = []
     for mode in dict.fromkeys(item.mode for item in found):
         family = [item for item in found if item.mode == mode]
-        metrics = {name: holm([item.metrics[name].p_value for item in family]) for name in HEADLINES}
-        flat = iter(holm([estimate.p_value for item in family for estimate in item.by_genre.values()]))
-        adjusted += [
-            replace(
-                item,
-                adjusted={name: metrics[name][number] for name in HEADLINES},
-                adjusted_by_genre={genre: next(flat) for genre in item.by_genre},
-            )
-            for number, item in enumerate(family)
+        adjusted = adjust_family([(item.metrics, item.by_genre) for item in family])
+        done += [
+            replace(item, adjusted=metrics, adjusted_by_genre=genres)
+            for item, (metrics, genres) in zip(family, adjusted, strict=True)
         ]
-    return tuple(adjusted)
+    return tuple(done)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmposter.engines import ENGINES
 from mmposter.errors import UserError
 from mmposter.libraries import go_offline, prepare_libraries
 
@@ -82,13 +83,13 @@ def parse_workers(text: str, option: str = "--workers") -> int | Literal["auto"]
 
 
 def parse_engine(text: str) -> str:
-    """``local`` or ``ray``.
+    """One of the engines, checked before anything is loaded.
 
     Raises:
         UserError: for anything else.
     """
-    if text not in ("local", "ray"):
-        raise UserError(f"--engine takes local or ray; got {text!r}")
+    if text not in ENGINES:
+        raise UserError(f"--engine takes {' or '.join(ENGINES)}; got {text!r}")
     return text
 
 

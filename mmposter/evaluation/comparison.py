@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from mmposter.config import flat_config
 from mmposter.evaluation.arrays import BoolArray, FloatArray
 from mmposter.evaluation.bootstrap import half_samples
-from mmposter.evaluation.evaluate import MIN_SUPPORT_FOR_INTERVAL
 from mmposter.evaluation.metrics import METRICS, Metric, labelled
-from mmposter.evaluation.multiple import holm
+from mmposter.evaluation.named import Columns, adjust_family, stacked
 from mmposter.evaluation.scored import ScoredPosters
-from mmposter.evaluation.seeds import Estimate, Measured, estimate_difference, estimate_metric, measure
+from mmposter.evaluation.seeds import Estimate, Measured, measure
 
 LEVEL = 0.05
 
@@ -195,12 +195,10 @@ def compare(
             if tick is not None:
                 tick()
     support = tuple(int(count) for count in truth.sum(axis=0))
-    rows = [
-        _row(group, parts, groups[0][0][1], first.genres, support, len(truth))
-        for group, parts in zip(groups, measured, strict=True)
-    ]
+    columns = Columns([metric.name for metric in METRICS], first.genres, support, len(truth))
+    rows = [_row(group, parts, groups[0][0][1], columns) for group, parts in zip(groups, measured, strict=True)]
     differences = [
-        _difference(group, parts, groups[0], measured[0], first.genres, support)
+        _difference(group, parts, groups[0], measured[0], columns)
         for group, parts in zip(groups[1:], measured[1:], strict=True)
     ]
     adjusted = [None, *_adjust(differences)]
@@ -238,15 +236,6 @@ def group_seeds(scored: Sequence[tuple[str, ScoredPosters]]) -> list[list[tuple[
     return [sorted(group, key=lambda item: item[1].source.seed) for group in groups]
 
 
-def flat_config(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of everything in a nested configuration."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from flat_config(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
 def _identity(one: ScoredPosters) -> tuple[Any, ...]:
     return one.source.manifest, one.source.split, one.genres
 
@@ -268,15 +257,11 @@ def _row(
     group: Sequence[tuple[str, ScoredPosters]],
     parts: Sequence[Measured],
     reference: ScoredPosters,
-    genres: Sequence[str],
-    support: Sequence[int],
-    n: int,
+    columns: Columns,
 ) -> Row:
-    values, halves = np.stack([part.values for part in parts]), np.stack([part.halves for part in parts])
-    found = [estimate_metric(values[:, k], halves[:, :, k], n) for k in range(values.shape[1])]
-    metrics, by_genre = _named(found, genres, support)
+    metrics, by_genre = columns.of_model(parts)
     source = group[0][1].source
-    base, mine = dict(flat_config(reference.source.config)), dict(flat_config(source.config))
+    base, mine = flat_config(reference.source.config), flat_config(source.config)
     changes = {
         key: mine.get(key)
         for key in {**base, **mine}
@@ -300,44 +285,23 @@ def _difference(
     parts: Sequence[Measured],
     first: Sequence[tuple[str, ScoredPosters]],
     first_parts: Sequence[Measured],
-    genres: Sequence[str],
-    support: Sequence[int],
+    columns: Columns,
 ) -> RowDifference:
     mine = {one.source.seed: part for (_, one), part in zip(group, parts, strict=True)}
     theirs = {one.source.seed: part for (_, one), part in zip(first, first_parts, strict=True)}
     pairs = [(mine[seed], theirs[seed]) for seed in mine if seed in theirs]
     if not pairs:  # of seeds that have nothing in common any pairing is as good as another
         pairs = list(zip(mine.values(), theirs.values(), strict=False))
-    values = np.stack([a.values - b.values for a, b in pairs])
-    halves = np.stack([a.halves - b.halves for a, b in pairs])
-    found = [estimate_difference(values[:, k], halves[:, :, k]) for k in range(values.shape[1])]
-    metrics, by_genre = _named(found, genres, support)
+    ours, others = (stacked(side) for side in zip(*pairs, strict=True))
+    metrics, by_genre = columns.of_difference(ours[0] - others[0], ours[1] - others[1])
     return RowDifference(len(pairs), metrics, by_genre, {}, {})
 
 
-def _named(
-    found: Sequence[Estimate], genres: Sequence[str], support: Sequence[int]
-) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
-    """The estimates of `measure`'s columns by metric and by genre; a rare genre keeps its value alone."""
-    metrics = {metric.name: estimate for metric, estimate in zip(METRICS, found, strict=False)}
-    by_genre = {
-        genre: estimate if count >= MIN_SUPPORT_FOR_INTERVAL else Estimate(estimate.value, None, math.nan)
-        for genre, count, estimate in zip(genres, support, found[len(METRICS) :], strict=True)
-    }
-    return metrics, by_genre
-
-
 def _adjust(differences: Sequence[RowDifference]) -> list[RowDifference]:
-    by_metric = {metric.name: holm([found.metrics[metric.name].p_value for found in differences]) for metric in METRICS}
-    family = [estimate.p_value for found in differences for estimate in found.by_genre.values()]
-    by_genre = iter(holm(family))
+    family = adjust_family([(found.metrics, found.by_genre) for found in differences])
     return [
-        replace(
-            found,
-            adjusted={name: values[number] for name, values in by_metric.items()},
-            adjusted_by_genre={genre: next(by_genre) for genre in found.by_genre},
-        )
-        for number, found in enumerate(differences)
+        replace(found, adjusted=by_metric, adjusted_by_genre=by_genre)
+        for found, (by_metric, by_genre) in zip(differences, family, strict=True)
     ]
 
 

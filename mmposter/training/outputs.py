@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from mmposter.atomic import atomic_path, write_json, write_text
+from mmposter.atomic import write_json, write_text
 from mmposter.evaluation import Evaluation
 from mmposter.evaluation.plots import plot_average_precision, plot_training_curves
+from mmposter.evaluation.plots.style import save_png
 from mmposter.run import Run
 from mmposter.training.checkpoint import Progress
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PLOTS, CARD, VALIDATION = "plots", "README.md", "validation.json"
 
@@ -26,8 +21,8 @@ _BRANCH_TEXT = {
 
 def write_plots(run: Run, progress: Progress, validation: Evaluation) -> None:
     """Training curves and average precision by genre, as PNG files in the run folder."""
-    _save(plot_training_curves(progress.history), run.folder / PLOTS / "training.png")
-    _save(plot_average_precision(validation), run.folder / PLOTS / "average_precision.png")
+    save_png(plot_training_curves(progress.history), run.folder / PLOTS / "training.png")
+    save_png(plot_average_precision(validation), run.folder / PLOTS / "average_precision.png")
 
 
 def write_card(run: Run, validation: Evaluation) -> None:
@@ -101,8 +96,3 @@ def _describe(run: Run, branch: str) -> str:
     if branch == "ocr":
         section["languages"] = ", ".join(section["languages"])
     return _BRANCH_TEXT[branch].format(**section)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=figure.dpi)

@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from safetensors.torch import load_file
 
 from fusion import ImageTower
 from mmposter.atomic import write_text
-from mmposter.config import Config
+from mmposter.config import Config, flat_config
 from mmposter.data.dataset import Dataset
 from mmposter.device import make_accelerator, resolve_device
 from mmposter.engines import Workers
@@ -29,6 +28,7 @@ from mmposter.features.extractors import BranchExtractors
 from mmposter.features.tower import TowerWeights
 from mmposter.model import Sizes, build_model, build_tower, build_training_loss, tower_sizes
 from mmposter.progress import console
+from mmposter.provenance import package_version
 from mmposter.run import MODEL, TOWER, WEIGHTS, Run
 from mmposter.training.checkpoint import Progress
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
@@ -233,7 +233,8 @@ def _claim(out: Path, config: Config, dataset: Dataset, *, resume: bool, overwri
         console.print(f"nothing to resume in {out}: starting anew", highlight=False, soft_wrap=True)
     if resume and (out / MODEL).exists():
         old = Run.load(out, finished=False)
-        different = _differences(old.config.model_dump(), config.model_dump())
+        there, now = flat_config(old.config.model_dump()), flat_config(config.model_dump())
+        different = [f"  {key}: {there[key]!r} there, {now[key]!r} now" for key in there if there[key] != now[key]]
         if different:
             raise UserError(
                 f"{out} was started with another configuration:\n" + "\n".join(different) + "\n"
@@ -247,30 +248,13 @@ def _claim(out: Path, config: Config, dataset: Dataset, *, resume: bool, overwri
     out.mkdir(parents=True, exist_ok=True)
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    lines = []
-    for key, value in old.items():
-        if isinstance(value, dict):
-            lines += _differences(value, new[key], f"{prefix}{key}.")
-        elif value != new[key]:
-            lines.append(f"  {prefix}{key}: {value!r} there, {new[key]!r} now")
-    return lines
-
-
 def _facts(dataset: Dataset) -> dict[str, Any]:
     libraries = ("torch", "torchvision", "transformers", "ultralytics", "easyocr", "mmposter")
     return {
         "data": dataset.folder.resolve().name,
         "manifest": dataset.info["manifest_sha256"],
-        "versions": {name: _version(name) for name in libraries},
+        "versions": {name: package_version(name) for name in libraries},
     }
-
-
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:  # a run without the yolo branch needs no ultralytics
-        return "not installed"
 
 
 def _csv(history: list[dict[str, Any]]) -> str:

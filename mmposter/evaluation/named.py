@@ -1,0 +1,72 @@
+"""The columns of `seeds.measure` as estimates by metric and by genre, and Holm's correction over a family of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from mmposter.evaluation.arrays import FloatArray
+from mmposter.evaluation.evaluate import MIN_SUPPORT_FOR_INTERVAL
+from mmposter.evaluation.multiple import holm
+from mmposter.evaluation.seeds import Estimate, Measured, estimate_difference, estimate_metric
+
+Named = tuple[dict[str, Estimate], dict[str, Estimate]]
+"""By metric, and average precision by genre."""
+Adjusted = tuple[dict[str, float | None], dict[str, float | None]]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns are, on which posters.
+
+    Attributes:
+        metrics: names of the metrics, which come first.
+        genres: names, in the order of the vocabulary.
+        support: posters of each genre.
+        posters: how many there are in all.
+    """
+
+    metrics: Sequence[str]
+    genres: Sequence[str]
+    support: Sequence[int]
+    posters: int
+
+    def of_model(self, parts: Sequence[Measured]) -> Named:
+        """Mean over the seeds of one configuration, measured once a seed."""
+        return self._named(*stacked(parts), partial(estimate_metric, n=self.posters))
+
+    def of_difference(self, values: FloatArray, halves: FloatArray) -> Named:
+        """Mean over the seeds of a difference or a contrast: S x K on all posters, S x R x K on the halves."""
+        return self._named(values, halves, estimate_difference)
+
+    def _named(
+        self, values: FloatArray, halves: FloatArray, estimate: Callable[[FloatArray, FloatArray], Estimate]
+    ) -> Named:
+        found = [estimate(values[:, k], halves[:, :, k]) for k in range(values.shape[1])]
+        by_genre = {
+            # A rare genre keeps its value alone.
+            genre: one if count >= MIN_SUPPORT_FOR_INTERVAL else Estimate(one.value, None, math.nan)
+            for genre, count, one in zip(self.genres, self.support, found[len(self.metrics) :], strict=True)
+        }
+        return dict(zip(self.metrics, found, strict=False)), by_genre
+
+
+def stacked(parts: Sequence[Measured]) -> tuple[FloatArray, FloatArray]:
+    """Values S x K and halves S x R x K of S seeds."""
+    return np.stack([part.values for part in parts]), np.stack([part.halves for part in parts])
+
+
+def adjust_family(family: Sequence[tuple[Mapping[str, Estimate], Mapping[str, Estimate]]]) -> list[Adjusted]:
+    """Holm's p-values of each member: of a metric over all members, of a genre over all members and genres."""
+    by_metric = {
+        name: holm([metrics[name].p_value for metrics, _ in family]) for name in (family[0][0] if family else ())
+    }
+    flat = iter(holm([one.p_value for _, by_genre in family for one in by_genre.values()]))
+    return [
+        ({name: values[number] for name, values in by_metric.items()}, {genre: next(flat) for genre in by_genre})
+        for number, (_, by_genre) in enumerate(family)
+    ]
