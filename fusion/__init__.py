@@ -22,6 +22,7 @@ N detections, T text lines, E text embedding, D embedding, G genres, R reduced c
 from fusion.backbones import Backbone, BackboneSpec, add_backbone, backbone_spec, build_backbone, list_backbones
 from fusion.base import Branch, Inputs, branch_names, branch_options, build_branch, register_branch
 from fusion.branches import CnnBranch, StyleBranch, TextBranch, YoloBranch
+from fusion.classifier import Classifier, ImageClassifier, build_classifier, map_shape
 from fusion.gates import ChannelGate, GramGate, SEGate, SRMGate, build_gate, gate_names
 from fusion.gram import StageStatistics, gram_matrix
 from fusion.heads import (
@@ -34,7 +35,7 @@ from fusion.heads import (
     head_names,
     head_options,
 )
-from fusion.losses import Loss, build_loss, loss_names, loss_options
+from fusion.losses import Loss, build_loss, loss_names, loss_options, probabilities
 from fusion.model import FusionModel, PosterModel, parameter_groups
 from fusion.tower import ImageTower
 
@@ -44,12 +45,14 @@ __all__ = [
     "BackboneSpec",
     "Branch",
     "ChannelGate",
+    "Classifier",
     "CnnBranch",
     "ConcatHead",
     "FusionModel",
     "GatedHead",
     "GramGate",
     "Head",
+    "ImageClassifier",
     "ImageTower",
     "Inputs",
     "Loss",
@@ -67,6 +70,7 @@ __all__ = [
     "branch_options",
     "build_backbone",
     "build_branch",
+    "build_classifier",
     "build_gate",
     "build_head",
     "build_loss",
@@ -77,6 +81,8 @@ __all__ = [
     "list_backbones",
     "loss_names",
     "loss_options",
+    "map_shape",
     "parameter_groups",
+    "probabilities",
     "register_branch",
 ]

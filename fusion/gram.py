@@ -47,6 +47,20 @@ def gram_matrix(x: Tensor, normaliser: str = "hw") -> Tensor:
         return rows @ rows.transpose(1, 2) / size
 
 
+def channel_moments(x: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel.
+
+    Args:
+        x: B x C x H x W.
+        eps: added to the variance under the root; it keeps the gradient finite on a flat channel.
+
+    Returns:
+        both B x C in float32 or wider.
+    """
+    variance, mean = torch.var_mean(_at_least_float32(x), dim=(2, 3), correction=0)
+    return mean, (variance + eps).sqrt()
+
+
 class StageStatistics(nn.Module):
     """Gram matrix, mean and standard deviation of one stage's feature map.
 
@@ -55,7 +69,7 @@ class StageStatistics(nn.Module):
         reduced: R, channels of the map whose Gram matrix is taken; None: no reduction, R = C'.
         normaliser: see `gram_matrix`.
         seed: of the reduction's first rows.
-        eps: added to the variance under the root.
+        eps: see `channel_moments`.
 
     Raises:
         ValueError: reduced is not in 1..channels, or unknown normaliser.
@@ -95,8 +109,7 @@ class StageStatistics(nn.Module):
         with torch.autocast(device_type=x.device.type, enabled=False):
             full = _at_least_float32(x)
             reduced = full if self.reduction is None else self.reduction(full)
-            variance, mean = torch.var_mean(full, dim=(2, 3), correction=0)
-            std = (variance + self.eps).sqrt()  # eps keeps the gradient finite on a flat channel
+            mean, std = channel_moments(full, self.eps)
             return {"gram": gram_matrix(reduced, self.normaliser), "mean": mean, "std": std}
 
 

@@ -1,7 +1,7 @@
-"""Multi-label losses on logits.
+"""Losses on logits, and the probabilities that they belong to.
 
-All of them return the **mean** over the B x G entries. The authors of the asymmetric loss sum over the batch in their
-code: with theirs, a learning rate means something else.
+All multi-label ones return the **mean** over the B x G entries. The authors of the asymmetric loss sum over the batch
+in their code: with theirs, a learning rate means something else.
 
 All are computed in float32, whatever the logits come in: under autocast a bfloat16 logit keeps three digits, and the
 powers and logarithms here would lose the rest.
@@ -35,7 +35,7 @@ _LOSSES: Registry[Loss] = Registry("loss")
 
 
 def build_loss(name: str, **options: Any) -> Loss:
-    """The loss called ``name``: "bce", "weighted_bce", "focal" or "asl".
+    """The loss called ``name``, one of `loss_names`.
 
     Raises:
         ValueError: unknown name (the message lists the known ones), or an unknown or bad option.
@@ -143,6 +143,39 @@ class AsymmetricLoss(Loss):
                 shifted, log_rest = torch.sigmoid(x), F.logsigmoid(-x)
             negative = -(1 - y) * _focus(shifted, self.gamma_neg) * log_rest
             return (positive + negative).mean()
+
+
+@_LOSSES.register("cross_entropy")
+class CrossEntropyLoss(Loss):
+    """Cross entropy of a softmax, for posters with one genre each."""
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """logits B x G, targets B x G whose rows sum to 1 -> mean over the posters, a scalar."""
+        return F.cross_entropy(logits.float(), targets.float())
+
+
+@_LOSSES.register("double_sigmoid_bce")
+class DoubleSigmoidBCELoss(Loss):
+    """Binary cross entropy with the sigmoid applied twice: a fault of published code, kept to be measured.
+
+    A network that ends in a sigmoid is given to a loss that applies another one. No probability that the loss sees
+    leaves (.5, .731), so an absent genre always costs at least log 2, and gradients shrink as the first sigmoid
+    saturates. The ranking of genres is that of the logits.
+    """
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """logits B x G, targets B x G -> mean, a scalar."""
+        return F.binary_cross_entropy_with_logits(torch.sigmoid(logits.float()), targets.float())
+
+
+def probabilities(logits: Tensor, *, single_label: bool = False) -> Tensor:
+    """What logits say of each genre, B x G in 0-1 and in float32.
+
+    Args:
+        logits: B x G.
+        single_label: the genres exclude each other (softmax, rows sum to 1); otherwise each stands alone (sigmoid).
+    """
+    return logits.float().softmax(dim=1) if single_label else logits.float().sigmoid()
 
 
 def _check_focus(name: str, value: float) -> float:

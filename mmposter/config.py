@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from mmposter.errors import UserError
 
@@ -26,6 +26,8 @@ Mask = Literal["none", "title", "names"]
 Side = Annotated[int, Field(ge=32)]
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
+# In configs/, and no recipes: genre lists, and the facts about published systems (mmposter.published).
+_NO_RECIPES = ("vocabularies", "__pycache__", "system.yaml")
 
 
 class _Section(BaseModel):
@@ -33,13 +35,21 @@ class _Section(BaseModel):
 
 
 class CnnConfig(_Section):
-    """The whole poster through a torchvision backbone."""
+    """The whole poster through an image network."""
 
     backbone: str = "densenet121"
+    """A name of ours, ``timm/NAME``, or ``hf/NAME`` (a vision model of the Hugging Face hub, or a folder with one)"""
     init: str = "imagenet"
     """``imagenet`` (the backbone's published weights), ``none`` (random), or the path of a state dict."""
     size: tuple[Side, Side] | None = None
     """Height and width in pixels; None takes the backbone's own."""
+    normalisation: Literal["backbone", "unit"] = "backbone"
+    """``backbone``: by its own mean and deviation; ``unit``: pixel values in 0-1, as some published systems have it."""
+    classifier: Literal["fusion", "own", "dense"] = "fusion"
+    """``fusion``: a branch among others. Published systems, with branches cnn and regime finetune alone: ``own`` (the
+    network's own classifier, its last layer made for our genres) or ``dense`` (the flattened map through ``hidden``)"""
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """classifier dense: the widths of the layers between the map and the genres"""
     trainable: str = "full"
     """finetune only: ``full``, ``frozen``, or the first stage that learns (such as ``block4``)."""
     dim: int = Field(256, ge=1)
@@ -107,7 +117,8 @@ class FusionConfig(_Section):
 class LossConfig(_Section):
     """What is minimised; the mean over posters and genres."""
 
-    name: Literal["bce", "weighted_bce", "focal", "asl"] = "bce"
+    name: Literal["bce", "weighted_bce", "focal", "asl", "cross_entropy", "double_sigmoid_bce"] = "bce"
+    """``cross_entropy``: one genre a poster, softmax. ``double_sigmoid_bce``: a published fault, to be measured."""
     gamma: float = Field(2.0, ge=0)
     """focal"""
     gamma_neg: float = Field(2.0, ge=0)
@@ -128,12 +139,20 @@ class TrainConfig(_Section):
     learning_rate: float = Field(5e-4, gt=0)
     backbone_learning_rate: float = Field(1e-4, gt=0)
     """finetune: the tower's own, lower rate"""
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
+    momentum: float = Field(0.0, ge=0, lt=1)
+    """sgd, rmsprop"""
     weight_decay: float = Field(0.05, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """After the warm-up: to 0 along a cosine, or as it is."""
     warmup: float = Field(0.05, ge=0, lt=1)
-    """The share of all steps in which the rate rises from 0; it then falls to 0 along a cosine."""
-    clip_norm: float = Field(1.0, gt=0)
+    """The share of all steps in which the rate rises from 0."""
+    clip_norm: float | None = Field(1.0, gt=0)
+    """The largest norm of a gradient; None clips nothing."""
     patience: int = Field(10, ge=1)
     """Epochs without a better validation mAP before training stops."""
+    keep: Literal["best", "last"] = "best"
+    """The weights of the epoch with the best validation mAP, or those of the last epoch (then nothing stops early)."""
     augment: bool = True
     """finetune: random crop, flip and colour"""
     workers: int = Field(0, ge=0)
@@ -146,6 +165,8 @@ class TrainConfig(_Section):
 class EvaluationConfig(_Section):
     """How probabilities become genres, and how sure the numbers are."""
 
+    thresholds: Annotated[float, Field(ge=0, le=1)] | Literal["tuned", "top1"] = "tuned"
+    """``tuned`` on the validation posters, one a genre; a number for all genres; ``top1``: the surest genre alone."""
     shrinkage: float = Field(20.0, ge=0)
     """Positives at which a genre's own threshold weighs as much as the global one."""
     empty: Literal["allow", "top1"] = "top1"
@@ -169,6 +190,26 @@ class Config(_Section):
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def single_label(self) -> bool:
+        """Whether a poster has one genre, and the scores of all genres sum to 1."""
+        return self.loss.name == "cross_entropy"
+
+    @model_validator(mode="after")
+    def _one_answer_is_given(self) -> Self:
+        if self.evaluation.thresholds == "top1" and self.evaluation.empty != "top1":
+            raise ValueError("evaluation.thresholds=top1 is allowed with evaluation.empty=top1; got allow")
+        return self
+
+    @model_validator(mode="after")
+    def _classifier_stands_alone(self) -> Self:
+        if self.cnn.classifier != "fusion" and (self.branches != ("cnn",) or self.regime != "finetune"):
+            raise ValueError(
+                f"cnn.classifier={self.cnn.classifier} is a network without fusion: allowed with branches cnn and "
+                f"regime finetune; got {','.join(self.branches)} and {self.regime}"
+            )
+        return self
 
     @field_validator("branches", mode="before")
     @classmethod
@@ -278,9 +319,10 @@ def recipe_names() -> list[str]:
 def _walk(folder: Traversable, prefix: str) -> list[str]:
     names: list[str] = []
     for item in folder.iterdir():
+        if item.name in _NO_RECIPES:
+            continue
         if item.is_dir():
-            # vocabularies/ holds genre lists, which are no recipes
-            names += [] if item.name in ("vocabularies", "__pycache__") else _walk(item, f"{prefix}{item.name}/")
+            names += _walk(item, f"{prefix}{item.name}/")
         elif item.name.endswith(".yaml"):
             names.append(prefix + item.name.removesuffix(".yaml"))
     return names
@@ -305,8 +347,10 @@ def _recipe_text(source: str | Path) -> str:
         return resources.files("mmposter.configs").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
     path = Path(source)
     if not path.is_file():
+        short = [name for name in recipe_names() if not name.startswith("published/")]
         raise UserError(
-            f"--config takes a YAML file or a recipe ({', '.join(recipe_names())}); there is no {str(source)!r}"
+            f"--config takes a YAML file or a recipe ({', '.join(short)}, or published/NAME with a name that "
+            f"`mmposter reproduce --list` shows); there is no {str(source)!r}"
         )
     try:
         return path.read_text(encoding="utf-8")
@@ -317,7 +361,7 @@ def _recipe_text(source: str | Path) -> str:
 def _problems(error: ValidationError) -> list[str]:
     lines = []
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
+        key = ".".join(str(part) for part in problem["loc"]) or "together"
         if problem["type"] == "extra_forbidden":
             lines.append(f"  {key}: unknown key; allowed there: {', '.join(_siblings(problem['loc']))}")
         else:

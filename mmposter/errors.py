@@ -10,6 +10,10 @@ class UserError(Exception):
     """
 
 
+class DivergedError(UserError):
+    """A training whose numbers have left those that a computer can hold; the settings ask for too much."""
+
+
 class BadImageError(Exception):
     """One poster that cannot be used. It never stops a batch: it is skipped, counted and named.
 

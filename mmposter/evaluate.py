@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -80,7 +81,7 @@ def examine_run(
     """
     asked = _Asked(split, only, device, offline, workers)
     scores = _score(run, dataset, asked, also_val=calibration is not None)
-    return examine(scores.posters, scores.evaluation, method=calibration, fit=scores.val)
+    return examine(scores.posters, scores.evaluation, method=calibration, fit=scores.val, titles=scores.titles)
 
 
 def predict_split(
@@ -96,7 +97,7 @@ def predict_split(
     accelerator = make_accelerator(resolve_device(device), run.config.train.precision)
     model: torch.nn.Module = accelerator.prepare_model(run.load_model(), evaluation_mode=True)
     data = poster_batches(run.config, dataset, inputs, augment=False)
-    return predict_rows(accelerator, model, data, rows, run.config.train, only)
+    return predict_rows(accelerator, model, data, rows, run.config.train, only, single_label=run.config.single_label)
 
 
 def check_branches(run: Run, only: Sequence[str] | None) -> None:
@@ -122,10 +123,11 @@ class _Asked:
 
 @dataclass(frozen=True, eq=False)
 class _Scores:
-    """One pass of the model: the split and its metrics, and target and probabilities of the validation posters."""
+    """One pass of the model: the split and its metrics, titles and years, and target and probabilities of ``val``."""
 
     posters: ScoredPosters
     evaluation: Evaluation
+    titles: list[tuple[str | None, int | None]]
     val: tuple[NDArray[Any], NDArray[np.float32]] | None
 
 
@@ -173,7 +175,9 @@ def _score(run: Run, dataset: Dataset, asked: _Asked, *, also_val: bool) -> _Sco
         thresholds=run.thresholds,
         source=_source(run, dataset, asked, evaluation),
     )
-    return _Scores(posters, evaluation, val if also_val and val[0].any() else None)
+    named = dataset.table[["title", "year"]].iloc[seen]
+    titles = [(title, None if pd.isna(year) else int(year)) for title, year in named.itertuples(index=False)]
+    return _Scores(posters, evaluation, titles, val if also_val and val[0].any() else None)
 
 
 def _source(run: Run, dataset: Dataset, asked: _Asked, evaluation: Evaluation) -> Source:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 ImageInput: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.generic]"
 
+Crop: TypeAlias = tuple[int, int, int, int]
+"""Left, top, right, bottom of a part of an upright picture, in pixels; column `right` and row `bottom` lie outside."""
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 # A print-size scan at 300 dpi has about 90 million pixels; past that a file is a mistake or a decompression bomb.
@@ -72,6 +75,18 @@ def load_image(source: ImageInput, *, min_side: int = MIN_SIDE, max_pixels: int 
         # Pillow reads the header first and the pixels here. Each codec has its own words for "cut off": OSError,
         # ValueError, SyntaxError, and of a damaged AVIF RuntimeError. None of them may stop the other posters.
         raise BadImageError("truncated", f"the picture cannot be decoded to its end ({error})") from error
+
+
+def crop_image(image: Image.Image, crop: Crop) -> Image.Image:
+    """A part of a picture.
+
+    Raises:
+        BadImageError: the picture does not hold all of it. (Pillow would fill up with black.)
+    """
+    left, top, right, bottom = crop
+    if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
+        raise BadImageError("too_small", f"{image.width}x{image.height} pixels, which do not hold the crop {crop}")
+    return image.crop(crop)
 
 
 def image_files(folder: Path) -> list[Path]:

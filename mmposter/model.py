@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from fusion import (
     Branch,
     CnnBranch,
     FusionModel,
+    ImageClassifier,
     ImageTower,
     Loss,
     PosterModel,
@@ -21,9 +22,11 @@ from fusion import (
     StyleBranch,
     TextBranch,
     YoloBranch,
+    build_classifier,
     build_head,
     build_loss,
     head_options,
+    map_shape,
 )
 from mmposter.config import Config, LossConfig
 from mmposter.errors import UserError
@@ -65,17 +68,17 @@ def build_tower(config: Config, backbone: Backbone) -> ImageTower:
     Raises:
         UserError: for a stage that the backbone does not have.
     """
-    statistics = None
+    stage, statistics = None, None
     try:
         backbone.set_trainable(config.cnn.trainable)
         if "style" in config.branches:
-            stage = config.style.stage or backbone.last_stage
+            stage = config.style.stage or backbone.map_stage
             if stage not in backbone.stage_channels:
                 raise ValueError(f"style.stage must be one of {', '.join(backbone.stage_names)}; got {stage!r}")
             channels = backbone.stage_channels[stage]
             reduced = None if config.style.reduced is None else min(config.style.reduced, channels)
             statistics = StageStatistics(channels, reduced, config.style.normaliser)
-        return ImageTower(backbone, config.style.stage if statistics else None, statistics)
+        return ImageTower(backbone, stage, statistics)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -108,6 +111,42 @@ def build_model(config: Config, sizes: Sizes, num_genres: int, tower: ImageTower
     return PosterModel(fusion, tower, config.style.reweight_cnn and possible, None if tower else sizes.tap_is_last)
 
 
+def build_image_classifier(
+    config: Config, backbone: Backbone, num_genres: int, state_dict: Mapping[str, torch.Tensor] | None = None
+) -> ImageClassifier:
+    """The network that `config` describes where ``cnn.classifier`` is not ``fusion``, its last layer from torch's
+    global generator.
+
+    Args:
+        config: classifier, size and dropout.
+        backbone: with its weights.
+        num_genres: G.
+        state_dict: the original library's weights, for a classifier that has more than a last layer; None: random.
+
+    Raises:
+        UserError: for a stage that the backbone does not have, or pictures too small for the network.
+    """
+    cnn = config.cnn
+    assert cnn.classifier != "fusion"
+    try:
+        size = cnn.size or backbone.input_size
+        classifier = build_classifier(
+            cnn.classifier,
+            cnn.backbone,
+            backbone,
+            map_shape(backbone, size),
+            num_genres,
+            hidden=cnn.hidden,
+            dropout=cnn.dropout,
+            state_dict=state_dict,
+        )
+        model = ImageClassifier(backbone, classifier)
+        model.set_trainable(cnn.trainable)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return model
+
+
 def build_training_loss(config: LossConfig, labels: torch.Tensor) -> Loss:
     """The loss that `config` names.
 
@@ -123,7 +162,7 @@ def build_training_loss(config: LossConfig, labels: torch.Tensor) -> Loss:
         return build_loss("focal", gamma=config.gamma)
     if config.name == "asl":
         return build_loss("asl", gamma_neg=config.gamma_neg, gamma_pos=config.gamma_pos, clip=config.clip)
-    return build_loss("bce")
+    return build_loss(config.name)
 
 
 def _cnn(config: Config, sizes: Sizes) -> Branch:

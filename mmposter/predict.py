@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fusion import PosterModel
+from fusion import ImageClassifier, PosterModel
 from mmposter.config import BRANCHES
 from mmposter.device import resolve_device
 from mmposter.engines import Workers, run
@@ -34,7 +34,7 @@ class PosterClassifier:
     def __init__(
         self,
         run: Run,
-        model: PosterModel,
+        model: PosterModel | ImageClassifier,
         extractors: Mapping[str, BranchExtractors],
         *,
         branches: Sequence[str],

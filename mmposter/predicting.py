@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fusion import PosterModel
+from fusion import ImageClassifier, PosterModel, probabilities
 from mmposter.device import resolve_device
 from mmposter.engines import Task, finished
 from mmposter.errors import BadImageError
 from mmposter.evaluation import apply_thresholds
+from mmposter.evaluation.listing import SUREST, heading, listing_line
 from mmposter.features.extractors import BranchExtractors, Preparation
 from mmposter.features.index import Failure
-from mmposter.features.tower import TowerInput
 from mmposter.features.work import run_among_failures
 from mmposter.images import ImageInput
 from mmposter.libraries import release_memory
@@ -49,6 +49,22 @@ class Prediction:
         """The line of a `.jsonl` file."""
         scores = {genre: round(score, 6) for genre, score in self.scores.items()}
         return {"path": self.path, "genres": self.genres, "scores": scores, "error": self.error}
+
+    def listing(self, title: str | None = None, year: int | None = None, k: int = SUREST) -> str:
+        """The line ``Title (year)  Genre (0.736), Genre (0.385), ...`` of the k surest genres.
+
+        Args:
+            title: None: the file's name without its ending, or ``untitled`` for a picture that came without a path.
+            year: None: no year on the line.
+            k: how many genres; a poster that could not be used has what was wrong with it in their place.
+
+        Raises:
+            ValueError: `k` below 1.
+        """
+        name = title if title is not None else "untitled" if self.path is None else Path(self.path).stem
+        if self.scores:
+            return listing_line(name, year, self.scores, k)
+        return f"{heading(name, year)}  {' '.join((self.error or '').split())}"
 
 
 @dataclass(frozen=True)
@@ -81,7 +97,7 @@ class PredictTask(Task[Request, Loading, list[Prediction]]):
     def __init__(
         self,
         run: Run,
-        model: PosterModel,
+        model: PosterModel | ImageClassifier,
         extractors: Mapping[str, BranchExtractors],
         *,
         branches: Sequence[str],
@@ -93,8 +109,8 @@ class PredictTask(Task[Request, Loading, list[Prediction]]):
         self._model, self._extractors = model.eval(), dict(extractors)
         self._image: Preparation | None = None
         if model.tower is not None and {"cnn", "style"} & set(branches):
-            self._image = TowerInput.of(run.config.cnn)
-        self._started: tuple[PosterModel, dict[str, BranchExtractors]] | None = None
+            self._image = run.tower_input()
+        self._started: tuple[PosterModel | ImageClassifier, dict[str, BranchExtractors]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What other processes get: everything but what `start` has made."""
@@ -185,7 +201,8 @@ class PredictTask(Task[Request, Loading, list[Prediction]]):
             inputs |= branch.feature.collate([stand_in if isinstance(i, Failure) else i for i in items])
         with torch.inference_mode():
             on_device = {key: value.to(self.device) for key, value in inputs.items()}
-            probs = model(on_device, self._branches).float().sigmoid().cpu().numpy()
+            logits = model(on_device, self._branches)
+            probs = probabilities(logits, single_label=self._run.config.single_label).cpu().numpy()
         return [None if row in unusable else probs[row] for row in range(len(posters))], failed
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from mmposter.errors import UserError
 from mmposter.weights import WeightSource, download_file
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mmposter"
@@ -58,7 +59,7 @@ def text_encoder(model: str) -> WeightSource:
 
 
 def backbone(weights_file: str, url: str | None, pip_package: str | None, licence: str) -> WeightSource:
-    """The published weights of one of `fusion.list_backbones` (the arguments are its `BackboneSpec`'s)."""
+    """Published weights that lie at an address or in a package (the arguments are those of a `BackboneSpec`)."""
     torch_home = Path(
         os.environ.get("TORCH_HOME", Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torch")
     )
@@ -71,6 +72,37 @@ def backbone(weights_file: str, url: str | None, pip_package: str | None, licenc
         cache=torch_home / "hub" / "checkpoints",
         fetch=(lambda folder: download_file(url, folder / weights_file)) if url else None,
     )
+
+
+def hub(repository: str, files: Sequence[str], licence: str) -> WeightSource:
+    """Files of a repository of the Hugging Face hub, in that library's own cache, where other programs find them too.
+
+    Raises:
+        UserError: if nothing on the hub can have this name.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        known = [try_to_load_from_cache(repository, file, cache_dir=constants.HF_HUB_CACHE) for file in files]
+    except HFValidationError as error:
+        raise UserError(f"{repository} is no folder here, and no name that the Hugging Face hub allows") from error
+    found = [Path(file).parent for file in known if isinstance(file, str)]
+    whole = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    return WeightSource(
+        name=repository,
+        files=tuple(files),
+        licence=licence,
+        cache=found[0] if found else whole,
+        fetch=partial(_fetch_repository, repository, tuple(files), constants.HF_HUB_CACHE),
+        shared_names=True,
+    )
+
+
+def _fetch_repository(repository: str, files: tuple[str, ...], cache: str, folder: Path) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(repository, cache_dir=cache, allow_patterns=list(files)))
 
 
 def _fetch_easyocr(files: tuple[str, ...], folder: Path) -> None:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from mmposter.atomic import write_json
 from mmposter.config import Config, parse_config
 from mmposter.errors import UserError
-from mmposter.features.tower import TowerWeights
-from mmposter.model import Sizes, build_model, build_tower
+from mmposter.features.architecture import Architecture
+from mmposter.features.tower import TowerInput, TowerWeights
+from mmposter.model import Sizes, build_image_classifier, build_model, build_tower
 from mmposter.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from fusion import PosterModel
+    from fusion import ImageClassifier, PosterModel
     from mmposter.features.extractors import BranchExtractors
 
 FORMAT = 1
@@ -108,7 +109,7 @@ class Run:
             )
         return run
 
-    def load_model(self) -> PosterModel:
+    def load_model(self) -> PosterModel | ImageClassifier:
         """The trained model in evaluation mode, on the CPU.
 
         Raises:
@@ -117,16 +118,33 @@ class Run:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        tower = None
-        if self.config.regime == "finetune" and {"cnn", "style"} & set(self.config.branches):
-            # Random weights: the checkpoint holds the trained ones.
-            tower = build_tower(self.config, TowerWeights(self.config.cnn.backbone, None).build())
-        model = build_model(self.config, self.sizes, len(self.vocabulary), tower)
+        model = self._untrained()
         try:
             model.load_state_dict(load_file(str(self.folder / WEIGHTS)))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise UserError(f"{self.folder / WEIGHTS} does not hold this model's weights: {error}") from error
         return model.eval()
+
+    def _untrained(self) -> PosterModel | ImageClassifier:
+        """The model with random weights: the checkpoint holds the trained ones."""
+        config, genres = self.config, len(self.vocabulary)
+        if config.regime == "features" or not {"cnn", "style"} & set(config.branches):
+            return build_model(config, self.sizes, genres)
+        size = self.tower_input().size
+        backbone = TowerWeights(config.cnn.backbone, None, architecture=self.architecture, size=size).build()
+        if config.cnn.classifier != "fusion":
+            return build_image_classifier(config, backbone, genres)
+        return build_model(config, self.sizes, genres, build_tower(config, backbone))
+
+    @property
+    def architecture(self) -> Architecture | None:
+        """Of the run's ``timm/`` or ``hf/`` network, as it was found when training began; None for others."""
+        known = self.fingerprints.get("tower", {}).get("architecture")
+        return None if known is None else Architecture.from_json(known)
+
+    def tower_input(self) -> TowerInput:
+        """How posters are fed to the image network, without asking anyone but this folder."""
+        return TowerInput.of(self.config.cnn, self.architecture)
 
     def require_same_extractors(self, extractors: Mapping[str, BranchExtractors]) -> None:
         """Refuse frozen models other than those the run was trained behind: its scores would mean nothing.

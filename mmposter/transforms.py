@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-from fusion import BackboneSpec
 
 
 class PosterTransform:
@@ -16,15 +16,18 @@ class PosterTransform:
     or the credits.
 
     Args:
-        spec: the backbone's facts (mean and std of an image in 0-1).
-        size: height and width in pixels; None takes the backbone's own.
+        mean: of the red, green and blue channel of an image in 0-1; taken away from it.
+        std: of the same; what is left is divided by it.
+        size: height and width in pixels.
         augment: random crop of 70 % or more, horizontal flip and colour, from the `seed` of each call.
     """
 
-    def __init__(self, spec: BackboneSpec, size: tuple[int, int] | None = None, *, augment: bool = False) -> None:
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], size: tuple[int, int], *, augment: bool = False
+    ) -> None:
         from torchvision.transforms import v2  # takes over a second, which nobody should wait who transforms nothing
 
-        self.size = size or spec.input_size
+        self.size = size
         resize = {"interpolation": v2.InterpolationMode.BICUBIC, "antialias": True}
         if augment:
             steps = [
@@ -35,7 +38,7 @@ class PosterTransform:
         else:
             steps = [v2.Resize(self.size, **resize)]
         self.augment = augment
-        self._steps = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True), v2.Normalize(spec.mean, spec.std)])
+        self._steps = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
 
     def __call__(self, poster: NDArray[np.uint8], seed: int | None = None) -> torch.Tensor:
         """Transform one poster.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Vocabulary", "builtin_vocabularies"]
 
+Labels = Literal["all", "first"]
+
+NO_GENRE = "N/A"
+"""The raw name by which lists say that a movie has no genre."""
+
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
+_KEYS = ("name", "genres", "mapping", "labels")
 
 
 @dataclass(frozen=True)
@@ -27,30 +33,40 @@ class Vocabulary:
     """An ordered list of genres and the raw names that lead to them. G stands for the number of genres.
 
     Raw names are compared without regard to case and to blanks around them, because files in the wild differ in both.
+    A poster without any raw name counts as ``N/A`` where the vocabulary knows that name.
 
     Args:
         name: how configs and reports call it.
         genres: G names; the order is the order of label columns and logits.
         mapping: raw name -> genre, or None for a name that is known and dropped. A genre's own name needs no entry.
+        labels: ``all``: a poster has every genre that its raw names lead to. ``first``: it has one, that of its first
+            raw name in alphabetical order. Names that are unknown or dropped are passed over, and ``N/A`` counts only
+            where no other name does, so a poster has its one genre whenever it would have any.
 
     Raises:
-        UserError: no genre, an empty or repeated name, or a mapping that contradicts the list; all problems at once.
+        UserError: no genre, an empty or repeated name, a mapping that contradicts the list, or other `labels`; all
+            problems at once.
 
     >>> small = Vocabulary("small", ("Drama", "Music"), {"Musical": "Music", "N/A": None})
     >>> small.encode(["Musical"]).tolist()
     [0.0, 1.0]
     >>> small.map(["Drama", "musical", "N/A", "Noir"])
     (['Drama', 'Music'], ['Noir'])
+    >>> Vocabulary("one", ("Drama", "Action"), labels="first").map(["Drama", "Action"])
+    (['Action'], [])
     """
 
     name: str
     genres: tuple[str, ...]
     mapping: Mapping[str, str | None] = field(default_factory=dict, hash=False)
+    labels: Labels = "all"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "genres", tuple(self.genres))
         object.__setattr__(self, "mapping", dict(self.mapping))
         problems = list(_problems(self.genres, self.mapping))
+        if self.labels not in get_args(Labels):
+            problems.append(f"labels must be {' or '.join(get_args(Labels))}, got {self.labels!r}")
         if problems:
             raise UserError(
                 f"vocabulary {self.name!r} cannot be used:\n  " + "\n  ".join(problems) + "\nGenres are a list of "
@@ -91,9 +107,9 @@ class Vocabulary:
         """
         if not isinstance(value, Mapping):
             raise UserError(f"{where}: a vocabulary is a mapping with name, genres and mapping, not {value!r}.")
-        unknown = sorted(str(key) for key in set(value) - {"name", "genres", "mapping"})
+        unknown = sorted(str(key) for key in set(value) - set(_KEYS))
         genres, mapping = value.get("genres"), value.get("mapping") or {}
-        problems = [f"unknown key {key!r} (allowed: name, genres, mapping)" for key in unknown]
+        problems = [f"unknown key {key!r} (allowed: {', '.join(_KEYS)})" for key in unknown]
         if not isinstance(value.get("name"), str):
             problems.append(f"name must be a text, got {value.get('name')!r}")
         if not isinstance(genres, list | tuple) or not all(isinstance(genre, str) for genre in genres):
@@ -107,11 +123,13 @@ class Vocabulary:
             raise UserError(
                 f"{where} is no vocabulary:\n  " + "\n  ".join(problems) + "\nMend these lines of the file."
             )
-        return cls(value["name"], tuple(genres or ()), mapping)
+        # Files from before the key was there mean all.
+        return cls(value["name"], tuple(genres or ()), mapping, value.get("labels", "all"))
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain lists and texts, for a checkpoint or `vocabulary.json`."""
-        return {"name": self.name, "genres": list(self.genres), "mapping": dict(self.mapping)}
+        plain = {"name": self.name, "genres": list(self.genres), "mapping": dict(self.mapping)}
+        return plain if self.labels == "all" else {**plain, "labels": self.labels}
 
     def __len__(self) -> int:
         return len(self.genres)
@@ -126,20 +144,19 @@ class Vocabulary:
         return {genre: index for index, genre in enumerate(self.genres)}
 
     def map(self, raw: Iterable[str]) -> tuple[list[str], list[str]]:
-        """Lead raw names to genres.
+        """Lead the raw names of one poster to its genres; what comes out is led to itself.
 
         Returns:
-            The genres, each once, in the vocabulary's order; and the raw names that it does not know, as written.
+            The genres, each once, in the vocabulary's order, one at most where `labels` is ``first``; and the raw names
+            that it does not know, as written.
         """
-        found: set[str] = set()
-        unknown: list[str] = []
-        for name in raw:
-            key = _key(name)
-            if key not in self._lookup:
-                unknown.append(name)
-            elif (genre := self._lookup[key]) is not None:
-                found.add(genre)
-        return sorted(found, key=self._index.__getitem__), unknown
+        names = list(raw)
+        unknown = [name for name in names if _key(name) not in self._lookup]
+        # From key to genre, without the names that lead nowhere.
+        led = {key: genre for key in map(_key, names or [NO_GENRE]) if (genre := self._lookup.get(key)) is not None}
+        if self.labels == "first" and led:
+            return [led[min(led, key=lambda key: (key == _key(NO_GENRE), key))]], unknown
+        return sorted(set(led.values()), key=self._index.__getitem__), unknown
 
     def encode(self, names: Iterable[str]) -> NDArray[np.float32]:
         """Multi-hot row of G float32 for raw names or genres.
@@ -178,12 +195,21 @@ class Vocabulary:
     def require_same(self, other: Vocabulary, *, mine: str = "the checkpoint", theirs: str = "the data set") -> None:
         """Refuse to go on when the label columns of two sides mean different things.
 
-        Only genres and their order are compared: they say what a logit means. The raw mapping and the name may differ.
+        Genres, their order and `labels` are compared: they say what a logit means. The raw mapping and the name may
+        differ.
 
         Raises:
-            UserError: naming the genres that only one side has, or the first place where the order differs.
+            UserError: naming the genres that only one side has, or the first place where the order differs, or the
+                labels where only these differ.
         """
         if self.genres == other.genres:
+            if self.labels != other.labels:
+                raise UserError(
+                    f"{mine} (vocabulary {self.name!r}) has labels {self.labels}, {theirs} (vocabulary {other.name!r}) "
+                    f"has labels {other.labels}: with first a poster has one genre, with all it may have several.\n"
+                    "Prepare the data again with the other vocabulary: "
+                    "mmposter prepare SOURCE --out DATA --vocabulary NAME_OR_FILE"
+                )
             return
         lines = [f"{mine} (vocabulary {self.name!r}) and {theirs} (vocabulary {other.name!r}) differ in their genres:"]
         for side, ours, others in ((mine, self, other), (theirs, other, self)):

@@ -33,8 +33,10 @@ class WeightSource:
         package: an importable module that carries them, with the folder inside it.
         pip: what to install to get that module.
         cache: the folder in which its library keeps its downloads.
-        fetch: downloads the files into the given folder; None where nobody may or can.
+        fetch: downloads the files into the given folder, or says into which other one; None where nobody may or can.
         licence: under which terms its owner gives it.
+        shared_names: whether other sources' files are called the same (``model.safetensors``): then the files count
+            only in a folder called `name` inside ``MMPOSTER_WEIGHTS``, as those beside them may be another model's.
     """
 
     name: str
@@ -43,7 +45,8 @@ class WeightSource:
     package: tuple[str, str] | None = None
     pip: str | None = None
     cache: Path | None = None
-    fetch: Callable[[Path], None] | None = None
+    fetch: Callable[[Path], Path | None] | None = None
+    shared_names: bool = False
 
 
 def resolve(source: WeightSource, *, explicit: Path | None = None, offline: bool = False) -> Path:
@@ -67,13 +70,13 @@ def resolve(source: WeightSource, *, explicit: Path | None = None, offline: bool
             said = f"downloading {source.name} to {source.cache}"
             console.print(said, highlight=False, markup=False, soft_wrap=True)
             source.cache.mkdir(parents=True, exist_ok=True)
-            source.fetch(source.cache)
+            fetched = source.fetch(source.cache) or source.cache
         except Exception as error:  # any failure of any network library ends in the same advice
             looked.append(f"download: failed ({type(error).__name__}: {error})")
         else:
             # A repository may exist and lack one of the files.
-            if not (lacking := [file for file in source.files if not (source.cache / file).is_file()]):
-                return source.cache
+            if not (lacking := [file for file in source.files if not (fetched / file).is_file()]):
+                return fetched
             looked.append(f"download: came without {', '.join(lacking)}")
     raise UserError(_advice(source, looked, offline))
 
@@ -116,7 +119,8 @@ def _places(source: WeightSource, explicit: Path | None) -> Iterable[tuple[str, 
         yield "the path given", explicit.parent if explicit.is_file() else explicit
         return
     if folder := os.environ.get(ENVIRONMENT):
-        yield ENVIRONMENT, Path(folder)
+        if not source.shared_names:
+            yield ENVIRONMENT, Path(folder)
         yield ENVIRONMENT, Path(folder) / source.name
     if source.package is not None:
         yield f"package {source.package[0]}", _inside_package(*source.package)
@@ -139,8 +143,10 @@ def _advice(source: WeightSource, looked: list[str], offline: bool) -> str:
         lines.append(f"  {source.pip}")
     if source.fetch and offline:
         lines.append("  run once without --offline, with a network")
+    inside = f"/{source.name}" if source.shared_names else ""
     if not os.environ.get(ENVIRONMENT):
-        lines.append(f"  or put the files into a folder and set {ENVIRONMENT}=FOLDER")
+        folder = f"FOLDER{inside}" if inside else "a folder"
+        lines.append(f"  or put the files into {folder} and set {ENVIRONMENT}=FOLDER")
     else:
-        lines.append(f"  or put the files into {os.environ[ENVIRONMENT]}")
+        lines.append(f"  or put the files into {os.environ[ENVIRONMENT]}{inside}")
     return "\n".join(lines)

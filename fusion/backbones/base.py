@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-PROBE_SIZE = (96, 96)  # large enough for every family (Inception needs 75), small enough to cost milliseconds
+PROBE_SIZE = (96, 96)  # large enough for every family (cnn4 needs 76), small enough to cost milliseconds
 
 
 class Backbone(nn.Module):
@@ -24,19 +24,34 @@ class Backbone(nn.Module):
     Args:
         name: the name it was built under, for messages.
         stages: the parts in the order they run.
+        input_size: height and width in pixels of the images it is meant for.
+        probe_size: of the image that is run through it once to see the stages' channels.
+        map_stage: the last stage that gives a map of places, where later ones pool it to a single one; None: the last.
 
     Attributes:
         stages: the parts by name.
         stage_channels: channels of each stage's output.
         num_features: channels of the final map.
+        map_stage: the last stage whose map has a style to be measured.
+        input_size: as given.
     """
 
-    def __init__(self, name: str, stages: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self,
+        name: str,
+        stages: Mapping[str, nn.Module],
+        *,
+        input_size: tuple[int, int] = PROBE_SIZE,
+        probe_size: tuple[int, int] = PROBE_SIZE,
+        map_stage: str | None = None,
+    ) -> None:
         super().__init__()
         self.name = name
+        self.input_size = input_size
         self.stages = nn.ModuleDict(stages)
-        self.stage_channels = _probe_channels(self.stages)
+        self.stage_channels = _probe_channels(self.stages, probe_size)
         self.num_features = self.stage_channels[self.last_stage]
+        self.map_stage = self.last_stage if map_stage is None else map_stage
         self._frozen: frozenset[str] = frozenset()
 
     @property
@@ -127,7 +142,7 @@ def group_by_resolution(modules: Mapping[str, nn.Module]) -> dict[str, nn.Module
     """
     groups: list[dict[str, nn.Module]] = []
     sizes: list[torch.Size] = []
-    with _evaluating(modules.values()), torch.no_grad():
+    with evaluating(modules.values()), torch.no_grad():
         x = torch.zeros(1, 3, *PROBE_SIZE)
         for name, module in modules.items():
             x = module(x)
@@ -146,11 +161,11 @@ def named_sequence(modules: Mapping[str, nn.Module]) -> nn.Sequential:
     return sequence
 
 
-def _probe_channels(stages: nn.ModuleDict) -> dict[str, int]:
+def _probe_channels(stages: nn.ModuleDict, size: tuple[int, int]) -> dict[str, int]:
     """Channels after each stage, measured, so that they cannot disagree with the network."""
     channels = {}
-    with _evaluating(stages.values()), torch.no_grad():
-        x = torch.zeros(1, 3, *PROBE_SIZE)
+    with evaluating(stages.values()), torch.no_grad():
+        x = torch.zeros(1, 3, *size)
         for name, stage in stages.items():
             x = stage(x)
             channels[name] = x.shape[1]
@@ -158,7 +173,7 @@ def _probe_channels(stages: nn.ModuleDict) -> dict[str, int]:
 
 
 @contextmanager
-def _evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
+def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Modules in evaluation mode for the length of a block, so that a probe leaves no trace in batch norms."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     for part, _ in modes:

@@ -1,7 +1,8 @@
 """What can be built, how it wants its images, where its weights are, and how they get in.
 
 A family (one file beside this one, named in `_FAMILIES`) enters its networks with `add_backbone` when it is first
-needed; everything else reads them from here.
+needed; everything else reads them from here. Two libraries are too large to be entered name by name: their models are
+``timm/<name>`` (see `fusion.backbones.timm_models`) and ``hf/<name>`` (`fusion.backbones.huggingface`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,20 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from torch import Tensor, nn
 
 from fusion.backbones.base import Backbone
+
+TIMM, HF = LIBRARIES = ("timm/", "hf/")
+"""What the names of other libraries' models begin with."""
+
+DESCRIPTION_FILES = ("config.json", "preprocessor_config.json")
+"""The files beside the weights of an hf model that say what it is: `config` and `preprocessor` of `backbone_spec`."""
+
+HF_WEIGHTS = "model.safetensors"
+"""The file of an hf model's weights."""
 
 CLASSIFIER_PREFIXES = ("classifier.", "fc.", "_fc.", "AuxLogits.")
 """Parts of the original networks that are left out: ImageNet's classes and Inception's auxiliary classifier."""
@@ -32,10 +43,11 @@ class BackboneSpec:
     mean: tuple[float, float, float]  # of the red, green and blue channel of an image in 0-1
     std: tuple[float, float, float]
     input_size: tuple[int, int]  # height and width in pixels; a poster's aspect, not ImageNet's square
-    weights_file: str
-    url: str | None  # None: the weights come in pip_package only
+    weights_file: str | None  # None: there are no published weights
+    url: str | None  # None: the weights come in pip_package or from the hub only
     pip_package: str | None
     licence: str  # of the code and of the weights file
+    hub: str | None = None  # the Hugging Face repository that holds weights_file
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ class _Entry:
 _ENTRIES: dict[str, _Entry] = {}
 
 # Families not imported yet, those that import least first: torchvision's takes over a second.
-_FAMILIES = ["efficientnet_lite", "torchvision_families"]
+_FAMILIES = ["efficientnet_lite", "published_cnns", "torchvision_families", "gated_resnets"]
 _entering = False
 
 
@@ -73,35 +85,66 @@ def add_backbone(
 
 
 def list_backbones() -> list[str]:
-    """Names of all backbones, sorted; some need an extra package (see `BackboneSpec.pip_package`)."""
+    """Names of all backbones, sorted, without those of `LIBRARIES`; some need an extra package."""
     _enter_families()
     return sorted(_ENTRIES)
 
 
-def backbone_spec(name: str) -> BackboneSpec:
-    """Facts about the backbone called ``name``; imports no extra package.
+def backbone_spec(
+    name: str, config: Mapping[str, Any] | None = None, preprocessor: Mapping[str, Any] | None = None
+) -> BackboneSpec:
+    """Facts about the backbone called ``name``; imports no extra package but timm, for its models.
+
+    Args:
+        name: one of `list_backbones`, ``timm/<name>`` or ``hf/<name>``.
+        config: hf only: what its ``config.json`` says.
+        preprocessor: hf only: what its ``preprocessor_config.json`` says.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, a missing package, or an hf model without its files or one that cannot be used.
     """
+    if name.startswith(TIMM):
+        from fusion.backbones.timm_models import timm_spec
+
+        return timm_spec(name)
+    if name.startswith(HF):
+        from fusion.backbones.huggingface import hf_spec
+
+        return hf_spec(name, config, preprocessor)
     return _entry(name).spec
 
 
-def build_backbone(name: str, state_dict: Mapping[str, Tensor] | None = None) -> Backbone:
+def build_backbone(
+    name: str,
+    state_dict: Mapping[str, Tensor] | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Backbone:
     """The backbone called ``name``, in training mode with everything learning.
 
     Args:
-        name: one of `list_backbones`.
+        name: one of `list_backbones`, ``timm/<name>`` or ``hf/<name>``.
         state_dict: weights under the original library's keys, its classifier included or not; None: random weights.
+        size: height and width of its images in pixels, which decide how some networks are built; None: its own.
+        config: hf only: what its ``config.json`` says.
 
     Raises:
-        ValueError: unknown name, a missing package, or weights of another network.
+        ValueError: unknown name, a missing package, a size that the network does not take, or weights of another one.
     """
+    if name.startswith(TIMM):
+        from fusion.backbones.timm_models import build_timm
+
+        return build_timm(name, state_dict, size)
+    if name.startswith(HF):
+        from fusion.backbones.huggingface import build_hf
+
+        return build_hf(name, config, state_dict, size)
     entry = _entry(name)
     original = entry.make()
     if state_dict is not None:
         _load_original(original, state_dict, name)
-    return Backbone(name, entry.cut(original))
+    return Backbone(name, entry.cut(original), input_size=size or entry.spec.input_size)
 
 
 def _enter_families(until: str | None = None) -> None:
@@ -119,7 +162,10 @@ def _enter_families(until: str | None = None) -> None:
 def _entry(name: str) -> _Entry:
     _enter_families(until=name)
     if name not in _ENTRIES:
-        raise ValueError(f"backbone must be one of {list_backbones()}, got {name!r}")
+        raise ValueError(
+            f"backbone must be one of {list_backbones()}, got {name!r}; also {TIMM}NAME of timm, and {HF}NAME of the "
+            "Hugging Face hub or a folder"
+        )
     return _ENTRIES[name]
 
 

@@ -38,7 +38,8 @@ def _densenet(model: Any) -> dict[str, nn.Module]:
     return cast(dict[str, nn.Module], stages)
 
 
-def _resnet(model: Any) -> dict[str, nn.Module]:
+def cut_resnet(model: Any) -> dict[str, nn.Module]:
+    """A stem and the four layers."""
     stem = named_sequence({name: getattr(model, name) for name in ("conv1", "bn1", "relu", "maxpool")})
     return {"stem": stem} | {f"layer{k}": getattr(model, f"layer{k}") for k in range(1, 5)}
 
@@ -76,7 +77,7 @@ def _by_resolution(model: Any) -> dict[str, nn.Module]:
 
 _FAMILIES = {
     _densenet: ("densenet121", "densenet169", "densenet201"),
-    _resnet: ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    cut_resnet: ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     _cut_after_pooling: ("vgg16", "vgg19", "alexnet"),
     _inception: ("inception_v3",),
     _by_resolution: ("efficientnet_b0", "mobilenet_v3_small", "convnext_tiny"),

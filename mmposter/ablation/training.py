@@ -128,7 +128,15 @@ class GridTask(Task[Unit, Unit, UnitResult]):
         for cell in cells:
             features = shuffle_branches(inputs.features, cell.shuffled, dataset, config.seed)
             data = poster_batches(config, dataset, replace(inputs, features=features), augment=False)
-            found = predict_rows(trainer.accelerator, trainer.model, data, rows, config.train, cell.only)
+            found = predict_rows(
+                trainer.accelerator,
+                trainer.model,
+                data,
+                rows,
+                config.train,
+                cell.only,
+                single_label=config.single_label,
+            )
             probs[cell.name], scored = found
         assert scored is not None  # a training has a cell
         facts = TrainingFacts(

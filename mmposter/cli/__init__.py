@@ -13,6 +13,7 @@ from mmposter.cli.evaluate import evaluate_command
 from mmposter.cli.extract import extract_command
 from mmposter.cli.predict import predict_command
 from mmposter.cli.prepare import prepare_command
+from mmposter.cli.reproduce import reproduce_command
 from mmposter.cli.runs import runs_command
 from mmposter.cli.train import train_command
 from mmposter.errors import UserError
@@ -34,6 +35,7 @@ for _name, _command in (
     ("evaluate", evaluate_command),
     ("compare", compare_command),
     ("ablate", ablate_command),
+    ("reproduce", reproduce_command),
     ("predict", predict_command),
     ("runs", runs_command),
     ("config", config_command),

@@ -47,7 +47,7 @@ def evaluate_command(
     """Measure a run on one split: each metric beside the best constant answer's, headline metrics with intervals.
 
     Writes report.html (one file, opens without a network), evaluation.json, predictions.parquet (each poster's
-    probabilities; `mmposter compare` reads them) and plots.
+    probabilities; `mmposter compare` reads them), listing.txt (title, year and the three surest genres) and plots.
 
     Examples:
 
@@ -64,15 +64,19 @@ def evaluate_command(
 
     from mmposter.config import parse_branches
     from mmposter.data import Dataset
+    from mmposter.data.crops import split_warning
     from mmposter.evaluate import examine_run
     from mmposter.progress import console, make_console
     from mmposter.report.evaluation import evaluation_folder, write_evaluation
     from mmposter.run import Run
 
     only = None if branches is None else parse_branches(branches)
+    trained, dataset = Run.load(run), Dataset.load(data, root)
+    if (warning := split_warning(dataset)) is not None:
+        console.print(warning, style="yellow", highlight=False, soft_wrap=True)
     found = examine_run(
-        Run.load(run),
-        Dataset.load(data, root),
+        trained,
+        dataset,
         split=split,
         only=only,
         calibration=method,

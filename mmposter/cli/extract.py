@@ -66,13 +66,13 @@ def extract_command(
     from mmposter.config import load_config
     from mmposter.data import Dataset
     from mmposter.features.report import write_report
-    from mmposter.features.table import STORE, dataset_extractors, extract_dataset
+    from mmposter.features.table import dataset_extractors, extract_dataset
 
     resolved = load_config(config, set or (), branches=branches)
     dataset = Dataset.load(data, root)
     extractors = dataset_extractors(dataset, resolved, device=engine_device(device, engine), offline=offline)
     reports = extract_dataset(dataset, extractors, shard=part, workers=count, threads=threads, engine=engine)
-    path = write_report(dataset.folder / STORE, reports)
+    path = write_report(dataset.features_folder, reports)
     _show(reports)
     typer.echo(str(path))
 

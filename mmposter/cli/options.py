@@ -17,6 +17,7 @@ __all__ = [
     "Data",
     "Device",
     "Engine",
+    "Init",
     "Offline",
     "Overrides",
     "Root",
@@ -43,6 +44,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set", "-s", metavar="KEY=VALUE", help="Override one key, such as cnn.backbone=resnet50; repeatable."
+    ),
+]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        metavar="imagenet|none|FILE",
+        help="Weights that the image network begins with: its published ones, random ones, or a state dict's.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]

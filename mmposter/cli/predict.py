@@ -21,6 +21,7 @@ from mmposter.cli.options import (
     parse_workers,
     prepare_libraries,
 )
+from mmposter.errors import UserError
 
 if TYPE_CHECKING:
     from mmposter.predict import Prediction
@@ -39,6 +40,10 @@ def predict_command(
     top_k: Annotated[
         int | None, typer.Option("--top-k", "-k", min=1, help="The K surest genres, not those above their thresholds.")
     ] = None,
+    listing: Annotated[
+        bool,
+        typer.Option("--listing", help="Print lines to read: Name  Genre (0.736), ...: the three surest, or --top-k."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
     device: Device = "auto",
     offline: Offline = False,
@@ -57,14 +62,19 @@ def predict_command(
 
       mmposter predict posters/ --model runs/cnn-yolo --out genres.csv
 
+      mmposter predict posters/ --model runs/cnn-yolo --listing > genres.txt
+
       find . -name '*.jpg' | mmposter predict --model runs/cnn-yolo --top-k 3
 
       mmposter predict - --model runs/cnn-yolo --out genres.jsonl --workers 8 < million_paths.txt
     """
+    if listing and out is not None:
+        raise UserError(
+            "--listing prints and --out writes another format; for a file: mmposter predict ... --listing > FILE"
+        )
     prepare_libraries()
     go_offline(offline)
     from mmposter.config import parse_branches
-    from mmposter.errors import UserError
     from mmposter.posters import list_posters
     from mmposter.predict import PosterClassifier
     from mmposter.predictions import PredictionFile
@@ -86,6 +96,8 @@ def predict_command(
                 target.write(prediction)
         _summary(target.count, target.failed)
         typer.echo(str(out))
+    elif listing:
+        _listing(_watched(stream, posters), top_k)
     elif sys.stdout.isatty():
         _table(list(_watched(stream, posters)), top_k)
     else:
@@ -118,6 +130,19 @@ def _lines(predictions: Iterator[Prediction]) -> None:
         count += 1
         failed += [prediction] if prediction.error else []
         print(json.dumps(prediction.to_json(), ensure_ascii=False), flush=True)
+    _summary(count, failed)
+
+
+def _listing(predictions: Iterator[Prediction], top_k: int | None) -> None:
+    from mmposter.evaluation.listing import SUREST
+
+    count, failed = 0, []
+    for prediction in predictions:
+        count += 1
+        failed += [prediction] if prediction.error else []
+        # A file name may hold bytes that are no UTF-8, and reach us as what cannot be printed.
+        line = prediction.listing(k=top_k or SUREST)
+        print(line.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)
     _summary(count, failed)
 
 

@@ -7,27 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.data.sources import format_help
+from mmposter.vocabulary import builtin_vocabularies
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from mmposter.data import PrepareReport
 
 
+# A blank line between two, because the help runs lines together.
+_FORMATS = "\n\n".join(f"{name}: {text}" for name, text in format_help().items())
+
+
 def prepare_command(
-    source: Annotated[Path, typer.Argument(help="Folder of the posters (ccu, folder) or the table file (csv).")],
+    source: Annotated[Path, typer.Argument(help="Folder of the posters, or the table file: see --format.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; made if it is not there.")],
-    format: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            "-f",
-            help="ccu: the 1980-2015 data set as published. csv: a table with the columns image and genres (parted by "
-            "| , or ;) and if you have them id, title, year, split, actors. folder: pictures without genres.",
-        ),
-    ],
+    format: Annotated[str, typer.Option("--format", "-f", help=_FORMATS)],
     vocabulary: Annotated[
-        str,
-        typer.Option(help="Genres: built in (posters20, raw28, raw25, top5, single13) or the path of a YAML file."),
+        str, typer.Option(help=f"Genres: built in ({', '.join(builtin_vocabularies())}) or the path of a YAML file.")
     ] = "posters20",
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
     ratios: Annotated[
@@ -41,12 +39,30 @@ def prepare_command(
         ),
     ] = 6,
     workers: Annotated[int | None, typer.Option(help="Threads that read posters; one a core if not given.")] = None,
+    posters: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which a poster that the source does not hold is looked up as <id>.jpg, and into which "
+            "posters are downloaded. Default: OUT/posters."
+        ),
+    ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Ask this server in place of the links' own; path and query stay."),
+    ] = None,
+    connections: Annotated[int, typer.Option(help="Download so many posters of one host at a time, at most.")] = 4,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a silent server is not waited for.")] = 20.0,
+    retry_dead: Annotated[
+        bool, typer.Option("--retry-dead", help="Ask links again that were found dead before.")
+    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other prepared data in --out.")] = False,
 ) -> None:
     """Clean the posters of SOURCE, find near-duplicates, map the genres and split: the first step of everything.
 
     Every poster that is left out is counted with its reason in OUT/report.md and named in OUT/dropped.csv. Run again
-    with the same arguments, it gives the same manifest, byte for byte.
+    with the same arguments, it gives the same manifest, byte for byte. Posters that the source has as links alone are
+    downloaded first; stopped at any moment, the same command goes on and asks for nothing twice.
 
     Examples:
 
@@ -54,9 +70,12 @@ def prepare_command(
 
       mmposter prepare ccu --out data --format ccu --vocabulary raw28 --seed 1
 
+      mmposter prepare MovieGenre.csv --out data --format kaggle --posters posters
+
       mmposter prepare holiday_posters --out unlabelled --format folder
     """
     from mmposter.data import prepare
+    from mmposter.data.downloading import DownloadOptions
     from mmposter.progress import console
 
     report = prepare(
@@ -69,6 +88,10 @@ def prepare_command(
         min_side=min_side,
         duplicate_distance=duplicate_distance,
         workers=workers,
+        posters=posters,
+        download=DownloadOptions(
+            mirror=mirror, offline=offline, retry_dead=retry_dead, connections=connections, timeout=timeout
+        ),
         overwrite=overwrite,
     )
     console.print(summary_table(report))
@@ -83,6 +106,9 @@ def summary_table(report: PrepareReport) -> Table:
     table = Table(title=f"prepared in {report.seconds:.0f} s")
     table.add_column("")
     table.add_column("posters", justify="right")
+    for reason, count in report.links.items():
+        now = f" ({report.downloaded:,} downloaded now)" if reason == "there" and report.downloaded else ""
+        table.add_row(f"link: {reason}{now}", f"{count:,}", end_section=reason == list(report.links)[-1])
     table.add_row("posters found", f"{report.posters_found:,}")
     table.add_row("rows without a poster", f"{report.without_poster:,}", end_section=True)
     for reason, count in report.dropped.items():

@@ -12,6 +12,7 @@ from mmposter.cli.options import (
     ConfigSource,
     Data,
     Device,
+    Init,
     Offline,
     Overrides,
     Root,
@@ -31,6 +32,7 @@ def train_command(
             help="features: frozen towers, cached. finetune: the CNN and the Gram layer learn on the posters."
         ),
     ] = None,
+    init: Init = None,
     seed: Annotated[int | None, typer.Option(help="Of the weights, the order and the augmentation.")] = None,
     device: Device = "auto",
     out: Annotated[
@@ -53,15 +55,20 @@ def train_command(
       mmposter train data --config lite --set fusion.head=gated --seed 3 --out runs/gated-3
 
       mmposter train data --branches cnn,style --regime finetune --resume --out runs/tuned
+
+      mmposter train data --branches cnn --init none --set cnn.backbone=timm/resnet26d --regime finetune
     """
     prepare_libraries()
     go_offline(offline)
+    import json
+
     from mmposter.config import load_config
     from mmposter.data import Dataset
     from mmposter.progress import console
     from mmposter.training.train import train
 
-    resolved = load_config(config, set or (), branches=branches, regime=regime, seed=seed)
+    overrides = [*([f"cnn.init={json.dumps(init)}"] if init is not None else []), *(set or [])]
+    resolved = load_config(config, overrides, branches=branches, regime=regime, seed=seed)
     folder = out or Path("runs") / f"{'-'.join(resolved.branches)}-{resolved.regime}-{resolved.seed}"
     result = train(
         resolved,
@@ -76,8 +83,9 @@ def train_command(
     result.validation.render(console)
     progress = result.progress
     console.print(
-        f"best epoch {progress.best_epoch + 1} of {len(progress.history)}, validation mAP {progress.best:.3f}. These "
-        f"are validation numbers, which chose the epoch and the thresholds; next: mmposter evaluate {folder} {data}",
+        f"{resolved.train.keep} epoch, {progress.best_epoch + 1} of {len(progress.history)}: validation mAP "
+        f"{progress.best:.3f}. These are validation numbers, on which training was watched; next: mmposter evaluate "
+        f"{folder} {data}",
         highlight=False,
         soft_wrap=True,
     )

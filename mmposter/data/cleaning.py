@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from mmposter.data.sources.base import NOT_AVAILABLE, Issue
+from mmposter.data.sources.base import Issue
+from mmposter.vocabulary import NO_GENRE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,8 +53,8 @@ def drop_missing_posters(table: pd.DataFrame) -> Cut:
     """Movies without a poster: the source knows no file, or the file is not there (``missing_poster``)."""
     bad = ~has_poster(table)
     messages = [
-        "the source has no poster for it" if path is None else "there is no such file"
-        for path in table.loc[bad, "path"]
+        absence or ("the source has no poster for it" if path is None else "there is no such file")
+        for path, absence in table.loc[bad, ["path", "absence"]].itertuples(index=False)
     ]
     return cut(table, bad, "missing_poster", messages)
 
@@ -102,9 +103,9 @@ def drop_same_files(table: pd.DataFrame) -> Cut:
 def map_genres(table: pd.DataFrame, vocabulary: Vocabulary) -> tuple[pd.DataFrame, pd.DataFrame, list[Issue]]:
     """Lead raw genres to the vocabulary's; the raw names stay in the column raw_genres.
 
-    Dropped: a row without any genre (``no_genre``: none, or only ``N/A``) and one that has genres of which none is in
-    the vocabulary (``no_known_genre``). A name that the vocabulary does not know at all is an issue
-    (``unknown_genre``), and the row keeps its other genres.
+    Dropped: a row without any genre (``no_genre``: none, or only ``N/A``) where the vocabulary has no class for these,
+    and one that has genres of which none is in the vocabulary (``no_known_genre``). A name that the vocabulary does not
+    know at all is an issue (``unknown_genre``), and the row keeps its other genres.
     """
     table = table.rename(columns={"genres": "raw_genres"})
     mapped, reasons, messages, issues = [], [], [], []
@@ -116,7 +117,7 @@ def map_genres(table: pd.DataFrame, vocabulary: Vocabulary) -> tuple[pd.DataFram
             for name in unknown
         ]
         if not genres:
-            none = set(raw) <= {NOT_AVAILABLE}
+            none = set(raw) <= {NO_GENRE}
             reasons.append("no_genre" if none else "no_known_genre")
             messages.append(f"its genres: {_list(raw)}" if raw else "it has no genre")
     table["genres"] = mapped

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-MANIFEST, INFO, VOCABULARY = "manifest.parquet", "dataset.json", "vocabulary.json"
+    from mmposter.images import Crop
+
+MANIFEST, INFO, VOCABULARY, FEATURES = "manifest.parquet", "dataset.json", "vocabulary.json", "features"
 KIND, SCHEMA = "mmposter-dataset", 1
 _LISTS = ("genres", "raw_genres", "actors")
 
@@ -33,6 +35,9 @@ class Dataset:
     (names of the vocabulary), raw_genres (as the source has them), actors, split (train, val, test or none), group
     (smallest id of its near-duplicates), sha256, width and height (pixels, upright). A missing title is None, a
     missing year `pandas.NA`.
+
+    Rows may also be crops of posters (see `mmposter.data.crops`): then there is a column crop (left, top, right, bottom
+    in pixels of the upright poster, or None for the whole of it), ids are ``POSTER#k``, and several rows have one path.
     """
 
     folder: Path
@@ -52,6 +57,7 @@ class Dataset:
         Raises:
             UserError: `folder` is no prepared folder, or its files do not belong together.
         """
+        import pandas as pd
         import pyarrow.parquet as pq
 
         folder = Path(folder)
@@ -59,7 +65,7 @@ class Dataset:
         if info is None:
             raise UserError(
                 f"{folder} is no prepared data folder (it has no {MANIFEST} with a {INFO} of mmposter).\n"
-                f"Make one: mmposter prepare SOURCE --out {folder} --format ccu|csv|folder"
+                f"Make one: mmposter prepare SOURCE --out {folder} --format FORMAT (mmposter prepare --help lists them)"
             )
         manifest = folder / MANIFEST
         if _sha256(manifest) != info["manifest_sha256"]:
@@ -72,11 +78,20 @@ class Dataset:
         table["year"] = table["year"].astype("Int32")
         for column in _LISTS:
             table[column] = [list(values) for values in table[column]]
+        if "crop" in table:
+            table["crop"] = pd.Series(
+                [None if box is None else [int(n) for n in box] for box in table["crop"]], dtype=object
+            )
         vocabulary = None if info["vocabulary"] is None else read_vocabulary(folder)
         return cls(folder, Path(root if root is not None else info["root"]), table, vocabulary, info)
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def features_folder(self) -> Path:
+        """Where the features of the posters are kept: beside the manifest, or with the data these were made from."""
+        return Path(self.info.get("features", self.folder / FEATURES))
 
     @property
     def has_labels(self) -> bool:
@@ -97,6 +112,13 @@ class Dataset:
                 "mmposter prepare posters.csv --out DATA --format csv"
             )
         return self.genre_vocabulary
+
+    @property
+    def crops(self) -> list[Crop | None] | None:
+        """The part of its poster that each row shows, None for the whole of it; no list where no row is a crop."""
+        if "crop" not in self.table or not self.table["crop"].notna().any():
+            return None
+        return [None if box is None else _crop(box) for box in self.table["crop"]]
 
     def labels(self) -> NDArray[np.float32]:
         """Multi-hot matrix N x G, one row a row of `table`.
@@ -136,7 +158,7 @@ class Dataset:
         return replace(self, table=table[has_genre].reset_index(drop=True), genre_vocabulary=vocabulary), without
 
     def image_path(self, row: int | Mapping[str, Any] | pd.Series[Any]) -> Path:
-        """Where the poster of a row lies.
+        """Where the poster of a row lies; all crops of a poster lie in one file.
 
         Args:
             row: position in `table`, or the row itself (anything with ``row["path"]``).
@@ -162,7 +184,7 @@ def write_dataset(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary | No
 
     Args:
         folder: made if it is not there.
-        table: the columns of `Dataset.table`; sorted by id here.
+        table: the columns of `Dataset.table`, with or without crop; sorted by id here.
         vocabulary: None for posters without labels.
         info: further keys of dataset.json; must hold ``root``.
     """
@@ -192,6 +214,8 @@ def manifest_table(table: pd.DataFrame) -> pa.Table:
     text, names, pixels = pa.string(), pa.list_(pa.string()), pa.int32()
     types = {"id": text, "path": text, "title": text, "year": pixels, "genres": names, "raw_genres": names}
     types |= {"actors": names, "split": text, "group": text, "sha256": text, "width": pixels, "height": pixels}
+    if "crop" in table:  # not there in a data set of whole posters
+        types["crop"] = pa.list_(pixels)
     ordered = table.sort_values("id", kind="stable")
     columns = {name: pa.array(_plain(ordered[name]), type=kind) for name, kind in types.items()}
     return pa.table(columns)
@@ -223,6 +247,11 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         UserError: it is not there or cannot be read.
     """
     return Vocabulary.from_json(_json(folder / VOCABULARY), where=str(folder / VOCABULARY))
+
+
+def _crop(box: Sequence[int]) -> Crop:
+    left, top, right, bottom = box
+    return (left, top, right, bottom)
 
 
 def _plain(values: pd.Series[Any]) -> Sequence[Any]:

@@ -31,9 +31,11 @@ from mmposter.vocabulary import Vocabulary
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mmposter.data.downloading import DownloadOptions, Links
     from mmposter.data.sources.base import Issue, SourceRows
 
-REPORT, DROPPED, ISSUES = "report.md", "dropped.csv", "issues.csv"
+REPORT, DROPPED, ISSUES, DEAD_LINKS = "report.md", "dropped.csv", "issues.csv", "dead_links.csv"
+POSTERS = "posters"
 # What the result depends on beside the source and the code.
 _PACKAGES = ("mmposter", "numpy", "pandas", "pyarrow", "pillow", "imagehash", "iterative-stratification")
 
@@ -52,6 +54,8 @@ class PrepareReport:
     splits: Mapping[str, int]  # posters by side
     near_duplicate_groups: int  # groups of two posters and more
     near_duplicate_posters: int  # posters in these groups
+    links: Mapping[str, int]  # posters of a source with links: how many are there, and why the others are not
+    downloaded: int = field(compare=False)  # of those that are there, how many came in this run
     seconds: float = field(compare=False)
 
     @property
@@ -84,27 +88,35 @@ def prepare(
     min_side: int = MIN_SIDE,
     duplicate_distance: int = DUPLICATE_DISTANCE,
     workers: int | None = None,
+    posters: Path | None = None,
+    download: DownloadOptions | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> PrepareReport:
     """Read, clean, group, label and split the posters of `source`, and write the prepared folder `out`.
 
+    Posters that the source knows by a link alone are downloaded first.
+
     Args:
         source: folder or table of the posters.
         out: folder to write; made if it is not there.
-        format: name of the source reader (``ccu``, ``csv``, ``folder``).
+        format: name of the source reader, see `source_formats`.
         vocabulary: built-in name or file; not used for sources without labels.
         seed: of the split.
         ratios: shares of train, val and test.
         min_side: posters whose shorter side has fewer pixels are dropped.
         duplicate_distance: Hamming distance of 64-bit perceptual hashes up to which posters are one group.
         workers: threads that decode; None for one a core.
+        posters: folder in which a row without a file is looked up as ``<id>.jpg``, and into which links are downloaded;
+            None for ``out/posters``.
+        download: manners of the download; None for the defaults.
         overwrite: replace a different manifest that is already in `out`.
         quiet: show no progress.
 
     Raises:
         UserError: bad options, no such source, nothing left after cleaning, or a different manifest in `out`.
     """
+    from mmposter.data.downloading import DownloadOptions, place_posters
     from mmposter.data.sources import read_source
 
     start = time.monotonic()
@@ -121,9 +133,11 @@ def prepare(
     }
     if not overwrite:
         _refuse_other_options(out, options)
+    words = Vocabulary.load(vocabulary) if found.labelled else None
+    found, links = place_posters(found, posters or out / POSTERS, download or DownloadOptions(), quiet=quiet)
     result = run_steps(
         found,
-        Vocabulary.load(vocabulary) if found.labelled else None,
+        words,
         seed=seed,
         ratios=ratios,
         min_side=min_side,
@@ -133,8 +147,8 @@ def prepare(
     )
     if not overwrite:
         _refuse_other_manifest(out, result)
-    report = _summary(out, result, time.monotonic() - start)
-    _write(out, result, report, options)
+    report = _summary(out, result, links, time.monotonic() - start)
+    _write(out, result, links, report, options)
     return report
 
 
@@ -199,7 +213,7 @@ def run_steps(
     return Prepared(found, table, dropped, issues, vocabulary, with_poster, total - with_poster)
 
 
-def _summary(out: Path, result: Prepared, seconds: float) -> PrepareReport:
+def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> PrepareReport:
     sizes = Counter(result.table["group"])
     sides = Counter(result.table["split"])
     return PrepareReport(
@@ -213,11 +227,13 @@ def _summary(out: Path, result: Prepared, seconds: float) -> PrepareReport:
         splits={side: sides[side] for side in (*SPLITS, NO_SPLIT) if sides[side]},
         near_duplicate_groups=sum(size > 1 for size in sizes.values()),
         near_duplicate_posters=sum(size for size in sizes.values() if size > 1),
+        links=links.counts,
+        downloaded=links.saved,
         seconds=seconds,
     )
 
 
-def _write(out: Path, result: Prepared, report: PrepareReport, options: Mapping[str, Any]) -> None:
+def _write(out: Path, result: Prepared, links: Links, report: PrepareReport, options: Mapping[str, Any]) -> None:
     import pandas as pd
 
     from mmposter.data.report import report_text
@@ -230,7 +246,12 @@ def _write(out: Path, result: Prepared, report: PrepareReport, options: Mapping[
     rows = [(issue.kind, issue.id, issue.message) for issue in result.issues]
     with atomic_path(out / ISSUES) as temporary:
         pd.DataFrame(rows, columns=["kind", "id", "message"]).to_csv(temporary, index=False)
-    write_text(out / REPORT, report_text(result, report, options))
+    if links.total:
+        with atomic_path(out / DEAD_LINKS) as temporary:
+            pd.DataFrame(links.dead, columns=["id", "url", "reason", "message"]).to_csv(temporary, index=False)
+    else:
+        (out / DEAD_LINKS).unlink(missing_ok=True)
+    write_text(out / REPORT, report_text(result, links, report, options))
     info = {
         "root": str(root),
         "options": dict(options),
@@ -241,6 +262,7 @@ def _write(out: Path, result: Prepared, report: PrepareReport, options: Mapping[
             "dropped": dict(report.dropped),
             "issues": dict(report.issues),
             "records": dict(report.records),
+            "links": dict(report.links),
             "splits": dict(report.splits),
             "near_duplicate_groups": report.near_duplicate_groups,
             "near_duplicate_posters": report.near_duplicate_posters,

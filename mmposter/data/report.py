@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmposter.data.splitting import SPLITS
 
 if TYPE_CHECKING:
+    from mmposter.data.downloading import Links
     from mmposter.data.prepare import Prepared, PrepareReport
 
 _EXAMPLES = 5
@@ -37,13 +38,42 @@ _ISSUES = {
     "bad_year": "year that is no number",
     "unknown_genre": "genre name that the vocabulary does not know; the poster keeps its other genres",
     "unknown_split": "split name that is none of train, val, test; not used",
+    "genres_disagree": "row whose genre list says something else than its columns; the columns are used",
+    "ignored_column": "column that was not read as a genre",
+    "ignored_file": "metadata file that was not read",
+    "unknown_split_id": "split file with movies that are not there",
+    "two_splits": "movie that the split file names on two sides; not used",
     "moved_split": "given split changed, so that near-duplicates stay together",
 }
 
 
-def report_text(result: Prepared, report: PrepareReport, options: Mapping[str, Any]) -> str:
+_LINK_REASONS = {
+    "there": "the poster is there",
+    "http_403": "the server refuses it",
+    "http_404": "the server does not have it",
+    "http_410": "the server has it no more",
+    "http_429": "the server asked for patience until we had none",
+    "timeout": "no answer in time",
+    "no_connection": "no connection to the server, or it broke off",
+    "cut_off": "the answer ended before its end",
+    "host_given_up": "not asked: its server had failed too often in a row",
+    "not_asked": "not asked: --offline",
+    "bad_link": "the link cannot be asked",
+    "bad_redirect": "it leads to something that is not http or https",
+    "redirect_loop": "redirected too often",
+    "too_many_bytes": "larger than any poster",
+    "empty": "an answer without content",
+    "not_an_image": "the answer is no picture",
+    "truncated": "a picture that ends before its end",
+    "too_large": "a picture with more pixels than are decoded",
+}
+
+
+def report_text(result: Prepared, links: Links, report: PrepareReport, options: Mapping[str, Any]) -> str:
     """The whole report. It has no dates and no durations: the same input gives the same text."""
     parts = ["# Prepared posters", _made_with(options), *_sums(report), "## Dropped", _dropped(result, report)]
+    if links.total:
+        parts += ["## Links", *_links(links)]
     parts += ["## Counted, not dropped", _issues(result, report)]
     parts += ["## Near-duplicate groups", *_groups(result, report, options)]
     parts += ["## Split", _splits(report)]
@@ -80,6 +110,17 @@ def _dropped(result: Prepared, report: PrepareReport) -> str:
         ids = result.dropped.loc[result.dropped["reason"] == reason, "id"]
         rows.append((reason, str(count), _REASONS.get(reason, ""), _examples(ids)))
     return _table(("reason", "posters", "meaning", "examples"), rows) + "\n\nAll of them: dropped.csv."
+
+
+def _links(links: Links) -> list[str]:
+    rows = []
+    for reason, count in links.counts.items():
+        ids = [link.id for link in links.dead if link.reason == reason]
+        meaning = _LINK_REASONS.get(reason) or "the server answered so" * reason.startswith("http_")
+        rows.append((reason, str(count), meaning, _examples(ids)))
+    total = f"{' + '.join(str(count) for count in links.counts.values())} = {links.total} links."
+    table = _table(("link", "posters", "meaning", "examples"), rows)
+    return [total, table + ("\n\nAll that are not there: dead_links.csv." if links.dead else "")]
 
 
 def _issues(result: Prepared, report: PrepareReport) -> str:

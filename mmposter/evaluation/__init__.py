@@ -10,11 +10,12 @@ from mmposter.evaluation.bootstrap import Difference, bootstrap_ci, bootstrap_di
 from mmposter.evaluation.constant import ConstantPredictor
 from mmposter.evaluation.evaluate import Evaluation, GenreResult, MetricResult, evaluate
 from mmposter.evaluation.metrics import METRICS, Metric, compute_metrics, get_metric, mean_average_precision
-from mmposter.evaluation.single_label import SingleLabelResult, single_label_metrics
+from mmposter.evaluation.single_label import SINGLE_LABEL_METRICS, SingleLabelResult, single_label_metrics
 from mmposter.evaluation.thresholds import apply_thresholds, tune_thresholds
 
 __all__ = [
     "METRICS",
+    "SINGLE_LABEL_METRICS",
     "ConstantPredictor",
     "Difference",
     "Evaluation",

@@ -22,8 +22,14 @@ from mmposter.evaluation.metrics import (
     get_metric,
     labelled,
 )
-from mmposter.evaluation.single_label import SingleLabelResult, is_single_label, single_label_metrics
-from mmposter.evaluation.thresholds import EmptyPolicy, apply_thresholds
+from mmposter.evaluation.single_label import (
+    SINGLE_LABEL_METRICS,
+    SingleLabelResult,
+    is_single_label,
+    macro_precision_interval,
+    single_label_metrics,
+)
+from mmposter.evaluation.thresholds import NEVER, EmptyPolicy, apply_thresholds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,8 +68,8 @@ class GenreResult:
 class Evaluation:
     """What `evaluate` found on one split. `n` counts the posters measured, those with a genre.
 
-    `single_label` is there where every poster has exactly one genre; its constant answer is that of R-precision,
-    then the same number as accuracy.
+    Where every poster has exactly one genre, those of training included, `metrics` holds accuracy, macro precision and
+    macro recall too, and `single_label` the confusion matrix.
     """
 
     split: str
@@ -79,7 +85,24 @@ class Evaluation:
 
     def verdict(self, name: str) -> Verdict:
         """Is the metric better than the constant's? "within noise": its interval reaches the constant's value."""
-        return verdict(get_metric(name), self.metrics[name])
+        single = {metric.name: metric for metric in SINGLE_LABEL_METRICS}
+        return verdict(single.get(name) or get_metric(name), self.metrics[name])
+
+    @property
+    def surest_alone(self) -> bool:
+        """Whether each poster was given its surest genre and no other, as no threshold can be reached."""
+        return self.empty == "top1" and all(row.threshold >= NEVER for row in self.by_genre.values())
+
+    @property
+    def listed(self) -> tuple[Metric, ...]:
+        """The metrics that were measured, in the order of tables."""
+        return METRICS if self.single_label is None else (*SINGLE_LABEL_METRICS, *METRICS)
+
+    @property
+    def headlines(self) -> tuple[Metric, ...]:
+        """Those that a reader should look at first."""
+        listed = METRICS if self.single_label is None else SINGLE_LABEL_METRICS
+        return tuple(metric for metric in listed if metric.headline)
 
     def to_json(self) -> dict[str, Any]:
         """The whole result as plain JSON values; what is undefined is null, never NaN."""
@@ -119,9 +142,9 @@ class Evaluation:
         table = Table(title=self.title(), title_justify="left", title_style="bold")
         for i, column in enumerate(METRIC_COLUMNS):
             table.add_column(column, justify="right" if 0 < i < 4 else "left")
+        headlines = {metric.title for metric in self.headlines}
         for row in self.metric_rows():
-            headline = any(m.title == row[0] and m.headline for m in METRICS)
-            cells = [Text(cell, style="bold" if headline else "") for cell in row]
+            cells = [Text(cell, style="bold" if row[0] in headlines else "") for cell in row]
             cells[-1].stylize(colours[row[-1]])
             table.add_row(*cells)
         console.print(table)
@@ -152,7 +175,7 @@ class Evaluation:
                 _number(self.metrics[metric.name].constant),
                 self.verdict(metric.name),
             ]
-            for metric in METRICS
+            for metric in self.listed
         ]
 
     def genre_rows(self) -> list[list[str]]:
@@ -164,7 +187,8 @@ class Evaluation:
                 str(row.support),
                 _number(row.average_precision),
                 _range(row.ci95),
-                *map(_number, (row.prevalence, row.precision, row.recall, row.f1, row.threshold)),
+                *map(_number, (row.prevalence, row.precision, row.recall, row.f1)),
+                "–" if row.threshold >= NEVER else _number(row.threshold),
             ]
             for genre, row in ordered
         ]
@@ -177,15 +201,22 @@ class Evaluation:
             f"95 % interval: {self.bootstrap['n_boot']} half-samples of {self.bootstrap['unit']}, seed "
             f"{self.bootstrap['seed']}, corrected for bias, hence not centred on the value",
             "lower is better: " + ", ".join(metric.title for metric in METRICS if not metric.higher_is_better),
-            f"a poster where nothing passes its threshold: {self.empty}",
+            "decided: the surest genre of each poster"
+            if self.surest_alone
+            else f"a poster where nothing passes its threshold: {self.empty}",
         ]
         notes += [f"left out, {reason.replace('_', ' ')}: {count}" for reason, count in self.left_out.items() if count]
         if self.single_label is not None:
-            one = self.single_label
             notes.append(
-                f"one genre a poster: accuracy {one.accuracy:.3f}, macro precision {one.macro_precision:.3f}, "
-                f"macro recall {one.macro_recall:.3f}"
+                "one genre a poster: accuracy, macro precision and macro recall are of the surest genre, whatever the "
+                "thresholds; a genre counts in both means if it is true or answered anywhere"
             )
+            answers = [sum(column) for column in zip(*self.single_label.confusion, strict=True)]
+            if few := [genre for genre, n in zip(self.by_genre, answers, strict=True) if 0 < n < weighted.MIN_ANSWERS]:
+                notes.append(
+                    f"answered once or twice, so the interval of macro precision counts 0 for it at its lower end and "
+                    f"1 at its upper: {', '.join(few)}"
+                )
         if self.genres_without_positives:
             notes.append("no positive, left out of means over genres: " + ", ".join(self.genres_without_positives))
         return notes
@@ -257,18 +288,24 @@ def evaluate(
 
     units = labelled_groups(checked, groups)
     weights = half_samples(len(truth), n_boot, seed, units)
-    values, halves = values_and_halves(truth, scores, decided, METRICS, weights, genres=True)
+    # A few posters of multi-label data may happen to have one genre each; training posters tell.
+    single = is_single_label(truth) and is_single_label(train)
+    metrics = (*SINGLE_LABEL_METRICS, *METRICS) if single else METRICS
+    values, halves = values_and_halves(truth, scores, decided, metrics, weights, genres=True)
     intervals = [interval(value, halves[:, i], len(truth)) for i, value in enumerate(values)]
+    if single:
+        place = next(i for i, metric in enumerate(metrics) if metric.name == "macro_precision")
+        intervals[place] = macro_precision_interval(truth, scores, decided, weights)
 
-    constants = {metric.name: ConstantPredictor.fit(train, metric) for metric in METRICS}
+    constants = {metric.name: ConstantPredictor.fit(train, metric) for metric in metrics}
     return Evaluation(
         split=split,
         n=len(truth),
         metrics={
             metric.name: MetricResult(float(values[i]), intervals[i], constants[metric.name].score(truth))
-            for i, metric in enumerate(METRICS)
+            for i, metric in enumerate(metrics)
         },
-        by_genre=_by_genre(truth, decided, limits, genres, values[len(METRICS) :], intervals[len(METRICS) :]),
+        by_genre=_by_genre(truth, decided, limits, genres, values[len(metrics) :], intervals[len(metrics) :]),
         left_out={"posters_without_genre": count_without_genre(checked)},
         genres_without_positives=genres_without_positives(truth, genres),
         constant_answers={name: constant.answer(genres) for name, constant in constants.items()},
@@ -279,7 +316,7 @@ def evaluate(
             "method": "half-samples, bias-corrected, logit scale",
             "unit": "posters" if units is None else "near-duplicate groups",
         },
-        single_label=single_label_metrics(truth, scores) if is_single_label(truth) else None,
+        single_label=single_label_metrics(truth, scores) if single else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmposter.evaluation.calibration import CalibrationResult, Method, Reliabili
 from mmposter.evaluation.cooccurrence import CoOccurrence, cooccurrence
 from mmposter.evaluation.evaluate import Evaluation
 from mmposter.evaluation.hardest import HardPoster, hardest_posters
+from mmposter.evaluation.listing import listing_line
 from mmposter.evaluation.operating import GenreThresholds, threshold_table
 from mmposter.evaluation.scored import ScoredPosters
 
@@ -29,6 +31,8 @@ class Examination:
         together: co-occurrence of true and decided genres.
         thresholds: each genre at its threshold and at others.
         hardest: the posters with the highest loss.
+        listing: of each poster, in the order of `scored`, its title, year and three surest genres, as text; not in
+            `to_json`.
     """
 
     scored: ScoredPosters
@@ -38,6 +42,7 @@ class Examination:
     together: CoOccurrence
     thresholds: tuple[GenreThresholds, ...]
     hardest: tuple[HardPoster, ...]
+    listing: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """`Evaluation.to_json` and the rest, as plain values."""
@@ -79,6 +84,7 @@ def examine(
     *,
     method: Method | None = None,
     fit: tuple[ArrayLike, ArrayLike] | None = None,
+    titles: Sequence[tuple[str | None, int | None]] | None = None,
 ) -> Examination:
     """Look at scored posters from all sides.
 
@@ -87,6 +93,7 @@ def examine(
         evaluation: their metrics; its bootstrap settings are used for the calibration too.
         method: how to calibrate; None: not.
         fit: target and probabilities of the validation posters; None where there are none.
+        titles: title and year of each poster, None for what is not known; a poster without a title is listed by id.
 
     Raises:
         ValueError: a wrong shape or value.
@@ -112,4 +119,10 @@ def examine(
         together=cooccurrence(target, scored.decisions, scored.genres),
         thresholds=tuple(threshold_table(target, probs, scored.thresholds, scored.genres)),
         hardest=tuple(hardest_posters(scored.ids, target, probs, scored.decisions, scored.genres)),
+        listing=tuple(
+            listing_line(title or name, year, dict(zip(scored.genres, row.tolist(), strict=True)))
+            for name, (title, year), row in zip(
+                scored.ids, titles or [(None, None)] * len(scored.ids), probs, strict=True
+            )
+        ),
     )

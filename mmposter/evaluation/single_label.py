@@ -1,28 +1,63 @@
-"""Metrics of single-label data, where every poster has exactly one genre and the best-scored genre is the answer.
+"""Metrics of single-label data, where every poster has exactly one genre and the surest genre is the answer.
 
-For published system P2 (13 classes, accuracy, macro precision, macro recall, confusion matrix). On such data
-R-precision and accuracy are the same number.
+For published system P2 (13 classes: accuracy, macro precision, macro recall, confusion matrix). They read the
+probabilities, not the decisions, so thresholds do not matter to them. `evaluate` adds them to `METRICS` where the data
+are such; R-precision and accuracy are then the same number.
+
+As in scikit-learn, a genre that was answered or is true counts in both macro means, with precision 0 if it was never
+answered and recall 0 if it is never true.
+
+**The interval of macro precision.** A genre that was answered once has precision 0 or 1, and its halves of the posters
+know no better: on simulated sets of 1200 posters, 13 genres, some rare, plain half-samples held the truth in 65 %. So
+genres answered fewer than three times are taken as unknown: the interval's lower end is that of the macro precision
+where they count 0, its upper end where they count 1. The truth is the mean over genres of the precision on all posters
+there are, 0 for those that were never answered here. On sets of 300, 600 and 1200 posters the interval held it in
+94-100 % (94-97 % where all genres are alike frequent), that of macro recall in 91-96 %, that of accuracy in 93-96 %.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmposter.evaluation.arrays import FloatArray, check_binary, check_probs, has_genre
-from mmposter.evaluation.weighted import divide
+from mmposter.evaluation import weighted
+from mmposter.evaluation.arrays import BoolArray, FloatArray, check_binary
+from mmposter.evaluation.bootstrap import interval, values_and_halves
+from mmposter.evaluation.metrics import Metric, labelled
+from mmposter.evaluation.weighted import Statistic, mean_over_genres, shares_by_genre
 
 
 @dataclass(frozen=True)
 class SingleLabelResult:
-    """Accuracy, macro precision and recall, and the confusion matrix (G x G, row = true, column = answered)."""
+    """The confusion matrix (G x G, row = true, column = answered), and what it sums up to."""
 
-    accuracy: float
-    macro_precision: float
-    macro_recall: float
     confusion: tuple[tuple[int, ...], ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of posters that were answered right."""
+        counts = np.array(self.confusion)
+        return float(np.trace(counts) / counts.sum())
+
+    @property
+    def macro_precision(self) -> float:
+        """Mean over genres of: right answers / answers."""
+        hits, true, answered = self._sums()
+        return float(mean_over_genres(shares_by_genre(hits, answered, true))[0])
+
+    @property
+    def macro_recall(self) -> float:
+        """Mean over genres of: right answers / posters of the genre."""
+        hits, true, answered = self._sums()
+        return float(mean_over_genres(shares_by_genre(hits, true, answered))[0])
+
+    def _sums(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        counts = np.array(self.confusion, dtype=np.float64)
+        return np.diagonal(counts)[None], counts.sum(axis=1)[None], counts.sum(axis=0)[None]
 
 
 def is_single_label(target: ArrayLike) -> bool:
@@ -32,28 +67,77 @@ def is_single_label(target: ArrayLike) -> bool:
 
 
 def single_label_metrics(target: ArrayLike, probs: ArrayLike) -> SingleLabelResult:
-    """Answer each poster with its best-scored genre (the first in genre order of equal ones) and compare.
+    """Answer each poster with its surest genre (the first in genre order of equal ones) and compare.
 
-    Posters without a genre are left out. As in scikit-learn, a genre that was answered or is true counts in the macro
-    means, with precision 0 if never answered and recall 0 if never true.
+    Posters without a genre are left out.
 
     Raises:
         ValueError: a wrong shape or value, or a poster with two genres, or none with one.
     """
+    truth, scores = _checked(target, probs)
+    genres = truth.shape[1]
+    pairs = truth.argmax(axis=1) * genres + weighted.surest(scores)
+    confusion = np.bincount(pairs, minlength=genres * genres).reshape(genres, genres)
+    return SingleLabelResult(tuple(tuple(row) for row in confusion.tolist()))
+
+
+def accuracy(target: ArrayLike, probs: ArrayLike) -> float:
+    """Share of posters whose surest genre is the true one.
+
+    >>> accuracy([[1, 0, 0], [0, 1, 0]], [[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]])
+    0.5
+    """
+    return _once(weighted.accuracy, target, probs)
+
+
+def macro_precision(target: ArrayLike, probs: ArrayLike) -> float:
+    """Mean over genres, true or answered, of: right answers / answers; 0 if never answered."""
+    return _once(weighted.macro_precision, target, probs)
+
+
+def macro_recall(target: ArrayLike, probs: ArrayLike) -> float:
+    """Mean over genres, true or answered, of: right answers / posters of the genre; 0 if never true."""
+    return _once(weighted.macro_recall, target, probs)
+
+
+def macro_precision_interval(
+    target: BoolArray, probs: FloatArray, decisions: BoolArray, weights: BoolArray
+) -> tuple[float, float] | None:
+    """The 95 % interval of the module's docstring; arguments as of `values_and_halves`."""
+    values, halves = values_and_halves(target, probs, decisions, _MACRO_PRECISION_ENDS, weights)
+    low, high = (interval(float(values[i]), halves[:, i], len(target)) for i in range(2))
+    return None if low is None or high is None else (low[0], high[1])
+
+
+def _once(statistic: Callable[[BoolArray, FloatArray], Statistic], target: ArrayLike, probs: ArrayLike) -> float:
+    truth, scores = _checked(target, probs)
+    return float(statistic(truth, scores)(np.ones((1, len(truth))))[0])
+
+
+def _checked(target: ArrayLike, probs: ArrayLike) -> tuple[BoolArray, FloatArray]:
     if not is_single_label(target):
         raise ValueError("target must hold one genre a poster, got posters with several or none with one")
-    truth = check_binary(target, "target")
-    scores = check_probs(probs, truth.shape)
-    keep = has_genre(truth)
-    genres = truth.shape[1]
-    pairs = truth[keep].argmax(axis=1) * genres + scores[keep].argmax(axis=1)
-    confusion = np.bincount(pairs, minlength=genres * genres).reshape(genres, genres)
-    hits: FloatArray = np.diagonal(confusion).astype(np.float64)
-    true, answered = confusion.sum(axis=1).astype(np.float64), confusion.sum(axis=0).astype(np.float64)
-    seen = (true + answered) > 0
-    return SingleLabelResult(
-        accuracy=float(hits.sum() / confusion.sum()),
-        macro_precision=float(divide(hits, answered, empty=0.0)[seen].mean()),
-        macro_recall=float(divide(hits, true, empty=0.0)[seen].mean()),
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
+    truth, scores, _ = labelled(target, probs, None)
+    assert scores is not None
+    return truth, scores
+
+
+SINGLE_LABEL_METRICS: tuple[Metric, ...] = (
+    Metric("accuracy", "accuracy", accuracy, "ranking", weighted.accuracy, headline=True, k=1),
+    Metric(
+        "macro_precision", "macro precision", macro_precision, "ranking", weighted.macro_precision, headline=True, k=1
+    ),
+    Metric("macro_recall", "macro recall", macro_recall, "ranking", weighted.macro_recall, headline=True, k=1),
+)
+"""Beside `METRICS` where every poster has exactly one genre; they see the first of a poster's ranking alone."""
+
+_MACRO_PRECISION_ENDS = tuple(
+    Metric(
+        f"macro_precision_{name}",
+        "macro precision",
+        macro_precision,
+        "ranking",
+        partial(weighted.macro_precision, unsure=unsure),
     )
+    for name, unsure in (("low", 0.0), ("high", 1.0))
+)

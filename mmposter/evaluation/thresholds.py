@@ -3,6 +3,8 @@
 The threshold that maximises F1 on a few positives is mostly noise, so each genre's own best threshold is shrunk toward
 one global threshold: w * own + (1 - w) * global with w = n_pos / (n_pos + k). For calibrated probabilities the best
 threshold is half of the best F1 (Lipton et al. 2014, arXiv 1402.1892), hence far below .5 for a rare genre.
+
+Where the answer is the surest genre alone, every threshold is `NEVER` and `empty` is "top1".
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from mmposter.evaluation.arrays import BoolArray, FloatArray, check_probs
 from mmposter.evaluation.metrics import labelled
 
 EmptyPolicy = Literal["allow", "top1"]
+
+NEVER = 2.0
+"""A threshold above every probability. 1 is not: a saturated sigmoid reaches it, and for several genres of one poster.
+(Not infinity, which JSON lacks, nor the number next to 1, which is 1 in float32.)"""
 
 DEFAULT_SHRINKAGE = 20.0
 """A genre with 20 validation positives gets the mean of its own and the global threshold. Tried on simulated validation

@@ -20,6 +20,9 @@ Statistic = Callable[[FloatArray], FloatArray]  # weights R x N -> values R (or 
 
 ECE_BINS = 15
 
+MIN_ANSWERS = 3
+"""Answers below which a genre's precision, 0 or 1 or a half, says nothing of what it would be on other posters."""
+
 
 def poster_mean(values: FloatArray) -> Statistic:
     """The mean of one number a poster."""
@@ -204,6 +207,52 @@ def exact_match(target: BoolArray, decisions: BoolArray) -> Statistic:
 def elementwise_accuracy(target: BoolArray, decisions: BoolArray) -> Statistic:
     """Share of right (poster, genre) pairs: 1 - Hamming loss."""
     return poster_mean((target == decisions).mean(axis=1))
+
+
+# One genre a poster: the surest genre is the answer -----------------------------------------------------------------
+
+
+def surest(probs: FloatArray) -> IntArray:
+    """The genre with the highest probability (N), the first in genre order of equal ones."""
+    answer: IntArray = probs.argmax(axis=1)
+    return answer
+
+
+def accuracy(target: BoolArray, probs: FloatArray) -> Statistic:
+    """Share of posters whose surest genre is the true one."""
+    return poster_mean((surest(probs) == target.argmax(axis=1)).astype(np.float64))
+
+
+def shares_by_genre(hits: FloatArray, of: FloatArray, other: FloatArray) -> FloatArray:
+    """hits / of (R x G each), 0 where `of` is 0, and NaN where `other` is 0 too: there is no such genre.
+
+    With `of` the answers and `other` the true posters of each genre its mean is macro precision, the other way round
+    macro recall, both as scikit-learn has them with ``zero_division=0``.
+    """
+    return np.where(of + other > 0, divide(hits, of, empty=0.0), np.nan)
+
+
+def macro_precision(target: BoolArray, probs: FloatArray, *, unsure: float | None = None) -> Statistic:
+    """Mean over genres, true or answered, of: right answers / answers; 0 if never answered.
+
+    With `unsure`, genres answered fewer than `MIN_ANSWERS` times on all posters count this, and not their precision.
+    """
+    true, answered = target.astype(np.float64), np.eye(target.shape[1])[surest(probs)]
+    hits, total = true * answered, answered.sum(axis=0)
+    few = (total > 0) & (total < MIN_ANSWERS)
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        values = shares_by_genre(weights @ hits, weights @ answered, weights @ true)
+        return mean_over_genres(values if unsure is None else np.where(few, unsure, values))
+
+    return statistic
+
+
+def macro_recall(target: BoolArray, probs: FloatArray) -> Statistic:
+    """Mean over genres, true or answered, of: right answers / posters of the genre; 0 if never true."""
+    true, answered = target.astype(np.float64), np.eye(target.shape[1])[surest(probs)]
+    hits = true * answered
+    return lambda weights: mean_over_genres(shares_by_genre(weights @ hits, weights @ true, weights @ answered))
 
 
 # Probabilities -------------------------------------------------------------------------------------------------------

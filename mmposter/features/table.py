@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from mmposter.features.ragged import Packer, Ragged
 from mmposter.features.store import ExtractorStore, Record
 from mmposter.model import Sizes
 
-STORE = "features"
 _CHUNK = 256  # posters that are padded at a time
 
 
@@ -72,9 +70,17 @@ def dataset_extractors(
     """`build_extractors` for the posters of a data set, whose metadata `ocr.mask` needs.
 
     Raises:
-        UserError: where pretrained files or the metadata to mask by are missing.
+        UserError: where pretrained files or the metadata to mask by are missing, or the rows are crops of posters.
     """
     wanted = config.branches if branches is None else branches
+    if wanted and dataset.crops is not None:
+        # The store has one record a picture, by its hash: every crop would get the record of its whole poster.
+        whole = dataset.info.get("derived_from", {}).get("data", "the data of `mmposter prepare`")
+        raise UserError(
+            f"{dataset.folder} is made of crops of posters, of which no features can be extracted or read "
+            f"({', '.join(wanted)}); only a picture network can learn on the crops themselves.\n"
+            f"Type --regime finetune --branches cnn (or style, or cnn,style), or take the whole posters: {whole}"
+        )
     phrases = phrases_to_mask(dataset, config.ocr.mask) if "ocr" in wanted else None
     return build_extractors(config, wanted, device=device, offline=offline, phrases=phrases)
 
@@ -93,7 +99,7 @@ def extract_dataset(
     return extract(
         dataset_posters(dataset),
         [step for branch in branches.values() for step in branch.steps],
-        dataset.folder / STORE,
+        dataset.features_folder,
         shard=shard,
         workers=workers,
         threads=threads,
@@ -113,7 +119,7 @@ def load_features(dataset: Dataset, branches: Mapping[str, BranchExtractors]) ->
     tensors: dict[str, torch.Tensor | Ragged] = {}
     metadata: dict[str, dict[str, Any]] = {}
     for name, branch in branches.items():
-        store = _store(dataset.folder, branch)
+        store = _store(dataset, branch)
         there, failed = store.status(hashes)
         never = sum(not there[row] and row not in failed for row in range(len(hashes)))
         if never:
@@ -143,8 +149,8 @@ def _read(
     return packer.table()
 
 
-def _store(folder: Path, branch: BranchExtractors) -> ExtractorStore:
-    return ExtractorStore(folder / STORE, branch.feature.name, branch.feature.fingerprint())
+def _store(dataset: Dataset, branch: BranchExtractors) -> ExtractorStore:
+    return ExtractorStore(dataset.features_folder, branch.feature.name, branch.feature.fingerprint())
 
 
 def _zeros(store: ExtractorStore, hashes: Sequence[str], there: NDArray[np.bool_]) -> Record:

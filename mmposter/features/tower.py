@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,15 +15,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from fusion import Backbone, backbone_spec, build_backbone
+from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, LIBRARIES
 from mmposter import pretrained, weights
 from mmposter.atomic import atomic_path
 from mmposter.config import CnnConfig
 from mmposter.errors import UserError
+from mmposter.features.architecture import Architecture, hf_folder
 from mmposter.picture import Picture
 from mmposter.transforms import PosterTransform
 
-# The key in a safetensors header under which `TowerWeights.save` keeps what the weights were made from.
-_ORIGIN = "mmposter_weights"
+# Keys in a safetensors header under which `TowerWeights.save` keeps what the weights were made from, and for what.
+_ORIGIN, _ARCHITECTURE = "mmposter_weights", "mmposter_architecture"
 
 # Posters at a time on a CPU: the maps of more do not stay in its cache (EfficientNet-Lite0 at 320 x 224, one thread:
 # 21 ms a poster by 2, 54 ms by 32).
@@ -31,60 +34,75 @@ _CPU_SLICE = 2
 
 @dataclass(frozen=True)
 class TowerWeights:
-    """A backbone's name with the file of its weights (None: random, from `seed`).
+    """A backbone with the file of its weights (None: random, from `seed`).
 
     Attributes:
-        backbone: one of `fusion.list_backbones`.
-        file: a state dict under the original library's keys (``.pth``) or under our own (``.safetensors``).
+        backbone: as in ``cnn.backbone``.
+        file: a state dict under the original library's keys, or one of ours, from `save`. For `fusion.list_backbones`
+            every ``.safetensors`` is one of ours.
         seed: of the random weights.
+        architecture: of a ``timm/`` or ``hf/`` network; None for others.
+        size: height and width of its images in pixels; None: the backbone's own.
     """
 
     backbone: str
     file: Path | None
     seed: int = 0
+    architecture: Architecture | None = None
+    size: tuple[int, int] | None = None
 
     @classmethod
     def find(cls, config: CnnConfig, *, seed: int = 0, offline: bool = False) -> TowerWeights:
-        """Resolve ``cnn.init``.
+        """Resolve ``cnn.backbone`` and ``cnn.init``.
+
+        A file that `save` wrote says itself which ``timm/`` or ``hf/`` network it is of: then no other file is needed.
 
         Raises:
-            UserError: for an unknown backbone, or weights that are nowhere.
+            UserError: for an unknown backbone, or files that are nowhere.
         """
-        try:
-            spec = backbone_spec(config.backbone)
-        except ValueError as error:
-            raise UserError(f"cnn.{error}") from error
-        if config.init == "none":
-            return cls(config.backbone, None, seed)
+        if not config.backbone.startswith(LIBRARIES):
+            try:
+                backbone_spec(config.backbone)
+            except ValueError as error:
+                raise UserError(f"cnn.{error}") from error
+        file = None
         if config.init == "imagenet":
-            source = pretrained.backbone(spec.weights_file, spec.url, spec.pip_package, spec.licence)
-            return cls(config.backbone, weights.resolve(source, offline=offline) / spec.weights_file)
-        if not Path(config.init).is_file():
-            raise UserError(f"cnn.init must be imagenet, none or an existing file; got {config.init!r}")
-        return cls(config.backbone, Path(config.init))
+            file = _published(config.backbone, offline=offline)
+        elif config.init != "none":
+            file = Path(config.init)
+            if not file.is_file():
+                raise UserError(f"cnn.init must be imagenet, none or an existing file; got {config.init!r}")
+        architecture = None
+        if config.backbone.startswith(LIBRARIES):
+            said = None if file is None else _metadata(file).get(_ARCHITECTURE)
+            if said is None:
+                architecture = Architecture.find(config.backbone, offline=offline)
+            else:
+                architecture = Architecture.from_json(json.loads(said))
+        size = config.size or (None if architecture is None else architecture.input_size)
+        return cls(config.backbone, file, seed if file is None else 0, architecture, size)
 
     def identity(self) -> dict[str, Any]:
         """What goes into the fingerprint of everything computed with this tower."""
-        return {"backbone": self.backbone, "weights": self._origin()}
+        if self.architecture is None:
+            return {"backbone": self.backbone, "weights": self._origin()}
+        # Not the name: that of a folder is another one elsewhere.
+        label, architecture = self.architecture.label, self.architecture.to_json()
+        return {"backbone": label, "weights": self._origin(), "architecture": architecture}
 
     def save(self, path: Path) -> None:
         """Write the backbone's weights to a safetensors file that keeps their identity (they are the same)."""
         state = {key: value.contiguous().clone() for key, value in self.build().state_dict().items()}
+        metadata = {_ORIGIN: self._origin()}
+        if self.architecture is not None:
+            metadata[_ARCHITECTURE] = json.dumps(self.architecture.to_json())
         with atomic_path(path) as temporary:
-            save_file(state, temporary, metadata={_ORIGIN: self._origin()})
+            save_file(state, temporary, metadata=metadata)
 
     def _origin(self) -> str:
         if self.file is None:
             return f"random-{self.seed}"
-        if self.file.suffix == ".safetensors":
-            try:
-                with safe_open(self.file, framework="pt") as opened:
-                    origin = (opened.metadata() or {}).get(_ORIGIN)
-            except (OSError, SafetensorError) as error:
-                raise UserError(f"{self.file} cannot be read as safetensors ({error})") from error
-            if origin is not None:
-                return str(origin)
-        return weights.digest([self.file])
+        return _metadata(self.file).get(_ORIGIN) or weights.digest([self.file])
 
     def build(self) -> Backbone:
         """The backbone with its weights, in evaluation mode.
@@ -96,19 +114,41 @@ class TowerWeights:
             if self.file is None:
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(self.seed)
-                    return build_backbone(self.backbone).eval()
-            if self.file.suffix == ".safetensors":
-                return self._build_own()
-            return build_backbone(self.backbone, _load_original(self.file)).eval()
+                    return self._build(None).eval()
+            if self._is_ours(self.file):
+                return self._build_own(self.file)
+            return self._build(_load_original(self.file)).eval()
         except ValueError as error:
             raise UserError(f"{self.file}: {error}" if self.file else str(error)) from error
 
-    def _build_own(self) -> Backbone:
-        backbone = build_backbone(self.backbone)
+    def original(self) -> dict[str, torch.Tensor] | None:
+        """The file's state dict under the original library's keys, its classifier included.
+
+        None where there is none: random weights, or a file of ours, which holds the backbone alone.
+
+        Raises:
+            UserError: if the file is damaged.
+        """
+        if self.file is None or self._is_ours(self.file):
+            return None
+        return _load_original(self.file)
+
+    def _is_ours(self, file: Path) -> bool:
+        if self.backbone.startswith(LIBRARIES):
+            return _ORIGIN in _metadata(file)
+        return file.suffix == ".safetensors"
+
+    def _build(self, state_dict: dict[str, torch.Tensor] | None) -> Backbone:
+        config = None if self.architecture is None else self.architecture.config
+        return build_backbone(self.backbone, state_dict, size=self.size, config=config)
+
+    def _build_own(self, file: Path) -> Backbone:
+        with torch.random.fork_rng(devices=[]):  # weights that are drawn and overwritten shift nobody's numbers
+            backbone = self._build(None)
         try:
-            backbone.load_state_dict(load_file(str(self.file)))
+            backbone.load_state_dict(load_file(file))
         except (OSError, SafetensorError, RuntimeError) as error:
-            raise UserError(f"{self.file} does not hold the weights of {self.backbone}: {error}") from error
+            raise UserError(f"{file} does not hold the weights of {self.backbone}: {error}") from error
         return backbone.eval()
 
 
@@ -116,27 +156,53 @@ class TowerWeights:
 class TowerInput:
     """A decoded poster as a backbone takes it: a normalised tensor 3 x H x W.
 
+    It holds numbers alone, so that other processes need not know the backbone.
+
     Attributes:
-        backbone: one of `fusion.list_backbones`.
+        mean: of the red, green and blue channel of an image in 0-1.
+        std: of the same.
         size: height and width in pixels.
     """
 
-    backbone: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, config: CnnConfig) -> TowerInput:
-        """Of a configured backbone, in its own size where none is set."""
-        return cls(config.backbone, config.size or backbone_spec(config.backbone).input_size)
+    def of(cls, config: CnnConfig, architecture: Architecture | None = None) -> TowerInput:
+        """Of a configured backbone, in its own size where none is set.
+
+        Args:
+            config: backbone, size and normalisation.
+            architecture: of a ``timm/`` or ``hf/`` network; None for others.
+        """
+        facts = architecture or backbone_spec(config.backbone)
+        size = config.size or facts.input_size
+        if config.normalisation == "unit":
+            return cls((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), size)
+        return cls(facts.mean, facts.std, size)
+
+    @classmethod
+    def find(cls, config: CnnConfig, *, offline: bool = False) -> TowerInput:
+        """`of` a configured backbone whose files are looked for first, as `TowerWeights.find` does.
+
+        Raises:
+            UserError: as there.
+        """
+        return cls.of(config, TowerWeights.find(config, offline=offline).architecture)
+
+    def transform(self, *, augment: bool = False) -> PosterTransform:
+        """What makes the tensor of a poster's pixels."""
+        return PosterTransform(self.mean, self.std, self.size, augment=augment)
 
     def __call__(self, picture: Picture) -> torch.Tensor:
         """Resize and normalise one poster."""
-        return _transform(self.backbone, self.size)(picture.pixels)
+        return _transform(self)(picture.pixels)
 
 
 @cache
-def _transform(backbone: str, size: tuple[int, int]) -> PosterTransform:
-    return PosterTransform(backbone_spec(backbone), size)
+def _transform(wanted: TowerInput) -> PosterTransform:
+    return wanted.transform()
 
 
 class SharedTower:
@@ -152,7 +218,8 @@ class SharedTower:
     """
 
     def __init__(self, config: CnnConfig, weights: TowerWeights, *, device: str) -> None:
-        self.input = TowerInput.of(config)
+        self.input = TowerInput.of(config, weights.architecture)
+        self.normalisation = config.normalisation
         self.weights, self.device = weights, device
         self._backbone: Backbone | None = None
         self._watched: set[str] = set()
@@ -205,7 +272,41 @@ class SharedTower:
         return torch.cat([self.backbone.forward_stages(part, start, stop) for part in slices])
 
 
+def _published(backbone: str, *, offline: bool) -> Path:
+    """The file of the backbone's published weights."""
+    if backbone.startswith(HF):
+        return hf_folder(backbone, (*DESCRIPTION_FILES, HF_WEIGHTS), offline=offline) / HF_WEIGHTS
+    try:
+        spec = backbone_spec(backbone)
+    except ValueError as error:
+        raise UserError(f"cnn.{error}") from error
+    if spec.weights_file is None:
+        raise UserError(f"{backbone} has no published weights; use --init none, or --init FILE")
+    if spec.hub is not None:
+        source = pretrained.hub(spec.hub, (spec.weights_file,), spec.licence)
+    else:
+        source = pretrained.backbone(spec.weights_file, spec.url, spec.pip_package, spec.licence)
+    return weights.resolve(source, offline=offline) / spec.weights_file
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    """What a safetensors file says beside its tensors; nothing for a file of another kind."""
+    if file.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file} cannot be read as safetensors ({error})") from error
+
+
 def _load_original(file: Path) -> dict[str, torch.Tensor]:
+    if file.suffix == ".safetensors":
+        try:
+            tensors: dict[str, torch.Tensor] = load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{file} cannot be read as safetensors ({error})") from error
+        return tensors
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, UnpicklingError) as error:

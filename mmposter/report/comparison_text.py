@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmposter.evaluation.comparison import Comparison, Row
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.seeds import Estimate
+from mmposter.markdown import markdown_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,11 +128,11 @@ def to_markdown(found: Comparison) -> str:
     names, first = [row.name for row in others], found.rows[0].name
     parts = [
         f"### {title(found)}",
-        _markdown_table(["run", "what", "seeds", "folders"], runs),
-        _markdown_table(["metric", first, *names, "constant answer"], values),
-        *([f"#### Minus {first}", _markdown_table(["metric", *names], differences)] if others else []),
+        markdown_table(["run", "what", "seeds", "folders"], runs),
+        markdown_table(["metric", first, *names, "constant answer"], values),
+        *([f"#### Minus {first}", markdown_table(["metric", *names], differences)] if others else []),
         "#### Average precision by genre",
-        _markdown_table(["genre (posters)", first, *(f"{name} minus {first}" for name in names), "prevalence"], genres),
+        markdown_table(["genre (posters)", first, *(f"{name} minus {first}" for name in names), "prevalence"], genres),
         "\n".join(f"- {note}" for note in found.notes()),
     ]
     return "\n\n".join(parts) + "\n"
@@ -182,8 +182,3 @@ def _cells(estimate: Estimate) -> list[str]:
 
 def _changed(estimate: Estimate, adjusted: float | None) -> list[str]:
     return [*_cells(estimate), _cell(estimate.p_value), _cell(adjusted)]
-
-
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -7,20 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mmposter.atomic import write_json, write_text
 from mmposter.errors import UserError
 from mmposter.evaluation.evaluate import GENRE_COLUMNS, METRIC_COLUMNS
 from mmposter.evaluation.examination import Examination
-from mmposter.evaluation.metrics import METRICS
+from mmposter.evaluation.listing import LISTING
 from mmposter.evaluation.operating import OperatingPoint
 from mmposter.evaluation.plots import (
     plot_average_precision,
+    plot_confusion,
     plot_cooccurrence,
     plot_precision_recall,
     plot_reliability,
 )
 from mmposter.evaluation.plots.style import save_png
 from mmposter.evaluation.scored import PREDICTIONS
+from mmposter.evaluation.single_label import SingleLabelResult
 from mmposter.report.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, Section, TableBlock
 from mmposter.report.page import render_page
 from mmposter.report.svg import figure_svg
@@ -50,7 +54,7 @@ def evaluation_folder(run: Path, split: str, branches: tuple[str, ...] | None = 
 
 
 def write_evaluation(found: Examination, folder: Path) -> Path:
-    """Write report.html, evaluation.json, predictions.parquet and plots/*.png, each one atomically.
+    """Write report.html, evaluation.json, predictions.parquet, listing.txt and plots/*.png, each one atomically.
 
     Returns:
         The page.
@@ -64,6 +68,7 @@ def write_evaluation(found: Examination, folder: Path) -> Path:
     try:
         found.scored.save(folder / PREDICTIONS)
         write_json(folder / NUMBERS, found.to_json())
+        write_text(folder / LISTING, "".join(f"{line}\n" for line in found.listing))
         for name, figure in figures.items():
             save_png(figure, folder / PLOTS / f"{name.replace('-', '_')}.png")
         write_text(folder / PAGE, page)
@@ -80,14 +85,17 @@ def evaluation_page(found: Examination, figures: Mapping[str, str]) -> str:
 
     Args:
         found: what `mmposter evaluate` found.
-        figures: SVG by name: average-precision, precision-recall, together, reliability.
+        figures: SVG by name: average-precision, precision-recall, together (confusion for single-label data),
+            reliability.
     """
+    single, surest_alone = found.evaluation.single_label, found.evaluation.surest_alone
     sections = [
         _metrics(found),
+        *([] if single is None else [_confusion(found, single, figures["confusion"])]),
         _by_genre(found, figures["average-precision"]),
         _precision_recall(figures["precision-recall"]),
-        _thresholds(found),
-        _together(found, figures["together"]),
+        *([] if surest_alone else [_thresholds(found)]),
+        *([_together(found, figures["together"])] if single is None else []),
         _calibration(found, figures["reliability"]),
         _hardest(found),
         _source(found),
@@ -99,14 +107,19 @@ def evaluation_page(found: Examination, figures: Mapping[str, str]) -> str:
 
 
 def _figures(found: Examination) -> dict[str, Figure]:
-    scored = found.scored
+    scored, single = found.scored, found.evaluation.single_label
     curves = {"as trained": found.reliability}
     if found.calibration is not None:
         curves[f"calibrated ({found.calibration.calibrator.method})"] = found.calibration.after
     return {
         "average-precision": plot_average_precision(found.evaluation),
         "precision-recall": plot_precision_recall(scored.target, scored.probs, scored.genres),
-        "together": plot_cooccurrence(found.together),
+        # Where a poster has one genre, none are true together, and the confusion matrix says the rest.
+        **(
+            {"together": plot_cooccurrence(found.together)}
+            if single is None
+            else {"confusion": plot_confusion(single.confusion, scored.genres)}
+        ),
         "reliability": plot_reliability(curves),
     }
 
@@ -114,12 +127,12 @@ def _figures(found: Examination) -> dict[str, Figure]:
 def _lead(found: Examination) -> str:
     # Two words of the verdict are capitals in tables; in a sentence they need none.
     parts = []
-    for metric in (metric for metric in METRICS if metric.headline):
+    for metric in found.evaluation.headlines:
         result = found.evaluation.metrics[metric.name]
         ends = "" if result.ci95 is None else f" ({result.ci95[0]:.3f} to {result.ci95[1]:.3f})"
         compared = found.evaluation.verdict(metric.name).lower()
         parts.append(f"{metric.title} {result.value:.3f}{ends}, constant answer {result.constant:.3f}: {compared}")
-    return f"{found.evaluation.n} posters of the {found.evaluation.split} split. " + "; ".join(parts) + "."
+    return f"{found.evaluation.n} posters of the {found.evaluation.split} split: " + "; ".join(parts) + "."
 
 
 def _facts(found: Examination) -> dict[str, str]:
@@ -139,7 +152,7 @@ def _facts(found: Examination) -> dict[str, str]:
 
 def _metrics(found: Examination) -> Section:
     rows = found.evaluation.metric_rows()
-    headlines = {metric.title for metric in METRICS if metric.headline}
+    headlines = {metric.title for metric in found.evaluation.headlines}
     emphasis: dict[tuple[int, int | None], Emphasis] = {
         (number, len(METRIC_COLUMNS) - 1): VERDICTS[row[-1]] for number, row in enumerate(rows)
     }
@@ -154,6 +167,34 @@ def _metrics(found: Examination) -> Section:
         [
             TableBlock("", METRIC_COLUMNS, rows, align="lrrrl", emphasis=emphasis),
             ListBlock(found.evaluation.notes()),
+        ],
+    )
+
+
+def _confusion(found: Examination, single: SingleLabelResult, svg: str) -> Section:
+    counts, genres = np.array(single.confusion), found.scored.genres
+    true, answered = counts.sum(axis=1), counts.sum(axis=0)
+    most = int(answered.argmax())
+    total = int(counts.sum())
+    text = [
+        "Every poster has one genre, and is answered with the genre that is surest. Of a model without a fault all "
+        f"counts would stand on the diagonal. Answered most: {genres[most]}, on {_percent(answered[most] / total)} of "
+        f"the posters; it is true of {_percent(true[most] / total)}."
+    ]
+    never = [genre for genre, count, said in zip(genres, true, answered, strict=True) if count and not said]
+    if never:
+        text.append(f"True of some posters and never answered: {', '.join(never)}.")
+    return Section(
+        "confusion",
+        "Confusion matrix",
+        text,
+        [
+            FigureBlock(
+                svg,
+                "One row a true genre, one column an answer, with the number of posters; shaded by the share of the "
+                "row, so that the diagonal's shade is the recall. An empty cell is 0.",
+                "Confusion matrix: how often each genre was answered with each other.",
+            )
         ],
     )
 
@@ -342,8 +383,8 @@ def _source(found: Examination) -> Section:
         "Where the numbers come from",
         [
             f"Manifest of the data: `{source.manifest}`. Weights of the run: `{source.weights}`. The same numbers are "
-            f"in `{NUMBERS}`, each poster's probabilities in `{PREDICTIONS}` (which `mmposter compare` reads), and the "
-            f"figures in `{PLOTS}/`."
+            f"in `{NUMBERS}`, each poster's probabilities in `{PREDICTIONS}` (which `mmposter compare` reads), its "
+            f"three surest genres as a line to read in `{LISTING}`, and the figures in `{PLOTS}/`."
         ],
         [
             DetailsBlock(

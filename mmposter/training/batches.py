@@ -13,7 +13,7 @@ from torch.utils.data import BatchSampler, Dataset
 
 from mmposter.errors import BadImageError
 from mmposter.features.ragged import Features, batch_of
-from mmposter.images import load_image
+from mmposter.images import Crop, crop_image, load_image
 from mmposter.transforms import PosterTransform
 
 Batch: TypeAlias = tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]
@@ -29,6 +29,7 @@ class PosterBatches(Dataset[Any]):
         paths: where the N posters lie; None in the features regime.
         transform: makes a tensor of a poster; needed with `paths`.
         seed: of the augmentation; a picture is a function of seed, epoch and row, not of what ran before it.
+        crops: of each of the N the part of its picture to look at, None for the whole; no list: all are whole.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class PosterBatches(Dataset[Any]):
         paths: Sequence[Path] | None = None,
         transform: PosterTransform | None = None,
         seed: int = 0,
+        crops: Sequence[Crop | None] | None = None,
     ) -> None:
-        self.features, self.labels, self.paths = dict(features), labels, paths
+        self.features, self.labels, self.paths, self.crops = dict(features), labels, paths, crops
         self.transform, self.seed, self.epoch = transform, seed, 0
 
     def __len__(self) -> int:
@@ -48,11 +50,14 @@ class PosterBatches(Dataset[Any]):
     def __getitem__(self, row: int) -> tuple[int, torch.Tensor | None]:
         if self.paths is None or self.transform is None:
             return row, None
+        crop = None if self.crops is None else self.crops[row]
         try:
-            poster = np.asarray(load_image(self.paths[row]))
+            poster = load_image(self.paths[row])
+            if crop is not None:
+                poster = crop_image(poster, crop)
         except BadImageError:
             return -1, None  # left out by collate; counted by the loop, which misses the row
-        return row, self.transform(poster, seed=_mix(self.seed, self.epoch, row))
+        return row, self.transform(np.asarray(poster), seed=_mix(self.seed, self.epoch, row))
 
     def collate(self, items: Sequence[tuple[int, torch.Tensor | None]]) -> Batch:
         """Stack a batch; posters that could not be decoded are left out."""

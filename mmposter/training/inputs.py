@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fusion import backbone_spec
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
@@ -18,8 +17,8 @@ from mmposter.features.cache import FeatureCache
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.shuffling import shuffle_branches
 from mmposter.features.table import FeatureTable, dataset_extractors, extract_dataset, load_features
+from mmposter.features.tower import TowerInput
 from mmposter.training.batches import PosterBatches
-from mmposter.transforms import PosterTransform
 
 if TYPE_CHECKING:
     from mmposter.run import Run
@@ -27,12 +26,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the model reads of a data set, in the manifest's order."""
+    """What the model reads of a data set, in the manifest's order.
+
+    Attributes:
+        features: cached records.
+        labels: N x G, 0 or 1.
+        splits: N names.
+        branches: the extractors behind the features.
+        image: how the posters themselves are fed to the model; None where it does not see them.
+    """
 
     features: FeatureTable
     labels: NDArray[np.float32]
     splits: NDArray[Any]
     branches: Mapping[str, BranchExtractors]
+    image: TowerInput | None = None
 
     def rows(self, split: str) -> list[int]:
         return [int(row) for row in np.flatnonzero((self.splits == split) & self.features.usable)]
@@ -70,7 +78,10 @@ def load_inputs(
     else:
         features = cache.load(dataset, branches)
     features = shuffle_branches(features, config.shuffled, dataset, config.seed)
-    return Inputs(features, dataset.labels(), np.array(dataset.table["split"], dtype=object), branches)
+    image = None
+    if config.regime == "finetune" and {"cnn", "style"} & set(config.branches):
+        image = TowerInput.find(config.cnn, offline=offline) if behind is None else behind.tower_input()
+    return Inputs(features, dataset.labels(), np.array(dataset.table["split"], dtype=object), branches, image)
 
 
 def cached_branches(
@@ -84,8 +95,8 @@ def cached_branches(
 def poster_batches(config: Config, dataset: Dataset, inputs: Inputs, *, augment: bool) -> PosterBatches:
     """The posters of a data set as the loop reads them."""
     labels = torch.from_numpy(inputs.labels)
-    if config.regime == "features" or not {"cnn", "style"} & set(config.branches):
+    if inputs.image is None:
         return PosterBatches(inputs.features.tensors, labels)
-    transform = PosterTransform(backbone_spec(config.cnn.backbone), config.cnn.size, augment=augment)
+    transform = inputs.image.transform(augment=augment)
     paths = [dataset.root / path for path in dataset.table["path"]]
-    return PosterBatches(inputs.features.tensors, labels, paths, transform, config.seed)
+    return PosterBatches(inputs.features.tensors, labels, paths, transform, config.seed, crops=dataset.crops)

@@ -1,4 +1,4 @@
-"""The training loop: accelerate's device and precision, warm-up and cosine, early stopping, exact resume."""
+"""The training loop: accelerate's device and precision, optimiser and schedule, early stopping, exact resume."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
-from fusion import Loss, PosterModel, parameter_groups
+from fusion import ImageClassifier, Loss, PosterModel, parameter_groups, probabilities
 from mmposter.atomic import write_text
 from mmposter.config import TrainConfig
-from mmposter.errors import UserError
+from mmposter.errors import DivergedError, UserError
 from mmposter.evaluation.metrics import mean_average_precision
+from mmposter.progress import console
 from mmposter.progress import progress as show_progress
 from mmposter.training.batches import EpochSampler, PosterBatches
 from mmposter.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
@@ -45,11 +46,12 @@ class Trainer:
         val_rows: rows that early stopping looks at.
         seed: of the order of posters.
         out: the run folder.
+        single_label: whether the genres exclude each other.
     """
 
     def __init__(
         self,
-        model: PosterModel,
+        model: PosterModel | ImageClassifier,
         loss: Loss,
         config: TrainConfig,
         accelerator: Accelerator,
@@ -60,14 +62,15 @@ class Trainer:
         val_rows: Sequence[int],
         seed: int,
         out: Path,
+        single_label: bool = False,
     ) -> None:
-        self.config, self.accelerator, self.out = config, accelerator, out
+        self.config, self.accelerator, self.out, self.single_label = config, accelerator, out, single_label
         self.train_data, self.val_data, self.val_rows = train, val, list(val_rows)
         self.sampler = EpochSampler(train_rows, config.batch_size, seed=seed)
         # Under torchrun each process takes every n-th batch.
         self.total_steps = math.ceil(len(self.sampler) / accelerator.num_processes) * config.epochs
         groups = parameter_groups(model, config.weight_decay, config.learning_rate, config.backbone_learning_rate)
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+        optimizer = build_optimizer(groups, config)
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.model: nn.Module
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
@@ -76,9 +79,9 @@ class Trainer:
         self.board = _tensorboard(out) if config.tensorboard and accelerator.is_main_process else None
 
     @property
-    def plain_model(self) -> PosterModel:
+    def plain_model(self) -> PosterModel | ImageClassifier:
         """The model without what accelerate wraps around it."""
-        model: PosterModel = self.accelerator.unwrap_model(self.model)
+        model: PosterModel | ImageClassifier = self.accelerator.unwrap_model(self.model)
         return model
 
     def resume(self) -> bool:
@@ -90,14 +93,26 @@ class Trainer:
         return True
 
     def fit(self, *, quiet: bool = False) -> Progress:
-        """Train to the last epoch or until validation mAP has not risen for `patience` epochs."""
+        """Train to the last epoch or until validation mAP has not risen for `patience` epochs.
+
+        Raises:
+            DivergedError: the loss is no number any more, and no better epoch was kept before.
+        """
         state = self.progress
         if state.finished:
             return state
         with show_progress("train", self.config.epochs, done=state.epoch, quiet=quiet) as ticker:
             while not state.finished:
-                self._train_epoch()
-                row = self._end_epoch()
+                try:
+                    self._train_epoch()
+                    row = self._end_epoch()
+                except DivergedError as error:
+                    if self.config.keep == "last" or state.best_epoch < 0:
+                        raise
+                    kept = f"kept is epoch {state.best_epoch + 1}, the best before"
+                    console.print(f"{error}\n{kept}", highlight=False, markup=False, soft_wrap=True)
+                    state.finished = True
+                    break
                 ticker.advance(1, f"loss {row['train_loss']:.4f} val mAP {row['val_map']:.4f}")
         return state
 
@@ -107,7 +122,9 @@ class Trainer:
         Returns:
             probs M x G and the M rows they belong to; rows that could not be decoded are left out.
         """
-        return predict_rows(self.accelerator, self.model, self.val_data, rows, self.config, only)
+        return predict_rows(
+            self.accelerator, self.model, self.val_data, rows, self.config, only, single_label=self.single_label
+        )
 
     def _train_epoch(self) -> None:
         state = self.progress
@@ -119,7 +136,10 @@ class Trainer:
         before = state.seconds
         for inputs, labels, rows in loader:
             if len(rows) > 1:
-                state.loss_sum += self._step(inputs, labels) * len(rows)
+                loss = self._step(inputs, labels)
+                if not math.isfinite(loss):
+                    raise self._diverged("the loss is")
+                state.loss_sum += loss * len(rows)
                 state.seen += len(rows)
             state.step += 1
             state.batch += 1
@@ -129,7 +149,7 @@ class Trainer:
                 saved = time.monotonic()
 
     def _step(self, inputs: dict[str, torch.Tensor], labels: torch.Tensor) -> float:
-        factor = rate_factor(self.progress.step, self.total_steps, self.config.warmup)
+        factor = rate_factor(self.progress.step, self.total_steps, self.config.warmup, self.config.schedule)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         self.optimizer.zero_grad()
@@ -137,32 +157,36 @@ class Trainer:
             logits = self.model(inputs)
         loss = self.loss(logits.float(), labels)
         self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        if self.config.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         return float(loss.detach())
 
     def _end_epoch(self) -> dict[str, Any]:
         state = self.progress
         probs, rows = self.predict(self.val_rows)
+        if np.isnan(probs).any():  # a batch norm's running statistics may overflow where a batch's own do not
+            raise self._diverged("scores of validation posters are")
         target = self.val_data.labels[rows].numpy()
         val_map = mean_average_precision(target, probs)
-        clipped = np.clip(probs.astype(np.float64), 1e-7, 1 - 1e-7)
-        val_loss = float(-(target * np.log(clipped) + (1 - target) * np.log(1 - clipped)).mean())
+        val_loss = _log_loss(target, probs.astype(np.float64), self.single_label)
         row = {
             "epoch": state.epoch,
             "step": state.step,
-            "lr": self.rates[0] * rate_factor(state.step, self.total_steps, self.config.warmup),
+            "lr": self.rates[0] * rate_factor(state.step, self.total_steps, self.config.warmup, self.config.schedule),
             "train_loss": state.loss_sum / max(state.seen, 1),
             "val_loss": val_loss,
             "val_map": float(val_map),
             "seconds": round(state.seconds, 3),
         }
         state.history.append(row)
-        if val_map > state.best:
+        last = self.config.keep == "last"
+        if last or val_map > state.best:
             state.best, state.best_epoch = float(val_map), state.epoch
             if self.accelerator.is_main_process:
                 save_weights(self.out / BEST, self.plain_model.state_dict())
-        state.finished = state.epoch + 1 >= self.config.epochs or state.epoch - state.best_epoch >= self.config.patience
+        waited = state.epoch - state.best_epoch
+        state.finished = state.epoch + 1 >= self.config.epochs or (not last and waited >= self.config.patience)
         state.epoch, state.batch, state.loss_sum, state.seen, state.seconds = state.epoch + 1, 0, 0.0, 0, 0.0
         self._save(LAST)
         if self.accelerator.is_main_process:
@@ -172,6 +196,13 @@ class Trainer:
                     self.board.add_scalar(name, row[name], row["epoch"])
                 self.board.flush()
         return row
+
+    def _diverged(self, what: str) -> DivergedError:
+        return DivergedError(
+            f"training diverged in epoch {self.progress.epoch + 1}: {what} no number any more.\n"
+            f"Take a smaller rate (--set train.learning_rate={self.config.learning_rate / 10:g}, with a tower also "
+            "train.backbone_learning_rate), or clip the gradients (--set train.clip_norm=1)"
+        )
 
     def _save(self, name: str) -> None:
         if self.accelerator.is_main_process:
@@ -193,8 +224,10 @@ def predict_rows(
     rows: Sequence[int],
     config: TrainConfig,
     only: Sequence[str] | None = None,
+    *,
+    single_label: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Probabilities of posters by row, in evaluation mode.
+    """Probabilities of posters by row, in evaluation mode; with `single_label` those of a poster sum to 1.
 
     Returns:
         probs M x G in 0-1 and the M rows, in the order of `rows`; posters that could not be decoded are left out.
@@ -209,7 +242,8 @@ def predict_rows(
                 continue
             with accelerator.autocast():
                 logits = model(inputs, only)
-            found |= dict(zip(numbers.tolist(), logits.float().sigmoid().cpu().numpy(), strict=True))
+            probs = probabilities(logits, single_label=single_label).cpu().numpy()
+            found |= dict(zip(numbers.tolist(), probs, strict=True))
     # Several processes may each have some posters, and some twice, to fill the last batch: collected by row. (Not
     # accelerate's gather_for_metrics: it counts what to drop from the length of the data set, not of these rows.)
     everywhere = {row: scores for part in gather_object([found]) for row, scores in part.items()}
@@ -219,12 +253,32 @@ def predict_rows(
     return np.stack([everywhere[int(row)] for row in seen]), seen
 
 
-def rate_factor(step: int, total: int, warmup: float) -> float:
-    """The learning rate's factor at a step: from near 0 to 1 in the warm-up, then to 0 along a cosine."""
+def build_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser that `config` names, over `fusion.parameter_groups`, which hold rates and weight decay."""
+    rate = config.learning_rate
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, fused=True)
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=rate, momentum=config.momentum)
+    return (torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW)(groups, lr=rate, fused=True)
+
+
+def rate_factor(step: int, total: int, warmup: float, schedule: str = "cosine") -> float:
+    """The learning rate's factor at a step: up to 1 in the warm-up, then to 0 along a cosine, or 1 if ``constant``."""
     warm = max(1, round(total * warmup))
     if step < warm:
         return (step + 1) / warm
+    if schedule == "constant":
+        return 1.0
     return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+def _log_loss(target: NDArray[Any], probs: NDArray[np.float64], single_label: bool) -> float:
+    """Mean over the posters and genres, or with one genre a poster the mean of -log of what it got."""
+    clipped = np.clip(probs, 1e-7, 1 - 1e-7)
+    if single_label:
+        return float(-(target * np.log(clipped)).sum(axis=1).mean())
+    return float(-(target * np.log(clipped) + (1 - target) * np.log(1 - clipped)).mean())
 
 
 def _loader(data: PosterBatches, sampler: EpochSampler, workers: int) -> DataLoader[Any]:

@@ -39,20 +39,20 @@ def write_card(run: Run, validation: Evaluation) -> None:
         "",
         *(f"- `{name}`: {_describe(run, name)}" for name in config.branches),
         "",
-        f"Joined by the `{config.fusion.head}` head; {facts['parameters']:,} parameters in all; regime "
-        f"`{config.regime}`, seed {config.seed}, loss `{config.loss.name}`.",
+        f"{_joined(run)}; {facts['parameters']:,} parameters in all; regime `{config.regime}`, seed {config.seed}, "
+        f"loss `{config.loss.name}`.",
         "",
         "## How it was made",
         "",
-        f"Trained on {facts['train_posters']:,} posters of `{facts['data']}`, stopped and its thresholds tuned on "
-        f"{facts['val_posters']:,} others; best epoch {facts['best_epoch'] + 1} of {facts['epochs']}, "
-        f"{facts['seconds']:.0f} s. Test posters were not looked at.",
+        f"Trained on {facts['train_posters']:,} posters of `{facts['data']}`, watched on {facts['val_posters']:,} "
+        f"others; kept is epoch {facts['best_epoch'] + 1} of {facts['epochs']}, the {config.train.keep} one; "
+        f"{facts['seconds']:.0f} s. {_decided(run)} Test posters were not looked at.",
         "",
         f"Libraries: {versions}. The whole configuration is in `model.json`.",
         "",
         "## Validation",
         "",
-        "These posters chose the epoch and the thresholds, so the numbers flatter; those to quote come from "
+        "Training was watched on these posters, so the numbers may flatter; those to quote come from "
         "`mmposter evaluate RUN DATA`.",
         "",
         validation.to_markdown(),
@@ -86,6 +86,25 @@ def _use(run: Run) -> list[str]:
         "detector, the text reader and the text encoder are files of their owners: mmposter finds or downloads them, "
         "and refuses others than those this model was trained behind.",
     ]
+
+
+def _joined(run: Run) -> str:
+    """What stands above the branches, or above the one network."""
+    cnn = run.config.cnn
+    if cnn.classifier == "own":
+        return f"Classified by the network's own layers, the last of them made for {len(run.vocabulary)} genres"
+    if cnn.classifier == "dense":
+        widths = ", ".join(map(str, [*cnn.hidden, len(run.vocabulary)]))
+        return f"Classified by dense layers of {widths} on the flattened map"
+    return f"Joined by the `{run.config.fusion.head}` head"
+
+
+def _decided(run: Run) -> str:
+    """How scores become genres."""
+    thresholds = run.config.evaluation.thresholds
+    if thresholds == "tuned":
+        return "One threshold a genre was tuned on the latter."
+    return "The surest genre is the answer." if thresholds == "top1" else f"A genre is decided from {thresholds:g} on."
 
 
 def _describe(run: Run, branch: str) -> str:

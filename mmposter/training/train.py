@@ -16,17 +16,24 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from fusion import ImageTower
 from mmposter.atomic import write_text
-from mmposter.config import Config, flat_config
+from mmposter.config import Config, EvaluationConfig, flat_config
 from mmposter.data.dataset import Dataset
 from mmposter.device import make_accelerator, resolve_device
 from mmposter.engines import Workers
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
+from mmposter.evaluation.thresholds import NEVER
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.tower import TowerWeights
-from mmposter.model import Sizes, build_model, build_tower, build_training_loss, tower_sizes
+from mmposter.model import (
+    Sizes,
+    build_image_classifier,
+    build_model,
+    build_tower,
+    build_training_loss,
+    tower_sizes,
+)
 from mmposter.progress import console
 from mmposter.provenance import package_version
 from mmposter.run import MODEL, TOWER, WEIGHTS, Run
@@ -36,7 +43,7 @@ from mmposter.training.loop import LAST, Trainer
 from mmposter.training.outputs import write_card, write_plots
 
 if TYPE_CHECKING:
-    from fusion import PosterModel
+    from fusion import ImageClassifier, PosterModel
 
 
 @dataclass(frozen=True)
@@ -127,10 +134,8 @@ def fit(
         resume: go on from the checkpoint in `out`, if there is one.
         quiet: show no progress.
     """
-    tower, weights = _tower(config, offline=offline)
-    torch.manual_seed(config.seed)
-    sizes = _sizes(inputs.features.sizes(), tower)
-    model = build_model(config, sizes, len(dataset.vocabulary), tower)
+    weights = _tower_weights(config, offline=offline)
+    model, sizes = _fresh_model(config, inputs.features.sizes(), len(dataset.vocabulary), weights)
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=_facts(dataset))
     run.save()
     trainer = _trainer(config, dataset, inputs, model, device, out)
@@ -139,7 +144,7 @@ def fit(
     progress = trainer.fit(quiet=quiet)
     trainer.plain_model.load_state_dict(load_file(str(out / WEIGHTS)))
     probs, rows = trainer.predict(trainer.val_rows)
-    thresholds = tune_thresholds(inputs.labels[rows], probs, shrinkage=config.evaluation.shrinkage)
+    thresholds = _thresholds(config.evaluation, inputs.labels[rows], probs)
     return Fitted(run, trainer, progress, weights, probs, rows, thresholds)
 
 
@@ -149,7 +154,14 @@ def fingerprints(branches: Mapping[str, BranchExtractors], weights: TowerWeights
     return known if weights is None else {**known, "tower": weights.identity()}
 
 
-def _trainer(config: Config, dataset: Dataset, inputs: Inputs, model: PosterModel, device: str, out: Path) -> Trainer:
+def _trainer(
+    config: Config,
+    dataset: Dataset,
+    inputs: Inputs,
+    model: PosterModel | ImageClassifier,
+    device: str,
+    out: Path,
+) -> Trainer:
     train_rows, val_rows = inputs.rows("train"), inputs.rows("val")
     if len(train_rows) < 2 or not val_rows:
         raise UserError(
@@ -167,6 +179,7 @@ def _trainer(config: Config, dataset: Dataset, inputs: Inputs, model: PosterMode
         val_rows=val_rows,
         seed=config.seed,
         out=out,
+        single_label=config.single_label,
     )
 
 
@@ -214,15 +227,39 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
     return TrainingResult(run, progress, validation)
 
 
-def _tower(config: Config, *, offline: bool) -> tuple[ImageTower | None, TowerWeights | None]:
+def _tower_weights(config: Config, *, offline: bool) -> TowerWeights | None:
     if not {"cnn", "style"} & set(config.branches):
-        return None, None
-    weights = TowerWeights.find(config.cnn, seed=config.seed, offline=offline)
-    return (build_tower(config, weights.build()) if config.regime == "finetune" else None), weights
+        return None
+    return TowerWeights.find(config.cnn, seed=config.seed, offline=offline)
 
 
-def _sizes(cached: Sizes, tower: ImageTower | None) -> Sizes:
-    return cached if tower is None else Sizes(**{**cached.to_json(), **tower_sizes(tower)})
+def _fresh_model(
+    config: Config, cached: Sizes, num_genres: int, weights: TowerWeights | None
+) -> tuple[PosterModel | ImageClassifier, Sizes]:
+    """The model before its first step, and its sizes; `cached` are those of the features that it reads."""
+    if config.regime == "features" or weights is None:
+        torch.manual_seed(config.seed)
+        return build_model(config, cached, num_genres), cached
+    backbone = weights.build()
+    if config.cnn.classifier != "fusion":
+        original = weights.original()
+        torch.manual_seed(config.seed)
+        return build_image_classifier(config, backbone, num_genres, original), cached
+    tower = build_tower(config, backbone)
+    torch.manual_seed(config.seed)
+    sizes = Sizes(**{**cached.to_json(), **tower_sizes(tower)})
+    return build_model(config, sizes, num_genres, tower), sizes
+
+
+def _thresholds(
+    config: EvaluationConfig, target: NDArray[np.float32], probs: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """One a genre: tuned on these posters, or what the configuration says."""
+    if config.thresholds == "tuned":
+        return tune_thresholds(target, probs, shrinkage=config.shrinkage)
+    # Where nothing can pass, `empty` (which the configuration holds at top1) gives the surest genre alone.
+    fixed = NEVER if config.thresholds == "top1" else config.thresholds
+    return np.full(target.shape[1], fixed)
 
 
 def _claim(out: Path, config: Config, dataset: Dataset, *, resume: bool, overwrite: bool) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fusion import build_loss, loss_names, loss_options
+from fusion import build_loss, loss_names, loss_options, probabilities
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.3], [-3.0, 0.0, 4.0]])
 TARGETS = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
@@ -17,6 +17,8 @@ ALL = {
     "weighted_bce": {"pos_weight": torch.tensor([1.0, 3.0, 0.5])},
     "focal": {"gamma": 2.0, "alpha": 0.25},
     "asl": {},
+    "cross_entropy": {},
+    "double_sigmoid_bce": {},
 }
 
 
@@ -86,7 +88,8 @@ def test_extreme_logits_are_finite(name, gamma):
             result.backward()
             assert torch.isfinite(result)
             assert torch.isfinite(logits.grad).all()
-            assert result > 1  # a sure and wrong answer costs
+            # A sure and wrong answer costs; the second sigmoid of the published fault lets nobody be sure.
+            assert result > (0.7 if name == "double_sigmoid_bce" else 1)
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
@@ -119,3 +122,26 @@ def test_errors():
         build_loss("asl", clip=1.0)
     with pytest.raises(ValueError, match="pos_weight must be a vector of positive numbers"):
         build_loss("weighted_bce", pos_weight=torch.tensor([1.0, 0.0]))
+
+
+def test_cross_entropy_is_minus_the_log_of_what_the_true_genre_gets():
+    logits, targets = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    expected = (math.log(1 + 2 * math.exp(-2)) + math.log(3)) / 2
+    assert build_loss("cross_entropy")(logits, targets).item() == pytest.approx(expected)
+    probs = probabilities(logits, single_label=True)
+    assert -(probs[0, 0].log() + probs[1, 2].log()).item() / 2 == pytest.approx(expected)
+    torch.testing.assert_close(probs.sum(dim=1), torch.ones(2))
+    torch.testing.assert_close(probabilities(logits), logits.sigmoid())
+
+
+def test_a_second_sigmoid_leaves_little_to_learn():
+    """sigmoid(sigmoid(z)) lies in (.5, .731): an absent genre costs log 2 at best, a present one .313 at best."""
+    for target, best in ((0.0, math.log(2)), (1.0, math.log(1 + math.exp(-1)))):
+        sure = torch.tensor([[40.0 if target else -40.0]])
+        assert build_loss("double_sigmoid_bce")(sure, torch.tensor([[target]])).item() == pytest.approx(best)
+    assert value("double_sigmoid_bce", 0.5, 1.0) == pytest.approx(-math.log(1 / (1 + math.exp(-0.5))))
+    z = torch.tensor([[3.0]], requires_grad=True)
+    build_loss("double_sigmoid_bce")(z, torch.tensor([[0.0]])).backward()
+    once = torch.tensor([[3.0]], requires_grad=True)
+    build_loss("bce")(once, torch.tensor([[0.0]])).backward()
+    assert z.grad.item() < 0.05 < 0.9 < once.grad.item()

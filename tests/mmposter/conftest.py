@@ -22,7 +22,6 @@ from mmposter.config import Config, load_config
 from mmposter.data import Dataset, write_dataset
 from mmposter.features.extractors import build_extractors
 from mmposter.features.store import ExtractorStore
-from mmposter.features.table import STORE
 from mmposter.vocabulary import Vocabulary
 
 GENRES = ("Bright", "Crowded", "Wordy", "Rare")
@@ -80,14 +79,14 @@ def make_world(folder: Path, setenv: Callable[[str, str], None], count: int = 64
     extractors = build_extractors(config, ["yolo", "ocr"], offline=True)
     hashes = list(dataset.table["sha256"])
     yolo = extractors["yolo"].feature
-    store = ExtractorStore(dataset.folder / STORE, yolo.name, yolo.fingerprint())
+    store = ExtractorStore(dataset.features_folder, yolo.name, yolo.fingerprint())
     store.describe({"class_names": CLASSES})
     store.write({sha: _boxes(row[1], rng) for sha, row in zip(hashes, labels, strict=True)})
     reader, text = extractors["ocr"].steps
     nothing = {"quads": np.zeros((0, 4, 2), np.float32), "confidences": np.zeros(0, np.float32)}
     empty = {**nothing, "text": np.zeros(0, np.uint8)}
-    ExtractorStore(dataset.folder / STORE, reader.name, reader.fingerprint()).write(dict.fromkeys(hashes, empty))
-    store = ExtractorStore(dataset.folder / STORE, text.name, text.fingerprint())
+    ExtractorStore(dataset.features_folder, reader.name, reader.fingerprint()).write(dict.fromkeys(hashes, empty))
+    store = ExtractorStore(dataset.features_folder, text.name, text.fingerprint())
     store.describe({"embedding_dim": TEXT_DIM})
     store.write({sha: _lines(row[2], rng) for sha, row in zip(hashes, labels, strict=True)})
     return World(dataset, TINY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -36,6 +37,10 @@ def run(*arguments: str, cwd=None, stdin: str = "", check: bool = False) -> subp
         (["evaluate", "nowhere", "nowhere"], "is no run folder"),
         (["predict", "x.jpg", "--model", "nowhere"], "is no run folder"),
         (["predict", "x.jpg", "--model", "nowhere", "--out", "x.txt"], "--out must end in .jsonl or .csv"),
+        (
+            ["predict", "x.jpg", "--model", "nowhere", "--listing", "--out", "x.csv"],
+            "--listing prints and --out writes",
+        ),
         (["predict", "--model", "nowhere"], "no poster to look at"),
         (["runs", "nowhere"], "there is no folder nowhere"),
         (["prepare", "nowhere", "--out", "out", "--format", "csv"], "nowhere"),
@@ -63,6 +68,9 @@ def test_the_whole_line(world, tmp_path):
     assert {"split", "n", "metrics", "by_genre"} <= evaluated.keys()
     assert set(evaluated["metrics"]["mean_average_precision"]) == {"value", "ci95", "constant"}
     assert len(evaluated["metrics"]["mean_average_precision"]["ci95"]) == 2
+    listing = (tmp_path / "run" / "evaluation" / "test" / "listing.txt").read_text(encoding="utf-8").splitlines()
+    assert len(listing) == evaluated["n"]
+    assert re.fullmatch(r"Film \d+ \(2000\)  (\w+ \(\d\.\d{3}\), ){2}\w+ \(\d\.\d{3}\)", listing[0])
     masked = json.loads(run("evaluate", out, data, "--json", "--branches", "cnn", "--offline", check=True).stdout)
     assert (
         masked["metrics"]["expected_calibration_error"]["value"]
@@ -88,6 +96,12 @@ def test_predict_to_a_pipe_and_to_a_file(world, tmp_path):
     assert [len(line["genres"]) for line in lines] == [2, 2, 2, 0]
     assert lines[3]["error"].startswith("empty")
     assert "3 of 4 posters without a fault" in piped.stderr
+    listed = run(
+        "predict", "--model", out, "--offline", "--listing", posters[0], str(bad), check=True
+    ).stdout.splitlines()
+    surest = sorted(lines[0]["scores"].items(), key=lambda item: -item[1])[:3]
+    assert listed[0] == "film000  " + ", ".join(f"{genre} ({score:.3f})" for genre, score in surest)
+    assert listed[1].startswith("bad  empty: ")
     target = tmp_path / "genres.csv"
     first = run("predict", *posters, "--model", out, "--offline", "--out", str(target), check=True)
     assert first.stdout == f"{target}\n"

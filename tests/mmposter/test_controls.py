@@ -13,7 +13,7 @@ from mmposter.config import Config
 from mmposter.data import write_dataset
 from mmposter.evaluate import evaluate_run
 from mmposter.features.store import ExtractorStore
-from mmposter.features.table import STORE, dataset_extractors
+from mmposter.features.table import dataset_extractors
 from mmposter.training.inputs import load_inputs
 from mmposter.training.train import train
 from mmposter.vocabulary import Vocabulary
@@ -35,7 +35,7 @@ def with_masked_records(world, config: Config, dataset: Dataset | None = None) -
     plain = dataset_extractors(dataset, world.config(), ["ocr"], offline=True)["ocr"].feature
     masked = dataset_extractors(dataset, config, ["ocr"], offline=True)["ocr"].feature
     hashes = list(dataset.table["sha256"])
-    before, after = (ExtractorStore(dataset.folder / STORE, "text", step.fingerprint()) for step in (plain, masked))
+    before, after = (ExtractorStore(dataset.features_folder, "text", step.fingerprint()) for step in (plain, masked))
     after.describe(before.metadata())
     after.write(dict(zip(hashes, before.read(hashes), strict=True)))
     return dataset
@@ -119,9 +119,9 @@ def test_a_masked_run_measures_other_films_too_but_not_unmasked_text(world, tmp_
     table: pd.DataFrame = world.dataset.table.assign(title=[f"Other {row}" for row in range(len(world.dataset))])
     genres = Vocabulary("tiny", world.dataset.vocabulary.genres, {})
     write_dataset(tmp_path / "other", table, genres, {"root": str(world.dataset.root)})
-    (tmp_path / "other" / STORE).symlink_to(world.dataset.folder / STORE)
+    (tmp_path / "other" / "features").symlink_to(world.dataset.features_folder)
     other = with_masked_records(world, config, Dataset.load(tmp_path / "other"))
-    folders = [path.name for path in (world.dataset.folder / STORE).glob("text-*")]
+    folders = [path.name for path in (world.dataset.features_folder).glob("text-*")]
     assert len(folders) == 3  # unmasked, and two sets of titles
     assert evaluate_run(run, other, device="cpu", offline=True).to_json()["n"] == 16
     plain = dataset_extractors(world.dataset, world.config(), ["ocr"], offline=True)

@@ -35,6 +35,53 @@ def test_json_round_trip():
     assert hash(again) == hash(SMALL)
 
 
+def test_a_poster_without_a_name_counts_as_na_where_that_is_known():
+    assert SMALL.map([]) == ([], [])  # known, and dropped
+    kept = Vocabulary("kept", ("War", "N/A"))
+    assert kept.map([]) == kept.map(["n/a "]) == (["N/A"], [])
+    assert kept.map(["Noir"]) == ([], ["Noir"])  # it has a genre, but none that is known
+    assert Vocabulary("none", ("War",)).map([]) == ([], [])
+    assert Vocabulary.load("single13").map([]) == (["Other"], [])
+
+
+ONE = Vocabulary("one", ("War", "Drama", "Other"), {"Biography": "Other", "Action": None, "N/A": "Other"}, "first")
+
+
+@pytest.mark.parametrize(
+    ("raw", "genre"),
+    [
+        (["War", " drama "], "Drama"),  # by the alphabet, not by the vocabulary nor as written
+        (["War", "Biography", "Drama"], "Other"),  # the raw name decides, not the genre that it leads to
+        (["Drama", "Action"], "Drama"),  # dropped names are passed over,
+        (["War", "Absurd"], "War"),  # unknown ones too
+        (["N/A", "War"], "War"),  # no name of a genre
+        (["N/A"], "Other"),
+        ([], "Other"),
+    ],
+)
+def test_one_label_is_the_first_raw_name_by_the_alphabet(raw, genre):
+    assert ONE.map(raw)[0] == ONE.map(reversed(raw))[0] == [genre]
+    assert ONE.map([genre])[0] == [genre]
+    assert ONE.decode(ONE.encode([name for name in raw if name != "Absurd"])) == [genre]
+
+
+def test_one_label_needs_a_name_that_leads_somewhere():
+    assert ONE.map(["Action", "Absurd"]) == ([], ["Absurd"])
+    assert ONE.encode(["Action"]).tolist() == [0, 0, 0]
+
+
+def test_labels_are_saved_compared_and_checked():
+    again = Vocabulary.from_json(json.loads(json.dumps(ONE.to_json())))
+    assert again == ONE
+    every = Vocabulary("one", ONE.genres, ONE.mapping)
+    assert every != ONE
+    assert "labels" not in every.to_json()  # as in files from before the key was there
+    with pytest.raises(UserError, match=r"the run .* has labels first, the data set .* has labels all"):
+        ONE.require_same(every, mine="the run")
+    with pytest.raises(UserError, match="labels must be all or first, got 'one'"):
+        Vocabulary.from_json({**ONE.to_json(), "labels": "one"})
+
+
 def test_changing_the_given_mapping_changes_nothing():
     mapping = {"Musical": "Music"}
     vocabulary = Vocabulary("v", ("Music",), mapping)
@@ -85,22 +132,24 @@ def test_posters20_is_the_published_mapping():
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("posters20", 20), ("raw28", 28), ("raw25", 25), ("top5", 5), ("single13", 13)]
+    ("name", "count"),
+    [("posters20", 20), ("raw28", 28), ("raw25", 25), ("top5", 5), ("single13", 13), ("posters12", 12)],
 )
 def test_every_built_in_knows_every_genre_of_imdb(name, count):
     vocabulary = Vocabulary.load(name)
     assert (vocabulary.name, len(vocabulary)) == (name, count)
     raw28 = set(Vocabulary.load("raw28").genres)
+    assert vocabulary.labels == ("first" if name == "single13" else "all")
     # posters20 was published for posters from 1980 on; it has no place for Film-Noir.
     assert vocabulary.map([*raw28, "N/A"])[1] == (["Film-Noir"] if name == "posters20" else [])
 
 
 def test_the_list_above_is_complete():
-    assert builtin_vocabularies() == ["posters20", "raw25", "raw28", "single13", "top5"]
+    assert builtin_vocabularies() == ["posters12", "posters20", "raw25", "raw28", "single13", "top5"]
 
 
 def test_unknown_name_lists_the_built_ins():
-    with pytest.raises(UserError, match=r"no vocabulary 'poster20'.\nBuilt in: posters20, raw25"):
+    with pytest.raises(UserError, match=r"no vocabulary 'poster20'.\nBuilt in: posters12, posters20, raw25"):
         Vocabulary.load("poster20")
 
 
@@ -114,7 +163,7 @@ def test_own_file(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: x\ngenres: [A]\ngenre: [B]", r"unknown key 'genre' \(allowed: name, genres, mapping\)"),
+        ("name: x\ngenres: [A]\ngenre: [B]", r"unknown key 'genre' \(allowed: name, genres, mapping, labels\)"),
         ("name: x\ngenres: A", "genres must be a list of texts, got 'A'"),
         ("name: 3\ngenres: [A, 4]", r"name must be a text, got 3\n.*genres must be a list of texts"),
         ("name: x\ngenres: [A]\nmapping: {b: 3}", "mapping must lead texts to texts or null"),

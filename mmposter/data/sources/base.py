@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 # The one spelling of a missing value that movie metadata uses (OMDb writes it into every field).
 NOT_AVAILABLE = "N/A"
+# How tables part the names within a cell.
+LIST_SEPARATORS = "|;,"
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class PosterRow:
     split: str | None = None  # as written in the source; None where it gives none
     has_record: bool = True  # False for a poster file that no metadata speaks of
     problem: str | None = None  # why the row cannot be used at all, in words; None for a good row
+    url: str | None = None  # where its poster can be downloaded, http or https; for rows without a file
+    absence: str | None = None  # why there is no file, in words, where the source or the download knows more
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,17 @@ class SourceRows:
             "split": pd.Series([row.split for row in self.rows], dtype=object),
             "has_record": pd.Series([row.has_record for row in self.rows], dtype=bool),
             "problem": pd.Series([row.problem for row in self.rows], dtype=object),
+            "absence": pd.Series([row.absence for row in self.rows], dtype=object),
         }
         return pd.DataFrame(columns)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of source: how it is read, and what it looks like to someone who named another kind."""
+
+    read: Callable[[Path], SourceRows]  # the first line of its docstring is the help of --format
+    looks: Callable[[Path], bool] | None = None  # cheap: a look at some names or at the first line
 
 
 def split_names(text: object, separators: str = ",") -> tuple[str, ...]:

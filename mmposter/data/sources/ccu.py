@@ -30,8 +30,15 @@ _SPACE = re.compile(r"\s*")
 _IMDB_ID = re.compile(r'"imdbID"\s*:\s*"([^"\n]+)"')
 
 
+def looks_like_ccu(source: Path) -> bool:
+    """A folder with one of the two folders of the published layout."""
+    return (source / POSTERS).is_dir() or (source / METADATA).is_dir()
+
+
 def read_ccu(source: Path) -> SourceRows:
-    """Match the records with the posters: one row a poster file, one row a movie without a poster.
+    """The 1980-2015 data set as published: a folder with Movie_Poster_Dataset and Movie_Poster_Metadata.
+
+    Records are matched with posters: one row a poster file, one row a movie without a poster.
 
     Counted as issues: a record that cannot be parsed (``bad_record``), a second record of an id
     (``duplicate_record``; the first is used), a text file with a damaged encoding (``bad_encoding``).
@@ -46,7 +53,7 @@ def read_ccu(source: Path) -> SourceRows:
         raise UserError(
             f"{source} has no folder {' and no folder '.join(missing)}.\n"
             f"Format ccu needs both {POSTERS}/<year>/<imdbID>.jpg and {METADATA}/<year>.txt.\n"
-            "Give the folder that holds both, or choose another --format (csv, folder)."
+            "Give the folder that holds both, or choose another --format."
         )
     found = SourceRows(root=root)
     records, counts = _read_records(metadata, found.issues)

@@ -10,7 +10,9 @@ from mmposter.images import IMAGE_SUFFIXES, image_files
 
 
 def read_folder(source: Path) -> SourceRows:
-    """Every picture below `source`. The id is the path below the folder, so that names may repeat between subfolders.
+    """Pictures without genres: every picture below the folder.
+
+    The id is the path below the folder, so that names may repeat between subfolders.
 
     Raises:
         UserError: `source` is no folder, or holds no picture.

@@ -5,6 +5,7 @@ matplotlib loads inside the functions.
 
 from __future__ import annotations
 
+from mmposter.evaluation.plots.confusion import plot_confusion
 from mmposter.evaluation.plots.cooccurrence import plot_cooccurrence
 from mmposter.evaluation.plots.genres import plot_average_precision, plot_precision_recall
 from mmposter.evaluation.plots.reliability import plot_reliability
@@ -12,6 +13,7 @@ from mmposter.evaluation.plots.training import plot_training_curves
 
 __all__ = [
     "plot_average_precision",
+    "plot_confusion",
     "plot_cooccurrence",
     "plot_precision_recall",
     "plot_reliability",

@@ -28,7 +28,10 @@ class _TowerExtractor(FeatureExtractor):
         self._tower, self._device = tower, tower.device
 
     def fingerprint(self) -> dict[str, Any]:
-        return {"version": 1, **self._tower.weights.identity(), "size": list(self._tower.input.size)}
+        found = {"version": 1, **self._tower.weights.identity(), "size": list(self._tower.input.size)}
+        # The backbone's own normalisation goes without saying, so that stores from before there was another stay valid.
+        own = self._tower.normalisation == "backbone"
+        return found if own else {**found, "normalisation": self._tower.normalisation}
 
     @property
     def preparation(self) -> Preparation:
@@ -60,7 +63,10 @@ class CnnExtractor(_TowerExtractor):
 
 
 class StyleExtractor(_TowerExtractor):
-    """Gram statistics of one stage: gram (1 x R(R+1)/2, the upper triangle), mean and std (1 x C')."""
+    """Gram statistics of one stage: gram (1 x R(R+1)/2, the upper triangle), mean and std (1 x C').
+
+    Where none is set, the stage is the last one that gives a map (`fusion.Backbone.map_stage`).
+    """
 
     name = "style"
 
@@ -71,7 +77,7 @@ class StyleExtractor(_TowerExtractor):
     def fingerprint(self) -> dict[str, Any]:
         return {
             **super().fingerprint(),
-            "stage": self._style.stage or "last",
+            "stage": self._style.stage or "last",  # the last with a map; said without loading the backbone
             "reduced": self._style.reduced,
             "normaliser": self._style.normaliser,
         }
@@ -80,7 +86,7 @@ class StyleExtractor(_TowerExtractor):
         self._tower.start()
         backbone = self._tower.backbone
         names = backbone.stage_names
-        self._stage = self._style.stage or names[-1]
+        self._stage = self._style.stage or backbone.map_stage
         if self._stage not in names:
             raise UserError(f"style.stage must be one of {', '.join(names)}; got {self._stage!r}")
         self._tower.watch(self._stage)

@@ -241,8 +241,8 @@ def test_info_tells_how_to_reproduce(messy, tmp_path):
     assert info["counts"]["dropped"] == dict(report.dropped)
     assert info["vocabulary"] == "raw25"
     assert info["versions"]["numpy"] == np.__version__
-    # raw25 keeps N/A as a genre, so only the poster with no genre at all goes.
-    assert report.dropped["no_genre"] == 1
+    # raw25 keeps N/A as a genre, and a poster with no genre at all counts as that.
+    assert "no_genre" not in report.dropped
 
 
 def test_labels_splits_and_paths(messy, tmp_path):
@@ -313,6 +313,24 @@ def test_a_table_made_by_hand_is_written_sorted_and_loaded(messy, tmp_path):
     copy = Dataset.load(tmp_path / "copy")
     pd.testing.assert_frame_equal(copy.table, data.table)
     assert copy.root == tmp_path
+
+
+def test_one_label_a_poster(make_csv, tmp_path):
+    lines = ["image,genres", "0.jpg,Romance|Comedy|Zombie", "1.jpg,Western", "2.jpg,", "3.jpg,Zombie", "4.jpg,Horror"]
+    source = make_csv(lines, {f"{number}.jpg": number for number in range(5)})
+    report = run(source, tmp_path / "data", format="csv", vocabulary="single13")
+    data = Dataset.load(tmp_path / "data")
+    assert data.table["genres"].tolist() == [["Comedy"], ["Other"], ["Other"], ["Horror"]]
+    assert dict(report.dropped) == {"no_known_genre": 1}
+    assert dict(report.issues) == {"unknown_genre": 2}
+    assert data.vocabulary.labels == "first"
+    assert data.labels().sum(axis=1).tolist() == [1, 1, 1, 1]
+    # The same from data that were prepared with every genre.
+    run(source, tmp_path / "all", format="csv", vocabulary="raw25")
+    other, without = Dataset.load(tmp_path / "all").with_vocabulary(Vocabulary.load("single13"))
+    assert without == []
+    assert other.table["genres"].tolist() == data.table["genres"].tolist()
+    assert (other.labels() == data.labels()).all()
 
 
 @pytest.mark.shared

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from mmposter.cli.prepare import prepare_command
 from mmposter.data import Dataset, prepare, source_formats
+from mmposter.data.downloading import DownloadOptions
 from mmposter.errors import UserError
 from mmposter.vocabulary import builtin_vocabularies
 
@@ -38,8 +39,16 @@ def test_errors_for_people_pass_through(app, tmp_path):
 def test_defaults_are_those_of_the_library():
     ours, library = inspect.signature(prepare_command).parameters, inspect.signature(prepare).parameters
     shared = set(ours) & set(library) - {"source", "out", "format"}
-    assert shared == {"vocabulary", "seed", "ratios", "min_side", "duplicate_distance", "workers", "overwrite"}
+    assert shared == {
+        "vocabulary", "seed", "ratios", "min_side", "duplicate_distance", "workers", "posters", "overwrite",
+    }  # fmt: skip
     assert {name: ours[name].default for name in shared} == {name: library[name].default for name in shared}
+    manners = {name for name in ours if hasattr(DownloadOptions(), name)}
+    assert manners == {"mirror", "offline", "retry_dead", "connections", "timeout"}
+    assert manners | shared | {"source", "out", "format"} == set(ours)
+    assert {name: ours[name].default for name in manners} == {
+        name: getattr(DownloadOptions(), name) for name in manners
+    }
 
 
 def test_help_names_every_choice(app):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import importlib
+import inspect
+
 import pytest
 
-from mmposter.data.sources import read_source, source_formats
+from mmposter.data.sources import _FORMATS, format_help, read_source, source_formats
 from mmposter.errors import UserError
 
 
@@ -109,9 +112,49 @@ def test_wrong_kind_of_source(make_csv, tmp_path, format):
 
 
 def test_unknown_format_lists_the_registry(tmp_path):
-    assert source_formats() == ["ccu", "csv", "folder"]
-    with pytest.raises(UserError, match="Known: ccu, csv, folder"):
+    assert source_formats() == ["csv", "folder", "ccu", "kaggle", "onehot", "mmimdb", "imagefolder"]
+    with pytest.raises(UserError, match="Known: csv, folder, ccu, kaggle"):
         read_source(tmp_path, "kagle")
+
+
+@pytest.mark.parametrize("name", source_formats())
+def test_every_format_says_what_it_is_in_one_line(name):
+    text = format_help()[name]
+    assert 20 < len(text) < 130
+    assert text.endswith(".")
+    assert text in inspect.getsource(importlib.import_module(_FORMATS[name].read.__module__))
+
+
+def test_a_quote_that_is_never_closed_costs_one_row(make_csv):
+    lines = ["image,genres,title", '1.jpg,Drama,"A', "2.jpg,War,B", "3.jpg,War,C", '4.jpg,"Dra', 'ma",D']
+    found = read_source(make_csv(lines, {}), "csv")
+    # The first begins a title that would swallow the rest; as a line of its own it still has three fields.
+    assert [(row.id, row.title) for row in found.rows] == [
+        ("1.jpg", "A"), ("2.jpg", "B"), ("3.jpg", "C"), ("4.jpg", "D"),
+    ]  # fmt: skip
+    lines[1] = '1.jpg,"Drama,A'
+    rows = read_source(make_csv(lines, {}), "csv").rows
+    assert [row.problem for row in rows] == ["line 2 has 2 fields, the first line has 3", None, None, None]
+
+
+def test_csv_cell_beyond_measure_is_an_error_with_its_line(make_csv):
+    with pytest.raises(UserError, match=r"is no table at line 3 .*field larger"):
+        read_source(make_csv(["image,genres", "1.jpg,Drama", f"2.jpg,{'x' * 200_000}"], {}), "csv")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "issue"),
+    [("utf-8", None), ("utf-8-sig", None), ("utf-16", None), ("cp1252", "Windows-1252"), ("latin-1", "Latin-1")],
+)
+def test_encodings_are_told_by_the_file(tmp_path, encoding, issue):
+    # 0x81 is no sign of Windows-1252, and a control character of Latin-1.
+    title = "Zurück\x81" if encoding == "latin-1" else "Zurück – €"
+    path = tmp_path / "posters.csv"
+    path.write_bytes(f"image,genres,title\n1.jpg,Drama,{title}\n".encode(encoding))
+    found = read_source(path, "csv")
+    assert found.rows[0].title == title
+    assert [issue.kind for issue in found.issues] == ["bad_encoding"] * (issue is not None)
+    assert all(f"read as {issue}" in each.message for each in found.issues)
 
 
 def test_source_that_is_not_there(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from mmposter.errors import UserError
 from mmposter.evaluation.metrics import macro_f1
-from mmposter.evaluation.thresholds import apply_thresholds, tune_thresholds
+from mmposter.evaluation.thresholds import NEVER, apply_thresholds, tune_thresholds
 
 
 def random_case(seed: int, n: int = 80) -> tuple[np.ndarray, np.ndarray]:
@@ -131,3 +131,13 @@ def test_wrong_input_is_named():
         apply_thresholds([[0.5, 0.5]], [0.5])
     with pytest.raises(ValueError, match="thresholds must be numbers, got NaN"):
         apply_thresholds([[0.5]], [np.nan])
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_the_surest_alone_is_one_genre_whatever_the_probabilities(kind):
+    probs = np.array([[1, 1, 0], [0.2, 0.5, 0.5], [0, 0, 0], [0, 1, 0], [0.1, 0.2, 0.7]], dtype=kind)
+    found = apply_thresholds(probs, [NEVER] * 3, "top1")
+    assert found.argmax(axis=1).tolist() == [0, 1, 0, 1, 2]  # of equal ones the first
+    assert found.sum(axis=1).tolist() == [1] * 5
+    # A threshold of 1 would not do: a saturated sigmoid reaches it twice.
+    assert apply_thresholds(probs, [1.0] * 3, "top1")[0].sum() == 2

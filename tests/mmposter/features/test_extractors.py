@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detectors import Detections, TextLines
-from fusion import ImageTower, StageStatistics, gram_matrix
+from fusion import ImageTower, StageStatistics, backbone_spec, gram_matrix
 from mmposter.config import CnnConfig, OcrConfig, StyleConfig, YoloConfig, load_config
 from mmposter.errors import UserError
 from mmposter.features.extractors import (
@@ -50,9 +50,8 @@ def run_on(extractor, posters):
 
 
 def images(posters):
-    from fusion import backbone_spec
-
-    transform = PosterTransform(backbone_spec(CNN.backbone), CNN.size)
+    spec = backbone_spec(CNN.backbone)
+    transform = PosterTransform(spec.mean, spec.std, CNN.size)
     return torch.stack([transform(poster) for poster in posters])
 
 

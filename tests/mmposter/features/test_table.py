@@ -8,7 +8,7 @@ from mmposter.data.dataset import Dataset
 from mmposter.errors import UserError
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.store import ExtractorStore, Failure
-from mmposter.features.table import STORE, FeatureTable, dataset_posters, extract_dataset, load_features
+from mmposter.features.table import FeatureTable, dataset_posters, extract_dataset, load_features
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_poster_that_failed_is_unusable_or_counts_as_empty(dataset, branches):
     lost = dataset.table["sha256"][2]
     for name in ("cnn", "ocr"):
         feature = branches[name].feature
-        store = ExtractorStore(dataset.folder / STORE, feature.name, feature.fingerprint())
+        store = ExtractorStore(dataset.features_folder, feature.name, feature.fingerprint())
         store.write({lost: Failure("truncated", "cut off")})
     extract_dataset(dataset, branches, quiet=True)
     only_text = load_features(dataset, {"ocr": branches["ocr"]})
@@ -92,7 +92,7 @@ def test_a_poster_that_failed_is_unusable_or_counts_as_empty(dataset, branches):
 
 def test_a_data_set_without_one_good_poster(dataset, branches):
     feature = branches["cnn"].feature
-    store = ExtractorStore(dataset.folder / STORE, feature.name, feature.fingerprint())
+    store = ExtractorStore(dataset.features_folder, feature.name, feature.fingerprint())
     store.write({sha: Failure("empty", "no bytes") for sha in dataset.table["sha256"]})
     with pytest.raises(UserError, match="not one poster of this data set could be read"):
         load_features(dataset, {"cnn": branches["cnn"]})

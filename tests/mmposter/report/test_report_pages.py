@@ -20,7 +20,7 @@ from mmposter.evaluation.comparison import Comparison, compare
 from mmposter.evaluation.evaluate import GENRE_COLUMNS
 from mmposter.evaluation.examination import Examination, examine
 from mmposter.evaluation.scored import ScoredPosters, Source
-from mmposter.evaluation.thresholds import apply_thresholds
+from mmposter.evaluation.thresholds import NEVER, apply_thresholds
 from mmposter.report.comparison import comparison_page, write_comparison
 from mmposter.report.comparison_text import p_text, render, to_csv, to_markdown
 from mmposter.report.evaluation import evaluation_folder, write_evaluation
@@ -102,6 +102,48 @@ def test_an_evaluation_is_written_whole(tmp_path: Path, method):
     assert Image.open(tmp_path / "out" / "plots" / "together.png").width == 900
     again = write_evaluation(examination(method), tmp_path / "again")
     assert again.read_bytes() == page.read_bytes()
+
+
+def single_label() -> Examination:
+    """One genre a poster, and no thresholds."""
+    one = scored(0)
+    target = np.eye(3, dtype=bool)[[0] * 50 + [1] * 30]
+    limits = np.full(3, NEVER)
+    probs = one.probs / one.probs.sum(axis=1, keepdims=True)
+    one = replace(one, target=target, probs=probs, thresholds=limits, decisions=apply_thresholds(probs, limits, "top1"))
+    result = evaluate(target, probs, limits, GENRES, train_target=target, split="test", n_boot=20)
+    return examine(one, result, titles=[("A film", 1999), *[(None, None)] * 79])
+
+
+def test_single_label_data_have_a_confusion_matrix_in_place_of_what_they_lack(tmp_path: Path):
+    one = single_label()
+    page = write_evaluation(one, tmp_path / "out").read_text(encoding="utf-8")
+    check_page(page, figures=4)
+    assert "<image" not in page  # what matplotlib rasterises would be a broken picture in the page
+    assert re.findall(r'<section id="([^"]+)">', page) == [
+        "metrics", "confusion", "genres", "precision-recall", "calibration", "hardest", "source"
+    ]  # fmt: skip
+    answered = np.array(one.evaluation.single_label.confusion).sum(axis=0)
+    most = answered.argmax()
+    assert f"Answered most: {GENRES[most]}".replace("<", "&lt;") in page
+    assert f"on {answered[most] / 80 * 100:.1f}\N{NO-BREAK SPACE}% of the posters" in page
+    assert f"accuracy {one.evaluation.single_label.accuracy:.3f} (" in page  # in the lead
+    plots = sorted(path.name for path in (tmp_path / "out" / "plots").iterdir())
+    assert plots == ["average_precision.png", "confusion.png", "precision_recall.png", "reliability.png"]
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["single_label"]["confusion"]
+    listing = (tmp_path / "out" / "listing.txt").read_text(encoding="utf-8").splitlines()
+    assert listing == list(one.listing)
+    assert len(listing) == 80
+    assert re.fullmatch(r"A film \(1999\)  (.+ \(0\.\d{3}\), ){2}.+ \(0\.\d{3}\)", listing[0])
+
+
+def test_genres_that_are_true_and_never_answered_are_named(tmp_path: Path):
+    one = single_label()
+    probs = np.tile(np.array([0.5, 0.3, 0.2], np.float32), (80, 1))
+    result = evaluate(one.scored.target, probs, np.full(3, NEVER), GENRES, train_target=one.scored.target, split="x")
+    page = write_evaluation(replace(one, evaluation=result), tmp_path).read_text(encoding="utf-8")
+    assert "Answered most: Drama, on 100.0" in page
+    assert "True of some posters and never answered: Comedy &lt;3." in page
 
 
 def test_a_folder_that_cannot_be_written_is_a_message(tmp_path: Path):

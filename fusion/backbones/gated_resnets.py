@@ -1,0 +1,95 @@
+"""ResNet with a channel gate in every residual block: the Gram layer's network, and its two controls.
+
+Source: J. A. Wi, S. Jang, Y. Kim, "Poster-Based Multiple Movie Genre Classification Using Inter-Channel Features", IEEE
+Access 8:66615 (2020), which compares a ResNet with Gram layers to the plain one and to squeeze-and-excitation. Public
+is that the layer is added inside the blocks; we put it where squeeze-and-excitation stands, on the branch's last map X,
+before the addition: Y = s * X with s = sigmoid(z) (see `fusion.gram` and `fusion.gates`).
+
+The start: in every new gate z is 0 for any image, so that s = 1/2 and Y would be half of X; the branch's last norm has
+its weight and bias doubled to make up for it. So a network that was just built computes exactly what the plain ResNet
+does, pretrained features are whole, the sigmoid starts where it is steepest, and the formula stays as published. A gate
+that starts at s near 1 would hardly learn, and a factor 2 in the formula would be another layer.
+
+The weights are those of torchvision's ResNet; the gates are new.
+
+Letters: B posters, C channels, H W height and width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from fusion.backbones.base import named_sequence
+from fusion.backbones.catalogue import add_backbone, backbone_spec
+from fusion.backbones.torchvision_families import cut_resnet
+from fusion.gates import build_gate, gate_names
+from fusion.gram import StageStatistics, channel_moments
+
+MAX_REDUCED = 64
+"""Wider maps are reduced to so many channels before their Gram matrix is formed."""
+
+
+class ChannelGating(nn.Module):
+    """A feature map times one weight a channel, which a gate makes from the map's own statistics.
+
+    Args:
+        channels: C.
+        gate: one of `fusion.gates.gate_names`; it starts with all weights 1/2.
+
+    Raises:
+        ValueError: unknown gate.
+    """
+
+    def __init__(self, channels: int, gate: str) -> None:
+        super().__init__()
+        reduced = min(MAX_REDUCED, channels)
+        self.statistics: nn.Module = _Moments()
+        if gate == "gram":
+            self.statistics = StageStatistics(channels, reduced if reduced < channels else None)
+        self.gate = build_gate(gate, channels=channels, reduced=reduced)
+        # The last layer before the sigmoid; with it at 0, z is 0.
+        last = [layer for layer in self.gate.modules() if isinstance(layer, nn.Linear | nn.BatchNorm1d)][-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Y = s * X: B x C x H x W -> the same shape."""
+        weights: Tensor = self.gate(self.statistics(x))
+        return x * weights.to(x.dtype)[:, :, None, None]
+
+
+class _Moments(nn.Module):
+    """What the gates need that do not look at the Gram matrix."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Mean and std of each channel: B x C x H x W -> both B x C."""
+        mean, std = channel_moments(x)
+        return {"mean": mean, "std": std}
+
+
+def _cut(model: Any, gate: str) -> dict[str, nn.Module]:
+    for layer in (model.layer1, model.layer2, model.layer3, model.layer4):
+        for block in layer:
+            name = "bn3" if hasattr(block, "bn3") else "bn2"
+            norm: nn.BatchNorm2d = getattr(block, name)
+            with torch.no_grad():
+                norm.weight.mul_(2)
+                norm.bias.mul_(2)
+            gating = ChannelGating(norm.num_features, gate)
+            setattr(block, name, named_sequence({"norm": norm, "gating": gating}))
+    return cut_resnet(model)
+
+
+for _gate in gate_names():
+    for _resnet in ("resnet18", "resnet34", "resnet50"):
+        add_backbone(
+            replace(backbone_spec(_resnet), name=f"{_gate}_{_resnet}"),
+            partial(models.get_model, _resnet, weights=None),
+            partial(_cut, gate=_gate),
+        )

@@ -1,0 +1,148 @@
+"""`mmposter reproduce`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmposter.cli.options import Device, Init, Offline, Overrides, Root, go_offline, prepare_libraries
+from mmposter.errors import UserError
+
+if TYPE_CHECKING:
+    from mmposter.published.reproduce import Wish
+
+FAILED = 2
+
+
+def reproduce_command(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="p1 (a system), p1/densenet121 (a network), several by commas, or all.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Argument(metavar="DATA", help="Folder that `mmposter prepare` wrote.", show_default=False),
+    ] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="List the networks and their published numbers.")] = False,
+    variant: Annotated[
+        str,
+        typer.Option(help="as_published (with the faults that an audit found), clean (without), or both."),
+    ] = "as_published",
+    set: Overrides = None,
+    init: Init = None,
+    ours: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE", help="Also train this recipe of ours on the same genres; repeatable."),
+    ] = None,
+    posters: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Take about N of the posters, the same ones each time; default all."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Runs, derived data and the table.")] = Path(
+        "published"
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew what is in --out.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of tables.")] = False,
+    device: Device = "auto",
+    offline: Offline = False,
+    root: Root = None,
+) -> None:
+    """Train networks of published systems on your posters, and show them beside the paper's numbers and the constants.
+
+    What is finished in --out stays, and its rows stand in the same table; what was stopped goes on. --set changes a
+    recipe (crops.target=750 makes fewer crops for p1), and the table says so.
+
+    Examples:
+
+      mmposter reproduce --list
+
+      mmposter reproduce p4/cnn4 data
+
+      mmposter reproduce p1/cnn6 data --variant both --posters 1400 --set crops.target=750 --set train.epochs=2
+
+      mmposter reproduce p2,p3,p7 data --ours lite --device cuda
+    """
+    from mmposter.published.systems import parse_names, parse_variants
+
+    if list_all:
+        _list(as_json=json_output)
+        return
+    if name is None or data is None:
+        raise UserError(
+            "mmposter reproduce takes a NAME and a DATA folder, such as: mmposter reproduce p4/cnn4 data\n"
+            "The names: mmposter reproduce --list"
+        )
+    wanted, variants = parse_names(name), parse_variants(variant)
+    prepare_libraries()
+    go_offline(offline)
+    import json
+
+    from mmposter.data import Dataset
+    from mmposter.progress import console, make_console
+    from mmposter.published.page import write_page
+    from mmposter.published.reproduce import our_wish, reproduce, wish
+    from mmposter.published.result import find_results
+    from mmposter.published.table import group_results, render
+
+    overrides = set or []
+    # A network in which no fault was found has one variant.
+    jobs: list[tuple[Wish, str, str | None]] = [
+        (wish(published, kind, overrides, init), published.system.vocabulary, published.name)
+        for published in wanted
+        for kind in (variants if published.has_variants else variants[:1])
+    ]
+    genres = dict.fromkeys(published.system.vocabulary for published in wanted)
+    jobs += [(our_wish(source, vocabulary), vocabulary, None) for source in ours or [] for vocabulary in genres]
+    dataset = Dataset.load(data, root)
+    failures = []
+    for asked, vocabulary, source in jobs:
+        try:
+            reproduce(
+                asked,
+                vocabulary,
+                dataset,
+                out,
+                published=source,
+                limit=posters,
+                device=device,
+                offline=offline,
+                overwrite=overwrite,
+            )
+        except UserError as error:
+            # One network's missing weights must not cost the others.
+            failures.append(f"{asked.name}{f', {asked.variant}' if asked.variant else ''}: {error}")
+            console.print(f"left out: {failures[-1]}", highlight=False, markup=False, soft_wrap=True)
+    groups = group_results(find_results(out))
+    if json_output:
+        results = [result.to_json() for group in groups for result in group.results]
+        typer.echo(json.dumps(results, indent=2, ensure_ascii=False))
+    else:
+        render(groups, make_console())
+    if groups:
+        page = write_page(groups, out)
+        console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
+    if failures:
+        raise UserError(f"{len(failures)} of {len(jobs)} networks were left out:\n" + "\n".join(failures))
+
+
+def _list(*, as_json: bool) -> None:
+    from rich.table import Table
+
+    from mmposter.progress import make_console
+    from mmposter.published.table import LIST_COLUMNS, list_rows
+
+    if as_json:
+        import json
+
+        typer.echo(json.dumps([dict(zip(LIST_COLUMNS, row, strict=True)) for row in list_rows()], indent=2))
+        return
+    table = Table(*LIST_COLUMNS)
+    for row in list_rows():
+        table.add_row(*row)
+    make_console().print(table)

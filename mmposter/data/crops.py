@@ -1,0 +1,268 @@
+"""Genres balanced by random crops: a data set whose rows are parts of posters; no pixel is copied.
+
+The rule is that of a published system (P1, DenseNet on 20 genres): "each genre is brought to 3000 samples by random
+150x150 crops; a poster already augmented for one genre is not augmented again for another". It leaves three things
+open. Our reading:
+
+- Genres are gone through from the rarest to the commonest. A rare genre has the fewest posters to take crops of; were
+  a commoner one before it, most of them would be used up, and the rare genre's few others would have to give many.
+- A genre has the crops that its posters give by then, for whichever genre they were made; what it lacks is shared
+  evenly among those of its posters that give one crop so far. A poster that gives two or more is augmented.
+- Every poster gives at least one crop, so a genre can end above the target, as the commonest do: the many crops of rare
+  genres are theirs as well. It ends below it only where all its posters were augmented for rarer genres.
+
+What the system did next is the fault that this module measures: it split the crops, not the posters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from mmposter.data.dataset import Dataset, read_info, write_dataset
+from mmposter.data.splitting import SPLITS, check_ratios
+from mmposter.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from mmposter.images import Crop
+
+CropOrder = Literal["split_first", "crops_first"]
+
+
+@dataclass(frozen=True)
+class CropOptions:
+    """How crops are made.
+
+    Args:
+        target: samples to which each genre is brought, over all sides together.
+        size: side of a crop in pixels; of a smaller poster it is as much as there is.
+        seed: of the crops' places, and of the deal.
+        order: ``split_first``: the crops of a poster stay on the poster's side. ``crops_first``: as published, crops
+            are made over all posters and then dealt to the sides at random, so that one poster is on several of them.
+        ratios: crops_first: shares of train, val and test; None takes those of the posters.
+
+    Raises:
+        UserError: listing every bad value.
+    """
+
+    target: int = 3000
+    size: int = 150
+    seed: int = 0
+    order: CropOrder = "split_first"
+    ratios: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.target < 1:
+            problems.append(f"target must be 1 or more, got {self.target}")
+        if self.size < 1:
+            problems.append(f"size must be 1 or more, got {self.size}")
+        if self.order not in get_args(CropOrder):
+            problems.append(f"order must be one of {', '.join(get_args(CropOrder))}, got {self.order!r}")
+        elif self.ratios is not None and self.order == "split_first":
+            problems.append(
+                f"ratios must be None with order split_first, where the posters' split stands; got {self.ratios}"
+            )
+        if problems:
+            raise UserError("crops cannot be made with these options:\n  " + "\n  ".join(problems))
+        if self.ratios is not None:
+            object.__setattr__(self, "ratios", check_ratios(self.ratios))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as they are read from dataset.json again."""
+        return {**asdict(self), "ratios": None if self.ratios is None else list(self.ratios)}
+
+
+def balance_by_crops(dataset: Dataset, out: Path, options: CropOptions, *, overwrite: bool = False) -> Dataset:
+    """Write the crops of `dataset` as a data set of its own, and load it.
+
+    Its dataset.json holds the options, the counts by genre before and after, how much the split leaks, and the
+    checksum of the manifest that the crops were made from. The same posters and options give the same manifest, byte
+    for byte.
+
+    Args:
+        dataset: whole posters with genres and a split.
+        out: folder to write; made if it is not there.
+        options: how the crops are made.
+        overwrite: replace other prepared data that are in `out`.
+
+    Raises:
+        UserError: no labels, no posters, crops already, or other data in `out`.
+    """
+    table = crop_table(dataset, options)
+    info = {
+        "options": options.to_json(),
+        "derived_from": {"data": dataset.folder.resolve().name, "manifest_sha256": dataset.info["manifest_sha256"]},
+        "vocabulary": dataset.vocabulary.name,
+        "leak_share": _leak_share(table),
+        "counts": _counts(dataset, table),
+    }
+    _claim(out, dataset, info, overwrite=overwrite)
+    write_dataset(out, table, dataset.vocabulary, {"root": str(dataset.root), **info})
+    return Dataset.load(out)
+
+
+def crop_table(dataset: Dataset, options: CropOptions) -> pd.DataFrame:
+    """The manifest's rows of the crops, nothing written.
+
+    A row is its poster's, but for ``id`` (``POSTER#k``), ``crop`` (left, top, right, bottom in pixels of the upright
+    picture) and, with crops_first, ``split``; ``group`` stays, so that intervals go over posters and leaks are seen.
+
+    Every side is brought to its share of the target (its posters among all posters, times `target`), so that with the
+    shares of the posters both orders train on about as many crops and measure on about as many.
+
+    Raises:
+        UserError: `dataset` has no labels or no posters, or is made of crops already.
+    """
+    labels = _labels(dataset)  # refuses what cannot be cropped
+    ids, splits = list(dataset.table["id"]), dataset.table["split"].to_numpy(dtype=object)
+    rarest_first = labels.sum(axis=0).argsort(kind="stable")
+    whole = [np.arange(len(ids))]
+    parts = whole if options.order == "crops_first" else [np.flatnonzero(splits == side) for side in SPLITS]
+    counts = np.zeros(len(ids), dtype=np.int64)
+    for part in parts:
+        target = round(options.target * len(part) / len(ids))
+        drawn = part[_shuffled([ids[row] for row in part], f"{options.seed}/share")]
+        counts[drawn] = crops_per_poster(labels[drawn][:, rarest_first], target)
+    rows = np.repeat(np.arange(len(ids)), counts)
+    number = np.concatenate([np.arange(count) for count in counts])
+    table = dataset.table.iloc[rows].reset_index(drop=True)
+    table["id"] = [f"{name}#{k}" for name, k in zip(table["id"], number, strict=True)]
+    table["crop"] = [
+        list(random_crop(width, height, options.size, f"{options.seed}/{name}"))
+        for name, width, height in table[["id", "width", "height"]].itertuples(index=False)
+    ]
+    if options.order == "crops_first":
+        shares = options.ratios or [float((splits == side).mean()) for side in SPLITS]
+        table["split"] = _deal(list(table["id"]), shares, f"{options.seed}/deal")
+    return table
+
+
+def crops_per_poster(labels: NDArray[np.bool_], target: int) -> NDArray[np.int64]:
+    """How many crops each of N posters gives, so that genres reach `target` as far as the rule of the module lets them.
+
+    Args:
+        labels: N x G, the genres in the order in which they are gone through. Where a genre's posters cannot all give
+            the same number, the first ones give one more.
+        target: samples of each genre.
+
+    Returns:
+        N, each 1 or more.
+
+    >>> rare_and_common = np.array([[True, True], [False, True], [False, True]])
+    >>> crops_per_poster(rare_and_common, 6).tolist()  # the common genre has 6 crops of the first poster by then
+    [6, 1, 1]
+    >>> crops_per_poster(rare_and_common[:, ::-1], 6).tolist()
+    [2, 2, 2]
+    """
+    counts = np.ones(len(labels), dtype=np.int64)
+    for has in labels.T:
+        free = np.flatnonzero(has & (counts == 1))
+        missing = target - int(counts[has].sum())
+        if missing > 0 and len(free):
+            each, more = divmod(missing, len(free))
+            counts[free] += each
+            counts[free[:more]] += 1
+    return counts
+
+
+def random_crop(width: int, height: int, size: int, seed: str) -> Crop:
+    """A square of `size` pixels anywhere in a picture of width x height pixels, cut where the picture is smaller."""
+    wide, high = min(size, width), min(size, height)
+    number = int.from_bytes(_random(seed), "little")
+    left = (number & 0xFFFFFFFF) % (width - wide + 1)
+    top = (number >> 32) % (height - high + 1)
+    return (left, top, left + wide, top + high)
+
+
+def leak_share(dataset: Dataset) -> float:
+    """The share of test rows that have a sibling (same poster, or near-duplicate of it) among the train rows, in 0-1.
+
+    0 where there is no test row. Works for whole posters, too.
+    """
+    return _leak_share(dataset.table)
+
+
+def split_warning(dataset: Dataset) -> str | None:
+    """A line for people where dataset.json says that the split leaks; None where it does not say so."""
+    share = dataset.info.get("leak_share")
+    if not share:
+        return None
+    return (
+        f"This split leaks: {share:.1%} of the test crops show a poster of which other crops are in train. What is "
+        "measured here says little about new posters."
+    )
+
+
+def _labels(dataset: Dataset) -> NDArray[np.bool_]:
+    labels = dataset.labels() > 0
+    if dataset.crops is not None:
+        made_from = dataset.info.get("derived_from", {}).get("data", "the data of `mmposter prepare`")
+        raise UserError(
+            f"{dataset.folder} is made of crops already; only whole posters can be cropped.\n"
+            f"Take the posters that it was made from: {made_from}"
+        )
+    if not len(labels):
+        raise UserError(f"{dataset.folder} has no posters to make crops of; at least one is needed.")
+    return labels
+
+
+def _claim(out: Path, dataset: Dataset, info: dict[str, Any], *, overwrite: bool) -> None:
+    """Make sure that `out` is free, or holds just these crops."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; crops are written to a folder.\nGive another path.")
+    if out.resolve() == dataset.folder.resolve():
+        raise UserError(f"{out} holds the posters that the crops are made of; give another folder.")
+    there = read_info(out)
+    if there is not None and not overwrite and {key: there.get(key) for key in info} != info:
+        raise UserError(
+            f"{out} holds prepared data already, and they are not these crops: other posters or options.\n"
+            "Give another folder, or replace what is there (overwrite; runs made from it may no longer fit)."
+        )
+
+
+def _deal(ids: Sequence[str], shares: Sequence[float], seed: str) -> NDArray[Any]:
+    """A side for each of N crops, at random, as many a side as its share says."""
+    sides = np.empty(len(ids), dtype=object)
+    ends = np.rint(np.cumsum([0.0, *shares]) * len(ids)).astype(int)
+    dealt = _shuffled(ids, seed)
+    for side, start, end in zip(SPLITS, ends, ends[1:], strict=False):
+        sides[dealt[start:end]] = side
+    return sides
+
+
+def _shuffled(ids: Sequence[str], seed: str) -> NDArray[np.int64]:
+    """The places of `ids` in a random order, which is that of a hash: no library's version can change it."""
+    return np.array(sorted(range(len(ids)), key=lambda row: _random(f"{seed}/{ids[row]}")), dtype=np.int64)
+
+
+def _random(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=8).digest()
+
+
+def _leak_share(table: pd.DataFrame) -> float:
+    tested = table.loc[table["split"] == "test", "group"]
+    trained = set(table.loc[table["split"] == "train", "group"])
+    return float(tested.isin(trained).mean()) if len(tested) else 0.0
+
+
+def _counts(dataset: Dataset, table: pd.DataFrame) -> dict[str, Any]:
+    before = Counter(genre for genres in dataset.table["genres"] for genre in genres)
+    after = Counter(genre for genres in table["genres"] for genre in genres)
+    sides = Counter(table["split"])
+    return {
+        "posters": len(dataset),
+        "crops": len(table),
+        "splits": {side: sides[side] for side in SPLITS if sides[side]},
+        "genres": {genre: {"posters": before[genre], "crops": after[genre]} for genre in dataset.vocabulary.genres},
+    }

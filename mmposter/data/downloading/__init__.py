@@ -1,0 +1,9 @@
+"""Posters from links: polite, concurrent, and resumable at any moment."""
+
+from __future__ import annotations
+
+from mmposter.data.downloading.download import Outcome, download
+from mmposter.data.downloading.options import DownloadOptions
+from mmposter.data.downloading.place import DeadLink, Links, place_posters
+
+__all__ = ["DeadLink", "DownloadOptions", "Links", "Outcome", "download", "place_posters"]

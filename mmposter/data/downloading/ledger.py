@@ -1,0 +1,54 @@
+"""What earlier runs learnt of the links: one JSON object a line, only ever added to."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+LEDGER = "downloads.jsonl"
+
+
+class Ledger:
+    """The file `downloads.jsonl` beside the posters.
+
+    A process that is killed while it writes leaves half a line at worst; that line is skipped, and the next one
+    begins on a line of its own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LEDGER
+        self._lock = threading.Lock()
+        self.dead: dict[str, tuple[str, str]] = {}  # address -> reason and message, by its last line
+        self.later: set[str] = set()  # addresses that did not come, and may
+        text = self._path.read_bytes() if self._path.is_file() else b""
+        self._whole = not text or text.endswith(b"\n")
+        for line in text.split(b"\n"):
+            self._learn(line)
+
+    def record(self, address: str, status: str, *, reason: str, message: str, files: Sequence[str]) -> None:
+        """Add a line: `status` is ``saved``, ``dead`` or ``later`` (worth another attempt in another run)."""
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        entry = {"when": when, "url": address, "status": status, "reason": reason, "message": message, "files": files}
+        line = json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        with self._lock:
+            # Unbuffered, so that a line goes to the system in one piece and survives the process.
+            with self._path.open("ab", buffering=0) as file:
+                file.write(line if self._whole else b"\n" + line)
+            self._whole = True
+
+    def _learn(self, line: bytes) -> None:
+        try:
+            entry = json.loads(line)
+            address, status = entry["url"], entry["status"]
+            known = (str(entry["reason"]), str(entry["message"]))
+        except (ValueError, KeyError, TypeError):
+            return
+        self.dead.pop(address, None)
+        self.later.discard(address)
+        if status == "dead":
+            self.dead[address] = known
+        elif status == "later":
+            self.later.add(address)

@@ -1,0 +1,114 @@
+"""Format `mmimdb`: the Multimodal IMDb data set (Arevalo et al. 2017, arXiv 1702.01992) as published.
+
+``dataset/<id>.json`` with title, year, genres and cast, ``dataset/<id>.jpeg`` with the poster, and beside the folder
+``split.json`` with the ids of train, dev and test.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text
+from mmposter.errors import UserError
+from mmposter.images import image_files
+
+PAIRS, SPLIT = "dataset", "split.json"
+_LOOKED_AT = 50
+
+
+def looks_like_mmimdb(source: Path) -> bool:
+    """A folder with a picture and a JSON file of one name, or with a folder `dataset` that is so."""
+    return source.is_dir() and any(_has_pairs(folder) for folder in (source / PAIRS, source))
+
+
+def read_mmimdb(source: Path) -> SourceRows:
+    """MM-IMDb: a folder with dataset/<id>.json and dataset/<id>.jpeg, and split.json if it is there.
+
+    The pairs may also lie directly in the folder. Ids are the files' names, as split.json has them; its split is used
+    (``dev`` is the validation). A JSON file that cannot be read is a row with a `problem`, a picture without one has
+    no metadata. Issues: ids of split.json that are not there (``unknown_split_id``, one a side), and an id on two sides
+    (``two_splits``; it counts as not given).
+
+    Raises:
+        UserError: there is no pair, or split.json is no split.
+    """
+    folder = source / PAIRS if (source / PAIRS).is_dir() else source
+    records = sorted(path for path in folder.glob("*.json") if path.name != SPLIT) if folder.is_dir() else []
+    if not records:
+        raise UserError(
+            f"{source} has no {PAIRS}/<id>.json and no <id>.json.\n"
+            "Format mmimdb needs a JSON file and a picture a movie. Give the folder that holds the folder dataset."
+        )
+    found = SourceRows(root=source.resolve())
+    pictures = {path.stem: path for path in reversed(image_files(folder.resolve())) if path.parent == folder.resolve()}
+    sides = _read_split(source, folder, found.issues)
+    for path in records:
+        found.rows.append(_row(path, pictures.pop(path.stem, None), sides.pop(path.stem, None)))
+    found.rows += [PosterRow(id=name, path=path, has_record=False) for name, path in sorted(pictures.items())]
+    for side in sorted({side for side in sides.values() if side is not None}):
+        absent = [movie for movie, its in sides.items() if its == side]
+        message = f"{SPLIT} names {len(absent)} movies of {side} without a JSON file, {absent[0]} first"
+        found.issues.append(Issue("unknown_split_id", absent[0], message))
+    return found
+
+
+def _row(path: Path, picture: Path | None, side: str | None) -> PosterRow:
+    movie = path.stem
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        return PosterRow(movie, picture, problem=f"{path.name} cannot be read ({error})")
+    genres = record.get("genres") if isinstance(record, dict) else None
+    if not isinstance(record, dict) or not isinstance(genres, list | None):
+        return PosterRow(movie, picture, problem=f"{path.name} is no object with a list of genres")
+    return PosterRow(
+        id=movie,
+        path=picture,
+        title=known_text(record.get("title")),
+        year=_year(record.get("year")),
+        genres=_names(genres),
+        actors=_names(record.get("cast")),
+        split=side,
+        absence=f"there is no picture beside {path.name}",
+    )
+
+
+def _names(values: Any) -> tuple[str, ...]:
+    """Names of a list of texts, or of objects with a name as IMDbPY writes them."""
+    if not isinstance(values, list):
+        return ()
+    texts = (value.get("name") if isinstance(value, dict) else value for value in values)
+    return tuple(dict.fromkeys(name for name in map(known_text, texts) if name))
+
+
+def _year(value: Any) -> int | None:
+    text = str(value).strip()
+    return int(text) if len(text) == 4 and text.isdecimal() else None
+
+
+def _read_split(source: Path, folder: Path, issues: list[Issue]) -> dict[str, str | None]:
+    """Side of each id, None for one that is on two; empty where there is no split file."""
+    path = next((place / SPLIT for place in (source, folder) if (place / SPLIT).is_file()), None)
+    if path is None:
+        return {}
+    try:
+        parts = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}).\nMend it, or take it away to split anew.") from error
+    if not isinstance(parts, dict) or not all(isinstance(ids, list) for ids in parts.values()):
+        raise UserError(f'{path} is no split.\nIt must be {{"train": [ids], "dev": [ids], "test": [ids]}}.')
+    sides: dict[str, str | None] = {}
+    for side, ids in parts.items():
+        for movie in dict.fromkeys(map(str, ids)):
+            if movie in sides:
+                issues.append(Issue("two_splits", movie, f"{SPLIT} names it in {sides[movie]} and in {side}"))
+            sides[movie] = None if movie in sides else side
+    return sides
+
+
+def _has_pairs(folder: Path) -> bool:
+    records = (path for path in folder.glob("*.json") if path.name != SPLIT)
+    some = (path for path, _ in zip(records, range(_LOOKED_AT), strict=False))
+    return any(path.with_suffix(suffix).is_file() for path in some for suffix in (".jpeg", ".jpg"))

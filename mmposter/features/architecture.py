@@ -1,0 +1,108 @@
+"""What a network of another library is: found beside its weights once, then kept with all that was trained on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fusion import backbone_spec
+from fusion.backbones import DESCRIPTION_FILES, HF, LIBRARIES, TIMM
+from mmposter import pretrained, weights
+from mmposter.errors import UserError
+from mmposter.weights import WeightSource
+
+# Of a config.json: what says nothing of the network, or names code and folders that are never looked at.
+_IDLE = (
+    "_commit_hash",
+    "_name_or_path",
+    "auto_map",
+    "dtype",
+    "id2label",
+    "label2id",
+    "text_config",
+    "torch_dtype",
+    "transformers_version",
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Enough to build a ``timm/`` or ``hf/`` network and to feed it, without the files that said it first.
+
+    Attributes:
+        label: its kind: the same wherever the files lie.
+        mean: of the red, green and blue channel of an image in 0-1.
+        std: of the same.
+        input_size: height and width in pixels.
+        config: hf: what its ``config.json`` says of the network; None where the name is enough.
+    """
+
+    label: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    input_size: tuple[int, int]
+    config: Mapping[str, Any] | None = field(default=None, hash=False)
+
+    @classmethod
+    def find(cls, backbone: str, *, offline: bool = False) -> Architecture | None:
+        """The architecture behind a name; None for `fusion.list_backbones`, whose names are enough.
+
+        Raises:
+            UserError: for a name that nobody knows, or files that are nowhere.
+        """
+        if not backbone.startswith(LIBRARIES):
+            return None
+        config, preprocessor = None, None
+        if backbone.startswith(HF):
+            folder = hf_folder(backbone, DESCRIPTION_FILES, offline=offline)
+            config, preprocessor = (_read(folder / name) for name in DESCRIPTION_FILES)
+            config = {key: value for key, value in config.items() if key not in _IDLE}
+        try:
+            spec = backbone_spec(backbone, config, preprocessor)
+        except ValueError as error:
+            raise UserError(f"cnn.{error}") from error
+        # timm's tag names weights, not the network; a model's folder says nothing of it either.
+        label = backbone.partition(".")[0] if backbone.startswith(TIMM) else f"{HF}{(config or {}).get('model_type')}"
+        return cls(label, spec.mean, spec.std, spec.input_size, config)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for fingerprints and run folders."""
+        return {
+            "label": self.label,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "input_size": list(self.input_size),
+            "config": None if self.config is None else dict(self.config),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Architecture:
+        """The inverse of `to_json`."""
+        height, width = values["input_size"]
+        return cls(values["label"], tuple(values["mean"]), tuple(values["std"]), (height, width), values["config"])
+
+
+def hf_folder(backbone: str, files: tuple[str, ...], *, offline: bool) -> Path:
+    """The folder that holds all `files` of an ``hf/`` model: itself a folder, or found as any pretrained file is.
+
+    Raises:
+        UserError: as in `mmposter.weights.resolve`.
+    """
+    name = backbone.removeprefix(HF)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return weights.resolve(WeightSource(name, files, "see its model card"), explicit=folder, offline=offline)
+    return weights.resolve(pretrained.hub(name, files, "see its model card"), offline=offline)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{file} must hold a JSON object; got a {type(values).__name__}")
+    return values

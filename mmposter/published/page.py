@@ -1,0 +1,47 @@
+"""The page of published systems trained here: one HTML file, and the same as Markdown and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmposter.atomic import write_json, write_text
+from mmposter.published.table import ALIGN, COLUMNS, Group, to_markdown
+from mmposter.report.blocks import Emphasis, ListBlock, Section, TableBlock
+from mmposter.report.page import render_page
+
+PAGE, TEXT, NUMBERS = "published.html", "published.md", "published.json"
+_LEAD = (
+    "Networks of published systems, trained on your posters. Each number stands beside the paper's, which was measured "
+    "on other posters, and beside the best answer that looks at no poster, on the paper's posters and on yours."
+)
+_VERDICTS: dict[str, Emphasis] = {
+    "better": "good",
+    "within noise": "unsure",
+    "NOT BETTER": "bad",
+    "undefined": "muted",
+}
+
+
+def write_page(groups: Sequence[Group], out: Path) -> Path:
+    """Write published.html, published.md and published.json.
+
+    Returns:
+        The page.
+    """
+    results = {f"{result.name} {result.variant or ''}": result for group in groups for result in group.results}
+    write_json(out / NUMBERS, [result.to_json() for result in results.values()])
+    write_text(out / TEXT, to_markdown(groups))
+    commits = sorted({str(result.commit) for result in results.values()})
+    facts = {"Networks": str(len(results)), "Commits of mmposter": ", ".join(f"`{commit}`" for commit in commits)}
+    write_text(out / PAGE, render_page("Published systems, trained here", _LEAD, facts, [*map(_section, groups)]))
+    return out / PAGE
+
+
+def _section(group: Group) -> Section:
+    rows = group.rows()
+    emphasis: dict[tuple[int, int | None], Emphasis] = {
+        (place, len(COLUMNS) - 1): _VERDICTS[row[-1]] for place, row in enumerate(rows) if row[-1] in _VERDICTS
+    }
+    table = TableBlock("", COLUMNS, rows, ALIGN, emphasis)
+    return Section(group.key, group.heading, (), (table, ListBlock(group.notes())))

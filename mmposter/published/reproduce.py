@@ -1,0 +1,271 @@
+"""`mmposter reproduce`: a published network, trained and measured on anyone's posters."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmposter.atomic import write_json
+from mmposter.config import Config, flat_config, load_config
+from mmposter.data.crops import leak_share
+from mmposter.data.dataset import Dataset
+from mmposter.errors import DivergedError, UserError
+from mmposter.evaluate import evaluate_run, examine_run
+from mmposter.evaluation import METRICS, SINGLE_LABEL_METRICS, Evaluation
+from mmposter.progress import console
+from mmposter.provenance import source_commit
+from mmposter.published.result import RESULT, Result
+from mmposter.published.systems import Published, Variant, find_published
+from mmposter.published.task import cropped_dataset, task_dataset
+from mmposter.report.evaluation import evaluation_folder, write_evaluation
+from mmposter.run import Run
+from mmposter.training.train import train
+
+CROPS_TARGET = "crops.target="
+_NO_MATTER = ("train.workers", "train.tensorboard", "yolo.model")
+"""Keys that say how, or where from, and leave the result as it is."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to train.
+
+    Attributes:
+        name: the row's, such as ``p1/densenet121`` or ``ours/lite``.
+        label: for tables.
+        variant: of a published network; None where no fault is known, so that there is nothing to vary.
+        config: all of it.
+        recipe: the configuration before the user's own changes.
+        target: posters and crops that each genre is brought to; None without crops.
+        recipe_target: what the paper has for it.
+    """
+
+    name: str
+    label: str
+    variant: Variant | None
+    config: Config
+    recipe: Config
+    target: int | None = None
+    recipe_target: int | None = None
+
+    def changed(self) -> dict[str, list[Any]]:
+        """Keys where the user departs from the recipe: [the recipe's, the user's]."""
+        then, now = (flat_config(config.model_dump(mode="json")) for config in (self.recipe, self.config))
+        changed = {key: [then[key], now[key]] for key in then if then[key] != now[key] and key not in _NO_MATTER}
+        if self.target != self.recipe_target:
+            changed["crops.target"] = [self.recipe_target, self.target]
+        return changed
+
+    def folder(self, out: Path) -> Path:
+        """Where its run and result are kept."""
+        return out / self.name / (self.variant or "clean")
+
+
+def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), init: str | None = None) -> Wish:
+    """A published network with the user's changes.
+
+    Args:
+        published: which.
+        variant: with its faults or without.
+        overrides: ``section.key=value`` and ``crops.target=N``.
+        init: ``imagenet``, ``none`` or a file, in place of the recipe's; networks without published weights stay random
+            under ``imagenet``.
+
+    Raises:
+        UserError: bad overrides.
+    """
+    crops = published.system.crops
+    recipe_target = None if crops is None else crops.target
+    target, rest = _crops_target(overrides, recipe_target)
+    recipe = published.config(variant)
+    # The paper's own small networks have no weights of ImageNet to begin with.
+    if init is not None and not (init == "imagenet" and recipe.cnn.init == "none"):
+        rest = [f"cnn.init={json.dumps(init)}", *rest]
+    return Wish(
+        name=published.name,
+        label=published.label,
+        variant=variant if published.has_variants else None,
+        config=published.config(variant, rest),
+        recipe=recipe,
+        target=target,
+        recipe_target=recipe_target,
+    )
+
+
+def our_wish(source: str, vocabulary: str) -> Wish:
+    """A recipe of ours, to stand beside published networks.
+
+    Args:
+        source: the name of a recipe, or a YAML file.
+        vocabulary: of the genres; one run each.
+
+    Raises:
+        UserError: no such recipe, or a bad one.
+    """
+    config = load_config(source)
+    name = Path(source).stem
+    return Wish(f"ours/{name}-{vocabulary}", f"ours: {name} ({', '.join(config.branches)})", None, config, config)
+
+
+def reproduce(
+    asked: Wish,
+    vocabulary: str,
+    dataset: Dataset,
+    out: Path,
+    *,
+    published: str | None = None,
+    limit: int | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Result:
+    """Train and measure one network; a finished one is only read, a stopped one goes on.
+
+    Args:
+        asked: what to train, from `wish`.
+        vocabulary: the genres to train on.
+        dataset: as `mmposter prepare` made it; its split is used.
+        out: holds ``NAME/VARIANT/run``, and the derived data in ``data/``.
+        published: the network's name, for the crops of its system; None for ours.
+        limit: take only about so many of the posters, see `task_dataset`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        offline: never touch the network.
+        overwrite: train anew what is there.
+        quiet: show no progress.
+
+    Raises:
+        UserError: as `train` and `evaluate_run`, and where `out` holds this network trained otherwise.
+    """
+    posters = data = task_dataset(dataset, vocabulary, out / "data", limit)
+    if asked.target is not None and published is not None:
+        data = cropped_dataset(posters, find_published(published), asked.variant or "clean", out / "data", asked.target)
+    folder = asked.folder(out)
+    known = Result.load(folder / RESULT)
+    if known is not None and not overwrite:
+        _require_same(known, asked, data, folder)
+        return known
+    said = f"{asked.label}" + (f", {asked.variant}" if asked.variant else "")
+    if not quiet:
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
+    began, run = time.monotonic(), folder / "run"
+    diverged = None
+    epochs = 0
+    try:
+        trained = train(
+            asked.config,
+            data,
+            run,
+            device=device,
+            resume=not overwrite and run.exists(),
+            overwrite=overwrite,
+            offline=offline,
+            quiet=quiet,
+            workers="auto",
+        )
+        epochs = len(trained.progress.history)
+    except DivergedError as error:
+        # A result, too: with the published settings these posters give nothing.
+        diverged = str(error).splitlines()[0]
+    seconds = time.monotonic() - began
+    measured, whole = (None, None) if diverged else _measure(run, data, posters, device, offline)
+    known = Result(
+        name=asked.name,
+        label=asked.label,
+        variant=asked.variant,
+        metrics={} if measured is None else _metrics(measured),
+        whole=None if whole is None else _metrics(whole),
+        titles=dict(_TITLES),
+        changed=asked.changed(),
+        config=asked.config.model_dump(mode="json"),
+        data=_facts(data),
+        run=str(run.relative_to(out)),
+        epochs=epochs,
+        seconds=round(seconds, 1),
+        device=_device_name(device),
+        commit=source_commit(),
+        diverged=diverged,
+    )
+    write_json(folder / RESULT, known.to_json())
+    return known
+
+
+_TITLES = {metric.name: metric.title for metric in (*SINGLE_LABEL_METRICS, *METRICS)}
+
+
+def _measure(
+    run: Path, data: Dataset, posters: Dataset, device: str, offline: bool
+) -> tuple[Evaluation, Evaluation | None]:
+    """On the test rows, with a report; and on whole posters, where the rows are crops of others than training had."""
+    loaded = Run.load(run)
+    found = examine_run(loaded, data, split="test", device=device, offline=offline, workers="auto")
+    write_evaluation(found, evaluation_folder(run, "test"))
+    if data is posters or leak_share(data):
+        return found.evaluation, None
+    return found.evaluation, evaluate_run(loaded, posters, device=device, offline=offline)
+
+
+def _crops_target(overrides: Sequence[str], default: int | None) -> tuple[int | None, list[str]]:
+    target, rest = default, []
+    for text in overrides:
+        if not text.startswith(CROPS_TARGET):
+            rest.append(text)
+        elif default is not None:  # asked of several systems at once, of which one makes crops
+            number = text.removeprefix(CROPS_TARGET)
+            if not number.isdigit() or int(number) < 1:
+                raise UserError(f"crops.target takes a number from 1; got {number!r}")
+            target = int(number)
+    return target, rest
+
+
+def _require_same(known: Result, asked: Wish, data: Dataset, folder: Path) -> None:
+    """Refuse to show a result of another training as if it were the one that is asked for."""
+    then, now = flat_config(known.config), flat_config(asked.config.model_dump(mode="json"))
+    differ = [
+        f"  {key}: {then.get(key)!r} there, {value!r} now" for key, value in now.items() if then.get(key) != value
+    ]
+    if known.data["manifest"] != data.info["manifest_sha256"]:
+        differ.append(f"  posters: {known.data['name']} in another state there")
+    if differ:
+        raise UserError(
+            f"{folder} holds {asked.label} trained otherwise:\n" + "\n".join(differ) + "\n"
+            "Give another --out, or train it anew with --overwrite"
+        )
+
+
+def _metrics(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "value": result.value,
+            "ci95": None if result.ci95 is None else list(result.ci95),
+            "constant": result.constant,
+            "verdict": evaluation.verdict(name),
+        }
+        for name, result in evaluation.metrics.items()
+    }
+
+
+def _facts(data: Dataset) -> dict[str, Any]:
+    sides = data.table["split"].value_counts()
+    return {
+        "name": data.folder.resolve().name,
+        "manifest": data.info["manifest_sha256"],
+        "vocabulary": data.vocabulary.name,
+        "genres": len(data.vocabulary),
+        "rows": {side: int(sides.get(side, 0)) for side in ("train", "val", "test")},
+        "crops": data.crops is not None,
+        "leak_share": leak_share(data),
+    }
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    from mmposter.device import resolve_device
+
+    resolved = resolve_device(device)
+    return torch.cuda.get_device_name() if resolved == "cuda" else resolved

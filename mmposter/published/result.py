@@ -1,0 +1,72 @@
+"""What came out of one published network, as it is kept beside its run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mmposter.published.systems import Variant
+
+RESULT = "result.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """One trained and measured network.
+
+    Attributes:
+        name: the row's, such as ``p1/densenet121`` or ``ours/lite``.
+        label: for tables.
+        variant: of a published network; None where no fault is known, so that there is nothing to vary.
+        metrics: by name {value, ci95, constant, verdict} on the test split.
+        whole: the same on whole posters, where it was trained on crops of other posters; None elsewhere.
+        titles: the metrics' names for people.
+        changed: keys where the user departs from the recipe: [the recipe's, the user's].
+        config: the whole configuration.
+        data: name, manifest, vocabulary, posters (or crops) by split, share of test crops with a sibling in training.
+        run: the run folder, below the output folder.
+        diverged: why there are no metrics; None where there are.
+        epochs: that were trained.
+        seconds: that training took.
+        device: that it was trained on.
+        commit: of mmposter, None if unknown.
+    """
+
+    name: str
+    label: str
+    variant: Variant | None
+    metrics: Mapping[str, Mapping[str, Any]]
+    whole: Mapping[str, Mapping[str, Any]] | None
+    titles: Mapping[str, str]
+    changed: Mapping[str, Sequence[Any]]
+    config: Mapping[str, Any]
+    data: Mapping[str, Any]
+    run: str
+    epochs: int
+    seconds: float
+    device: str
+    commit: str | None
+    diverged: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @classmethod
+    def load(cls, path: Path) -> Result | None:
+        """Read one; None where there is none, or it is damaged or of another format."""
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**values) if values.pop("format") == FORMAT else None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+def find_results(out: Path) -> list[Result]:
+    """All results below a folder that `mmposter reproduce` wrote to, by name and variant."""
+    found = (Result.load(path) for path in sorted(out.glob(f"*/*/*/{RESULT}")))
+    return [result for result in found if result is not None]

@@ -1,0 +1,219 @@
+"""Results of published systems beside the papers' numbers and the constant answers: rows, notes, terminal, Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mmposter.markdown import markdown_table
+from mmposter.published.result import Result
+from mmposter.published.systems import Published, System, find_published, published_names, systems
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+COLUMNS = (
+    "network",
+    "variant",
+    "metric",
+    "published",
+    "constant there",
+    "here",
+    "95 % interval",
+    "constant here",
+    "than the constant",
+)
+ALIGN = "lllrrrrrl"
+WHOLE = "whole posters"
+_COLOURS = {"better": "green", "within noise": "yellow", "NOT BETTER": "bold red", "undefined": "dim"}
+_ALWAYS = ("mean_average_precision",)
+"""Metrics shown of every row, so that rows of all systems and of ours have one in common."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The results of one system, and ours on the same genres.
+
+    Attributes:
+        key: the system's folder, such as ``p1``.
+        system: its facts.
+        results: in the order of the paper's table, ours last.
+    """
+
+    key: str
+    system: System
+    results: Sequence[Result]
+
+    @property
+    def heading(self) -> str:
+        """``P1: DenseNet on 20 genres``."""
+        return f"{self.key.upper()}: {self.system.title}"
+
+    def rows(self) -> list[list[str]]:
+        """The cells under `COLUMNS`."""
+        return [cells for result in self.results for cells in self._rows(result)]
+
+    def notes(self) -> list[str]:
+        """What is comparable and what is not, sentence by sentence."""
+        notes = [f"the paper's data: {self.system.data}", *(f"yours: {line}" for line in self._data())]
+        notes += [f"differs: {line}" for line in self.system.differs]
+        notes += [f"assumed: {line}" for line in self.system.assumed]
+        for result in self.results:
+            notes += [f"{_who(result)}: {line}" for line in _of_result(result)]
+        if any(published.network.published for published in self._published()):
+            notes.append(
+                "no match with a published number is claimed: other posters, another split, and the settings that are "
+                "assumed or changed; what the posters allow is to compare each number with the constant beside it"
+            )
+        return notes
+
+    def _rows(self, result: Result) -> Iterator[list[str]]:
+        published = _find(result)
+        numbers = {} if published is None else published.network.published
+        shown = dict.fromkeys([*self.system.metrics, *_ALWAYS])
+        variant: str = result.variant or "–"
+        sets = [(variant, result.metrics)]
+        if result.whole is not None:
+            sets.append((f"{variant}, {WHOLE}", result.whole))
+        if result.diverged is not None:
+            for name in shown:
+                yield self._diverged(result, name)
+        for place, (said, metrics) in enumerate(sets):
+            for name in (name for name in shown if name in metrics):
+                found = metrics[name]
+                there = "–" if published is None else _number(self.system.constant.get(name))
+                yield [
+                    result.label if published is None else published.network.title,
+                    said,
+                    result.titles[name],
+                    _number(numbers.get(name)) if place == 0 else "–",
+                    there if numbers.get(name) is not None and place == 0 else "–",
+                    _number(found["value"]),
+                    "–" if found["ci95"] is None else "{:.3f}–{:.3f}".format(*found["ci95"]),
+                    _number(found["constant"]),
+                    str(found["verdict"]),
+                ]
+
+    def _diverged(self, result: Result, name: str) -> list[str]:
+        published = _find(result)
+        number = None if published is None else published.network.published.get(name)
+        title = result.label if published is None else published.network.title
+        there = _number(self.system.constant.get(name)) if number is not None else "–"
+        return [title, result.variant or "–", result.titles[name], _number(number), there, "diverged", "–", "–", "–"]
+
+    def _published(self) -> list[Published]:
+        return [published for published in map(_find, self.results) if published is not None]
+
+    def _data(self) -> list[str]:
+        """What was trained and measured on, each kind of posters once."""
+        lines = []
+        for result in self.results:
+            rows, kind = result.data["rows"], "crops" if result.data["crops"] else "posters"
+            counts = ", ".join(f"{rows[side]} {word}" for side, word in _SIDES)
+            lines.append(f"{result.data['name']}, {result.data['genres']} genres, {kind}: {counts}")
+        return list(dict.fromkeys(lines))
+
+
+_SIDES = (("train", "to train on"), ("val", "to validate on"), ("test", "to measure on"))
+
+
+def group_results(results: Sequence[Result]) -> list[Group]:
+    """Results by system, in the papers' order; a result of ours stands with every system of its vocabulary."""
+    order = {name: place for place, name in enumerate(published_names())}
+    of_paper = sorted((result for result in results if result.name in order), key=lambda result: order[result.name])
+    ours = [result for result in results if result.name not in order]
+    groups = []
+    for key, system in systems().items():
+        own = [result for result in of_paper if result.name.startswith(f"{key}/")]
+        beside = [result for result in ours if result.data["vocabulary"] == system.vocabulary]
+        if own:
+            groups.append(Group(key, system, [*own, *beside]))
+    return groups
+
+
+def render(groups: Sequence[Group], console: Console) -> None:
+    """Print a table and notes for each system."""
+    from rich.table import Table
+    from rich.text import Text
+
+    for group in groups:
+        table = Table(title=group.heading, title_justify="left", title_style="bold")
+        for column, align in zip(COLUMNS, ALIGN, strict=True):
+            table.add_column(column, justify="right" if align == "r" else "left")
+        for row in group.rows():
+            cells = [Text(cell) for cell in row]
+            cells[-1].stylize(_COLOURS.get(row[-1], ""))
+            table.add_row(*cells)
+        console.print(table)
+        for note in group.notes():
+            console.print(Text(f"- {note}", style="dim"))
+
+
+def to_markdown(groups: Sequence[Group]) -> str:
+    """All tables and notes as Markdown."""
+    parts = ["# Published systems, trained here"]
+    for group in groups:
+        parts += [f"## {group.heading}", markdown_table(COLUMNS, group.rows(), ALIGN)]
+        parts.append("\n".join(f"- {note}" for note in group.notes()))
+    return "\n\n".join(parts) + "\n"
+
+
+def list_rows() -> list[list[str]]:
+    """Every network of every system: name, what it is, genres, published numbers, whether a fault was found."""
+    from mmposter.evaluation.metrics import METRICS
+    from mmposter.evaluation.single_label import SINGLE_LABEL_METRICS
+
+    titles = {metric.name: metric.title for metric in (*SINGLE_LABEL_METRICS, *METRICS)}
+    rows = []
+    for name in published_names():
+        published = find_published(name)
+        numbers = [f"{titles[key]} {value:g}" for key, value in published.network.published.items()]
+        rows.append(
+            [
+                name,
+                published.network.title,
+                published.system.vocabulary,
+                ", ".join(numbers) or "–",
+                "as_published, clean" if published.has_variants else "–",
+            ]
+        )
+    return rows
+
+
+LIST_COLUMNS = ("name", "network", "genres", "published", "variants")
+
+
+def _of_result(result: Result) -> list[str]:
+    lines = []
+    published = _find(result)
+    if published is not None and published.network.note:
+        lines.append(published.network.note)
+    if published is not None and result.variant is not None:
+        lines += [deviation.note for deviation in published.deviations(result.variant)]
+    if result.data["leak_share"]:
+        lines.append(f"{result.data['leak_share']:.1%} of what it is measured on has a sibling in training")
+    if result.changed:
+        changes = ", ".join(f"{key} {_plain(then)} -> {_plain(now)}" for key, (then, now) in result.changed.items())
+        lines.append(f"changed from the recipe: {changes}")
+    if result.diverged is not None:
+        lines.append(result.diverged.removesuffix("."))
+    lines.append(f"{result.epochs} epochs, {result.seconds:.0f} s on {result.device}")
+    return lines
+
+
+def _find(result: Result) -> Published | None:
+    return find_published(result.name) if result.name in published_names() else None
+
+
+def _who(result: Result) -> str:
+    return result.name + (f", {result.variant}" if result.variant else "")
+
+
+def _plain(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _number(value: float | None) -> str:
+    # NaN is the one number that is not itself.
+    return "–" if value is None or value != value else f"{value:.3f}"

@@ -1,0 +1,98 @@
+"""The posters as a published system wants them: its genres, and crops where it makes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+
+from mmposter.data.crops import CropOptions, balance_by_crops
+from mmposter.data.dataset import Dataset, read_info, write_dataset
+from mmposter.errors import UserError
+from mmposter.published.systems import Published, Variant
+from mmposter.vocabulary import Vocabulary
+
+FEW = 10
+"""Posters to train on below which no result means anything."""
+
+
+def task_dataset(dataset: Dataset, vocabulary: str, out: Path, limit: int | None = None) -> Dataset:
+    """The posters of `dataset` under another vocabulary, led anew from their raw genres; split and groups stay.
+
+    Args:
+        dataset: as `mmposter prepare` made it.
+        vocabulary: a built-in name.
+        out: the derived data set is written below it, unless `dataset` is already what is wanted or it is there. The
+            features of `dataset` serve it too.
+        limit: take only about so many posters, the same ones each time, of each side its share; None: all.
+
+    Raises:
+        UserError: no labels, no poster with a genre of the vocabulary, or too few to train on.
+    """
+    wanted = Vocabulary.load(vocabulary)
+    if dataset.vocabulary == wanted and limit is None:
+        return dataset
+    folder = out / (vocabulary if limit is None else f"{vocabulary}-{limit}-posters")
+    made = {"derived_from": _origin(dataset), "vocabulary_file": wanted.to_json(), "limit": limit}
+    info = read_info(folder)
+    if info is not None and all(info.get(key) == value for key, value in made.items()):
+        return Dataset.load(folder, dataset.root)
+    derived, without = dataset.with_vocabulary(wanted)
+    if limit is not None:
+        derived = _some(derived, limit)
+    trained_on = int((derived.table["split"] == "train").sum())
+    if trained_on < FEW:
+        raise UserError(
+            f"{dataset.folder} has {trained_on} posters to train on with genres of {vocabulary} "
+            f"({', '.join(wanted.genres)}); {FEW} are the least.\nPrepare data with raw genres of IMDb."
+        )
+    counts = {"kept": len(derived), "without_genre": len(without)}
+    write_dataset(
+        folder,
+        derived.table,
+        wanted,
+        {"root": str(dataset.root), **made, "counts": counts, "features": str(dataset.features_folder.resolve())},
+    )
+    return Dataset.load(folder)
+
+
+def cropped_dataset(task: Dataset, published: Published, variant: Variant, out: Path, target: int) -> Dataset:
+    """The crops of a task's posters, in the order of the variant; made once.
+
+    Args:
+        task: whole posters, from `task_dataset`.
+        published: a system that makes crops.
+        variant: says whether they are made before the split or after it.
+        out: they are written below it.
+        target: posters and crops that each genre is brought to.
+
+    Raises:
+        UserError: as `balance_by_crops`.
+    """
+    crops, order = published.system.crops, published.order(variant)
+    assert crops is not None
+    assert order is not None
+    limit = task.info.get("limit")
+    some = "" if limit is None else f"-{limit}-posters"
+    folder = out / f"{task.vocabulary.name}{some}-{order}-{target}"
+    return balance_by_crops(task, folder, CropOptions(target=target, size=crops.size, order=order), overwrite=True)
+
+
+def _some(dataset: Dataset, limit: int) -> Dataset:
+    """Near-duplicate groups in the order of a hash of their names, until a side has its share of `limit`."""
+    share = limit / len(dataset)
+    ranks = {group: blake2b(str(group).encode(), digest_size=8).digest() for group in set(dataset.table["group"])}
+    kept = []
+    for side in sorted(set(dataset.table["split"])):
+        rows = dataset.table.index[dataset.table["split"] == side]
+        ordered = sorted(rows, key=lambda row: (ranks[dataset.table["group"][row]], row))
+        kept += ordered[: round(share * len(rows))]
+    return replace(dataset, table=dataset.table.loc[sorted(kept)].reset_index(drop=True))
+
+
+def _origin(dataset: Dataset) -> dict[str, str]:
+    return {
+        "data": dataset.folder.resolve().name,
+        "manifest_sha256": str(dataset.info["manifest_sha256"]),
+        "vocabulary": dataset.vocabulary.name,
+    }
