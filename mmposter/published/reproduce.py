@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,9 +151,8 @@ def reproduce(
     said = f"{asked.label}" + (f", {asked.variant}" if asked.variant else "")
     if not quiet:
         console.print(said, highlight=False, markup=False, soft_wrap=True)
-    began, run = time.monotonic(), folder / "run"
-    diverged = None
-    epochs = 0
+    run = folder / "run"
+    diverged, epochs, seconds = None, 0, 0.0
     try:
         trained = train(
             asked.config,
@@ -167,11 +165,12 @@ def reproduce(
             quiet=quiet,
             workers="auto",
         )
+        # By epoch, so that a training that was stopped and resumed is counted whole.
         epochs = len(trained.progress.history)
+        seconds = sum(float(row["seconds"]) for row in trained.progress.history)
     except DivergedError as error:
         # A result, too: with the published settings these posters give nothing.
         diverged = str(error).splitlines()[0]
-    seconds = time.monotonic() - began
     measured, whole = (None, None) if diverged else _measure(run, data, posters, device, offline)
     known = Result(
         name=asked.name,

@@ -31,7 +31,7 @@ class Result:
         run: the run folder, below the output folder.
         diverged: why there are no metrics; None where there are.
         epochs: that were trained.
-        seconds: that training took.
+        seconds: that the steps of training took, validation left out.
         device: that it was trained on.
         commit: of mmposter, None if unknown.
     """

@@ -19,12 +19,11 @@ COLUMNS = (
     "metric",
     "published",
     "constant there",
-    "here",
-    "95 % interval",
+    "here (95 % interval)",
     "constant here",
-    "than the constant",
+    "verdict",
 )
-ALIGN = "lllrrrrrl"
+ALIGN = "lllrrrrl"
 WHOLE = "whole posters"
 _COLOURS = {"better": "green", "within noise": "yellow", "NOT BETTER": "bold red", "undefined": "dim"}
 _ALWAYS = ("mean_average_precision",)
@@ -62,6 +61,7 @@ class Group:
         for result in self.results:
             notes += [f"{_who(result)}: {line}" for line in _of_result(result)]
         if any(published.network.published for published in self._published()):
+            notes.append("verdict: than the constant here, by the interval")
             notes.append(
                 "no match with a published number is claimed: other posters, another split, and the settings that are "
                 "assumed or changed; what the posters allow is to compare each number with the constant beside it"
@@ -89,8 +89,8 @@ class Group:
                     result.titles[name],
                     _number(numbers.get(name)) if place == 0 else "–",
                     there if numbers.get(name) is not None and place == 0 else "–",
-                    _number(found["value"]),
-                    "–" if found["ci95"] is None else "{:.3f}–{:.3f}".format(*found["ci95"]),
+                    _number(found["value"])
+                    + ("" if found["ci95"] is None else " ({:.3f}–{:.3f})".format(*found["ci95"])),
                     _number(found["constant"]),
                     str(found["verdict"]),
                 ]
@@ -100,7 +100,7 @@ class Group:
         number = None if published is None else published.network.published.get(name)
         title = result.label if published is None else published.network.title
         there = _number(self.system.constant.get(name)) if number is not None else "–"
-        return [title, result.variant or "–", result.titles[name], _number(number), there, "diverged", "–", "–", "–"]
+        return [title, result.variant or "–", result.titles[name], _number(number), there, "diverged", "–", "–"]
 
     def _published(self) -> list[Published]:
         return [published for published in map(_find, self.results) if published is not None]
