@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -144,10 +144,16 @@ def _facts(found: Examination) -> dict[str, str]:
         "Data": f"{source.data}, manifest `{source.manifest[:12]}`",
         "Split": f"{source.split}, {found.evaluation.n} posters, {len(found.scored.genres)} genres",
         "Seed": str(source.seed),
-        "Fusion": f"{source.config['fusion']['head']}, regime {source.config['regime']}",
+        "Head": f"{_head(source.config)}, regime {source.config['regime']}",
         "Weights": f"`{source.weights[:12]}`",
         "mmposter": source.version + ("" if source.commit is None else f", commit `{source.commit}`"),
     }
+
+
+def _head(config: Mapping[str, Any]) -> str:
+    """What joins the branches; a network alone has its own classifier (older evaluations do not say which)."""
+    classifier = config.get("cnn", {}).get("classifier", "fusion")
+    return str(config["fusion"]["head"]) if classifier == "fusion" else f"{classifier} classifier, without fusion"
 
 
 def _metrics(found: Examination) -> Section:
