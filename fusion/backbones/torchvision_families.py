@@ -99,7 +99,13 @@ def _spec(name: str) -> BackboneSpec:
         url=weights.url,
         pip_package=None,
         licence=_LICENCE,
+        megabytes=_megabytes(weights.meta.get("_file_size")),
     )
+
+
+def _megabytes(mebibytes: float | None) -> float | None:
+    """torchvision counts in 2^20 bytes."""
+    return None if mebibytes is None else round(mebibytes * 1.048576, 1)
 
 
 for _cut, _names in _FAMILIES.items():

@@ -9,6 +9,7 @@ import typer
 from mmposter.cli.ablate import ablate_command
 from mmposter.cli.compare import compare_command
 from mmposter.cli.config import config_command
+from mmposter.cli.doctor import doctor_command
 from mmposter.cli.evaluate import evaluate_command
 from mmposter.cli.extract import extract_command
 from mmposter.cli.predict import predict_command
@@ -16,6 +17,7 @@ from mmposter.cli.prepare import prepare_command
 from mmposter.cli.reproduce import reproduce_command
 from mmposter.cli.runs import runs_command
 from mmposter.cli.train import train_command
+from mmposter.cli.weights import weights_command
 from mmposter.errors import UserError
 
 __all__ = ["app", "main"]
@@ -39,6 +41,8 @@ for _name, _command in (
     ("predict", predict_command),
     ("runs", runs_command),
     ("config", config_command),
+    ("weights", weights_command),
+    ("doctor", doctor_command),
 ):
     app.command(_name)(_command)
 

@@ -1,0 +1,65 @@
+"""`mmposter doctor`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mmposter.doctor import Diagnosis
+
+_COLOURS = {"ready": "green", "downloads": "yellow", "missing": "red"}
+
+
+def doctor_command(
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Say what this machine can do: devices, branches and what they lack, versions. Asks no network.
+
+    Example:
+
+      mmposter doctor
+    """
+    import json
+
+    from mmposter.doctor import diagnose
+    from mmposter.progress import make_console
+
+    found = diagnose()
+    if json_output:
+        typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+    else:
+        _show(found, make_console())
+
+
+def _show(found: Diagnosis, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    facts = Table(show_header=False, box=None)
+    extras = [f"{name} {'yes' if here else 'no'}" for name, here in found.extras.items()]
+    for name, value in (
+        ("mmposter", found.version),
+        ("Python", found.python),
+        ("devices", "; ".join(found.devices)),
+        ("cores, memory, free disk", f"{found.cores}, {_gib(found.memory)}, {_gib(found.disk)}"),
+        ("--workers auto", str(found.workers)),
+        ("libraries", ", ".join(f"{name} {version}" for name, version in found.libraries.items())),
+        ("extras", ", ".join(extras)),
+    ):
+        facts.add_row(Text(name, style="bold"), Text(value))
+    console.print(facts)
+    for recipe, branches in found.branches.items():
+        table = Table(title=f"branches, --config {recipe}", title_justify="left", title_style="bold")
+        for column in ("branch", "state", "files, or what to type"):
+            table.add_column(column)
+        for branch in branches:
+            table.add_row(branch.branch, Text(branch.state, style=_COLOURS[branch.state]), Text(branch.message))
+        console.print(table)
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.0f} GiB"

@@ -1,0 +1,49 @@
+"""`mmposter weights`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def weights_command(
+    json_output: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
+) -> None:
+    """List every pretrained file: what uses it, where it is or how to get it, size and licence. Asks no network.
+
+    Example:
+
+      mmposter weights
+    """
+    import json
+
+    from rich.markup import escape
+    from rich.table import Table
+
+    from mmposter.inventory import list_weights
+    from mmposter.progress import make_console
+
+    known = list_weights()
+    if json_output:
+        typer.echo(json.dumps([entry.to_json() for entry in known], indent=2, ensure_ascii=False))
+        return
+    table = Table("file", "used by", "MB", "here", "where, or how to get it", "licence")
+    for column in table.columns:
+        column.overflow = "fold"  # a path that is cut is no path
+    for entry in known:
+        size = "–" if entry.megabytes is None else f"{entry.megabytes:.0f}"
+        here = "[green]yes[/green]" if entry.folder is not None else "no"
+        licence = entry.source.licence.partition(";")[0]
+        table.add_row(entry.source.name, entry.used_by, size, here, escape(entry.how), licence)
+    console = make_console()
+    console.print(table)
+    for note in _NOTES:
+        console.print(f"- {note}", style="dim", highlight=False)
+
+
+_NOTES = (
+    "The image networks were trained on ImageNet, whose terms are for research.",
+    "timm/NAME and hf/NAME backbones bring files of their own.",
+    "Looked in, in this order: the folder MMPOSTER_WEIGHTS, Python packages, the libraries' caches; then a download.",
+)
