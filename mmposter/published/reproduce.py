@@ -224,9 +224,8 @@ def _crops_target(overrides: Sequence[str], default: int | None) -> tuple[int | 
 def _require_same(known: Result, asked: Wish, data: Dataset, folder: Path) -> None:
     """Refuse to show a result of another training as if it were the one that is asked for."""
     then, now = flat_config(known.config), flat_config(asked.config.model_dump(mode="json"))
-    differ = [
-        f"  {key}: {then.get(key)!r} there, {value!r} now" for key, value in now.items() if then.get(key) != value
-    ]
+    keys = [key for key in now if then.get(key) != now[key] and key not in _NO_MATTER]
+    differ = [f"  {key}: {then.get(key)!r} there, {now[key]!r} now" for key in keys]
     if known.data["manifest"] != data.info["manifest_sha256"]:
         differ.append(f"  posters: {known.data['name']} in another state there")
     if differ:

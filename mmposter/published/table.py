@@ -84,7 +84,7 @@ class Group:
                 found = metrics[name]
                 there = "–" if published is None else _number(self.system.constant.get(name))
                 yield [
-                    result.label if published is None else published.network.title,
+                    _title(result),
                     said,
                     result.titles[name],
                     _number(numbers.get(name)) if place == 0 else "–",
@@ -98,9 +98,17 @@ class Group:
     def _diverged(self, result: Result, name: str) -> list[str]:
         published = _find(result)
         number = None if published is None else published.network.published.get(name)
-        title = result.label if published is None else published.network.title
         there = _number(self.system.constant.get(name)) if number is not None else "–"
-        return [title, result.variant or "–", result.titles[name], _number(number), there, "diverged", "–", "–"]
+        return [
+            _title(result),
+            result.variant or "–",
+            result.titles[name],
+            _number(number),
+            there,
+            "diverged",
+            "–",
+            "–",
+        ]
 
     def _published(self) -> list[Published]:
         return [published for published in map(_find, self.results) if published is not None]
@@ -198,12 +206,21 @@ def _of_result(result: Result) -> list[str]:
         lines.append(f"changed from the recipe: {changes}")
     if result.diverged is not None:
         lines.append(result.diverged.removesuffix("."))
-    lines.append(f"{result.epochs} epochs, {result.seconds:.0f} s on {result.device}")
+    lines.append(f"{result.epochs} epoch{'s' * (result.epochs != 1)}, {result.seconds:.0f} s on {result.device}")
     return lines
 
 
 def _find(result: Result) -> Published | None:
     return find_published(result.name) if result.name in published_names() else None
+
+
+def _title(result: Result) -> str:
+    """The network's name; another one in its place is told where nobody can miss it."""
+    published = _find(result)
+    if published is None:
+        return result.label
+    other = result.changed.get("cnn.backbone")
+    return published.network.title + (f", but with {other[1]}" if other else "")
 
 
 def _who(result: Result) -> str:

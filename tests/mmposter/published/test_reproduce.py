@@ -128,3 +128,11 @@ def test_a_number_without_a_constant_is_never_shown(tmp_path):
 def test_nothing_to_reproduce_is_told():
     with pytest.raises(UserError, match="takes a NAME and a DATA folder"):
         CliRunner().invoke(app, ["reproduce", "p1"], catch_exceptions=False)
+
+
+def test_another_network_in_its_place_is_told_in_the_table(posters, tmp_path):
+    arguments = ["p7/feedforward", posters.folder, "--out", tmp_path, "--offline", *sets("cnn.backbone=cnn3")]
+    run(*arguments)
+    assert "| feed-forward network on raw pixels, but with cnn3 |" in (tmp_path / "published.md").read_text()
+    # How many processes read posters changes no result.
+    assert run(*arguments, "--set", "train.workers=1").stdout
