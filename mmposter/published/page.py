@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmposter.atomic import write_json, write_text
-from mmposter.published.table import ALIGN, COLUMNS, Group, to_markdown
+from mmposter.published.table import ALIGN, COLUMNS, LEAKS, VERDICT, Group, to_markdown
 from mmposter.report.blocks import Emphasis, ListBlock, Section, TableBlock
 from mmposter.report.page import render_page
 
@@ -20,6 +20,7 @@ _VERDICTS: dict[str, Emphasis] = {
     "within noise": "unsure",
     "NOT BETTER": "bad",
     "undefined": "muted",
+    LEAKS: "bad",
 }
 
 
@@ -41,7 +42,7 @@ def write_page(groups: Sequence[Group], out: Path) -> Path:
 def _section(group: Group) -> Section:
     rows = group.rows()
     emphasis: dict[tuple[int, int | None], Emphasis] = {
-        (place, len(COLUMNS) - 1): _VERDICTS[row[-1]] for place, row in enumerate(rows) if row[-1] in _VERDICTS
+        (place, VERDICT): _VERDICTS[row[VERDICT]] for place, row in enumerate(rows) if row[VERDICT] in _VERDICTS
     }
     table = TableBlock("", COLUMNS, rows, ALIGN, emphasis)
     return Section(group.key, group.heading, (), (table, ListBlock(group.notes())))

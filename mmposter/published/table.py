@@ -17,15 +17,23 @@ COLUMNS = (
     "network",
     "variant",
     "metric",
-    "published",
-    "constant there",
     "here (95 % interval)",
     "constant here",
     "verdict",
+    "published",
+    "constant there",
 )
-ALIGN = "lllrrrrl"
+ALIGN = "lllrrlrr"
+VERDICT = COLUMNS.index("verdict")
+LEAKS = "LEAKS"
 WHOLE = "whole posters"
-_COLOURS = {"better": "green", "within noise": "yellow", "NOT BETTER": "bold red", "undefined": "dim"}
+_COLOURS = {
+    "better": "green",
+    "within noise": "yellow",
+    "NOT BETTER": "bold red",
+    "undefined": "dim",
+    LEAKS: "bold red",
+}
 _ALWAYS = ("mean_average_precision",)
 """Metrics shown of every row, so that rows of all systems and of ours have one in common."""
 
@@ -61,7 +69,10 @@ class Group:
         for result in self.results:
             notes += [f"{_who(result)}: {line}" for line in _of_result(result)]
         if any(published.network.published for published in self._published()):
-            notes.append("verdict: than the constant here, by the interval")
+            notes.append(
+                "verdict: than the constant here, by the interval; where the split leaks, no number says anything of "
+                "new posters"
+            )
             notes.append(
                 "no match with a published number is claimed: other posters, another split, and the settings that are "
                 "assumed or changed; what the posters allow is to compare each number with the constant beside it"
@@ -79,36 +90,30 @@ class Group:
         if result.diverged is not None:
             for name in shown:
                 yield self._diverged(result, name)
+        leaks = bool(result.data["leak_share"])
         for place, (said, metrics) in enumerate(sets):
             for name in (name for name in shown if name in metrics):
                 found = metrics[name]
-                there = "–" if published is None else _number(self.system.constant.get(name))
+                number = numbers.get(name) if place == 0 else None
+                ends = "" if found["ci95"] is None else " ({:.3f}–{:.3f})".format(*found["ci95"])
                 yield [
                     _title(result),
                     said,
                     result.titles[name],
-                    _number(numbers.get(name)) if place == 0 else "–",
-                    there if numbers.get(name) is not None and place == 0 else "–",
-                    _number(found["value"])
-                    + ("" if found["ci95"] is None else " ({:.3f}–{:.3f})".format(*found["ci95"])),
+                    _number(found["value"]) + ends,
                     _number(found["constant"]),
-                    str(found["verdict"]),
+                    # Above the constant or not: of posters that were trained on, it says nothing.
+                    LEAKS if leaks else str(found["verdict"]),
+                    _number(number),
+                    "–" if number is None else _number(self.system.constant.get(name)),
                 ]
 
     def _diverged(self, result: Result, name: str) -> list[str]:
         published = _find(result)
         number = None if published is None else published.network.published.get(name)
-        there = _number(self.system.constant.get(name)) if number is not None else "–"
-        return [
-            _title(result),
-            result.variant or "–",
-            result.titles[name],
-            _number(number),
-            there,
-            "diverged",
-            "–",
-            "–",
-        ]
+        there = "–" if number is None else _number(self.system.constant.get(name))
+        row = [_title(result), result.variant or "–", result.titles[name], "diverged", "–", "–"]
+        return [*row, _number(number), there]
 
     def _published(self) -> list[Published]:
         return [published for published in map(_find, self.results) if published is not None]
@@ -148,10 +153,12 @@ def render(groups: Sequence[Group], console: Console) -> None:
     for group in groups:
         table = Table(title=group.heading, title_justify="left", title_style="bold")
         for column, align in zip(COLUMNS, ALIGN, strict=True):
-            table.add_column(column, justify="right" if align == "r" else "left")
+            # An interval below its value, whole: what is cut off is the network's name at worst, and only into lines.
+            whole = column == COLUMNS[VERDICT - 2]
+            table.add_column(column, justify="right" if align == "r" else "left", overflow="fold", no_wrap=whole)
         for row in group.rows():
-            cells = [Text(cell) for cell in row]
-            cells[-1].stylize(_COLOURS.get(row[-1], ""))
+            cells = [Text(cell.replace(" (0", "\n(0")) for cell in row]
+            cells[VERDICT].stylize(_COLOURS.get(row[VERDICT], ""))
             table.add_row(*cells)
         console.print(table)
         for note in group.notes():
