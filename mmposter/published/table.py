@@ -59,7 +59,7 @@ class Group:
 
     def rows(self) -> list[list[str]]:
         """The cells under `COLUMNS`."""
-        return [cells for result in self.results for cells in self._rows(result)]
+        return [cells for result in self.results for cells in self.rows_of(result)]
 
     def notes(self) -> list[str]:
         """What is comparable and what is not, sentence by sentence."""
@@ -79,7 +79,8 @@ class Group:
             )
         return notes
 
-    def _rows(self, result: Result) -> Iterator[list[str]]:
+    def rows_of(self, result: Result) -> Iterator[list[str]]:
+        """The rows of one result, cells under `COLUMNS`."""
         published = _find(result)
         numbers = {} if published is None else published.network.published
         shown = dict.fromkeys([*self.system.metrics, *_ALWAYS])
@@ -146,20 +147,32 @@ def group_results(results: Sequence[Result]) -> list[Group]:
 
 
 def render(groups: Sequence[Group], console: Console) -> None:
-    """Print a table and notes for each system."""
+    """Print a table and notes for each system; a network by the name that `--list` shows, which is short."""
+    from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
     for group in groups:
-        table = Table(title=group.heading, title_justify="left", title_style="bold")
-        for column, align in zip(COLUMNS, ALIGN, strict=True):
-            # An interval below its value, whole: what is cut off is the network's name at worst, and only into lines.
-            whole = column == COLUMNS[VERDICT - 2]
-            table.add_column(column, justify="right" if align == "r" else "left", overflow="fold", no_wrap=whole)
-        for row in group.rows():
-            cells = [Text(cell.replace(" (0", "\n(0")) for cell in row]
-            cells[VERDICT].stylize(_COLOURS.get(row[VERDICT], ""))
-            table.add_row(*cells)
+        # Eighty letters are enough for all six columns, of which three may break their cells between words.
+        table = Table(title=group.heading, title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False)
+        table.add_column("network", overflow="fold", min_width=14)
+        table.add_column("metric", overflow="fold", min_width=11)
+        table.add_column("here\n(95 %)", justify="right", no_wrap=True)
+        table.add_column("constant", justify="right", no_wrap=True)
+        table.add_column("verdict", overflow="fold", min_width=6, max_width=7)
+        table.add_column("published\n(constant)", justify="right", no_wrap=True)
+        for result in group.results:
+            for _, variant, metric, here, constant, verdict, published, there in group.rows_of(result):
+                name = result.name + ("" if variant == "–" else "\n" + variant.replace(", ", "\n"))
+                number = published if there == "–" else f"{published}\n({there})"
+                table.add_row(
+                    Text(name),
+                    Text(metric),
+                    Text(here.replace(" (", "\n(")),
+                    Text(constant),
+                    Text(verdict, style=_COLOURS.get(verdict, "")),
+                    Text(number),
+                )
         console.print(table)
         for note in group.notes():
             console.print(Text(f"- {note}", style="dim"))
