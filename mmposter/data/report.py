@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mmposter.data.splitting import SPLITS
+from mmposter.markdown import markdown_table
 
 if TYPE_CHECKING:
     from mmposter.data.downloading import Links
@@ -109,7 +110,7 @@ def _dropped(result: Prepared, report: PrepareReport) -> str:
     for reason, count in report.dropped.items():
         ids = result.dropped.loc[result.dropped["reason"] == reason, "id"]
         rows.append((reason, str(count), _REASONS.get(reason, ""), _examples(ids)))
-    return _table(("reason", "posters", "meaning", "examples"), rows) + "\n\nAll of them: dropped.csv."
+    return markdown_table(("reason", "posters", "meaning", "examples"), rows) + "\n\nAll of them: dropped.csv."
 
 
 def _links(links: Links) -> list[str]:
@@ -119,7 +120,7 @@ def _links(links: Links) -> list[str]:
         meaning = _LINK_REASONS.get(reason) or "the server answered so" * reason.startswith("http_")
         rows.append((reason, str(count), meaning, _examples(ids)))
     total = f"{' + '.join(str(count) for count in links.counts.values())} = {links.total} links."
-    table = _table(("link", "posters", "meaning", "examples"), rows)
+    table = markdown_table(("link", "posters", "meaning", "examples"), rows)
     return [total, table + ("\n\nAll that are not there: dead_links.csv." if links.dead else "")]
 
 
@@ -133,7 +134,7 @@ def _issues(result: Prepared, report: PrepareReport) -> str:
             (kind, str(count), _ISSUES.get(kind, ""), f"{_examples(issue.id for issue in first)}: {first[0].message}")
         )
     return (
-        _table(("kind", "count", "meaning", "examples, and the first one's message"), rows)
+        markdown_table(("kind", "count", "meaning", "examples, and the first one's message"), rows)
         + "\n\nAll of them: issues.csv."
     )
 
@@ -155,12 +156,12 @@ def _groups(result: Prepared, report: PrepareReport, options: Mapping[str, Any])
             for row_id, title in members[["id", "title"]].itertuples(index=False)
         )
         rows.append((group, str(sizes[group]), _examples(named), ", ".join(sorted(set(members["split"])))))
-    return [text, _table(("group", "posters", "members", "split"), rows)]
+    return [text, markdown_table(("group", "posters", "members", "split"), rows)]
 
 
 def _splits(report: PrepareReport) -> str:
     rows = [(side, str(count), f"{count / report.kept:.1%}") for side, count in report.splits.items()]
-    return _table(("split", "posters", "share"), rows)
+    return markdown_table(("split", "posters", "share"), rows)
 
 
 def _genres(result: Prepared) -> list[str]:
@@ -180,7 +181,7 @@ def _genres(result: Prepared) -> list[str]:
             == 0
         ):
             thin.append(genre)
-    parts = [_table(("genre", "posters", "of all", *(f"{side} (share of the genre)" for side in SPLITS)), rows)]
+    parts = [markdown_table(("genre", "posters", "of all", *(f"{side} (share of the genre)" for side in SPLITS)), rows)]
     if thin:
         parts.append(f"Missing on a side, so not to be learned or measured there: {', '.join(thin)}.")
     return parts
@@ -190,11 +191,3 @@ def _examples(ids: Iterable[str]) -> str:
     shown = list(ids)
     more = f" and {len(shown) - _EXAMPLES} more" if len(shown) > _EXAMPLES else ""
     return ", ".join(shown[:_EXAMPLES]) + more
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    # A title may hold a bar or a line feed, and either would end the cell.
-    return "\n".join(
-        "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) + " |" for row in lines
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +30,7 @@ from mmposter.evaluation.single_label import (
     single_label_metrics,
 )
 from mmposter.evaluation.thresholds import NEVER, EmptyPolicy, apply_thresholds
+from mmposter.markdown import markdown_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -123,8 +124,8 @@ class Evaluation:
         """Both tables and the notes as Markdown."""
         parts = [
             f"### {self.title()}",
-            _markdown_table(METRIC_COLUMNS, self.metric_rows()),
-            _markdown_table(GENRE_COLUMNS, self.genre_rows()),
+            markdown_table(METRIC_COLUMNS, self.metric_rows()),
+            markdown_table(GENRE_COLUMNS, self.genre_rows()),
             "\n".join(f"- {note}" for note in self.notes()),
         ]
         return "\n\n".join(parts) + "\n"
@@ -378,8 +379,3 @@ def _columns_that_fit(header: Sequence[str], rows: Sequence[Sequence[str]], widt
             break
         shown = [i for i in shown if header[i] not in names]
     return shown
-
-
-def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -285,7 +285,7 @@ def _published(backbone: str, *, offline: bool) -> Path:
     if spec.hub is not None:
         source = pretrained.hub(spec.hub, (spec.weights_file,), spec.licence)
     else:
-        source = pretrained.backbone(spec.weights_file, spec.url, spec.pip_package, spec.licence, spec.megabytes)
+        source = pretrained.backbone(spec)
     return weights.resolve(source, offline=offline) / spec.weights_file
 
 

@@ -16,10 +16,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mmposter.config import Config, flat_config, load_config
+from mmposter.data.crops import CropOrder
 from mmposter.errors import UserError
 
 Variant = Literal["as_published", "clean"]
-Order = Literal["split_first", "crops_first"]
 VARIANTS: tuple[Variant, ...] = ("as_published", "clean")
 FOLDER, FACTS = "published", "system.yaml"
 
@@ -41,7 +41,7 @@ class Deviation(_Facts):
     """What one variant changes."""
 
     note: str
-    order: Order | None = None
+    order: CropOrder | None = None
     """whether crops are made before or after the split"""
     config: Mapping[str, Any] = {}
 
@@ -102,7 +102,7 @@ class Published:
         found = (self.system.variants.get(variant), self.network.variants.get(variant))
         return [deviation for deviation in found if deviation is not None]
 
-    def order(self, variant: Variant) -> Order | None:
+    def order(self, variant: Variant) -> CropOrder | None:
         """When crops are made; None where the system makes none."""
         orders = [deviation.order for deviation in self.deviations(variant) if deviation.order]
         return orders[-1] if orders else None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mmposter.ablation.report.outline import Code, Folded, Item, Listing, Outline, Picture
 from mmposter.ablation.report.tables import Row, Table
+from mmposter.markdown import markdown_table
 
 
 def to_markdown(outline: Outline) -> str:
@@ -18,9 +19,9 @@ def to_markdown(outline: Outline) -> str:
 
 def table_markdown(table: Table) -> str:
     """One table: its title, its rows, and its note; the best row is bold, the constant's is in italics."""
-    alignment = ["---" if i == 0 or i in table.left else "---:" for i in range(len(table.header))]
-    lines = [_line(table.header), "| " + " | ".join(alignment) + " |", *(_line(_marked(row)) for row in table.rows)]
-    return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{table.note}"
+    align = "".join("l" if i == 0 or i in table.left else "r" for i in range(len(table.header)))
+    rows = markdown_table(table.header, map(_marked, table.rows), align)
+    return f"**{table.title}**\n\n{rows}\n\n{table.note}"
 
 
 def _item(item: Item) -> list[str]:
@@ -39,8 +40,3 @@ def _item(item: Item) -> list[str]:
 def _marked(row: Row) -> Sequence[str]:
     around = {"best": "**", "constant": "_"}.get(row.mark, "")
     return [f"{around}{cell}{around}" if cell else cell for cell in row.cells]
-
-
-def _line(cells: Sequence[str]) -> str:
-    # A label may hold a bar or a line feed, and either would end the cell.
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
