@@ -19,10 +19,25 @@ A mask is True where a slot is real. Letters, the same in all files: B posters, 
 N detections, T text lines, E text embedding, D embedding, G genres, R reduced channels, K branches.
 """
 
+from fusion.averaging import renew_batch_norms
 from fusion.backbones import Backbone, BackboneSpec, add_backbone, backbone_spec, build_backbone, list_backbones
 from fusion.base import Branch, Inputs, branch_names, branch_options, build_branch, register_branch
 from fusion.branches import CnnBranch, StyleBranch, TextBranch, YoloBranch
 from fusion.classifier import Classifier, ImageClassifier, build_classifier, map_shape
+from fusion.distillation import (
+    ChannelStatistics,
+    DistillationLoss,
+    Distiller,
+    Hint,
+    HintLoss,
+    SoftGenreLoss,
+    crop_maps,
+    genre_head,
+    linear_classifier,
+    match_stages,
+    stage_shapes,
+    stage_strides,
+)
 from fusion.gates import ChannelGate, GramGate, SEGate, SRMGate, build_gate, gate_names
 from fusion.gram import StageStatistics, gram_matrix
 from fusion.heads import (
@@ -37,6 +52,7 @@ from fusion.heads import (
 )
 from fusion.losses import Loss, build_loss, loss_names, loss_options, probabilities
 from fusion.model import FusionModel, PosterModel, parameter_groups
+from fusion.muon import Muon, convolution_weights
 from fusion.tower import ImageTower
 
 __all__ = [
@@ -45,20 +61,27 @@ __all__ = [
     "BackboneSpec",
     "Branch",
     "ChannelGate",
+    "ChannelStatistics",
     "Classifier",
     "CnnBranch",
     "ConcatHead",
+    "DistillationLoss",
+    "Distiller",
     "FusionModel",
     "GatedHead",
     "GramGate",
     "Head",
+    "Hint",
+    "HintLoss",
     "ImageClassifier",
     "ImageTower",
     "Inputs",
     "Loss",
+    "Muon",
     "PosterModel",
     "SEGate",
     "SRMGate",
+    "SoftGenreLoss",
     "StageStatistics",
     "StyleBranch",
     "SumHead",
@@ -74,15 +97,23 @@ __all__ = [
     "build_gate",
     "build_head",
     "build_loss",
+    "convolution_weights",
+    "crop_maps",
     "gate_names",
+    "genre_head",
     "gram_matrix",
     "head_names",
     "head_options",
+    "linear_classifier",
     "list_backbones",
     "loss_names",
     "loss_options",
     "map_shape",
+    "match_stages",
     "parameter_groups",
     "probabilities",
     "register_branch",
+    "renew_batch_norms",
+    "stage_shapes",
+    "stage_strides",
 ]

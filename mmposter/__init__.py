@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmposter.ablation.grid import build_plan
     from mmposter.ablation.run import ablate
+    from mmposter.calibrate import calibrate_run
     from mmposter.compare import compare_runs
     from mmposter.config import Config, load_config
-    from mmposter.data import Dataset, prepare
+    from mmposter.data import Dataset
+    from mmposter.data.prepare import prepare
     from mmposter.errors import BadImageError, UserError
     from mmposter.evaluate import evaluate_run, examine_run
     from mmposter.predict import PosterClassifier, Prediction
     from mmposter.run import Run
+    from mmposter.shipped import shipped_model
     from mmposter.training.train import train
     from mmposter.vocabulary import Vocabulary
 
@@ -32,11 +35,13 @@ _HOMES = {
     "Vocabulary": "mmposter.vocabulary",
     "ablate": "mmposter.ablation.run",
     "build_plan": "mmposter.ablation.grid",
+    "calibrate_run": "mmposter.calibrate",
     "compare_runs": "mmposter.compare",
     "evaluate_run": "mmposter.evaluate",
     "examine_run": "mmposter.evaluate",
     "load_config": "mmposter.config",
     "prepare": "mmposter.data",
+    "shipped_model": "mmposter.shipped",
     "train": "mmposter.training.train",
 }
 
@@ -51,11 +56,13 @@ __all__ = [
     "Vocabulary",
     "ablate",
     "build_plan",
+    "calibrate_run",
     "compare_runs",
     "evaluate_run",
     "examine_run",
     "load_config",
     "prepare",
+    "shipped_model",
     "train",
 ]
 

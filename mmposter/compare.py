@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mmposter.decisions import Subsets
 from mmposter.errors import UserError
 from mmposter.evaluation.comparison import Comparison, compare
 from mmposter.evaluation.scored import PREDICTIONS, ScoredPosters, file_hash
@@ -57,10 +58,11 @@ def _load(folder: Path, split: str, evaluate: Callable[[Path], object] | None) -
     if (folder / PREDICTIONS).is_file():
         one = ScoredPosters.load(folder / PREDICTIONS)
         where = folder.resolve().parent
-        if where.name == EVALUATIONS and _trained_again(where.parent, one):  # inside its run, not somewhere by --out
+        # Inside its run, not somewhere by --out.
+        if where.name == EVALUATIONS and (change := _change_since(where.parent, one)) is not None:
             masked = f" --branches {','.join(one.source.branches)}" if one.source.masked else ""
             raise UserError(
-                f"{where.parent} was trained again since its evaluation in {folder}.\nEvaluate it anew: mmposter "
+                f"{where.parent} was {change} since its evaluation in {folder}.\nEvaluate it anew: mmposter "
                 f"evaluate {where.parent} DATA --split {one.source.split}{masked}"
             )
         return one
@@ -86,14 +88,22 @@ def _problem(folder: Path, path: Path) -> str | None:
     """Why the saved evaluation of a run cannot be used; None if it can."""
     if not path.is_file():
         return f"{folder} has not been evaluated (there is no {path})"
-    if _trained_again(folder, ScoredPosters.load(path)):
-        return f"{folder} was trained again since its evaluation in {path.parent}"
-    return None
+    change = _change_since(folder, ScoredPosters.load(path))
+    return None if change is None else f"{folder} was {change} since its evaluation in {path.parent}"
 
 
-def _trained_again(run: Path, one: ScoredPosters) -> bool:
+def _change_since(run: Path, one: ScoredPosters) -> str | None:
+    """What happened to a run after its evaluation; None if nothing did."""
     weights = run / _WEIGHTS
-    return weights.is_file() and file_hash(weights) != one.source.weights
+    if not weights.is_file():
+        return None
+    if file_hash(weights) != one.source.weights:
+        return "trained again"
+    branches = one.source.config["branches"]
+    fitted = Subsets.load(run, branches, one.genres)
+    looked = tuple(name for name in branches if name in one.source.branches)
+    now = None if fitted is None else fitted.subsets[looked].decision.digest
+    return None if now == one.source.decision else "calibrated"
 
 
 def _require_same(one: Path, first: ScoredPosters, two: Path, other: ScoredPosters) -> None:

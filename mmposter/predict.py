@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from mmposter.features.extractors import BranchExtractors, build_extractors
 from mmposter.features.parts import SIZE
 from mmposter.images import ImageInput
 from mmposter.predicting import Prediction, PredictTask, Request
+from mmposter.progress import console
+from mmposter.readiness import BranchState, left_out, left_out_notice
 from mmposter.run import Run
+from mmposter.shipped import POSTERS, find_run, is_shipped
 
 __all__ = ["PosterClassifier", "Prediction"]
 
@@ -29,6 +33,12 @@ class PosterClassifier:
     """A trained model with everything in front of it. Make one with `PosterClassifier.load`.
 
     The frozen models are loaded by the first prediction in this process, and by each worker for itself.
+
+    Attributes:
+        run: the trained run.
+        branches: that it looks through.
+        device: where it computes.
+        left_out: branches of a shipped model that it goes without, as their files are not here; see `load`.
     """
 
     def __init__(
@@ -39,14 +49,15 @@ class PosterClassifier:
         *,
         branches: Sequence[str],
         device: str,
+        left_out: Sequence[BranchState] = (),
     ) -> None:
-        self.run, self.branches, self.device = run, tuple(branches), device
+        self.run, self.branches, self.device, self.left_out = run, tuple(branches), device, tuple(left_out)
         self._task = PredictTask(run, model, extractors, branches=branches, device=device)
 
     @classmethod
     def load(
         cls,
-        run: str | Path,
+        run: str | Path = POSTERS,
         *,
         branches: Sequence[str] | None = None,
         device: str = "auto",
@@ -55,8 +66,9 @@ class PosterClassifier:
         """Load a run folder and find the frozen models it stands on.
 
         Args:
-            run: what `mmposter train` wrote.
-            branches: look through these only, all others are masked; None: all that the run was trained with.
+            run: what `mmposter train` wrote, or the name of a model that travels with the package.
+            branches: look through these only, all others are masked; None: all that the run was trained with. A shipped
+                model then goes without branches whose files are not here (`left_out`), and says so once.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             offline: never touch the network.
 
@@ -64,9 +76,13 @@ class PosterClassifier:
             UserError: for an unfinished or damaged run, a control (`ocr.mask`, `shuffled`), branches it does not
                 have, or pretrained files that are missing or not those it was trained behind.
         """
-        loaded = Run.load(run)
+        loaded = Run.load(find_run(run))
         check_branches(loaded, branches)
-        kept = [name for name in BRANCHES if name in (branches or loaded.config.branches)]
+        missing = missing_branches(loaded, branches)
+        if missing:
+            _say_once(left_out_notice(loaded, missing))
+        asked = set(branches or loaded.config.branches) - {state.branch for state in missing}
+        kept = [name for name in BRANCHES if name in asked]
         _refuse_controls(loaded, kept)
         if device != "cuda":  # which the workers may have and this machine lack; they check it
             device = resolve_device(device)
@@ -74,7 +90,7 @@ class PosterClassifier:
         frozen = [name for name in kept if name not in learnt]
         extractors = build_extractors(loaded.serving_config(), frozen, device=device, offline=offline)
         loaded.require_same_extractors(extractors)
-        return cls(loaded, loaded.load_model(), extractors, branches=kept, device=device)
+        return cls(loaded, loaded.load_model(), extractors, branches=kept, device=device, left_out=missing)
 
     @property
     def genres(self) -> tuple[str, ...]:
@@ -138,6 +154,16 @@ class PosterClassifier:
         with closing(run(self._task, parts, workers=workers, threads=threads, engine=engine)) as results:
             for predictions in results:
                 yield from predictions
+
+
+def missing_branches(run: Run, branches: Sequence[str] | None) -> tuple[BranchState, ...]:
+    """Branches that are left out because their files are not here: of a shipped model alone, where none are named."""
+    return left_out(run) if branches is None and is_shipped(run.folder) else ()
+
+
+@cache
+def _say_once(text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _refuse_controls(run: Run, branches: Sequence[str]) -> None:

@@ -103,9 +103,8 @@ class PredictTask(Task[Request, Loading, list[Prediction]]):
         branches: Sequence[str],
         device: str,
     ) -> None:
-        assert run.thresholds is not None  # Run.load has refused an unfinished run
         self._run, self._branches, self.device = run, tuple(branches), device
-        self._thresholds: NDArray[np.float64] = run.thresholds
+        self._decision = run.decision(branches)
         self._model, self._extractors = model.eval(), dict(extractors)
         self._image: Preparation | None = None
         if model.tower is not None and {"cnn", "style"} & set(branches):
@@ -124,6 +123,8 @@ class PredictTask(Task[Request, Loading, list[Prediction]]):
             for branch in extractors.values():
                 for step in branch.steps:
                     step.start()
+            allowed = [name for name in self._run.other_weights_allowed if name in extractors]
+            self._run.require_same_sizes({name: extractors[name].feature.metadata() for name in allowed})
             model = self._model if self.device == "cpu" else copy.deepcopy(self._model).to(self.device)
             self._started = model, extractors
 
@@ -169,7 +170,7 @@ class PredictTask(Task[Request, Loading, list[Prediction]]):
         order = np.argsort(-probs, kind="stable").tolist()
         if top_k is None:
             policy = self._run.config.evaluation.empty
-            chosen = apply_thresholds(probs[None], self._thresholds, empty=policy)[0]
+            chosen = apply_thresholds(probs[None], self._decision.thresholds, empty=policy)[0]
             order = [index for index in order if chosen[index]]
         else:
             order = order[:top_k]
@@ -203,6 +204,7 @@ class PredictTask(Task[Request, Loading, list[Prediction]]):
             on_device = {key: value.to(self.device) for key, value in inputs.items()}
             logits = model(on_device, self._branches)
             probs = probabilities(logits, single_label=self._run.config.single_label).cpu().numpy()
+        probs = self._decision.apply(probs)
         return [None if row in unusable else probs[row] for row in range(len(posters))], failed
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from mmposter.atomic import write_json
 from mmposter.config import Config, parse_config
+from mmposter.decisions import Decision, Subsets
 from mmposter.errors import UserError
+from mmposter.evaluation.scored import file_hash
 from mmposter.features.architecture import Architecture
 from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.model import Sizes, build_image_classifier, build_model, build_tower
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MODEL, WEIGHTS, TOWER = "model.json", "best.safetensors", "tower.safetensors"
+
+OTHER_WEIGHTS = "other_weights_allowed"
+"""The fact that names branches whose files need not be the very ones that the run was trained behind."""
+_MAY_DIFFER = ("yolo", "ocr")  # what they find is much the same from any copy; features of another network mean nothing
 
 
 @dataclass(frozen=True)
@@ -146,18 +152,78 @@ class Run:
         """How posters are fed to the image network, without asking anyone but this folder."""
         return TowerInput.of(self.config.cnn, self.architecture)
 
+    def subsets(self) -> Subsets | None:
+        """What `mmposter calibrate` fitted and measured; None where it was not run.
+
+        Raises:
+            UserError: if the file is damaged, or of other weights than the run has now.
+        """
+        found = Subsets.load(self.folder, self.config.branches, self.vocabulary.genres)
+        if found is not None and found.weights != file_hash(self.folder / WEIGHTS):
+            raise UserError(
+                f"{self.folder} was trained again since it was calibrated; type: mmposter calibrate {self.folder} DATA"
+            )
+        return found
+
+    def decision(self, only: Collection[str] | None = None) -> Decision:
+        """How the model's probabilities are shown, and become genres.
+
+        Args:
+            only: the branches that it looks through, all others are masked; None: all.
+
+        Raises:
+            UserError: as `subsets`.
+        """
+        assert self.thresholds is not None  # Run.load has refused an unfinished run
+        fitted = self.subsets()
+        if fitted is None:
+            return Decision(self.thresholds)
+        names = tuple(name for name in self.config.branches if only is None or name in only)
+        return fitted.subsets[names].decision
+
+    @property
+    def other_weights_allowed(self) -> tuple[str, ...]:
+        """Branches whose frozen models may come from other files of the same kind (`posters`, which comes without)."""
+        return tuple(name for name in self.facts.get(OTHER_WEIGHTS, ()) if name in _MAY_DIFFER)
+
     def require_same_extractors(self, extractors: Mapping[str, BranchExtractors]) -> None:
         """Refuse frozen models other than those the run was trained behind: its scores would mean nothing.
+
+        Of the branches in `other_weights_allowed` the settings must agree, not the files.
 
         Raises:
             UserError: naming the branch, and both identities.
         """
         for name, branch in extractors.items():
-            now = branch.feature.identity()
-            if now != self.fingerprints[name]:
+            then, now = self.fingerprints[name], branch.feature.identity()
+            if name in self.other_weights_allowed:
+                then, now = _without_weights(then), _without_weights(now)
+            if now != then:
                 raise UserError(
                     f"the {name} branch of {self.folder} was trained behind other weights or settings than those found "
-                    f"here:\n  then: {self.fingerprints[name]}\n  now:  {now}\n"
+                    f"here:\n  then: {then}\n  now:  {now}\n"
+                    "Give it the same files, or leave the branch out with --branches"
+                )
+
+    def require_same_sizes(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+        """Refuse other files whose records the model cannot read: an object detector that names other things, or a text
+        encoder of another width. Where no other files are allowed, their identity has said all.
+
+        Args:
+            metadata: what extractors say beside their records, by branch.
+
+        Raises:
+            UserError: naming the branch.
+        """
+        for name in self.other_weights_allowed:
+            if name not in metadata:
+                continue
+            known = metadata[name]
+            same = tuple(known.get("class_names", self.sizes.class_names)) == self.sizes.class_names
+            if not same or known.get("embedding_dim", self.sizes.embedding_dim) != self.sizes.embedding_dim:
+                raise UserError(
+                    f"the files found for the {name} branch of {self.folder} are of another kind than those it was "
+                    "trained behind (other classes, or another width of its vectors).\n"
                     "Give it the same files, or leave the branch out with --branches"
                 )
 
@@ -171,3 +237,12 @@ class Run:
     def with_result(self, thresholds: NDArray[np.float64], facts: Mapping[str, Any]) -> Run:
         """This run with what the end of training adds."""
         return replace(self, thresholds=thresholds, facts={**self.facts, **facts})
+
+
+def _without_weights(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An extractor's identity without the digests of its files."""
+    return {
+        key: _without_weights(value) if isinstance(value, Mapping) else value
+        for key, value in identity.items()
+        if key != "weights"
+    }

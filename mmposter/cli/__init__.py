@@ -7,11 +7,14 @@ import sys
 import typer
 
 from mmposter.cli.ablate import ablate_command
+from mmposter.cli.calibrate import calibrate_command
 from mmposter.cli.compare import compare_command
 from mmposter.cli.config import config_command
+from mmposter.cli.distill import distill_command
 from mmposter.cli.doctor import doctor_command
 from mmposter.cli.evaluate import evaluate_command
 from mmposter.cli.extract import extract_command
+from mmposter.cli.pack import pack_command
 from mmposter.cli.predict import predict_command
 from mmposter.cli.prepare import prepare_command
 from mmposter.cli.reproduce import reproduce_command
@@ -33,11 +36,14 @@ app = typer.Typer(
 for _name, _command in (
     ("prepare", prepare_command),
     ("extract", extract_command),
+    ("pack", pack_command),
     ("train", train_command),
     ("evaluate", evaluate_command),
+    ("calibrate", calibrate_command),
     ("compare", compare_command),
     ("ablate", ablate_command),
     ("reproduce", reproduce_command),
+    ("distill", distill_command),
     ("predict", predict_command),
     ("runs", runs_command),
     ("config", config_command),
@@ -60,7 +66,7 @@ def main() -> None:
         # An interrupt inside a command has become typer's exit code before it comes here.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        _say("stopped. What was finished is kept: the same command goes on (train and ablate also want --resume).")
+        _say("stopped. What was finished is kept: the same command goes on (train, distill, ablate: with --resume).")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone (| head); Python would complain once more at exit.

@@ -10,18 +10,22 @@ import typer
 from mmposter.cli.options import (
     Branches,
     ConfigSource,
-    Data,
+    DataOption,
+    DataOrPack,
     Device,
+    Init,
     Offline,
     Overrides,
     Root,
+    choose_data,
     go_offline,
     prepare_libraries,
 )
 
 
 def ablate_command(
-    data: Data,
+    data: DataOrPack = None,
+    data_option: DataOption = None,
     branches: Branches = None,
     grid: Annotated[
         str | None,
@@ -52,6 +56,7 @@ def ablate_command(
     seeds: Annotated[int, typer.Option(help="Trainings of every cell, with the seeds 0, 1, ...", min=1)] = 5,
     config: ConfigSource = None,
     set: Overrides = None,
+    init: Init = None,
     regime: Annotated[str | None, typer.Option(help="features or finetune, as in `mmposter train`.")] = None,
     split: Annotated[
         str, typer.Option(help="Posters to measure: test, or val while settings are still chosen.")
@@ -82,14 +87,18 @@ def ablate_command(
 
     Examples:
 
+      mmposter ablate --branches cnn,yolo,style --seeds 3
+
       mmposter ablate data
 
       mmposter ablate data --branches cnn,style,ocr --grid leave-one-out --mode both --controls
 
       mmposter ablate data --axis fusion.head=sum,concat,gated --axis train.epochs=8,16,32 --seeds 3
     """
+    source = choose_data(data, data_option)
     prepare_libraries()
     go_offline(offline)
+    import json
     import shlex
     import sys
 
@@ -101,7 +110,8 @@ def ablate_command(
     from mmposter.data import Dataset
     from mmposter.progress import console, make_console
 
-    base = load_config(config, set or (), branches=branches, regime=regime)
+    overrides = [*([f"cnn.init={json.dumps(init)}"] if init is not None else []), *(set or [])]
+    base = load_config(config, overrides, branches=branches, regime=regime)
     plan = build_plan(base, grid=grid, mode=mode, controls=controls, axes=parse_axes(axis or ()))
     settings = Settings(
         seeds=tuple(range(base.seed, base.seed + seeds)),
@@ -112,7 +122,7 @@ def ablate_command(
         keep_models=keep_models,
         command=shlex.join(["mmposter", *sys.argv[1:]]),
     )
-    result = ablate(plan, Dataset.load(data, root), out, settings, resume=resume, overwrite=overwrite)
+    result = ablate(plan, Dataset.load(source, root), out, settings, resume=resume, overwrite=overwrite)
     paths = write_report(result, out)
     answers = make_console()
     for sentence in findings(result):

@@ -12,16 +12,17 @@ from mmposter.cli.options import Device, Offline, Root, go_offline, prepare_libr
 
 def compare_command(
     runs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="RUN...",
-            help="Run folders, or folders that `mmposter evaluate` wrote to; the others are compared with the first.",
+            help="Run folders, posters (the model that travels with mmposter), or folders that `mmposter evaluate` "
+            "wrote to; the others are compared with the first.",
             show_default=False,
         ),
     ],
     data: Annotated[
-        Path | None,
-        typer.Option(metavar="DATA", help="Prepared folder: evaluate runs first that have not been evaluated."),
+        str | None,
+        typer.Option(metavar="DATA", help="Prepared folder or pack: evaluate runs first that have not been evaluated."),
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
@@ -54,6 +55,7 @@ def compare_command(
     from mmposter.progress import console, make_console
     from mmposter.report.comparison import write_comparison
     from mmposter.report.comparison_text import render
+    from mmposter.shipped import find_run
 
     def evaluate(run: Path) -> None:
         from mmposter.data import Dataset
@@ -68,7 +70,13 @@ def compare_command(
         )
         write_evaluation(found, evaluation_folder(run, split))
 
-    found = compare_runs(runs, split=split, evaluate=None if data is None else evaluate, n_boot=bootstrap, seed=seed)
+    found = compare_runs(
+        [find_run(run) for run in runs],
+        split=split,
+        evaluate=None if data is None else evaluate,
+        n_boot=bootstrap,
+        seed=seed,
+    )
     if json_output:
         typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:

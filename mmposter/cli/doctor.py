@@ -8,8 +8,9 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-    from mmposter.doctor import Diagnosis
+    from mmposter.doctor import Diagnosis, ModelState
 
 _COLOURS = {"ready": "green", "downloads": "yellow", "missing": "red"}
 
@@ -52,6 +53,8 @@ def _show(found: Diagnosis, console: Console) -> None:
     ):
         facts.add_row(Text(name, style="bold"), Text(value))
     console.print(facts)
+    if found.model is not None:
+        console.print(_model_table(found.model))
     for recipe, branches in found.branches.items():
         table = Table(title=f"branches, --config {recipe}", title_justify="left", title_style="bold")
         for column in ("branch", "state", "files, or what to type"):
@@ -59,6 +62,21 @@ def _show(found: Diagnosis, console: Console) -> None:
         for branch in branches:
             table.add_row(branch.branch, Text(branch.state, style=_COLOURS[branch.state]), Text(branch.message))
         console.print(table)
+
+
+def _model_table(model: ModelState) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    score = "" if model.score is None else f": {model.split} mAP {model.score:.3f} with all branches"
+    table = Table(title=f"branches, --model {model.name}{score}", title_justify="left", title_style="bold")
+    for column in ("branch", "state", "mAP without it", "files, or what to type"):
+        table.add_column(column)
+    for branch in model.branches:
+        state = Text("ready", style="green") if branch.state == "ready" else Text("left out", style="yellow")
+        without = f"{model.without[branch.branch]:.3f}" if branch.branch in model.without else "–"
+        table.add_row(branch.branch, state, without, Text(branch.message))
+    return table
 
 
 def _gib(count: int) -> str:

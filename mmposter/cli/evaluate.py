@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmposter.cli.options import Data, Device, Offline, Root, go_offline, prepare_libraries
+from mmposter.cli.options import (
+    DataOption,
+    DataOrPack,
+    Device,
+    Offline,
+    Root,
+    RunName,
+    choose_data,
+    go_offline,
+    prepare_libraries,
+)
 from mmposter.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,8 +25,9 @@ if TYPE_CHECKING:
 
 
 def evaluate_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `mmposter train` wrote.", show_default=False)],
-    data: Data,
+    run: RunName,
+    data: DataOrPack = None,
+    data_option: DataOption = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     branches: Annotated[
         str | None,
@@ -34,7 +45,10 @@ def evaluate_command(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Folder of the report. Default: RUN/evaluation/SPLIT, or SPLIT-BRANCHES.", metavar="DIR"
+            "--out",
+            "-o",
+            help="Folder of the report. Default: RUN/evaluation/SPLIT, or SPLIT-BRANCHES (of posters in runs/posters).",
+            metavar="DIR",
         ),
     ] = None,
     json_output: Annotated[
@@ -56,8 +70,10 @@ def evaluate_command(
       mmposter evaluate runs/cnn-yolo data --json | jq .metrics.macro_f1
 
       mmposter evaluate runs/cnn-yolo data --branches cnn
+
+      mmposter evaluate posters data
     """
-    method = parse_calibration(calibration)
+    method, source = parse_calibration(calibration), choose_data(data, data_option)
     prepare_libraries()
     go_offline(offline)
     import json
@@ -69,9 +85,11 @@ def evaluate_command(
     from mmposter.progress import console, make_console
     from mmposter.report.evaluation import evaluation_folder, write_evaluation
     from mmposter.run import Run
+    from mmposter.shipped import find_run
 
+    folder = find_run(run)
     only = None if branches is None else parse_branches(branches)
-    trained, dataset = Run.load(run), Dataset.load(data, root)
+    trained, dataset = Run.load(folder), Dataset.load(source, root)
     if (warning := split_warning(dataset)) is not None:
         console.print(warning, style="yellow", highlight=False, soft_wrap=True)
     found = examine_run(
@@ -84,7 +102,7 @@ def evaluate_command(
         offline=offline,
         workers="auto",
     )
-    page = write_evaluation(found, out if out is not None else evaluation_folder(run, split, only))
+    page = write_evaluation(found, out if out is not None else evaluation_folder(folder, split, only))
     if json_output:
         typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:

@@ -70,6 +70,7 @@ def extract_command(
 
     resolved = load_config(config, set or (), branches=branches)
     dataset = Dataset.load(data, root)
+    dataset.require_pictures("mmposter extract")
     extractors = dataset_extractors(dataset, resolved, device=engine_device(device, engine), offline=offline)
     reports = extract_dataset(dataset, extractors, shard=part, workers=count, threads=threads, engine=engine)
     path = write_report(dataset.features_folder, reports)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmposter.benchmark import BENCHMARK
 from mmposter.engines import ENGINES
 from mmposter.errors import UserError
 from mmposter.libraries import go_offline, prepare_libraries
@@ -15,14 +16,18 @@ __all__ = [
     "Branches",
     "ConfigSource",
     "Data",
+    "DataOption",
+    "DataOrPack",
     "Device",
     "Engine",
     "Init",
     "Offline",
     "Overrides",
     "Root",
+    "RunName",
     "Threads",
     "Workers",
+    "choose_data",
     "engine_device",
     "go_offline",
     "parse_engine",
@@ -30,7 +35,28 @@ __all__ = [
     "prepare_libraries",
 ]
 
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder that `mmposter prepare` wrote.", show_default=False)]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="Folder that `mmposter prepare` wrote.", show_default=False)]
+DataOrPack = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA",
+        help="Folder that `mmposter prepare` wrote, or file of `mmposter pack`. Default: benchmark, the pack that "
+        "travels with mmposter (./benchmark is a folder).",
+        show_default=False,
+    ),
+]
+DataOption = Annotated[
+    str | None, typer.Option("--data", metavar="DATA", help="Another way to give DATA.", show_default=False)
+]
+RunName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a "
+        "folder).",
+        show_default=False,
+    ),
+]
 Branches = Annotated[
     str | None,
     typer.Option(
@@ -49,8 +75,9 @@ Overrides = Annotated[
 Init = Annotated[
     str | None,
     typer.Option(
-        metavar="imagenet|none|FILE",
-        help="Weights that the image network begins with: its published ones, random ones, or a state dict's.",
+        metavar="auto|posters|imagenet|none|FILE",
+        help="Weights that the image network begins with: those of the shipped model `posters` (densenet121), its "
+        "published ones, random ones, or a state dict's. auto: posters where it fits, else imagenet.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -75,6 +102,17 @@ Engine = Annotated[
         "must see posters, weights and DATA under the same paths; with GPUs say --device cuda."
     ),
 ]
+
+
+def choose_data(argument: str | None, option: str | None) -> str:
+    """DATA as it was given, by its place or by ``--data``; the benchmark pack where it was not.
+
+    Raises:
+        UserError: it was given twice.
+    """
+    if argument is not None and option is not None:
+        raise UserError(f"DATA is given twice, as {argument} and as --data {option}; give one of them")
+    return argument or option or BENCHMARK
 
 
 def parse_workers(text: str, option: str = "--workers") -> int | Literal["auto"]:

@@ -22,6 +22,7 @@ from mmposter.cli.options import (
     prepare_libraries,
 )
 from mmposter.errors import UserError
+from mmposter.shipped import POSTERS, find_run
 
 if TYPE_CHECKING:
     from mmposter.predict import Prediction
@@ -33,8 +34,15 @@ def predict_command(
         typer.Argument(metavar="PATHS...", help="Posters, folders, globs; none or - reads a list from standard input."),
     ] = None,
     model: Annotated[
-        Path, typer.Option("--model", "-m", metavar="RUN", help="Folder that `mmposter train` wrote.")
-    ] = ...,  # type: ignore[assignment]
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="RUN",
+            help="Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a "
+            "folder).",
+        ),
+    ] = POSTERS,
     branches: Annotated[str | None, typer.Option("--branches", "-b", help="Look through these only.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="FILE.jsonl or FILE.csv, one line a poster.")] = None,
     top_k: Annotated[
@@ -54,9 +62,12 @@ def predict_command(
     """Genres of posters: a table for a person, one line a poster for a file or a pipe.
 
     A picture that cannot be used is named with its reason and never stops the others. With --out, finished posters
-    survive a stop at any moment: the same command goes on.
+    survive a stop at any moment: the same command goes on. The model posters goes without branches whose files are not
+    here, and says what that costs; with --branches it gets the files of those that are named.
 
     Examples:
+
+      mmposter predict poster.jpg
 
       mmposter predict poster.jpg --model runs/cnn-yolo
 
@@ -81,13 +92,14 @@ def predict_command(
 
     only = None if branches is None else parse_branches(branches)
     count, engine = parse_workers(workers), parse_engine(engine)
-    identity = _identity(model, only, top_k)
+    folder = find_run(model)
+    identity = _identity(folder, only, top_k)
     target = None if out is None else PredictionFile(out, made_with=identity, overwrite=overwrite)
     from_pipe = not paths and not sys.stdin.isatty()
     posters = list_posters(sys.stdin.read().split("\n") if from_pipe or paths == ["-"] else paths or [])
     if not posters:
         raise UserError("no poster to look at; give files, folders, globs, or a list of paths on standard input")
-    classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
+    classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
     stream = partial(classifier.stream, top_k=top_k, workers=count, threads=threads, engine=engine)
     if target is not None:
         with target:
@@ -104,12 +116,19 @@ def predict_command(
         _lines(_watched(stream, posters))
 
 
-def _identity(model: Path, branches: Sequence[str] | None, top_k: int | None) -> str:
+def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None) -> str:
     """What must be the same for an unfinished file to be gone on with."""
     import hashlib
 
-    run = model / "model.json"
-    known = [run.read_text(encoding="utf-8") if run.is_file() else str(model), str(branches), str(top_k)]
+    from mmposter.decisions import SUBSETS
+    from mmposter.predict import missing_branches
+    from mmposter.run import MODEL, Run
+
+    known = [str(folder), str(branches), str(top_k)]
+    if (folder / MODEL).is_file():
+        files = [folder / name for name in (MODEL, SUBSETS)]
+        known[0] = "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+        known += [state.branch for state in missing_branches(Run.load(folder), branches)]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 

@@ -26,7 +26,7 @@ def reproduce_command(
         ),
     ] = None,
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(metavar="DATA", help="Folder that `mmposter prepare` wrote.", show_default=False),
     ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="List the networks and their published numbers.")] = False,
@@ -100,6 +100,7 @@ def reproduce_command(
     genres = dict.fromkeys(published.system.vocabulary for published in wanted)
     jobs += [(our_wish(source, vocabulary), vocabulary, None) for source in ours or [] for vocabulary in genres]
     dataset = Dataset.load(data, root)
+    dataset.require_pictures("mmposter reproduce")
     failures = []
     for asked, vocabulary, source in jobs:
         try:

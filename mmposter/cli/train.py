@@ -10,19 +10,22 @@ import typer
 from mmposter.cli.options import (
     Branches,
     ConfigSource,
-    Data,
+    DataOption,
+    DataOrPack,
     Device,
     Init,
     Offline,
     Overrides,
     Root,
+    choose_data,
     go_offline,
     prepare_libraries,
 )
 
 
 def train_command(
-    data: Data,
+    data: DataOrPack = None,
+    data_option: DataOption = None,
     branches: Branches = None,
     config: ConfigSource = None,
     set: Overrides = None,
@@ -46,9 +49,12 @@ def train_command(
     """Train a model on a prepared data set and write a run folder.
 
     Features that are not in the store yet are extracted first. Early stopping and thresholds use the validation
-    posters; the test posters are left to `mmposter evaluate`.
+    posters; the test posters are left to `mmposter evaluate`. Without DATA it trains on the benchmark pack: features of
+    real posters that travel with mmposter.
 
     Examples:
+
+      mmposter train --branches cnn,yolo,style
 
       mmposter train data --branches cnn,yolo,style
 
@@ -58,6 +64,7 @@ def train_command(
 
       mmposter train data --branches cnn --init none --set cnn.backbone=timm/resnet26d --regime finetune
     """
+    source = choose_data(data, data_option)
     prepare_libraries()
     go_offline(offline)
     import json
@@ -72,7 +79,7 @@ def train_command(
     folder = out or Path("runs") / f"{'-'.join(resolved.branches)}-{resolved.regime}-{resolved.seed}"
     result = train(
         resolved,
-        Dataset.load(data, root),
+        Dataset.load(source, root),
         folder,
         device=device,
         resume=resume,
@@ -85,7 +92,7 @@ def train_command(
     console.print(
         f"{resolved.train.keep} epoch, {progress.best_epoch + 1} of {len(progress.history)}: validation mAP "
         f"{progress.best:.3f}. These are validation numbers, on which training was watched; next: mmposter evaluate "
-        f"{folder} {data}",
+        f"{folder} {source}",
         highlight=False,
         soft_wrap=True,
     )

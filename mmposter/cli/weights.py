@@ -43,7 +43,7 @@ def weights_command(
 
 
 _NOTES = (
-    "The image networks were trained on ImageNet, whose terms are for research.",
+    "The image networks, or those they were distilled from, were trained on ImageNet, whose terms are for research.",
     "timm/NAME and hf/NAME backbones bring files of their own.",
     "Looked in, in this order: the folder MMPOSTER_WEIGHTS, Python packages, the libraries' caches; then a download.",
 )

@@ -48,19 +48,24 @@ class Dataset:
 
     @classmethod
     def load(cls, folder: str | Path, root: str | Path | None = None) -> Dataset:
-        """Read a prepared folder.
+        """Read a prepared folder, or a pack, which is made one first.
 
         Args:
-            folder: the DATA of `mmposter prepare SOURCE --out DATA`.
+            folder: the DATA of `mmposter prepare SOURCE --out DATA`, the file of a pack, or as a text ``benchmark``,
+                the pack that travels with mmposter.
             root: where the posters lie now, if the source was moved; default: where they were.
 
         Raises:
-            UserError: `folder` is no prepared folder, or its files do not belong together.
+            UserError: `folder` is no prepared folder and no pack, or its files do not belong together.
         """
         import pandas as pd
         import pyarrow.parquet as pq
 
-        folder = Path(folder)
+        from mmposter.benchmark import find_data
+
+        given, folder = folder, find_data(folder)
+        if root is not None and folder != Path(given):
+            raise UserError(f"{given} is a pack, which has no pictures; leave out --root")
         info = read_info(folder)
         if info is None:
             raise UserError(
@@ -92,6 +97,26 @@ class Dataset:
     def features_folder(self) -> Path:
         """Where the features of the posters are kept: beside the manifest, or with the data these were made from."""
         return Path(self.info.get("features", self.folder / FEATURES))
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether there are posters to look at; a pack has their features alone."""
+        return bool(self.info.get("pictures", True))
+
+    def require_pictures(self, what: str) -> None:
+        """Refuse data without posters for something that looks at them.
+
+        Args:
+            what: that needs them, for the message.
+
+        Raises:
+            UserError: there are none.
+        """
+        if not self.has_pictures:
+            raise UserError(
+                f"{what} looks at the posters themselves, and {self.folder.name} is a pack: features without pictures."
+                "\nGive it a folder of posters: mmposter prepare SOURCE --out DATA"
+            )
 
     @property
     def has_labels(self) -> bool:
@@ -164,8 +189,9 @@ class Dataset:
             row: position in `table`, or the row itself (anything with ``row["path"]``).
 
         Raises:
-            UserError: the folder of the posters is not there.
+            UserError: the folder of the posters is not there, or there are none.
         """
+        self.require_pictures("this")
         if not self.root.is_dir():
             raise UserError(
                 f"the posters of {self.folder} were in {self.root}, which is not there.\n"

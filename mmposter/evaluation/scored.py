@@ -44,6 +44,7 @@ class Source:
         constant: by metric, the value of the best constant answer on these posters.
         version: of mmposter.
         commit: of its source, None where it was not installed from one.
+        decision: which scaling and thresholds of `mmposter calibrate` were in use; None: those of the training.
     """
 
     run: str
@@ -57,6 +58,7 @@ class Source:
     constant: Mapping[str, float]
     version: str
     commit: str | None
+    decision: str | None = None
 
     @property
     def seed(self) -> int:

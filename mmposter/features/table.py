@@ -15,9 +15,18 @@ from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
 from mmposter.errors import UserError
 from mmposter.features.extract import ExtractorReport, Poster, extract
-from mmposter.features.extractors import BranchExtractors, FeatureExtractor, build_extractors, phrases_to_mask
+from mmposter.features.extractors import (
+    BranchExtractors,
+    FeatureExtractor,
+    RecordExtractor,
+    TextExtractor,
+    build_extractors,
+    phrases_to_mask,
+)
+from mmposter.features.pins import Pins
 from mmposter.features.ragged import Packer, Ragged
 from mmposter.features.store import ExtractorStore, Record
+from mmposter.features.tower import TowerWeights, settle_init
 from mmposter.model import Sizes
 
 _CHUNK = 256  # posters that are padded at a time
@@ -69,8 +78,11 @@ def dataset_extractors(
 ) -> dict[str, BranchExtractors]:
     """`build_extractors` for the posters of a data set, whose metadata `ocr.mask` needs.
 
+    Those of a pack need no pretrained files: its records are there.
+
     Raises:
-        UserError: where pretrained files or the metadata to mask by are missing, or the rows are crops of posters.
+        UserError: where pretrained files or the metadata to mask by are missing, the rows are crops of posters, or a
+            pack was made with other settings.
     """
     wanted = config.branches if branches is None else branches
     if wanted and dataset.crops is not None:
@@ -82,7 +94,25 @@ def dataset_extractors(
             f"Type --regime finetune --branches cnn (or style, or cnn,style), or take the whole posters: {whole}"
         )
     phrases = phrases_to_mask(dataset, config.ocr.mask) if "ocr" in wanted else None
-    return build_extractors(config, wanted, device=device, offline=offline, phrases=phrases)
+    return build_extractors(config, wanted, device=device, offline=offline, phrases=phrases, pins=Pins.of(dataset))
+
+
+def settle_on(dataset: Dataset, config: Config) -> Config:
+    """The configuration with what ``cnn.init=auto`` means for these posters, so that a run says what it began with."""
+    pins = Pins.of(dataset)
+    return settle_init(config) if pins is None else pins.settle(config)
+
+
+def tower_weights(dataset: Dataset, config: Config, *, offline: bool = False) -> TowerWeights | None:
+    """The image network of `config`, or on a pack what is here of it (see `Pins.tower`); None where no branch has one.
+
+    Raises:
+        UserError: as in `TowerWeights.find`.
+    """
+    if not {"cnn", "style"} & set(config.branches):
+        return None
+    pins = Pins.of(dataset)
+    return TowerWeights.find(config.cnn, seed=config.seed, offline=offline) if pins is None else pins.tower(config)
 
 
 def extract_dataset(
@@ -95,7 +125,13 @@ def extract_dataset(
     engine: str = "local",
     quiet: bool = False,
 ) -> list[ExtractorReport]:
-    """Make the store complete for `branches`; what is there is not computed again. See `extract` for the rest."""
+    """Make the store complete for `branches`; what is there is not computed again. See `extract` for the rest.
+
+    Raises:
+        UserError: also where posters would have to be looked at that a pack does not have.
+    """
+    if not dataset.has_pictures:
+        _require_no_pictures(dataset, branches)
     return extract(
         dataset_posters(dataset),
         [step for branch in branches.values() for step in branch.steps],
@@ -134,6 +170,21 @@ def load_features(dataset: Dataset, branches: Mapping[str, BranchExtractors]) ->
         tensors |= _read(store, branch.feature, hashes, empty)
         metadata[name] = store.metadata()
     return FeatureTable(tensors, usable, metadata)
+
+
+def _require_no_pictures(dataset: Dataset, branches: Mapping[str, BranchExtractors]) -> None:
+    """Make sure that nothing is left to do that needs a poster, and that what makes the rest is here."""
+    hashes = list(dataset.table["sha256"])
+    for step in (step for branch in branches.values() for step in branch.steps):
+        there, failed = ExtractorStore(dataset.features_folder, step.name, step.fingerprint()).status(hashes)
+        left = len(hashes) - int(there.sum()) - len(failed)
+        if left and isinstance(step, TextExtractor):
+            step.find_encoder()
+        elif left and not isinstance(step, RecordExtractor):
+            raise UserError(
+                f"{dataset.folder} has no pictures, and lacks {step.name} records of {left} of {len(hashes)} posters.\n"
+                "Remove that folder: it is made again from the pack"
+            )
 
 
 def _read(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,16 +13,17 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from fusion import Backbone, backbone_spec, build_backbone
 from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, LIBRARIES
 from mmposter import pretrained, weights
 from mmposter.atomic import atomic_path
-from mmposter.config import CnnConfig
+from mmposter.config import CnnConfig, Config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture, hf_folder
 from mmposter.picture import Picture
+from mmposter.shipped import POSTERS, settled_init, shipped_tower
 from mmposter.transforms import PosterTransform
 
 # Keys in a safetensors header under which `TowerWeights.save` keeps what the weights were made from, and for what.
@@ -65,13 +67,15 @@ class TowerWeights:
                 backbone_spec(config.backbone)
             except ValueError as error:
                 raise UserError(f"cnn.{error}") from error
-        file = None
-        if config.init == "imagenet":
+        init, file = settled_init(config.backbone, config.init), None
+        if init == "imagenet":
             file = _published(config.backbone, offline=offline)
-        elif config.init != "none":
-            file = Path(config.init)
+        elif init == POSTERS:
+            file = _shipped(config.backbone)
+        elif init != "none":
+            file = Path(init)
             if not file.is_file():
-                raise UserError(f"cnn.init must be imagenet, none or an existing file; got {config.init!r}")
+                raise UserError(f"cnn.init must be auto, posters, imagenet, none or an existing file; got {init!r}")
         architecture = None
         if config.backbone.startswith(LIBRARIES):
             said = None if file is None else _metadata(file).get(_ARCHITECTURE)
@@ -92,8 +96,31 @@ class TowerWeights:
 
     def save(self, path: Path) -> None:
         """Write the backbone's weights to a safetensors file that keeps their identity (they are the same)."""
-        state = {key: value.contiguous().clone() for key, value in self.build().state_dict().items()}
-        metadata = {_ORIGIN: self._origin()}
+        self._write(path, _plain_state(self.build()), self._origin())
+
+    def save_trained(self, path: Path, backbone: Backbone) -> None:
+        """Write what became of the backbone in training: a file as `save` writes it, with an identity of its own.
+
+        Args:
+            path: a ``.safetensors`` file.
+            backbone: from `build`, trained since.
+        """
+        state = _plain_state(backbone)
+        self._write(path, state, f"trained-{_content(state)}")
+
+    def save_half(self, path: Path) -> None:
+        """Write the backbone's weights rounded to half precision: half the size, and an identity of its own.
+
+        Rounding what is rounded already changes nothing, nor does it change the identity.
+
+        Raises:
+            UserError: a weight is too large for half precision.
+        """
+        state = half_state(_plain_state(self.build()))
+        self._write(path, state, f"half-{_content(state)}")
+
+    def _write(self, path: Path, state: dict[str, torch.Tensor], origin: str) -> None:
+        metadata = {_ORIGIN: origin}
         if self.architecture is not None:
             metadata[_ARCHITECTURE] = json.dumps(self.architecture.to_json())
         with atomic_path(path) as temporary:
@@ -270,6 +297,56 @@ class SharedTower:
     def _run(self, features: torch.Tensor, start: str | None, stop: str) -> torch.Tensor:
         slices = torch.split(features, _CPU_SLICE if self.device == "cpu" else len(features))
         return torch.cat([self.backbone.forward_stages(part, start, stop) for part in slices])
+
+
+def half_state(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same weights with matrices and kernels in half precision.
+
+    What has one dimension, or none, stays as it is: running variances of batch norm may be too large or too small.
+
+    Raises:
+        UserError: a weight is too large for half precision.
+    """
+    rounded = {
+        key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()
+    }
+    if lost := [key for key, value in rounded.items() if state[key].isfinite().all() and not value.isfinite().all()]:
+        raise UserError(
+            f"{', '.join(lost[:3])}: too large for half precision (65504 at most); keep the weights in fp32"
+        )
+    return rounded
+
+
+def _content(state: dict[str, torch.Tensor]) -> str:
+    return hashlib.sha256(save(state)).hexdigest()
+
+
+def _plain_state(backbone: Backbone) -> dict[str, torch.Tensor]:
+    return {key: value.detach().cpu().contiguous().clone() for key, value in backbone.state_dict().items()}
+
+
+def settle_init(config: Config) -> Config:
+    """The configuration with what ``cnn.init=auto`` means in this build, so that a run says what it began with.
+
+    Without an image network it means nothing, and becomes what such runs have always said: ``imagenet``.
+    """
+    init = settled_init(config.cnn.backbone, config.cnn.init)
+    if config.cnn.init == "auto" and not {"cnn", "style"} & set(config.branches):
+        init = "imagenet"
+    return config.model_copy(update={"cnn": config.cnn.model_copy(update={"init": init})})
+
+
+def _shipped(backbone: str) -> Path:
+    """The tower of the model that travels with the package."""
+    tower = shipped_tower()
+    if tower is None:
+        raise UserError("cnn.init=posters: this build of mmposter came without that model; use --init imagenet")
+    if tower.backbone != backbone:
+        raise UserError(
+            f"cnn.init=posters goes with cnn.backbone={tower.backbone}; got {backbone}. Use --init imagenet, or --set "
+            f"cnn.backbone={tower.backbone}"
+        )
+    return tower.file
 
 
 def _published(backbone: str, *, offline: bool) -> Path:

@@ -15,6 +15,7 @@ from mmposter.data.dataset import Dataset
 from mmposter.errors import DivergedError, UserError
 from mmposter.evaluate import evaluate_run, examine_run
 from mmposter.evaluation import METRICS, SINGLE_LABEL_METRICS, Evaluation
+from mmposter.features.tower import settle_init
 from mmposter.progress import console
 from mmposter.provenance import source_commit
 from mmposter.published.result import RESULT, Result
@@ -71,8 +72,8 @@ def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), 
         published: which.
         variant: with its faults or without.
         overrides: ``section.key=value`` and ``crops.target=N``.
-        init: ``imagenet``, ``none`` or a file, in place of the recipe's; networks without published weights stay random
-            under ``imagenet``.
+        init: as ``cnn.init``, in place of the recipe's; networks without published weights stay random under
+            ``imagenet`` and ``auto``.
 
     Raises:
         UserError: bad overrides.
@@ -80,15 +81,15 @@ def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), 
     crops = published.system.crops
     recipe_target = None if crops is None else crops.target
     target, rest = _crops_target(overrides, recipe_target)
-    recipe = published.config(variant)
+    recipe = settle_init(published.config(variant))
     # The paper's own small networks have no weights of ImageNet to begin with.
-    if init is not None and not (init == "imagenet" and recipe.cnn.init == "none"):
+    if init is not None and not (init in ("imagenet", "auto") and recipe.cnn.init == "none"):
         rest = [f"cnn.init={json.dumps(init)}", *rest]
     return Wish(
         name=published.name,
         label=published.label,
         variant=variant if published.has_variants else None,
-        config=published.config(variant, rest),
+        config=settle_init(published.config(variant, rest)),
         recipe=recipe,
         target=target,
         recipe_target=recipe_target,
@@ -105,7 +106,7 @@ def our_wish(source: str, vocabulary: str) -> Wish:
     Raises:
         UserError: no such recipe, or a bad one.
     """
-    config = load_config(source)
+    config = settle_init(load_config(source))
     name = Path(source).stem
     return Wish(f"ours/{name}-{vocabulary}", f"ours: {name} ({', '.join(config.branches)})", None, config, config)
 

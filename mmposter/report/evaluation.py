@@ -28,6 +28,7 @@ from mmposter.evaluation.single_label import SingleLabelResult
 from mmposter.report.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, Section, TableBlock
 from mmposter.report.page import render_page
 from mmposter.report.svg import figure_svg
+from mmposter.shipped import is_shipped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,12 +46,15 @@ VERDICTS: Mapping[str, Emphasis] = {
 def evaluation_folder(run: Path, split: str, branches: tuple[str, ...] | None = None) -> Path:
     """Where the evaluation of a run is kept: ``RUN/evaluation/test``, or ``.../test-cnn-yolo`` where others are masked.
 
+    That of a shipped model lies in the working folder, in ``runs/NAME``: nobody writes into an installed package.
+
     Args:
         run: the run folder.
         split: ``train``, ``val`` or ``test``.
         branches: those that `--branches` asked for; None: all.
     """
-    return run / EVALUATIONS / "-".join([split, *(branches or ())])
+    home = Path("runs") / run.name if is_shipped(run) else run
+    return home / EVALUATIONS / "-".join([split, *(branches or ())])
 
 
 def write_evaluation(found: Examination, folder: Path) -> Path:
@@ -108,7 +112,7 @@ def evaluation_page(found: Examination, figures: Mapping[str, str]) -> str:
 
 def _figures(found: Examination) -> dict[str, Figure]:
     scored, single = found.scored, found.evaluation.single_label
-    curves = {"as trained": found.reliability}
+    curves = {_as_it_is(found): found.reliability}
     if found.calibration is not None:
         curves[f"calibrated ({found.calibration.calibrator.method})"] = found.calibration.after
     return {
@@ -146,6 +150,7 @@ def _facts(found: Examination) -> dict[str, str]:
         "Seed": str(source.seed),
         "Head": f"{_head(source.config)}, regime {source.config['regime']}",
         "Weights": f"`{source.weights[:12]}`",
+        **({} if source.decision is None else {"Scaled by": f"`mmposter calibrate`, `{source.decision}`"}),
         "mmposter": source.version + ("" if source.commit is None else f", commit `{source.commit}`"),
     }
 
@@ -332,12 +337,12 @@ def _calibration(found: Examination, svg: str) -> Section:
         text.append(f"It was fitted on {result.fitted_posters} posters of the {result.fitted_on} split, not on these.")
     text.append(
         "It is for those who read the probabilities as such, to rank across genres or to set a price on a mistake. "
-        "It is reported, not applied: the model, its thresholds and all other numbers here are as trained."
+        f"It is reported, not applied: the model, its thresholds and all other numbers here are {_as_it_is(found)}."
     )
     blocks.append(
         TableBlock(
             "",
-            ["", "as trained", f"calibrated ({method})", "change"],
+            ["", _as_it_is(found), f"calibrated ({method})", "change"],
             [
                 [
                     "calibration error (ECE)",
@@ -398,6 +403,11 @@ def _source(found: Examination) -> Section:
             )
         ],
     )
+
+
+def _as_it_is(found: Examination) -> str:
+    """Where probabilities and thresholds come from: the training, or what was fitted after it."""
+    return "as trained" if found.scored.source.decision is None else "as scaled by mmposter calibrate"
 
 
 def _number(value: float | None) -> str:

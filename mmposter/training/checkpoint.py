@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,6 +15,8 @@ from torch import nn
 
 from mmposter.atomic import atomic_path
 from mmposter.errors import UserError
+
+StateT = TypeVar("StateT")
 
 
 @dataclass
@@ -52,8 +54,17 @@ def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
         save_file({key: value.detach().cpu().contiguous().clone() for key, value in state.items()}, temporary)
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write all that an exact continuation needs: weights, the optimiser's moments, random states, progress."""
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]
+) -> None:
+    """Write all that an exact continuation needs: weights, the optimiser's moments, random states, progress.
+
+    Args:
+        path: the file.
+        model: all of whose state dict is kept.
+        optimizer: whose moments are kept.
+        progress: values that JSON holds.
+    """
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
@@ -64,12 +75,23 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         save_file(
             {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()},
             temporary,
-            metadata={"progress": json.dumps(asdict(progress))},
+            metadata={"progress": json.dumps(dict(progress))},
         )
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, make: Callable[..., StateT]
+) -> StateT:
     """Put model, optimiser and torch's generators into the state of `save_checkpoint`.
+
+    Args:
+        path: the file.
+        model: as it was saved.
+        optimizer: over the same parameters.
+        make: takes the values of `progress` by their keys, such as `Progress`.
+
+    Returns:
+        what `make` made.
 
     Raises:
         UserError: if the file is damaged or of another model.
@@ -77,9 +99,9 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            progress = make(**json.loads(file.metadata()["progress"]))
         model.load_state_dict(_under(tensors, "model."))
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{path} cannot be resumed ({error}); start again with --overwrite") from error
     states: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in _under(tensors, "optimizer.").items():

@@ -68,7 +68,13 @@ def load_inputs(
         behind: a trained run whose frozen models these must be; checked before anything is extracted.
         workers: processes that extract; 1 is this one.
         cache: tables that were read before; the store must then be complete, and nothing is extracted.
+
+    Raises:
+        UserError: for posters that are needed and not there, as in a pack, or what stops an extraction.
     """
+    sees_posters = config.regime == "finetune" and bool({"cnn", "style"} & set(config.branches))
+    if sees_posters:
+        dataset.require_pictures("regime finetune")
     branches = cached_branches(config, dataset, device=device, offline=offline)
     if behind is not None:
         behind.require_same_extractors(branches)
@@ -79,7 +85,7 @@ def load_inputs(
         features = cache.load(dataset, branches)
     features = shuffle_branches(features, config.shuffled, dataset, config.seed)
     image = None
-    if config.regime == "finetune" and {"cnn", "style"} & set(config.branches):
+    if sees_posters:
         image = TowerInput.find(config.cnn, offline=offline) if behind is None else behind.tower_input()
     return Inputs(features, dataset.labels(), np.array(dataset.table["split"], dtype=object), branches, image)
 

@@ -89,7 +89,7 @@ class Trainer:
         path = self.out / LAST
         if not path.exists():
             return False
-        self.progress = load_checkpoint(path, self.plain_model, self.optimizer.optimizer)
+        self.progress = load_checkpoint(path, self.plain_model, self.optimizer.optimizer, Progress)
         return True
 
     def fit(self, *, quiet: bool = False) -> Progress:
@@ -206,7 +206,7 @@ class Trainer:
 
     def _save(self, name: str) -> None:
         if self.accelerator.is_main_process:
-            save_checkpoint(self.out / name, self.plain_model, self.optimizer.optimizer, self.progress)
+            save_checkpoint(self.out / name, self.plain_model, self.optimizer.optimizer, vars(self.progress))
 
 
 def _tensorboard(out: Path) -> Any:

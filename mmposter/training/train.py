@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 import time
 from collections.abc import Mapping
@@ -16,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from mmposter.atomic import write_text
+from mmposter.atomic import write_csv
 from mmposter.config import Config, EvaluationConfig, flat_config
 from mmposter.data.dataset import Dataset
 from mmposter.device import make_accelerator, resolve_device
@@ -25,6 +23,8 @@ from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
 from mmposter.evaluation.thresholds import NEVER
 from mmposter.features.extractors import BranchExtractors
+from mmposter.features.pins import PinnedTower
+from mmposter.features.table import settle_on, tower_weights
 from mmposter.features.tower import TowerWeights
 from mmposter.model import (
     Sizes,
@@ -44,6 +44,12 @@ from mmposter.training.outputs import write_card, write_plots
 
 if TYPE_CHECKING:
     from fusion import ImageClassifier, PosterModel
+
+
+_WITHOUT_TOWER = (
+    "the weights of {backbone} are not on this machine: the run goes without them. It can be measured on the pack; to "
+    "predict new posters, get the weights (mmposter weights lists them) and train once more"
+)
 
 
 @dataclass(frozen=True)
@@ -104,11 +110,14 @@ def train(
         UserError: for data without labels or splits, missing weights, an `out` that holds another run.
     """
     started = time.monotonic()
-    device = resolve_device(device)
+    config, device = settle_on(dataset, config), resolve_device(device)
     _claim(out, config, dataset, resume=resume, overwrite=overwrite)
     inputs = load_inputs(config, dataset, device=device, offline=offline, quiet=quiet, workers=workers)
     fitted = fit(config, dataset, inputs, out, device=device, offline=offline, resume=resume, quiet=quiet)
-    return finish(fitted, dataset, inputs, time.monotonic() - started)
+    result = finish(fitted, dataset, inputs, time.monotonic() - started)
+    if isinstance(fitted.weights, PinnedTower) and not quiet:
+        console.print(_WITHOUT_TOWER.format(backbone=config.cnn.backbone), highlight=False, soft_wrap=True)
+    return result
 
 
 def fit(
@@ -134,7 +143,7 @@ def fit(
         resume: go on from the checkpoint in `out`, if there is one.
         quiet: show no progress.
     """
-    weights = _tower_weights(config, offline=offline)
+    weights = tower_weights(dataset, config, offline=offline)
     model, sizes = _fresh_model(config, inputs.features.sizes(), len(dataset.vocabulary), weights)
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=_facts(dataset))
     run.save()
@@ -144,7 +153,7 @@ def fit(
     progress = trainer.fit(quiet=quiet)
     trainer.plain_model.load_state_dict(load_file(str(out / WEIGHTS)))
     probs, rows = trainer.predict(trainer.val_rows)
-    thresholds = _thresholds(config.evaluation, inputs.labels[rows], probs)
+    thresholds = choose_thresholds(config.evaluation, inputs.labels[rows], probs)
     return Fitted(run, trainer, progress, weights, probs, rows, thresholds)
 
 
@@ -193,8 +202,9 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
         seconds: that the training took, for the card.
     """
     run, trainer, progress, rows = fitted.run, fitted.trainer, fitted.progress, fitted.rows
-    if run.config.regime == "features" and fitted.weights is not None:
-        # The frozen tower travels with the run: whoever gets the folder needs no other file of ours.
+    # The frozen tower travels with the run: whoever gets the folder needs no other file of ours. One trained on a pack
+    # goes without where the tower is not on this machine.
+    if run.config.regime == "features" and fitted.weights is not None and not isinstance(fitted.weights, PinnedTower):
         fitted.weights.save(run.folder / TOWER)
     settings = run.config.evaluation
     validation = evaluate(
@@ -220,17 +230,11 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
         "seconds": round(seconds, 1),
     }
     run = run.with_result(fitted.thresholds, facts)
-    write_text(run.folder / "metrics.csv", _csv(progress.history))
+    write_csv(run.folder / "metrics.csv", progress.history)
     write_plots(run, progress, validation)
     write_card(run, validation)
     run.save()
     return TrainingResult(run, progress, validation)
-
-
-def _tower_weights(config: Config, *, offline: bool) -> TowerWeights | None:
-    if not {"cnn", "style"} & set(config.branches):
-        return None
-    return TowerWeights.find(config.cnn, seed=config.seed, offline=offline)
 
 
 def _fresh_model(
@@ -251,7 +255,7 @@ def _fresh_model(
     return build_model(config, sizes, num_genres, tower), sizes
 
 
-def _thresholds(
+def choose_thresholds(
     config: EvaluationConfig, target: NDArray[np.float32], probs: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """One a genre: tuned on these posters, or what the configuration says."""
@@ -292,11 +296,3 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
         "manifest": dataset.info["manifest_sha256"],
         "versions": {name: package_version(name) for name in libraries},
     }
-
-
-def _csv(history: list[dict[str, Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(history[0]))
-    writer.writeheader()
-    writer.writerows(history)
-    return buffer.getvalue()

@@ -63,6 +63,12 @@ def world_of(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     return lambda count, seed=0: make_world(tmp_path_factory.mktemp("world"), monkeypatch.setenv, count, seed)
 
 
+@pytest.fixture(scope="session", name="make_world")
+def make_world_fixture() -> Callable[..., World]:
+    """For fixtures that make a world once for many tests."""
+    return make_world
+
+
 def make_world(folder: Path, setenv: Callable[[str, str], None], count: int = 64, seed: int = 0) -> World:
     weights = folder / "weights"
     weights.mkdir()

@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from mmposter import doctor, pretrained
+from mmposter import pretrained, readiness
 from mmposter.cli import app
 from mmposter.doctor import diagnose
 from mmposter.inventory import list_weights
@@ -16,12 +16,13 @@ from mmposter.weights import ENVIRONMENT, locate, resolve
 
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
-    """A machine without caches and without packages that carry weights."""
+    """A machine without caches and without packages that carry weights, and a build without a model."""
     monkeypatch.setattr(pretrained, "_CACHE", tmp_path / "cache")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("EASYOCR_MODULE_PATH", str(tmp_path / "easyocr"))
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "mine"))
     monkeypatch.setattr("mmposter.weights._inside_package", lambda module, inside: None)
+    monkeypatch.setattr("mmposter.shipped._folder", lambda: tmp_path / "package")
     return tmp_path
 
 
@@ -72,8 +73,8 @@ def test_the_doctor_says_what_to_type(nowhere, monkeypatch):
     assert (states["cnn"].state, states["cnn"].message) == ("missing", "pip install 'mmposter[lite]'")
     assert states["yolo"].state == "downloads"
     assert states["ocr"].message.endswith("at first use; without a network: pip install 'mmposter[offline]'")
-    there = doctor.find_spec
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "ultralytics" else there(name))
+    there = readiness.find_spec
+    monkeypatch.setattr(readiness, "find_spec", lambda name: None if name == "ultralytics" else there(name))
     assert {b.branch: b.message for b in diagnose().branches["default"]}["yolo"] == "pip install ultralytics"
 
 

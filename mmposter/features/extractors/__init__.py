@@ -13,6 +13,7 @@ from mmposter.features.extractors.objects import YoloExtractor
 from mmposter.features.extractors.ocr import OcrExtractor
 from mmposter.features.extractors.pictures import CnnExtractor, StyleExtractor
 from mmposter.features.extractors.text import TextExtractor
+from mmposter.features.pins import Pins
 from mmposter.features.tower import SharedTower, TowerWeights
 
 __all__ = [
@@ -49,6 +50,7 @@ def build_extractors(
     device: str = "cpu",
     offline: bool = False,
     phrases: Mapping[str, Phrases] | None = None,
+    pins: Pins | None = None,
 ) -> dict[str, BranchExtractors]:
     """The extractors behind `branches`, by branch.
 
@@ -59,16 +61,23 @@ def build_extractors(
         offline: never touch the network.
         phrases: what `config.ocr.mask` takes out of each poster, from `phrases_to_mask`; not looked at where it is
             ``none``.
+        pins: what stands in for pretrained files where the records come from a pack; None: look for the files.
 
     Raises:
-        UserError: where pretrained files are missing, or `phrases` that `config.ocr.mask` needs.
+        UserError: where pretrained files are missing, or `phrases` that `config.ocr.mask` needs, or `pins` are of other
+            settings.
     """
     wanted = tuple(config.branches if branches is None else branches)
+    if pins is not None:
+        pins.require(config, wanted)
     tower = None
     if {"cnn", "style"} & set(wanted):
-        weights = TowerWeights.find(config.cnn, seed=config.seed, offline=offline)
+        weights = pins.tower(config) if pins else TowerWeights.find(config.cnn, seed=config.seed, offline=offline)
         tower = SharedTower(config.cnn, weights, device=device)
-    return {name: _build(name, config, device, offline, tower, phrases) for name in wanted}
+    built = {name: _build(name, config, device, offline, tower, phrases, pins) for name in wanted}
+    if pins is not None:
+        pins.require_same(built.values())
+    return built
 
 
 def _build(
@@ -78,6 +87,7 @@ def _build(
     offline: bool,
     tower: SharedTower | None,
     phrases: Mapping[str, Phrases] | None,
+    pins: Pins | None,
 ) -> BranchExtractors:
     if tower is not None and name == "cnn":
         cnn = CnnExtractor(tower)
@@ -86,11 +96,13 @@ def _build(
         style = StyleExtractor(tower, config.style)
         return BranchExtractors(name, (style,), style)
     if name == "yolo":
-        yolo = YoloExtractor(config.yolo, device=device, offline=offline)
+        pinned = pins.weights("yolo") if pins else None
+        yolo = YoloExtractor(config.yolo, device=device, offline=offline, pinned=pinned)
         return BranchExtractors(name, (yolo,), yolo)
-    reader = OcrExtractor(config.ocr, device=device, offline=offline)
+    reader = OcrExtractor(config.ocr, device=device, offline=offline, pinned=pins.weights("ocr") if pins else None)
+    encoder = (pins.weights("text"), pins.embedding_dim) if pins else None
     if config.ocr.mask == "none":
-        text = TextExtractor(config.ocr, reader, device=device, offline=offline)
+        text = TextExtractor(config.ocr, reader, device=device, offline=offline, pinned=encoder)
         return BranchExtractors(name, (reader, text), text)
     if phrases is None:
         raise UserError(
@@ -98,5 +110,5 @@ def _build(
             "use --set ocr.mask=none"
         )
     masked = MaskedExtractor(reader, config.ocr.mask, phrases)
-    text = TextExtractor(config.ocr, masked, device=device, offline=offline)
+    text = TextExtractor(config.ocr, masked, device=device, offline=offline, pinned=encoder)
     return BranchExtractors(name, (reader, masked, text), text)

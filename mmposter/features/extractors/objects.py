@@ -20,12 +20,21 @@ _CPU_SLICE = 2  # posters at a time on a CPU: the maps of more do not stay in it
 
 
 class YoloExtractor(FeatureExtractor):
-    """Objects: boxes (N x 4 xyxy in 0-1), scores (N), labels (N)."""
+    """Objects: boxes (N x 4 xyxy in 0-1), scores (N), labels (N).
+
+    Args:
+        config: which detector, and how it looks.
+        device: where it computes.
+        offline: never touch the network.
+        pinned: the digest of weights that need not be here, as all records are there; None: look for the file.
+    """
 
     name = "yolo"
 
-    def __init__(self, config: YoloConfig, *, device: str, offline: bool) -> None:
-        self._config, self._device, self._offline = config, device, offline
+    def __init__(self, config: YoloConfig, *, device: str, offline: bool, pinned: str | None = None) -> None:
+        self._config, self._device, self._offline, self._pinned = config, device, offline, pinned
+        if pinned is not None:
+            return
         explicit = Path(config.model) if Path(config.model).is_file() else None
         source = pretrained.yolo(Path(config.model).name)
         self._file = weights.resolve(source, explicit=explicit, offline=offline) / source.files[0]
@@ -33,7 +42,7 @@ class YoloExtractor(FeatureExtractor):
     def fingerprint(self) -> dict[str, Any]:
         return {
             "version": 1,
-            "weights": weights.digest([self._file]),
+            "weights": self._pinned or weights.digest([self._file]),
             "size": self._config.size,
             "confidence": self._config.confidence,
         }

@@ -19,13 +19,22 @@ from mmposter.picture import Picture
 
 
 class OcrExtractor(Extractor):
-    """Lines of text: quads (T x 4 x 2 in 0-1), confidences (T), text (UTF-8 bytes of the lines joined by newlines)."""
+    """Lines of text: quads (T x 4 x 2 in 0-1), confidences (T), text (UTF-8 bytes of the lines joined by newlines).
+
+    Args:
+        config: languages, and how carefully to read.
+        device: where it computes.
+        offline: never touch the network.
+        pinned: the digest of weights that need not be here, as all records are there; None: look for the files.
+    """
 
     name = "ocr"
 
-    def __init__(self, config: OcrConfig, *, device: str, offline: bool) -> None:
-        self._config, self._device = config, device
+    def __init__(self, config: OcrConfig, *, device: str, offline: bool, pinned: str | None = None) -> None:
+        self._config, self._device, self._pinned = config, device, pinned
         self._reading = READINGS[config.reading]
+        if pinned is not None:
+            return
         try:
             self._files = reader_files(config.languages)
         except ValueError as error:
@@ -35,7 +44,7 @@ class OcrExtractor(Extractor):
     def fingerprint(self) -> dict[str, Any]:
         return {
             "version": 2,
-            "weights": weights.digest([self._folder / file for file in self._files]),
+            "weights": self._pinned or weights.digest([self._folder / file for file in self._files]),
             "languages": list(self._config.languages),
             "reading": asdict(self._reading),
         }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from detectors import READINGS, resolve_precision
 from mmposter import pretrained, weights
 from mmposter.config import OcrConfig
+from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, RecordExtractor, pad, slot_mask
 from mmposter.features.extractors.masking import MaskedExtractor
 from mmposter.features.extractors.ocr import OcrExtractor, decode_lines
@@ -35,24 +36,30 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
         source: the reader, or what masks words of the lines that it read.
         device: of the encoder.
         offline: never touch the network.
+        pinned: of an encoder that is looked for only when it has something to do, the digest of its weights and its
+            width; None: look for it now.
     """
 
     name = "text"
 
     def __init__(
-        self, config: OcrConfig, source: OcrExtractor | MaskedExtractor, *, device: str, offline: bool
+        self,
+        config: OcrConfig,
+        source: OcrExtractor | MaskedExtractor,
+        *,
+        device: str,
+        offline: bool,
+        pinned: tuple[str, int] | None = None,
     ) -> None:
         self.source, self._config, self._device = source, config, device
-        self._precision = READINGS[config.reading].precision
-        explicit = Path(config.encoder) if Path(config.encoder).is_dir() else None
-        wanted = pretrained.text_encoder(config.encoder)
-        self._folder = weights.resolve(wanted, explicit=explicit, offline=offline)
-        self._files = [self._folder / file for file in wanted.files]
+        self._precision, self._offline = READINGS[config.reading].precision, offline
+        self._pinned = pinned
+        self._folder = self._find() if pinned is None else None
 
     def fingerprint(self) -> dict[str, Any]:
         return {
             "version": 3,
-            "weights": weights.digest(self._files),
+            "weights": self._digest(self._found) if self._pinned is None else self._pinned[0],
             "precision": self._precision,
             "min_confidence": self._config.min_confidence,
             "source": self.source.fingerprint(),
@@ -61,19 +68,50 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
     def identity(self) -> dict[str, Any]:
         return {**self.fingerprint(), "source": self.source.identity()}
 
+    def find_encoder(self) -> None:
+        """Look for the encoder's files, where only their digest was known.
+
+        Raises:
+            UserError: they are nowhere, or are another encoder's.
+        """
+        if self._folder is not None:
+            return
+        folder, wanted = self._find(), self.fingerprint()["weights"]
+        if (found := self._digest(folder)) != wanted:
+            raise UserError(
+                f"{folder} holds another text encoder than the one that the other records were made with: its digest "
+                f"is {found[:12]}, wanted is {wanted[:12]}.\nGive it the same files, or use --set ocr.mask=none"
+            )
+        self._folder = folder
+
+    @property
+    def _found(self) -> Path:
+        assert self._folder is not None, "find_encoder() comes first"
+        return self._folder
+
+    def _find(self) -> Path:
+        explicit = Path(self._config.encoder) if Path(self._config.encoder).is_dir() else None
+        return weights.resolve(pretrained.text_encoder(self._config.encoder), explicit=explicit, offline=self._offline)
+
+    def _digest(self, folder: Path) -> str:
+        return weights.digest(folder / file for file in pretrained.text_encoder(self._config.encoder).files)
+
     @property
     def embedding_dim(self) -> int:
         """E, the width of the encoder."""
+        if self._pinned is not None:
+            return self._pinned[1]
         from transformers import AutoConfig
 
-        return int(AutoConfig.from_pretrained(self._folder, local_files_only=True).hidden_size)
+        return int(AutoConfig.from_pretrained(self._found, local_files_only=True).hidden_size)
 
     def start(self) -> None:
         from transformers import AutoModel, AutoTokenizer
 
-        self._tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
+        self.find_encoder()
+        self._tokenizer = AutoTokenizer.from_pretrained(self._found, local_files_only=True)
         dtype = resolve_precision(self._precision, self._device)
-        self._model = AutoModel.from_pretrained(self._folder, local_files_only=True).to(self._device, dtype).eval()
+        self._model = AutoModel.from_pretrained(self._found, local_files_only=True).to(self._device, dtype).eval()
         self._width = int(self._model.config.hidden_size)
 
     def metadata(self) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def test_files_that_hold_no_weights(tmp_path, name):
 def test_unknown_backbones_and_files():
     with pytest.raises(UserError, match=r"cnn\.backbone must be one of \["):
         TowerWeights.find(CNN.model_copy(update={"backbone": "resnet19"}))
-    with pytest.raises(UserError, match=r"cnn\.init must be imagenet, none or an existing file; got 'none\.pth'"):
+    with pytest.raises(UserError, match=r"cnn\.init must be auto, .* or an existing file; got 'none\.pth'"):
         TowerWeights.find(CNN.model_copy(update={"init": "none.pth"}))
 
 

@@ -74,7 +74,15 @@ def test_what_a_user_changes_is_told():
         wish(find_published("p1/cnn6"), "clean", ["train.epocs=3"])
 
 
+def test_networks_that_the_papers_took_from_imagenet_do_so():
+    """Whatever travels with the package: `auto` would start some of them from our own tower."""
+    configs = [find_published(name).config("clean") for name in published_names()]
+    assert {config.cnn.init for config in configs if "cnn" in config.branches} == {"imagenet", "none"}
+
+
 def test_init_leaves_networks_without_published_weights_alone():
-    assert wish(find_published("p4/cnn4"), "clean", init="imagenet").config.cnn.init == "none"
+    for init in ("imagenet", "auto"):
+        assert wish(find_published("p4/cnn4"), "clean", init=init).config.cnn.init == "none"
+    assert wish(find_published("p1/densenet121"), "clean", init="posters").config.cnn.init == "posters"
     assert wish(find_published("p4/vgg16"), "clean", init="none").config.cnn.init == "none"
     assert wish(find_published("p4/cnn4"), "clean", init="mine.safetensors").config.cnn.init == "mine.safetensors"

@@ -1,0 +1,38 @@
+"""Batch norms of averaged weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fusion.backbones.base import evaluating
+
+
+def renew_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Measure the running statistics of a network's batch norms anew: the plain mean over `batches`.
+
+    The statistics of averaged weights are not the average of statistics: P. Izmailov et al., "Averaging Weights Leads
+    to Wider Optima and Better Generalization", UAI 2018, arXiv 1803.05407. As `torch.optim.swa_utils.update_bn`; theirs
+    runs the whole network in training mode, here dropout stays off, as it is where the statistics are used.
+
+    Args:
+        network: whose statistics are replaced; its modes stay.
+        batches: its input, each B x 3 x H x W with B of 2 or more.
+    """
+    norms = [part for part in network.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    with evaluating([network]), torch.no_grad():
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum, norm.training = None, True  # None: a cumulative average
+        try:
+            for batch in batches:
+                network(batch)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum

@@ -1,0 +1,422 @@
+"""Distillation: a student network learns to see in pictures what pretrained teachers see.
+
+- Hints (A. Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, arXiv 1412.6550): from stages of the student
+  1x1 convolutions predict the feature maps of the teachers at the same strides. The teachers' maps are standardised by
+  channel, so that every channel counts the same and a prediction of the mean costs about 1.
+- Dense targets (S. Yun et al., "Re-labeling ImageNet", CVPR 2021, arXiv 2101.05022): a teacher sees each whole picture
+  once, and the target of a random crop is cut out of its map by RoIAlign. Theirs are maps of class scores, ours maps of
+  features.
+- The teacher's own classifier on the pooled features that the student predicts, against its scores on its own features,
+  by the KL divergence at a temperature (G. Hinton, O. Vinyals, J. Dean, arXiv 1503.02531; without their factor of the
+  squared temperature, which is a matter of the weight). Reusing the classifier: D. Chen et al., "Knowledge Distillation
+  with the Reused Teacher Classifier", CVPR 2022, arXiv 2203.14001, who train by features alone.
+- Where there are labels, soft ones (Hinton et al. again): a head on the teachers' pooled features learns genres first,
+  and what it says of a crop is the target of a linear layer on the student's pooled features.
+
+None but the last needs a label.
+
+Letters: B pictures, C channels of a teacher's stage, H W height and width of a map, K classes of its classifier, G
+genres.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fusion.backbones.base import Backbone, evaluating, global_average
+from fusion.classifier import map_shape
+from fusion.layers import Dropout
+
+STRIDES = (8, 16, 32)
+GENRES = "genres"
+"""The key of soft genres among predictions and targets; hints' names hold a slash."""
+
+_CLIP = 8.0  # deviations from a channel's mean past which a target is an outlier
+_LEAST_STD = 1e-3  # of a channel that is nearly always silent
+_LEAST_PRIOR = 1e-4  # of a genre that is nearly always, or never, there
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A stage of the student that learns to predict a stage of a teacher.
+
+    Attributes:
+        teacher: its name.
+        student_stage: whose map the prediction is made from.
+        teacher_stage: whose map is predicted.
+        channels: C.
+        final: whether it is the teacher's last map, whose average its classifier may read.
+    """
+
+    teacher: str
+    student_stage: str
+    teacher_stage: str
+    channels: int
+    final: bool
+
+    @property
+    def name(self) -> str:
+        """The key of this hint's predictions and targets."""
+        return f"{self.teacher}/{self.teacher_stage}"
+
+
+def stage_shapes(backbone: Backbone, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
+    """C, H and W of every stage's map up to `Backbone.map_stage`, from one pass that leaves no trace.
+
+    Args:
+        backbone: the network.
+        size: height and width of an image in pixels.
+
+    Raises:
+        ValueError: the network cannot take images of this size.
+    """
+    map_shape(backbone, size)  # refuses a wrong size in good words
+    shapes = {}
+    like = next(backbone.parameters(), torch.zeros(()))
+    with evaluating([backbone]), torch.no_grad():
+        x = like.new_zeros(1, 3, *size)
+        for name, stage in backbone.stages.items():
+            x = stage(x)
+            shapes[name] = (x.shape[1], x.shape[2], x.shape[3])
+            if name == backbone.map_stage:
+                break
+    return shapes
+
+
+def stage_strides(backbone: Backbone, size: tuple[int, int]) -> dict[str, int]:
+    """Pixels of an image that lie between two places of each stage's map, to the nearest power of two.
+
+    Measured, not read from names. What is no map of places (tokens in a row) is left out.
+
+    Args:
+        backbone: the network.
+        size: height and width of an image in pixels.
+
+    Raises:
+        ValueError: the network cannot take images of this size.
+    """
+    strides = {}
+    for name, (_, height, width) in stage_shapes(backbone, size).items():
+        down, across = size[0] / height, size[1] / width
+        if max(down, across) < 2 * min(down, across):  # they differ by rounding alone
+            strides[name] = 2 ** max(0, round(math.log2(math.sqrt(down * across))))
+    return strides
+
+
+def match_stages(
+    student: Backbone, teacher: Backbone, size: tuple[int, int], strides: Sequence[int] = STRIDES
+) -> tuple[Hint, ...]:
+    """Which stages of a student meet which of a teacher: the last ones of each stride that both have.
+
+    The teacher's last map is always met, by the student's last one where no stride is shared.
+
+    Args:
+        student: the network that learns.
+        teacher: a network that is learnt from.
+        size: height and width of an image that both take.
+        strides: at which hints are given, beside the last map.
+
+    Returns:
+        hints in the order of the teacher's stages.
+
+    Raises:
+        ValueError: one of them cannot take images of this size, or has no map of places at its end.
+    """
+    mine, theirs = stage_strides(student, size), stage_strides(teacher, size)
+    for backbone, found in ((student, mine), (teacher, theirs)):
+        if backbone.map_stage not in found:
+            raise ValueError(f"a backbone must end in a map of places to distil, got the tokens of {backbone.name}")
+    by_stride = {stride: name for name, stride in mine.items()}  # of several stages the last one
+    last = {stride: name for name, stride in theirs.items()}
+    meets = {last[stride]: by_stride[stride] for stride in strides if stride in last and stride in by_stride}
+    final = teacher.map_stage
+    meets[final] = by_stride.get(theirs[final], student.map_stage)
+    return tuple(
+        Hint(teacher.name, meets[stage], stage, teacher.stage_channels[stage], stage == final)
+        for stage in theirs
+        if stage in meets
+    )
+
+
+class Distiller(nn.Module):
+    """A student and the 1x1 convolutions that predict its teachers' maps, and the linear layer for soft genres.
+
+    Args:
+        student: the network that learns.
+        hints: what is predicted from which of its stages, see `match_stages`.
+        num_genres: G; 0: no soft genres.
+
+    Raises:
+        ValueError: no hint, two of one name, or an unknown stage.
+    """
+
+    def __init__(self, student: Backbone, hints: Sequence[Hint], num_genres: int = 0) -> None:
+        super().__init__()
+        names = [hint.name for hint in hints]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"hints must be one or more with different names, got {names}")
+        unknown = [hint.student_stage for hint in hints if hint.student_stage not in student.stages]
+        if unknown:
+            raise ValueError(f"hints must be at stages of {student.stage_names}, got {unknown}")
+        self.student = student
+        self.hints = tuple(hints)
+        self.projections = nn.ModuleList(
+            nn.Conv2d(student.stage_channels[hint.student_stage], hint.channels, 1) for hint in hints
+        )
+        last = student.stage_channels[student.map_stage]
+        self.genres = nn.Linear(last, num_genres) if num_genres else None
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Predict standardised maps, and genres.
+
+        Args:
+            images: B x 3 x H' x W', normalised as the student's spec says.
+
+        Returns:
+            by a hint's name B x C x H x W, H and W those of the student's stage; under `GENRES` logits B x G.
+        """
+        predicted: dict[str, Tensor] = {}
+        x, passed = images, None
+        for stage in self.student.stage_names:
+            here = [index for index, hint in enumerate(self.hints) if hint.student_stage == stage]
+            genres = self.genres if stage == self.student.map_stage else None
+            if here or genres is not None:
+                # From a copy of what a projection has read: a stage may begin with an activation that works in place.
+                x = self.student.forward_stages(x if passed is None else x.clone(), passed, stage)
+                predicted |= {self.hints[index].name: self.projections[index](x) for index in here}
+                if genres is not None:
+                    predicted[GENRES] = genres(global_average(x))
+                passed = stage
+        return predicted
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Of a teacher's map, C each.
+
+    Attributes:
+        mean: over pictures and places.
+        std: over the same.
+        pooled_std: over pictures, of the averages over places.
+    """
+
+    mean: Tensor
+    std: Tensor
+    pooled_std: Tensor
+
+    @classmethod
+    def of(cls, maps: Tensor) -> ChannelStatistics:
+        """Measure maps N x C x H x W.
+
+        Raises:
+            ValueError: fewer than two of them.
+        """
+        if maps.ndim != 4 or len(maps) < 2:
+            raise ValueError(f"maps must be N x C x H x W with N of 2 or more, got {tuple(maps.shape)}")
+        maps = maps.float()
+        std, pooled_std = maps.std(dim=(0, 2, 3)), global_average(maps).std(dim=0)
+        return cls(maps.mean(dim=(0, 2, 3)), std.clamp_min(_LEAST_STD), pooled_std.clamp_min(_LEAST_STD))
+
+
+class HintLoss(nn.Module):
+    """How far a predicted map is from the teacher's.
+
+    Args:
+        statistics: of the teacher's map.
+        final: whether its average counts, too.
+        classifier: weight K x C and bias K of the teacher's classifier on that average; None where it has no such.
+        temperature: of the classifier's scores.
+        logits_weight: of the KL divergence between them.
+
+    Raises:
+        ValueError: a temperature that is not positive, or a classifier of other channels or without ``final``.
+    """
+
+    mean: Tensor
+    std: Tensor
+    pooled_std: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        statistics: ChannelStatistics,
+        *,
+        final: bool = False,
+        classifier: tuple[Tensor, Tensor] | None = None,
+        temperature: float = 2.0,
+        logits_weight: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        channels = len(statistics.mean)
+        if classifier is not None and (not final or classifier[0].shape[1] != channels):
+            raise ValueError(
+                f"classifier must read the average of a final map of {channels} channels, "
+                f"got {classifier[0].shape[1]} with final={final}"
+            )
+        self.final, self.temperature, self.logits_weight = final, temperature, logits_weight
+        self.register_buffer("mean", statistics.mean.float())
+        self.register_buffer("std", statistics.std.float())
+        self.register_buffer("pooled_std", statistics.pooled_std.float())
+        self.register_buffer("weight", None if classifier is None else classifier[0].float())
+        self.register_buffer("bias", None if classifier is None else classifier[1].float())
+
+    def forward(self, predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Compare a batch.
+
+        Args:
+            predicted: B x C x H x W, standardised.
+            target: B x C x H x W, as the teacher gives it.
+
+        Returns:
+            "map": squared error of the standardised map; of a final one also "pooled": of its standardised average,
+            and with a classifier "logits": the weighted KL divergence. Each a mean over the batch.
+        """
+        predicted, target = predicted.float(), target.float()
+        mean, std = (values.view(1, -1, 1, 1) for values in (self.mean, self.std))
+        terms = {"map": F.mse_loss(predicted, ((target - mean) / std).clamp(-_CLIP, _CLIP))}
+        if self.final:
+            pooled = global_average(predicted) * self.std
+            wanted = global_average(target)
+            deviations = ((wanted - self.mean) / self.pooled_std).clamp(-_CLIP, _CLIP)
+            terms["pooled"] = F.mse_loss(pooled / self.pooled_std, deviations)
+            if self.weight is not None:
+                scores, right = (
+                    F.linear(features, self.weight, self.bias) / self.temperature
+                    for features in (pooled + self.mean, wanted)
+                )
+                divergence = F.kl_div(F.log_softmax(scores, 1), F.softmax(right, 1), reduction="batchmean")
+                terms["logits"] = divergence * self.logits_weight
+        return terms
+
+
+class SoftGenreLoss(nn.Module):
+    """How far predicted genres are from those of the teachers' head: the KL divergence of each genre's yes and no.
+
+    Args:
+        prior: G, the mean of the targets.
+        weight: of the divergence.
+    """
+
+    prior_logits: Tensor
+
+    def __init__(self, prior: Tensor, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("prior_logits", prior.float().clamp(_LEAST_PRIOR, 1 - _LEAST_PRIOR).logit())
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy less the targets' entropy, so that the best is 0; weighted, a mean over posters and genres.
+
+        Args:
+            logits: B x G.
+            targets: B x G, probabilities.
+        """
+        logits, targets = logits.float(), targets.float()
+        entropy = F.binary_cross_entropy(targets, targets)
+        return self.weight * (F.binary_cross_entropy_with_logits(logits, targets) - entropy)
+
+
+class DistillationLoss(nn.Module):
+    """The loss of every hint, and of soft genres.
+
+    Args:
+        parts: by a hint's name.
+        genres: of soft genres; None without them.
+    """
+
+    def __init__(self, parts: Mapping[str, HintLoss], genres: SoftGenreLoss | None = None) -> None:
+        super().__init__()
+        self.names = tuple(parts)
+        self.parts = nn.ModuleList(parts.values())  # no dict of modules: a name may hold a dot
+        self.genres = genres
+
+    def forward(self, predicted: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All terms, ``HINT/map``, ``HINT/pooled``, ``HINT/logits`` and ``genres/soft``; the loss is their sum.
+
+        Args:
+            predicted: by a hint's name B x C x H x W, and under `GENRES` B x G, from `Distiller`.
+            targets: of the same shapes, from the teachers.
+        """
+        terms: dict[str, Tensor] = {}
+        for name, part in zip(self.names, self.parts, strict=True):
+            terms |= {f"{name}/{term}": value for term, value in part(predicted[name], targets[name]).items()}
+        if self.genres is not None:
+            terms[f"{GENRES}/soft"] = self.genres(predicted[GENRES], targets[GENRES])
+        return terms
+
+    def constant(self, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What needs no picture: predictions of each channel's mean, and of the mean of soft genres.
+
+        Args:
+            targets: as of `forward`; only their shapes are looked at.
+        """
+        predicted = {name: torch.zeros_like(targets[name]) for name in self.names}
+        if self.genres is not None:
+            predicted[GENRES] = self.genres.prior_logits.expand_as(targets[GENRES])
+        return predicted
+
+
+def crop_maps(maps: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut one box out of every map, and bring it to one size: RoIAlign with two samples a side in each place.
+
+    It serves pictures and feature maps alike, so that both see the same part. (K. He et al., "Mask R-CNN", ICCV 2017,
+    arXiv 1703.06870.)
+
+    Args:
+        maps: B x C x H x W.
+        boxes: B x 4, left, top, right and bottom in 0-1 of the map.
+        size: height and width of what is cut out.
+
+    Returns:
+        B x C x height x width.
+
+    Raises:
+        ValueError: not one box a map.
+    """
+    from torchvision.ops import roi_align  # takes over a second, which nobody should wait who distils nothing
+
+    if boxes.shape != (len(maps), 4):
+        raise ValueError(f"boxes must be {len(maps)} x 4, one a map, got {' x '.join(map(str, boxes.shape))}")
+    height, width = maps.shape[2:]
+    places = boxes.to(maps) * maps.new_tensor([width, height, width, height])
+    rois = torch.cat([torch.arange(len(maps)).to(maps)[:, None], places], dim=1)
+    cut: Tensor = roi_align(maps, rois, size, sampling_ratio=2, aligned=True)
+    return cut
+
+
+def linear_classifier(state_dict: Mapping[str, Tensor], num_features: int) -> tuple[Tensor, Tensor] | None:
+    """The classifier of an original network where it is a single linear layer on the pooled features.
+
+    Args:
+        state_dict: under the original library's keys.
+        num_features: C of the network's final map.
+
+    Returns:
+        weight K x C and bias K; None where it is something else or not there.
+    """
+    for name in ("fc", "_fc", "classifier"):
+        weight, bias = state_dict.get(f"{name}.weight"), state_dict.get(f"{name}.bias")
+        if weight is not None and bias is not None and weight.ndim == 2 and weight.shape[1] == num_features:
+            return weight, bias
+    return None
+
+
+def genre_head(num_features: int, num_genres: int) -> nn.Sequential:
+    """Two layers from the teachers' pooled features, B x `num_features`, to genre logits, B x `num_genres`."""
+    return nn.Sequential(
+        nn.BatchNorm1d(num_features),
+        Dropout(0.5),
+        nn.Linear(num_features, 256),
+        nn.GELU(),
+        Dropout(0.5),
+        nn.Linear(256, num_genres),
+    )

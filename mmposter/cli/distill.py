@@ -1,0 +1,83 @@
+"""`mmposter distill`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmposter.cli.options import Data, Device, Init, Offline, Overrides, Root, go_offline, prepare_libraries
+
+
+def distill_command(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="TOWER", help="Folder for the network and its card.")],
+    student: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Backbone that learns. Default: densenet121.")
+    ] = None,
+    teachers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME",
+            help="Backbones with published weights. Default: efficientnet_lite0,efficientnet_lite1 (extra lite).",
+        ),
+    ] = None,
+    set: Overrides = None,
+    init: Init = None,
+    seed: Annotated[int | None, typer.Option(help="Of the weights and of the random crops.")] = None,
+    device: Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the distillation in --out stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the distillation in --out.")] = False,
+    keep_maps: Annotated[
+        bool, typer.Option("--keep-maps", help="Leave what the teachers saw in TOWER/teachers; it is large.")
+    ] = False,
+    offline: Offline = False,
+    root: Root = None,
+) -> None:
+    """Train an image network of your own to see in posters what pretrained ones see. No genre is needed.
+
+    The student begins with random weights (or --init) and learns the teachers' feature maps and scores from random
+    crops of the training posters, and, where these have genres, what a head on the teachers' features makes of them
+    (--set genre_weight=0: no genre is looked at). Validation posters are watched, test posters never opened. Stopped at
+    any moment, the same command with --resume goes on. All keys for --set stand in TOWER/distillation.json, and in the
+    answer to an unknown one. The default takes hours without a GPU; shorter phases take less.
+
+    Examples:
+
+      mmposter distill data --out towers/densenet121
+
+      mmposter distill data --out towers/small --student mobilenet_v3_small --teachers efficientnet_lite0
+
+      mmposter distill data --out towers/trial --set 'phases=[{size: [96, 64], posters: 20000}]'
+
+      mmposter train data --init towers/densenet121/tower.safetensors --set cnn.backbone=densenet121
+    """
+    prepare_libraries()
+    go_offline(offline)
+    from mmposter.data import Dataset
+    from mmposter.distillation.config import load_distillation_config
+    from mmposter.distillation.distill import distill
+    from mmposter.progress import console
+
+    config = load_distillation_config(set or (), student=student, teachers=teachers, init=init, seed=seed)
+    result = distill(
+        config,
+        Dataset.load(data, root),
+        out,
+        device=device,
+        resume=resume,
+        overwrite=overwrite,
+        keep_maps=keep_maps,
+        offline=offline,
+    )
+    height, width = config.phases[-1].size
+    errors = [sum(result.facts[name].values()) for name in ("validation", "constant")]
+    console.print(
+        f"validation loss {errors[0]:.3f}; the teachers' mean in place of the network: {errors[1]:.3f}. Next: mmposter "
+        f"train {data} --init {result.tower} --set cnn.backbone={config.student} --set cnn.size=[{height},{width}]",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    typer.echo(str(result.tower))

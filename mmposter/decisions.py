@@ -1,0 +1,234 @@
+"""From a model's probabilities to those that are shown, and to genres: for every set of branches that it looks through.
+
+A model whose branches are masked is less sure, and the thresholds of the whole do not fit it. `mmposter calibrate`
+fits a scaling and thresholds for every set on validation posters, measures them, and leaves both in ``subsets.json``
+of the run folder. A run without that file decides as it was trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmposter.atomic import write_json
+from mmposter.errors import UserError
+from mmposter.evaluation import Difference
+from mmposter.evaluation.arrays import FloatArray
+from mmposter.evaluation.scaling import Scaling
+
+SUBSETS = "subsets.json"
+FORMAT = 1
+MEASURED = ("mean_average_precision", "macro_f1", "r_precision")
+"""The metrics that are kept of every set of branches; the calibration error stands beside them."""
+ERROR = "expected_calibration_error"
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What is done with the probabilities of a model that looks through certain branches.
+
+    Attributes:
+        thresholds: G, one a genre, for the probabilities that `apply` gives.
+        scaling: None leaves the probabilities as they are.
+    """
+
+    thresholds: FloatArray
+    scaling: Scaling | None = None
+
+    def apply(self, probs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The probabilities N x G that are shown and compared with the thresholds."""
+        return probs if self.scaling is None else self.scaling.apply(probs).astype(np.float32)
+
+    @property
+    def digest(self) -> str | None:
+        """Tells one fitted decision from another; None for that of the training."""
+        if self.scaling is None:
+            return None
+        return hashlib.sha256(json.dumps(_decision_json(self)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """A set of branches: what was fitted for it, and how good it is on posters that the fit did not see.
+
+    Attributes:
+        decision: fitted on validation posters.
+        metrics: value and 95 % interval of `MEASURED`, by name.
+        error_before: calibration error of the probabilities as they are.
+        error_after: of the scaled ones.
+        difference: to all branches, paired by poster, of the same; None for all branches themselves.
+    """
+
+    decision: Decision
+    metrics: Mapping[str, Difference]
+    error_before: Difference
+    error_after: Difference
+    difference: Mapping[str, Difference] | None
+
+
+@dataclass(frozen=True)
+class Posters:
+    """Which posters were used.
+
+    Attributes:
+        data: name of the data folder.
+        manifest: sha256 of its manifest.
+        split: ``val``, ``test`` or ``train``.
+        count: posters with a genre.
+    """
+
+    data: str
+    manifest: str
+    split: str
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Subsets:
+    """The content of ``subsets.json``.
+
+    Attributes:
+        weights: sha256 of the run's weights that it belongs to.
+        genres: in the order of thresholds and offsets.
+        fitted: posters of the fit.
+        measured: posters of the metrics.
+        constant: of each metric the value of the best constant answer on the measured posters.
+        subsets: by branches, in the run's order.
+    """
+
+    weights: str
+    genres: tuple[str, ...]
+    fitted: Posters
+    measured: Posters
+    constant: Mapping[str, float]
+    subsets: Mapping[tuple[str, ...], Subset]
+
+    def save(self, folder: Path) -> None:
+        """Write ``subsets.json`` into a run folder, atomically."""
+        write_json(
+            folder / SUBSETS,
+            {
+                "format": FORMAT,
+                "weights": self.weights,
+                "genres": list(self.genres),
+                "fitted": asdict(self.fitted),
+                "measured": asdict(self.measured),
+                "constant": {name: _plain(value) for name, value in self.constant.items()},
+                "subsets": {",".join(names): _subset_json(subset) for names, subset in self.subsets.items()},
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Path, branches: Sequence[str], genres: Sequence[str]) -> Subsets | None:
+        """Read ``subsets.json`` of a run folder; None where there is none.
+
+        Args:
+            folder: of the run.
+            branches: all of the run's, in its order.
+            genres: of the run, in its order.
+
+        Raises:
+            UserError: it is damaged, of a newer mmposter, or of another model.
+        """
+        path = folder / SUBSETS
+        if not path.is_file():
+            return None
+        mend = f"make it again with: mmposter calibrate {folder} DATA"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values["format"] > FORMAT:
+                raise UserError(
+                    f"{path} has format {values['format']}, this mmposter reads up to {FORMAT}; "
+                    "run: pip install --upgrade mmposter"
+                )
+            found = cls(
+                weights=values["weights"],
+                genres=tuple(values["genres"]),
+                fitted=Posters(**values["fitted"]),
+                measured=Posters(**values["measured"]),
+                constant={name: _number(values["constant"][name]) for name in (*MEASURED, ERROR)},
+                subsets={
+                    tuple(names.split(",")): _subset(subset, len(genres)) for names, subset in values["subsets"].items()
+                },
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); {mend}") from error
+        if found.genres != tuple(genres) or set(found.subsets) != set(branch_subsets(branches)):
+            raise UserError(f"{path} is of a model with other genres or branches; {mend}")
+        return found
+
+
+def branch_subsets(branches: Sequence[str]) -> list[tuple[str, ...]]:
+    """All non-empty subsets in the given order of names, the largest first."""
+    sizes = range(len(branches), 0, -1)
+    return [names for size in sizes for names in combinations(branches, size)]
+
+
+def _decision_json(decision: Decision) -> dict[str, Any]:
+    assert decision.scaling is not None  # what is saved was fitted
+    return {
+        "slope": decision.scaling.slope,
+        "offsets": decision.scaling.offsets.tolist(),
+        "thresholds": decision.thresholds.tolist(),
+    }
+
+
+def _subset_json(subset: Subset) -> dict[str, Any]:
+    difference = subset.difference
+    return {
+        **_decision_json(subset.decision),
+        "metrics": {name: _measured_json(value) for name, value in subset.metrics.items()},
+        "calibration_error": {
+            "before": _measured_json(subset.error_before),
+            "after": _measured_json(subset.error_after),
+        },
+        "difference": None if difference is None else {name: _measured_json(d) for name, d in difference.items()},
+    }
+
+
+def _subset(values: Mapping[str, Any], genres: int) -> Subset:
+    scaling = Scaling(float(values["slope"]), _vector(values["offsets"], genres))
+    if not 0 < scaling.slope < math.inf:
+        raise ValueError(f"slope must be above 0, got {scaling.slope}")
+    error, difference = values["calibration_error"], values["difference"]
+    return Subset(
+        decision=Decision(_vector(values["thresholds"], genres), scaling),
+        metrics={name: _measured(values["metrics"][name]) for name in MEASURED},
+        error_before=_measured(error["before"]),
+        error_after=_measured(error["after"]),
+        difference=None if difference is None else {name: _measured(difference[name]) for name in MEASURED},
+    )
+
+
+def _vector(values: Sequence[float], count: int) -> FloatArray:
+    vector = np.array(values, dtype=np.float64)
+    if vector.shape != (count,) or not np.isfinite(vector).all():
+        raise ValueError(f"{count} numbers must be there, one a genre")
+    return vector
+
+
+def _measured_json(found: Difference) -> dict[str, Any]:
+    return {"value": _plain(found.value), "ci95": None if found.ci95 is None else list(found.ci95)}
+
+
+def _measured(values: Mapping[str, Any]) -> Difference:
+    ends = values["ci95"]
+    return Difference(_number(values["value"]), None if ends is None else (float(ends[0]), float(ends[1])))
+
+
+def _plain(value: float) -> float | None:
+    """JSON has no NaN: a metric that is undefined is null."""
+    return None if math.isnan(value) else value
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

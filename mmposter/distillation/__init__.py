@@ -1,0 +1,1 @@
+"""Distillation: an image network of our own that learns on posters what pretrained ones see."""

@@ -1,0 +1,193 @@
+"""What the teachers see in whole posters, computed once and kept on disk while the training is unfinished."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from fusion import Backbone, Hint, backbone_spec, linear_classifier, match_stages, stage_shapes
+from fusion.backbones import LIBRARIES
+from mmposter.config import CnnConfig
+from mmposter.data.dataset import Dataset
+from mmposter.distillation.config import DistillationConfig
+from mmposter.distillation.rows import RowArrays
+from mmposter.distillation.views import PosterMaps
+from mmposter.engines.machine import memory
+from mmposter.errors import BadImageError, UserError
+from mmposter.features.tower import SharedTower, TowerWeights
+from mmposter.images import crop_image, load_image
+from mmposter.picture import Picture
+from mmposter.progress import console
+
+FOLDER = "teachers"
+_PIXELS, _USABLE = "pixels", "usable"
+_PART = 16  # posters decoded, or shown to a teacher, between two looks at the clock
+_SHARE = 0.8  # of the memory that maps may take
+_LARGEST = 60_000.0  # float16 ends at 65504
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A pretrained network that is learnt from.
+
+    Attributes:
+        weights: with its file.
+        hints: which of its stages the student predicts.
+        shapes: C, H and W of the map of each hint, by its name.
+        classifier: weight K x C and bias K on the average of its last map; None where it has no such.
+    """
+
+    weights: TowerWeights
+    hints: tuple[Hint, ...]
+    shapes: Mapping[str, tuple[int, int, int]]
+    classifier: tuple[Tensor, Tensor] | None
+
+    @property
+    def name(self) -> str:
+        return self.weights.backbone
+
+    @classmethod
+    def find(cls, name: str, student: Backbone, config: DistillationConfig, *, offline: bool = False) -> Teacher:
+        """Look for its weights, and measure which stages meet.
+
+        Raises:
+            UserError: an unknown name, no published weights, or stages that cannot meet.
+        """
+        try:
+            if not name.startswith(LIBRARIES) and backbone_spec(name).weights_file is None:
+                raise ValueError(f"{name} has no published weights, so there is nothing to learn from it")
+            wanted = CnnConfig(backbone=name, init="imagenet", size=config.teacher_size)
+            weights = TowerWeights.find(wanted, offline=offline)
+            backbone = weights.build()
+            hints = match_stages(student, backbone, config.teacher_size, config.strides)
+        except ValueError as error:
+            raise UserError(f"--teachers: {error}") from error
+        shapes = stage_shapes(backbone, config.teacher_size)
+        classifier = None
+        if backbone.map_stage == backbone.last_stage:  # else it reads more than the map's average
+            classifier = linear_classifier(weights.original() or {}, backbone.num_features)
+        return cls(weights, hints, {hint.name: shapes[hint.teacher_stage] for hint in hints}, classifier)
+
+
+def poster_maps(
+    dataset: Dataset,
+    teachers: Sequence[Teacher],
+    config: DistillationConfig,
+    folder: Path,
+    *,
+    device: str,
+    quiet: bool = False,
+) -> PosterMaps:
+    """Train and validation posters with the teachers' maps; what `folder` lacks is computed first.
+
+    Posters of other splits are not opened. Those that cannot be read are left out, and named.
+
+    Args:
+        dataset: the posters.
+        teachers: who look at them.
+        config: says at which size, how many validation posters are watched, and whether genres are looked at.
+        folder: for this data set, these teachers and this size alone.
+        device: of the teachers.
+        quiet: show no progress.
+
+    Raises:
+        UserError: too few posters, or more than the memory holds.
+    """
+    splits = np.array(dataset.table["split"], dtype=object)
+    train, val = np.flatnonzero(splits == "train"), np.flatnonzero(splits == "val")
+    count = min(len(val), config.val_posters)
+    val = val[np.arange(count) * len(val) // max(count, 1)]  # evenly, as the manifest is sorted
+    _require_posters(dataset, len(train), count)
+    rows = np.concatenate([train, val])
+    _require_memory(len(rows), teachers, config)
+    made = _decode(dataset, rows, config.teacher_size, folder, quiet=quiet)
+    pixels, usable = made.load(_PIXELS), made.load(_USABLE)
+    maps: dict[str, NDArray[np.float16]] = {}
+    for teacher in teachers:
+        maps |= _look(teacher, pixels, config.teacher_size, folder, device=device, quiet=quiet)
+    learnt, watched = usable.copy(), usable.copy()
+    learnt[len(train) :] = False
+    watched[: len(train)] = False
+    _require_posters(dataset, int(learnt.sum()), int(watched.sum()))
+    labels = dataset.labels()[rows] if dataset.has_labels and config.genre_weight > 0 else None
+    unreadable = tuple(str(name) for name in dataset.table["id"].iloc[rows[~usable]])
+    return PosterMaps(pixels, maps, np.flatnonzero(learnt), np.flatnonzero(watched), labels, unreadable)
+
+
+def _require_posters(dataset: Dataset, train: int, val: int) -> None:
+    if train < 2 or val < 1:
+        raise UserError(
+            f"{dataset.folder} has {train} posters to train on and {val} to watch; both are needed.\n"
+            "Prepare it with other ratios: mmposter prepare SOURCE --out DATA --ratios 0.7 0.1 0.2"
+        )
+
+
+def _require_memory(posters: int, teachers: Sequence[Teacher], config: DistillationConfig) -> None:
+    each = 3 * math.prod(config.teacher_size)
+    each += sum(2 * math.prod(shape) for teacher in teachers for shape in teacher.shapes.values())
+    needed, here = posters * each, memory()
+    if needed > _SHARE * here:
+        raise UserError(
+            f"the maps of {posters:,} posters take {needed / 1e9:.1f} GB, and this machine has {here / 1e9:.1f} GB.\n"
+            "Take fewer teachers, or smaller pictures for them, such as --set teacher_size=[224,160]"
+        )
+
+
+def _decode(
+    dataset: Dataset, rows: NDArray[np.int64], size: tuple[int, int], folder: Path, *, quiet: bool
+) -> RowArrays:
+    """Pixels of the posters at one size; one that cannot be read is black, and not usable."""
+    table, crops = dataset.table, dataset.crops
+    arrays = RowArrays(
+        folder, "posters", {_PIXELS: ((*size, 3), np.dtype(np.uint8)), _USABLE: ((), np.dtype(bool))}, len(rows)
+    )
+
+    def decode(part: range) -> dict[str, NDArray[Any]]:
+        pixels, usable = np.zeros((len(part), *size, 3), np.uint8), np.zeros(len(part), bool)
+        for place, row in enumerate(int(rows[number]) for number in part):
+            try:
+                poster = load_image(dataset.image_path(row))
+                crop = None if crops is None else crops[row]
+                poster = poster if crop is None else crop_image(poster, crop)
+            except BadImageError as error:
+                name = table["id"].iloc[row]
+                console.print(f"left out: {name}: {error.reason} ({error})", highlight=False, markup=False)
+                continue
+            pixels[place] = np.asarray(poster.resize(size[::-1], Image.Resampling.BICUBIC))
+            usable[place] = True
+        return {_PIXELS: pixels, _USABLE: usable}
+
+    arrays.fill(decode, _PART, title="posters", quiet=quiet)
+    return arrays
+
+
+def _look(
+    teacher: Teacher, pixels: NDArray[np.uint8], size: tuple[int, int], folder: Path, *, device: str, quiet: bool
+) -> dict[str, NDArray[np.float16]]:
+    """The maps of all posters by a hint's name."""
+    stages = {hint.teacher_stage: hint.name for hint in teacher.hints}
+    shapes = {stage: (teacher.shapes[name], np.dtype(np.float16)) for stage, name in stages.items()}
+    arrays = RowArrays(folder, teacher.name.replace("/", "--"), shapes, len(pixels))
+    if not arrays.filled:
+        tower = SharedTower(CnnConfig(backbone=teacher.name, size=size), teacher.weights, device=device)
+        tower.start()
+        for stage in stages:
+            tower.watch(stage)
+
+        @torch.inference_mode()
+        def look(part: range) -> dict[str, NDArray[Any]]:
+            batch = [tower.input(Picture(pixels[number])) for number in part]
+            maps = {stage: tower.map(batch, stage).clamp(-_LARGEST, _LARGEST) for stage in stages}
+            return {stage: values.half().cpu().numpy() for stage, values in maps.items()}
+
+        arrays.fill(look, _PART, title=teacher.name, quiet=quiet)
+    return {name: arrays.load(stage) for stage, name in stages.items()}

@@ -1,0 +1,180 @@
+"""Random views of posters, and what the teachers see in them, cut out of their maps of the whole poster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fusion import crop_maps
+from fusion.distillation import GENRES
+from mmposter.distillation.config import DistillationConfig
+
+_PLAIN_SCALE = (0.3, 1.0)
+_STRETCH = 0.3  # logarithm of the most that a crop's aspect differs from the poster's
+_BRIGHTNESS, _CONTRAST, _SATURATION = 0.2, 0.2, 0.25  # logarithms of the largest factors
+
+
+@dataclass(frozen=True, eq=False)
+class PosterMaps:
+    """Posters with their teachers' maps, in memory.
+
+    Attributes:
+        pixels: N x H x W x 3, uint8.
+        maps: by a hint's name N x C x H' x W', float16.
+        train: rows to learn from.
+        val: rows to watch.
+        labels: N x G of 0 and 1; None where no genre is looked at.
+        unreadable: ids of posters that are in neither.
+    """
+
+    pixels: NDArray[np.uint8]
+    maps: Mapping[str, NDArray[np.float16]]
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    labels: NDArray[np.float32] | None = None
+    unreadable: tuple[str, ...] = ()
+
+
+class Views:
+    """Makes batches: pictures for the student, and its targets.
+
+    Args:
+        posters: what is shown.
+        config: how random views differ.
+        mean: of the student's pictures in 0-1, by channel.
+        std: of the same.
+        device: where the cutting is done.
+        genres: makes probabilities B x G of the targets by their hints' names; None: no soft genres.
+    """
+
+    def __init__(
+        self,
+        posters: PosterMaps,
+        config: DistillationConfig,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: str = "cpu",
+        genres: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
+    ) -> None:
+        self.posters, self.config, self.device = posters, config, device
+        self.genres = genres
+        self._mean, self._std = (torch.tensor(values, device=device)[:, None, None] * 255 for values in (mean, std))
+
+    def random(
+        self,
+        step: int,
+        batch: int,
+        size: tuple[int, int],
+        places: Mapping[str, tuple[int, int]],
+        scale: tuple[float, float],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Random crops of random training posters, flipped, coloured and mixed: a function of seed and step alone.
+
+        Mixed: pictures and targets alike, as in L. Beyer et al., "Knowledge distillation: A good teacher is patient and
+        consistent", CVPR 2022, arXiv 2106.05237, who call it function matching.
+
+        Args:
+            step: the number of the step.
+            batch: B.
+            size: height and width of the pictures.
+            places: by a hint's name height and width of its map.
+            scale: the smallest and the largest part of a poster that a crop shows.
+
+        Returns:
+            B x 3 x height x width, normalised, and by a hint's name B x C x H x W, with soft genres B x G.
+        """
+        rng = np.random.default_rng((self.config.seed, step))
+        rows = rng.choice(self.posters.train, batch, replace=False)
+        images, targets = self._cut(rows, random_boxes(rng, batch, scale), size, places)
+        flipped = torch.from_numpy(rng.random(batch) < 0.5).to(self.device)
+        for values in (images, *targets.values()):
+            values[flipped] = values[flipped].flip(3)
+        targets = self._with_genres(targets)
+        images = recolour(images, rng)
+        if rng.random() < self.config.mixup:
+            share = float(rng.uniform(0.5, 1.0))  # Beta(1, 1), its larger side
+            order = torch.from_numpy(rng.permutation(batch)).to(self.device)
+            images = share * images + (1 - share) * images[order]
+            targets = {name: share * values + (1 - share) * values[order] for name, values in targets.items()}
+        return (images - self._mean) / self._std, targets
+
+    def whole(
+        self, rows: NDArray[np.int64], size: tuple[int, int], places: Mapping[str, tuple[int, int]]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Posters as they are; arguments and results as of `random`."""
+        images, targets = self._cut(rows, torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(rows), 1), size, places)
+        return (images - self._mean) / self._std, self._with_genres(targets)
+
+    def plain(self, number: int, batch: int, size: tuple[int, int]) -> Tensor:
+        """Random crops of random training posters, neither coloured nor mixed: a function of seed and number alone.
+
+        Args:
+            number: of the batch.
+            batch: B.
+            size: height and width of the pictures.
+
+        Returns:
+            B x 3 x height x width, normalised.
+        """
+        rng = np.random.default_rng((self.config.seed, number, 1))  # other draws than those of a step
+        rows = rng.choice(self.posters.train, batch, replace=False)
+        images = self._pictures(rows, random_boxes(rng, batch, _PLAIN_SCALE), size)
+        return (images - self._mean) / self._std
+
+    def _cut(
+        self, rows: NDArray[np.int64], boxes: Tensor, size: tuple[int, int], places: Mapping[str, tuple[int, int]]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        images = self._pictures(rows, boxes, size)
+        targets = {
+            name: crop_maps(self._take(values, rows).float(), boxes, places[name])
+            for name, values in self.posters.maps.items()
+        }
+        return images, targets
+
+    def _pictures(self, rows: NDArray[np.int64], boxes: Tensor, size: tuple[int, int]) -> Tensor:
+        return crop_maps(self._take(self.posters.pixels, rows).permute(0, 3, 1, 2).float(), boxes, size)
+
+    def _with_genres(self, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        return targets if self.genres is None else {**targets, GENRES: self.genres(targets)}
+
+    def _take(self, values: NDArray[Any], rows: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(values[rows]).to(self.device)
+
+
+def random_boxes(rng: np.random.Generator, count: int, scale: tuple[float, float]) -> Tensor:
+    """Boxes `count` x 4 in 0-1: of a random area, stretched a little, at a random place.
+
+    Args:
+        rng: draws.
+        count: how many.
+        scale: the smallest and the largest area, of the whole; less where a stretched box would reach over the edge.
+    """
+    area, aspect = rng.uniform(*scale, count), np.exp(rng.uniform(-_STRETCH, _STRETCH, count))
+    height, width = np.minimum(np.sqrt(area / aspect), 1), np.minimum(np.sqrt(area * aspect), 1)
+    top, left = rng.uniform(0, 1 - height), rng.uniform(0, 1 - width)
+    return torch.from_numpy(np.stack([left, top, left + width, top + height], axis=1)).float()
+
+
+def recolour(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Other brightness, contrast and saturation for every picture.
+
+    Args:
+        images: B x 3 x H x W in 0-255.
+        rng: draws.
+    """
+
+    def factors(most: float) -> Tensor:
+        drawn = np.exp(rng.uniform(-most, most, (len(images), 1, 1, 1)))
+        return torch.from_numpy(drawn).float().to(images.device)
+
+    images = images * factors(_BRIGHTNESS)
+    for most, dims in ((_CONTRAST, (1, 2, 3)), (_SATURATION, (1,))):
+        grey = images.mean(dims, keepdim=True)
+        images = (images - grey) * factors(most) + grey
+    return images.clamp(0, 255)

@@ -1,0 +1,202 @@
+"""Frozen models of which only the identity is here: those that the features of a pack were made with.
+
+A record is found by the fingerprint of its extractor, and that holds a digest of the model's weights. Where records
+travel without the models, the digests travel too, and stand in for files that nobody has to have.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmposter import pretrained, weights
+from mmposter.config import Config, flat_config
+from mmposter.errors import UserError
+from mmposter.features.architecture import Architecture
+from mmposter.features.tower import TowerInput, TowerWeights, settle_init
+
+if TYPE_CHECKING:
+    from fusion import Backbone
+    from mmposter.data.dataset import Dataset
+    from mmposter.features.extractors import BranchExtractors
+
+_TOWER_KEYS = ("cnn.backbone", "cnn.init", "cnn.size", "cnn.normalisation")
+_KEYS: dict[str, tuple[str, ...]] = {
+    "cnn": _TOWER_KEYS,
+    "style": (*_TOWER_KEYS, "style.stage", "style.reduced", "style.normaliser"),
+    "yolo": ("yolo.model", "yolo.size", "yolo.confidence"),
+    "ocr": ("ocr.languages", "ocr.reading", "ocr.min_confidence", "ocr.encoder"),
+}
+"""Of each branch the keys that decide its records."""
+
+_EXTRACTOR = {"cnn": "cnn", "style": "style", "yolo": "yolo", "ocr": "text"}
+"""Of each branch the extractor whose records it reads."""
+
+_FILES = ("cnn.init", "yolo.model", "ocr.encoder")
+_TOWER_IDENTITY = ("backbone", "weights", "architecture")
+
+
+@dataclass(frozen=True)
+class PinnedTower(TowerWeights):
+    """A backbone whose weights are not here.
+
+    Attributes:
+        known: its identity.
+    """
+
+    known: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def identity(self) -> dict[str, Any]:
+        return dict(self.known)
+
+    def build(self) -> Backbone:
+        raise UserError(f"the weights of {self.backbone} are not here: a pack holds features, not the network")
+
+
+@dataclass(frozen=True)
+class Pins:
+    """What a pack says of the models behind its records.
+
+    Attributes:
+        pack: its name.
+        settings: the configuration keys that decide the records, with their values.
+        fingerprints: of its extractors, by name.
+        embedding_dim: the width of the text encoder; 0 without the branch ocr.
+    """
+
+    pack: str
+    settings: Mapping[str, Any]
+    fingerprints: Mapping[str, Mapping[str, Any]]
+    embedding_dim: int = 0
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Pins | None:
+        """Those of a data set that comes from a pack; None for any other."""
+        known = dataset.info.get("pins")
+        return None if known is None else cls(**known)
+
+    @classmethod
+    def from_extractors(cls, pack: str, config: Config, branches: Mapping[str, BranchExtractors], width: int) -> Pins:
+        """Those of the extractors that a pack is made of, without any path of this machine.
+
+        Args:
+            pack: its name.
+            config: behind the extractors.
+            branches: the extractors.
+            width: of the text encoder, or 0.
+        """
+        flat = flat_config(config.model_dump(mode="json"))
+        settings = {key: flat[key] for name in branches for key in _KEYS[name]}
+        for key in _FILES:
+            if key in settings and Path(settings[key]).exists():
+                settings[key] = Path(settings[key]).name
+        if settings.get("cnn.init") == "none":
+            settings["seed"] = config.seed
+        steps = [step for branch in branches.values() for step in branch.steps]
+        return cls(pack, settings, {step.name: step.fingerprint() for step in steps}, width)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def weights(self, extractor: str) -> str:
+        """The digest of an extractor's weights."""
+        return str(self.fingerprints[extractor]["weights"])
+
+    def tower(self, config: Config) -> TowerWeights:
+        """The image network: its file where it is here, else its identity alone."""
+        for init in dict.fromkeys((config.cnn.init, self.settings["cnn.init"])):
+            if (found := self._tower_here(config, init)) is not None:
+                return found
+        known = self._tower_identity
+        said = known.get("architecture")
+        architecture = None if said is None else Architecture.from_json(said)
+        return PinnedTower(config.cnn.backbone, None, architecture=architecture, size=config.cnn.size, known=known)
+
+    def settle(self, config: Config) -> Config:
+        """The configuration with what ``cnn.init=auto`` means on this pack: the network that it was made with."""
+        if config.cnn.init != "auto" or "cnn.init" not in self.settings:
+            return settle_init(config)
+        cnn = config.cnn.model_copy(update={"init": self.settings["cnn.init"]})
+        return config.model_copy(update={"cnn": cnn})
+
+    def require(self, config: Config, branches: Sequence[str]) -> None:
+        """Refuse branches and settings that the pack has no records of.
+
+        Raises:
+            UserError: naming every key that differs.
+        """
+        here = [name for name, extractor in _EXTRACTOR.items() if extractor in self.fingerprints]
+        if missing := [name for name in branches if name not in here]:
+            left = ",".join(name for name in branches if name in here) or ",".join(here)
+            raise UserError(
+                f"{self.pack} has no features of {', '.join(missing)}, and no pictures to make them from; it has "
+                f"{', '.join(here)}.\nType --branches {left}"
+            )
+        asked = flat_config(config.model_dump(mode="json"))
+        keys = dict.fromkeys(key for name in branches for key in _KEYS[name])
+        if "cnn.init" in keys and config.cnn.init == self.settings.get("cnn.init") == "none":
+            keys["seed"] = None  # of the random weights
+        if different := [key for key in keys if not self._same(key, asked[key], config)]:
+            lines = [
+                f"  {key}: {_text(self.settings[key])} in the pack, {_text(asked[key])} asked" for key in different
+            ]
+            values = ((key, "auto" if key == "cnn.init" else _text(self.settings[key])) for key in different)
+            raise UserError(
+                f"{self.pack} holds features of other settings, and no pictures to make new ones from:\n"
+                + "\n".join(lines)
+                + f"\nFor those of the pack: {' '.join(f'--set {key}={value}' for key, value in values)}\n"
+                "Other settings need posters: mmposter prepare SOURCE --out DATA"
+            )
+
+    def require_same(self, branches: Iterable[BranchExtractors]) -> None:
+        """Refuse extractors that would look for other records, as those of another version of mmposter do.
+
+        Raises:
+            UserError: naming the extractor.
+        """
+        for step in (step for branch in branches for step in branch.steps):
+            if step.name in self.fingerprints and step.fingerprint() != self.fingerprints[step.name]:
+                if step.name == "text" and "mask" in step.fingerprint()["source"]:
+                    continue  # made from the pack's own lines, and kept beside them
+                raise UserError(
+                    f"{self.pack} was made by another version of mmposter, whose {step.name} features differ from "
+                    "those of this one. Take the pack of this version, or prepare posters of your own"
+                )
+
+    @property
+    def _tower_identity(self) -> dict[str, Any]:
+        known = self.fingerprints.get("cnn") or self.fingerprints["style"]
+        return {key: known[key] for key in _TOWER_IDENTITY if key in known}
+
+    def _tower_here(self, config: Config, init: str) -> TowerWeights | None:
+        """The tower that ``cnn.init`` names, where it is here and is the pack's own."""
+        cnn = config.cnn.model_copy(update={"init": init})
+        try:
+            found = TowerWeights.find(cnn, seed=config.seed, offline=True)
+        except UserError:  # not on this machine
+            return None
+        return found if found.identity() == self._tower_identity else None
+
+    def _same(self, key: str, asked: Any, config: Config) -> bool:
+        """Whether the records are the same with this value as with the pack's."""
+        packed = self.settings[key]
+        if key == "cnn.init":
+            return asked in ("auto", packed) or self._tower_here(config, asked) is not None
+        if key == "cnn.size" and config.cnn.backbone == self.settings["cnn.backbone"]:
+            known = self.fingerprints.get("cnn") or self.fingerprints["style"]
+            return bool(list(TowerInput.of(config.cnn, self.tower(config).architecture).size) == known["size"])
+        if key == "yolo.model":
+            file = Path(asked)
+            return self.weights("yolo") == weights.digest([file]) if file.is_file() else file.name == str(packed)
+        if key == "ocr.encoder" and Path(asked).is_dir():
+            files = [Path(asked) / name for name in pretrained.text_encoder(asked).files]
+            return all(file.is_file() for file in files) and weights.digest(files) == self.weights("text")
+        return bool(asked == packed)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,104 @@
+"""What travels with the package: the trained model `posters`, and the benchmark pack.
+
+A model is a run folder here, as `mmposter train` writes it. Where a run is asked for, its name is as good as a path.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+from mmposter.errors import UserError
+
+__all__ = [
+    "POSTERS",
+    "ShippedTower",
+    "find_run",
+    "is_shipped",
+    "settled_init",
+    "shipped_model",
+    "shipped_models",
+    "shipped_tower",
+]
+
+POSTERS = "posters"
+"""The model that is used where none is named."""
+
+# Kept as text, not imported from mmposter.run: the look-up of a name should not wait for torch.
+_MODEL, _TOWER = "model.json", "tower.safetensors"
+
+
+class ShippedTower(NamedTuple):
+    """The image network of `posters`: its name and its weights."""
+
+    backbone: str
+    file: Path
+
+
+def shipped_models() -> list[str]:
+    """Names of the models in this build; a build without the files has none."""
+    return sorted(path.parent.name for path in _folder().glob(f"*/{_MODEL}"))
+
+
+def shipped_model(name: str = POSTERS) -> Path:
+    """The run folder of a model that travels with the package.
+
+    Raises:
+        UserError: this build has no model of that name.
+    """
+    known = shipped_models()
+    if name not in known:
+        has = f"it has {', '.join(known)}" if known else "it came without any"
+        raise UserError(
+            f"this build of mmposter has no model {name!r} ({has}). Name a run folder (./{name} if it is called so); "
+            "make one with: mmposter train DATA --out RUN"
+        )
+    return _folder() / name
+
+
+def find_run(run: str | Path) -> Path:
+    """A run folder by the name of a shipped model, or as a path.
+
+    Args:
+        run: ``posters`` as a text is the shipped model. Everything else is a path, ``./posters`` and
+            ``Path("posters")`` among them.
+
+    Raises:
+        UserError: the name of a model that this build does not have.
+    """
+    if isinstance(run, str) and (run == POSTERS or run in shipped_models()):
+        return shipped_model(run)
+    return Path(run)
+
+
+def is_shipped(folder: Path) -> bool:
+    """Whether a run folder is one of the package's own, which nobody should write into."""
+    return folder.resolve().parent == _folder().resolve()
+
+
+def shipped_tower() -> ShippedTower | None:
+    """The image network of `posters`; None where this build came without it."""
+    folder = _folder() / POSTERS
+    if not (folder / _MODEL).is_file() or not (folder / _TOWER).is_file():
+        return None
+    config = json.loads((folder / _MODEL).read_text(encoding="utf-8"))["config"]
+    return ShippedTower(config["cnn"]["backbone"], folder / _TOWER)
+
+
+def settled_init(backbone: str, init: str) -> str:
+    """What ``cnn.init=auto`` means here: ``posters`` for the backbone of that model, else ``imagenet``.
+
+    Args:
+        backbone: as in ``cnn.backbone``.
+        init: as in ``cnn.init``; anything but ``auto`` is returned as it is.
+    """
+    if init != "auto":
+        return init
+    tower = shipped_tower()
+    return POSTERS if tower is not None and tower.backbone == backbone else "imagenet"
+
+
+def _folder() -> Path:
+    return Path(str(resources.files(__name__)))
