@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, get_args
@@ -90,6 +90,10 @@ class Plan:
     def reference(self) -> Cell:
         """The cell with every branch and the base configuration."""
         return self.cells[0]
+
+    def settled(self, settle: Callable[[Config], Config]) -> Plan:
+        """The same plan with every configuration as `settle` gives it back."""
+        return Plan(settle(self.base), tuple(replace(cell, config=settle(cell.config)) for cell in self.cells))
 
     def trainings(self) -> list[Training]:
         """The distinct configurations to train, in the order of the cells."""

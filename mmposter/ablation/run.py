@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mmposter.data.dataset import Dataset
 from mmposter.device import resolve_device
 from mmposter.engines import Workers, run
 from mmposter.errors import UserError
-from mmposter.features.table import extract_dataset
+from mmposter.features.table import extract_dataset, settle_on
 from mmposter.progress import progress
 from mmposter.training.inputs import cached_branches
 
@@ -71,6 +72,7 @@ def ablate(
     """
     if settings.split not in ("val", "test"):
         raise UserError(f"--split of an ablation must be test or val; got {settings.split!r}")
+    plan = plan.settled(partial(settle_on, dataset))
     _claim(out, plan, dataset, settings, resume=resume, overwrite=overwrite)
     device = resolve_device(settings.device)
     units = [Unit(training, seed) for training in plan.trainings() for seed in settings.seeds]

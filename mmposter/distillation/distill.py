@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,8 @@ def distill(
         "validation": loop.validate(),
         "constant": loop.validate(constant=True),
     }
-    weights.save_trained(out / TOWER, loop.average.student)
+    # Its batch norms were measured at this size, so whoever uses it without another `cnn.size` gets this one.
+    replace(weights, size=loop.size).save_trained(out / TOWER, loop.average.student)
     result = Distillation(out, config, facts, progress.history)
     write_card(out, config, facts, progress.history)
     write_json(out / INFO, _info(config, facts, progress.history))  # with its history it is finished

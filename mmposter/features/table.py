@@ -84,6 +84,7 @@ def dataset_extractors(
         UserError: where pretrained files or the metadata to mask by are missing, the rows are crops of posters, or a
             pack was made with other settings.
     """
+    config = settle_on(dataset, config)
     wanted = config.branches if branches is None else branches
     if wanted and dataset.crops is not None:
         # The store has one record a picture, by its hash: every crop would get the record of its whole poster.

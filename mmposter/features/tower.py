@@ -27,7 +27,7 @@ from mmposter.shipped import POSTERS, settled_init, shipped_tower
 from mmposter.transforms import PosterTransform
 
 # Keys in a safetensors header under which `TowerWeights.save` keeps what the weights were made from, and for what.
-_ORIGIN, _ARCHITECTURE = "mmposter_weights", "mmposter_architecture"
+_ORIGIN, _ARCHITECTURE, _SIZE = "mmposter_weights", "mmposter_architecture", "mmposter_size"
 
 # Posters at a time on a CPU: the maps of more do not stay in its cache (EfficientNet-Lite0 at 320 x 224, one thread:
 # 21 ms a poster by 2, 54 ms by 32).
@@ -121,6 +121,9 @@ class TowerWeights:
 
     def _write(self, path: Path, state: dict[str, torch.Tensor], origin: str) -> None:
         metadata = {_ORIGIN: origin}
+        size = self.size or (None if self.file is None else _said_size(self.file))
+        if size is not None:
+            metadata[_SIZE] = json.dumps(size)
         if self.architecture is not None:
             metadata[_ARCHITECTURE] = json.dumps(self.architecture.to_json())
         with atomic_path(path) as temporary:
@@ -328,12 +331,29 @@ def _plain_state(backbone: Backbone) -> dict[str, torch.Tensor]:
 def settle_init(config: Config) -> Config:
     """The configuration with what ``cnn.init=auto`` means in this build, so that a run says what it began with.
 
-    Without an image network it means nothing, and becomes what such runs have always said: ``imagenet``.
+    Where no ``cnn.size`` is set and the weights are a file of ours that was made for one, that size is set, too.
+    Without an image network ``auto`` means nothing, and becomes what such runs have always said: ``imagenet``.
     """
-    init = settled_init(config.cnn.backbone, config.cnn.init)
-    if config.cnn.init == "auto" and not {"cnn", "style"} & set(config.branches):
-        init = "imagenet"
-    return config.model_copy(update={"cnn": config.cnn.model_copy(update={"init": init})})
+    init, size = settled_init(config.cnn.backbone, config.cnn.init), config.cnn.size
+    if not {"cnn", "style"} & set(config.branches):
+        init = "imagenet" if config.cnn.init == "auto" else init
+    elif size is None:
+        size = _size_of(config.cnn.backbone, init)
+    return config.model_copy(update={"cnn": config.cnn.model_copy(update={"init": init, "size": size})})
+
+
+def _size_of(backbone: str, init: str) -> tuple[int, int] | None:
+    """Height and width in pixels that the weights were made for, where ``cnn.init`` is a file of ours that says so."""
+    file = _shipped(backbone) if init == POSTERS else Path(init)
+    return _said_size(file) if file.is_file() else None
+
+
+def _said_size(file: Path) -> tuple[int, int] | None:
+    said = _metadata(file).get(_SIZE)
+    if said is None:
+        return None
+    height, width = json.loads(said)
+    return int(height), int(width)
 
 
 def _shipped(backbone: str) -> Path:
