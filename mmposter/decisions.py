@@ -24,6 +24,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation import Difference
 from mmposter.evaluation.arrays import FloatArray
 from mmposter.evaluation.scaling import Scaling
+from mmposter.formats import require_format
 
 SUBSETS = "subsets.json"
 FORMAT = 1
@@ -145,11 +146,7 @@ class Subsets:
         mend = f"make it again with: mmposter calibrate {folder} DATA"
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            if values["format"] > FORMAT:
-                raise UserError(
-                    f"{path} has format {values['format']}, this mmposter reads up to {FORMAT}; "
-                    "run: pip install --upgrade mmposter"
-                )
+            require_format(path, values["format"], FORMAT)
             found = cls(
                 weights=values["weights"],
                 genres=tuple(values["genres"]),

@@ -18,6 +18,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.architecture import Architecture
 from mmposter.features.tower import TowerInput, TowerWeights
+from mmposter.formats import require_format
 from mmposter.model import Sizes, build_image_classifier, build_model, build_tower
 from mmposter.vocabulary import Vocabulary
 
@@ -90,11 +91,7 @@ class Run:
             )
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            if values["format"] > FORMAT:
-                raise UserError(
-                    f"{path} has format {values['format']}, this mmposter reads up to {FORMAT}; "
-                    "run: pip install --upgrade mmposter"
-                )
+            require_format(path, values["format"], FORMAT)
             thresholds = values["thresholds"]
             run = cls(
                 folder=folder,

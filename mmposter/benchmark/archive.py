@@ -18,6 +18,7 @@ from typing import Any
 
 from mmposter.atomic import atomic_path
 from mmposter.errors import UserError
+from mmposter.formats import require_format
 
 KIND, FORMAT, SUFFIX = "mmposter-pack", 1, ".mmpack"
 FACTS = "pack.json"
@@ -67,13 +68,10 @@ class Archive:
                 self.facts: dict[str, Any] = json.loads(archive.read(FACTS))
             if self.facts["kind"] != KIND:
                 raise ValueError(f"kind {self.facts['kind']!r}")
-            newest, name = int(self.facts["format"]), str(self.facts["name"])
+            found, name = int(self.facts["format"]), str(self.facts["name"])
         except BROKEN as error:
             raise self.damaged(error) from error
-        if newest > FORMAT:
-            raise UserError(
-                f"{file} has format {newest}, this mmposter reads up to {FORMAT}; run: pip install --upgrade mmposter"
-            )
+        require_format(file, found, FORMAT)
         self.name = check_name(name)
 
     def members(self) -> dict[str, bytes]:

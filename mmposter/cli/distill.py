@@ -71,11 +71,10 @@ def distill_command(
         keep_maps=keep_maps,
         offline=offline,
     )
-    height, width = config.phases[-1].size
     errors = [sum(result.facts[name].values()) for name in ("validation", "constant")]
     console.print(
         f"validation loss {errors[0]:.3f}; the teachers' mean in place of the network: {errors[1]:.3f}. Next: mmposter "
-        f"train {data} --init {result.tower} --set cnn.backbone={config.student} --set cnn.size=[{height},{width}]",
+        f"train {data} --init {result.tower} --set cnn.backbone={config.student}",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -88,8 +88,9 @@ def write_card(
         "",
         "## Use",
         "",
-        f"    mmposter train DATA --init FOLDER/{TOWER} --set cnn.backbone={config.student} "
-        f"--set cnn.size=[{height},{width}]",
+        f"    mmposter train DATA --init FOLDER/{TOWER} --set cnn.backbone={config.student}",
+        "",
+        f"The file says the size it was made for, {height} x {width}: posters are read at it.",
     ]
     write_text(folder / CARD, "\n".join(lines) + "\n")
 

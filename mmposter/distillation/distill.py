@@ -27,6 +27,7 @@ from mmposter.distillation.teachers import FOLDER, Teacher, poster_maps
 from mmposter.distillation.views import PosterMaps, Views
 from mmposter.errors import UserError
 from mmposter.features.tower import TowerInput, TowerWeights
+from mmposter.formats import require_format
 from mmposter.progress import console
 from mmposter.provenance import package_version, source_commit
 from mmposter.run import TOWER
@@ -281,8 +282,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if values["format"] > FORMAT:
-            raise UserError(f"{path} was written by a newer mmposter; run: pip install --upgrade mmposter")
+        require_format(path, values["format"], FORMAT)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error}); replace the folder with --overwrite") from error
     return dict(values)

@@ -21,6 +21,7 @@ from mmposter.atomic import atomic_path
 from mmposter.errors import UserError
 from mmposter.evaluation.arrays import BoolArray, FloatArray
 from mmposter.evaluation.thresholds import EmptyPolicy
+from mmposter.formats import require_format
 
 PREDICTIONS = "predictions.parquet"
 FORMAT = 1
@@ -133,11 +134,7 @@ class ScoredPosters:
         try:
             table = pq.read_table(path)
             facts = json.loads((table.schema.metadata or {})[_KEY])
-            if facts["format"] > FORMAT:
-                raise UserError(
-                    f"{path} has format {facts['format']}, this mmposter reads up to {FORMAT}; "
-                    "run: pip install --upgrade mmposter"
-                )
+            require_format(path, facts["format"], FORMAT)
             genres = tuple(facts["genres"])
             place = {genre: g for g, genre in enumerate(genres)}
             constant = {name: np.nan if value is None else value for name, value in facts["source"]["constant"].items()}

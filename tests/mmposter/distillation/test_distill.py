@@ -79,7 +79,7 @@ def test_a_distillation_from_data_to_card(quick, posters_of, tmp_path, monkeypat
     assert f"| {result.facts['constant']['sage/s2/map']:.3f} |" in card
     assert "in 11 steps of Muon" in card
     assert "no genre was looked at" in card
-    assert "--set cnn.size=[48,32]" in card
+    assert "made for, 48 x 32" in card
 
 
 def test_genres_are_learnt_from_the_teachers_head(quick, posters_of, tmp_path):
