@@ -19,7 +19,7 @@ A mask is True where a slot is real. Letters, the same in all files: B posters, 
 N detections, T text lines, E text embedding, D embedding, G genres, R reduced channels, K branches.
 """
 
-from fusion.averaging import renew_batch_norms
+from fusion.averaging import hold_batch_norms, renew_batch_norms
 from fusion.backbones import Backbone, BackboneSpec, add_backbone, backbone_spec, build_backbone, list_backbones
 from fusion.base import Branch, Inputs, branch_names, branch_options, build_branch, register_branch
 from fusion.branches import CnnBranch, StyleBranch, TextBranch, YoloBranch
@@ -104,6 +104,7 @@ __all__ = [
     "gram_matrix",
     "head_names",
     "head_options",
+    "hold_batch_norms",
     "linear_classifier",
     "list_backbones",
     "loss_names",

@@ -1,4 +1,4 @@
-"""Batch norms of averaged weights."""
+"""Batch norms of averaged weights, and batch norms that are held."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def renew_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
         network: whose statistics are replaced; its modes stay.
         batches: its input, each B x 3 x H x W with B of 2 or more.
     """
-    norms = [part for part in network.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    norms = _batch_norms(network)
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
@@ -36,3 +36,18 @@ def renew_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
+
+
+def hold_batch_norms(network: nn.Module) -> None:
+    """Let batch norms normalise by their running statistics, in training too, until `network.train()` is called.
+
+    What is learnt so is what is used: by a batch's own statistics a network can learn to lean on its batch mates, and
+    then misses badly where they are not there. (Y. Wu and J. Johnson, "Rethinking 'Batch' in BatchNorm", 2021, arXiv
+    2105.07576, on frozen batch norms.)
+    """
+    for norm in _batch_norms(network):
+        norm.eval()
+
+
+def _batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    return [part for part in network.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]

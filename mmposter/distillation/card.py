@@ -51,8 +51,8 @@ def write_card(
         "",
         f"It began with {_beginning(config)} and was shown {facts['pictures']:,} random crops of "
         f"{facts['train_posters']:,} training posters of `{facts['data']}`, in {facts['steps']:,} steps of "
-        f"{_OPTIMIZERS[config.optimizer]} and {facts['seconds']:.0f} s on {facts['device']}. Test posters were not "
-        f"opened.{unreadable}",
+        f"{_OPTIMIZERS[config.optimizer]} and {facts['seconds']:.0f} s on {facts['device']}. Through the last "
+        f"{config.held_norms:.0%} batch norms held their statistics. Test posters were not opened.{unreadable}",
         "",
         markdown_table(
             ["phase", "height x width", "crops", "part of the poster", "batch", "rate"],

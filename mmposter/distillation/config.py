@@ -72,6 +72,8 @@ class DistillationConfig(Section):
     """The largest norm of a gradient."""
     average: float = Field(0.999, ge=0, lt=1)
     """What a step leaves of the averaged weights, which are the result; less in the first steps."""
+    held_norms: float = Field(0.15, ge=0, le=1)
+    """The share of all posters, at the end, through which batch norms hold their statistics, as they do in use."""
     val_posters: int = Field(256, ge=1)
     """At most so many validation posters are watched."""
     report_steps: int = Field(500, ge=1)

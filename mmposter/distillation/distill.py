@@ -177,7 +177,7 @@ def _loop(
         Distiller(student, hints, 0 if genres is None else len(genres.prior)),
         _loss(config, teachers, posters, genres),
         Views(posters, config, looks.mean, looks.std, device, genres),
-        Schedule(config.phases, len(posters.train), config.warmup, config.decay),
+        Schedule(config.phases, len(posters.train), config.warmup, config.decay, config.held_norms),
         config,
         device=device,
         out=out,

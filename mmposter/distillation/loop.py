@@ -22,6 +22,7 @@ from fusion import (
     Distiller,
     Muon,
     convolution_weights,
+    hold_batch_norms,
     parameter_groups,
     renew_batch_norms,
     stage_shapes,
@@ -41,7 +42,7 @@ SAVE_SECONDS = 300.0
 _AHEAD = 3  # batches that are made while one is learnt from
 _VAL_BATCH = 16
 _NORM_BATCH = 16
-_VAL_NORM_BATCHES, _LAST_NORM_BATCHES = 16, 40  # that the averaged network's batch norms are measured on
+_VAL_NORM_BATCHES, _LAST_NORM_BATCHES = 16, 40  # that batch norms are measured on
 _BETAS = (0.9, 0.98)
 
 Batch: TypeAlias = tuple[Tensor, dict[str, Tensor]]
@@ -104,6 +105,7 @@ class DistillationLoop:
         self.loss = loss.to(device)
         self.optimizer = self._optimizer()
         self.progress = Progress()
+        self._held = False
         # bf16 needs no scaling of the loss, which would be one more thing to resume.
         self._half = device == "cuda" and torch.cuda.is_bf16_supported()
         self.size = schedule.phases[-1].size
@@ -127,6 +129,9 @@ class DistillationLoop:
         saved = began = time.monotonic()
         before = state.seconds
         self.model.train()
+        self._held = state.step > 0 and self.schedule.at(state.step - 1).held
+        if self._held:  # their statistics came with the state that is gone on with
+            hold_batch_norms(self.model.student)
         with (
             late_interrupt() as interrupt,
             _made_ahead(self._batch, state.step, total) as batches,
@@ -134,6 +139,8 @@ class DistillationLoop:
         ):
             for images, targets in batches:
                 now = self.schedule.at(state.step)
+                if now.held and not self._held:
+                    self._hold_norms()
                 loss = self._step(images, targets, now)
                 state.seconds = before + time.monotonic() - began
                 if now.last or state.step % self.config.report_steps == 0:
@@ -147,7 +154,10 @@ class DistillationLoop:
         return state
 
     def finish(self) -> None:
-        """Measure the batch norms of the averaged network for the last time, on more pictures than before."""
+        """Measure the batch norms of the averaged network for the last time, on more pictures than before.
+
+        Those that were held while it learnt stay as they are.
+        """
         self._renew(_LAST_NORM_BATCHES)
 
     def validate(self, *, constant: bool = False) -> dict[str, float]:
@@ -209,8 +219,21 @@ class DistillationLoop:
             for average, mine in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 average.lerp_(mine, share)
 
+    def _hold_norms(self) -> None:
+        """From here on the network learns as it will be used: by fixed statistics, of the crops that come next."""
+        step, student = self.progress.step, self.model.student
+        coming = range(step, min(step + _LAST_NORM_BATCHES, self.schedule.total))
+        with self._precision():
+            renew_batch_norms(student, (self._batch(number)[0] for number in coming))
+        for average, mine in zip(self.average.student.buffers(), student.buffers(), strict=True):
+            average.copy_(mine)
+        hold_batch_norms(student)
+        self._held = True
+
     def _renew(self, batches: int) -> None:
         """Measure the batch norms of the averaged network: with the mean of the live one's it sees next to nothing."""
+        if self._held:
+            return
         student, views = self.average.student, self.views
         count = min(_NORM_BATCH, len(views.posters.train))
         with self._precision():

@@ -23,6 +23,7 @@ class Step:
         shown: pictures of all steps before.
         rate: learning rate.
         last: whether the phase ends with it.
+        held: whether batch norms hold their statistics.
     """
 
     phase: int
@@ -32,6 +33,7 @@ class Step:
     shown: int
     rate: float
     last: bool
+    held: bool
 
 
 class Schedule:
@@ -42,15 +44,16 @@ class Schedule:
         posters: how many there are to train on; no batch is larger.
         warmup: steps in which the rate rises.
         decay: the share of all pictures over which it falls.
+        held: the share of all pictures, at the end, through which batch norms hold their statistics.
     """
 
-    def __init__(self, phases: Sequence[Phase], posters: int, warmup: int, decay: float) -> None:
+    def __init__(self, phases: Sequence[Phase], posters: int, warmup: int, decay: float, held: float) -> None:
         self.phases, self.warmup = tuple(phases), warmup
         self._batches = [min(phase.batch_size, posters) for phase in phases]
         self._steps = [math.ceil(phase.posters / size) for phase, size in zip(phases, self._batches, strict=True)]
         self.total = sum(self._steps)
         self.pictures = sum(count * size for count, size in zip(self._steps, self._batches, strict=True))
-        self._falls_from = self.pictures * (1 - decay)
+        self._falls_from, self._held_from = self.pictures * (1 - decay), self.pictures * (1 - held)
 
     def at(self, step: int) -> Step:
         """The step of this number, from 0.
@@ -69,7 +72,8 @@ class Schedule:
         phase, batch = self.phases[number], self._batches[number]
         shown += inside * batch
         rate = phase.learning_rate * min(1.0, (step + 1) / self.warmup) * self._fall(shown)
-        return Step(number, phase.size, phase.scale, batch, shown, rate, inside + 1 == self._steps[number])
+        last, held = inside + 1 == self._steps[number], shown >= self._held_from
+        return Step(number, phase.size, phase.scale, batch, shown, rate, last, held)
 
     def _fall(self, shown: int) -> float:
         if shown <= self._falls_from:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -104,7 +105,7 @@ def test_genres_are_learnt_from_the_teachers_head(quick, posters_of, tmp_path):
 def test_the_batch_norms_of_the_result_are_measured_anew(quick, posters_of, tmp_path, monkeypatch):
     kept, original = [], DistillationLoop.run
     monkeypatch.setattr(DistillationLoop, "run", lambda self, **o: kept.append(self) or original(self, **o))
-    result = run(quick(), posters_of(), tmp_path / "out")
+    result = run(quick("held_norms=0"), posters_of(), tmp_path / "out")
     loop = kept[0]
     live = {key: value.clone() for key, value in loop.model.state_dict().items()}
     norms = [part for part in loop.average.modules() if isinstance(part, torch.nn.BatchNorm2d)]
@@ -118,6 +119,30 @@ def test_the_batch_norms_of_the_result_are_measured_anew(quick, posters_of, tmp_
     assert loop.validate() == result.facts["validation"]
     assert all(torch.equal(norm.running_mean, mean) for norm, mean in zip(norms, right, strict=True))
     assert all(torch.equal(value, live[key]) for key, value in loop.model.state_dict().items())
+
+
+def test_batch_norms_are_held_in_the_last_steps(quick, posters_of, tmp_path, monkeypatch):
+    loops_seen, statistics, original = [], [], DistillationLoop._step
+
+    def step(self, *arguments):
+        norms = [part for part in self.model.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+        loops_seen.append((self, norms))
+        value = original(self, *arguments)
+        statistics.append(torch.cat([norm.running_mean for norm in norms]))
+        return value
+
+    monkeypatch.setattr(DistillationLoop, "_step", step)
+    run(quick("held_norms=0.5"), posters_of(), tmp_path / "out")
+    loop, norms = loops_seen[0]
+    # 88 crops, 8 a step: the first step that begins at 44 or more is the seventh.
+    moved = [not torch.equal(one, other) for one, other in pairwise(statistics)]
+    assert moved == [True] * 6 + [False] * 4
+    # They are a plain mean over the crops to come, not the moving one of the crops before; and the result has them.
+    held = [part.running_mean for part in loop.average.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    assert torch.equal(torch.cat(held), statistics[-1])
+    assert all(part.momentum == 0.1 and not part.training for part in norms)
+    stored = load_file(tmp_path / "out" / "tower.safetensors")
+    assert all(any(torch.equal(mean, value) for value in stored.values()) for mean in held)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -142,12 +167,12 @@ def test_the_student_learns(quick, posters_of, tmp_path, optimizer):
 
 
 def test_a_distillation_stopped_by_ctrl_c_goes_on_as_if_nothing_was(quick, posters_of, tmp_path, monkeypatch):
-    posters = posters_of(genres=True)
-    run(quick(), posters, tmp_path / "whole")
+    posters, config = posters_of(genres=True), quick("held_norms=0.5")  # from the seventh step on
+    run(config, posters, tmp_path / "whole")
     heads, train = [], SoftGenres._train
     monkeypatch.setattr(SoftGenres, "_train", lambda self, *a, **o: heads.append(self) or train(self, *a, **o))
     original = DistillationLoop._step
-    for stop in (2, 6, 11):  # within a phase, at the end of one, at the very end
+    for stop in (2, 6, 8, 11):  # within a phase, at the end of one, with norms that are held, at the very end
         folder, taken = tmp_path / f"cut{stop}", []
 
         def step(self, *arguments, stop=stop, taken=taken):
@@ -158,15 +183,15 @@ def test_a_distillation_stopped_by_ctrl_c_goes_on_as_if_nothing_was(quick, poste
 
         monkeypatch.setattr(DistillationLoop, "_step", step)
         with pytest.raises(KeyboardInterrupt):
-            run(quick(), posters, folder)
+            run(config, posters, folder)
         assert len(taken) == stop  # the step in which Ctrl-C was pressed is finished and kept
         assert (folder / STATE).exists()
         assert not (folder / "tower.safetensors").exists()
         torch.rand(7)  # whatever happened since must not matter
-        run(quick(), posters, folder, resume=True)
+        run(config, posters, folder, resume=True)
         assert taken == list(range(STEPS))
         _assert_same(tmp_path / "whole", folder)
-    assert len(heads) == 3  # each was kept for the second half
+    assert len(heads) == 4  # each was kept for the second half
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

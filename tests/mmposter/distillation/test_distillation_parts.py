@@ -38,7 +38,7 @@ def test_the_default_is_the_recipe_of_the_shipped_tower():
         (110_000, (128, 96), (0.15, 0.8)),
         (90_000, (192, 128), (0.25, 1.0)),
     ]
-    schedule = Schedule(config.phases, 10_000, config.warmup, config.decay)
+    schedule = Schedule(config.phases, 10_000, config.warmup, config.decay, config.held_norms)
     rates = {step.shown: step.rate for step in map(schedule.at, range(schedule.total))}
     assert [rate for shown, rate in rates.items() if 200 * 32 <= shown <= 110_000] == [0.002] * 3238
     assert all(rate < 0.002 for shown, rate in rates.items() if shown > 110_032)
@@ -66,20 +66,21 @@ def test_the_schedule_by_hand():
         Phase(size=(32, 32), posters=10, batch_size=4, learning_rate=1.0),  # 3 steps, 12 pictures
         Phase(size=(64, 32), posters=8, batch_size=2, learning_rate=0.5, scale=(0.5, 1.0)),  # 4 steps, 8 pictures
     ]
-    schedule = Schedule(phases, posters=100, warmup=2, decay=0.5)
+    schedule = Schedule(phases, posters=100, warmup=2, decay=0.5, held=0.25)
     assert (schedule.total, schedule.pictures) == (7, 20)
     steps = [schedule.at(number) for number in range(7)]
     assert [step.phase for step in steps] == [0, 0, 0, 1, 1, 1, 1]
     assert [step.scale for step in steps] == [(0.2, 1.0)] * 3 + [(0.5, 1.0)] * 4
     assert [step.shown for step in steps] == [0, 4, 8, 12, 14, 16, 18]
     assert [step.last for step in steps] == [False, False, True, False, False, False, True]
+    assert [step.held for step in steps] == [False] * 5 + [True] * 2  # from the 15th picture of 20 on
     # The rate falls from the 10th picture of 20 on.
     fall = [0.5 * (1 + math.cos(math.pi * way)) for way in (0.2, 0.4, 0.6, 0.8)]
     assert [step.rate for step in steps] == pytest.approx([0.5, 1.0, 1.0, *(0.5 * value for value in fall)])
     with pytest.raises(ValueError, match="step must be from 0 to 6, got 7"):
         schedule.at(7)
-    assert Schedule(phases, posters=3, warmup=1, decay=0.0).at(0).batch == 3
-    assert {Schedule(phases, posters=9, warmup=1, decay=0.0).at(step).rate for step in range(7)} == {1.0, 0.5}
+    assert Schedule(phases, posters=3, warmup=1, decay=0.0, held=0.0).at(0).batch == 3
+    assert {Schedule(phases, posters=9, warmup=1, decay=0.0, held=0.0).at(step).rate for step in range(7)} == {1.0, 0.5}
 
 
 def ramps(config: DistillationConfig, genres=None) -> Views:
