@@ -2,6 +2,7 @@
 # make test         style, types and tests
 # make lint         style and types only
 # make slow         the tests that take longer
+# make docs         the pages of docs/ and the Python API as a site: open site/index.html
 # make clean        removes what the others made: the environment, the quickstart, caches
 #
 # PYTHON=python3.12 make test takes another Python.
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Threads that wait should sleep: where other work runs, the spinning of OpenMP's makes reading several times slower.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: quickstart test lint slow clean
+.PHONY: quickstart test lint slow docs clean
 
 quickstart: $(VENV)/.installed
 	@echo "== Train on the benchmark: what frozen models saw in 5,626 real posters (no picture is in it)"
@@ -40,15 +41,18 @@ test: lint
 	$(BIN)/pytest
 
 slow: $(VENV)/.installed-dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow and not network"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps make a second run quick: nothing is installed again until the lists of packages change.
@@ -63,3 +67,9 @@ $(VENV)/.installed-dev: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable '.[lite,offline,dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: setup.cfg pyproject.toml
+	@echo "== Install into $(VENV) (torch is large: some minutes)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable '.[docs]'
+	@touch $@

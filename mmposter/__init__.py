@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mmposter.data.prepare import prepare
     from mmposter.errors import BadImageError, UserError
     from mmposter.evaluate import evaluate_run, examine_run
+    from mmposter.export import export_run
     from mmposter.predict import PosterClassifier, Prediction
     from mmposter.run import Run
     from mmposter.shipped import shipped_model
@@ -39,6 +40,7 @@ _HOMES = {
     "compare_runs": "mmposter.compare",
     "evaluate_run": "mmposter.evaluate",
     "examine_run": "mmposter.evaluate",
+    "export_run": "mmposter.export",
     "load_config": "mmposter.config",
     "prepare": "mmposter.data",
     "shipped_model": "mmposter.shipped",
@@ -60,6 +62,7 @@ __all__ = [
     "compare_runs",
     "evaluate_run",
     "examine_run",
+    "export_run",
     "load_config",
     "prepare",
     "shipped_model",

@@ -128,6 +128,11 @@ class Subsets:
             },
         )
 
+    def in_place_of(self, whole: Sequence[str], part: Sequence[str]) -> str:
+        """What it costs to look through `part` of the branches alone, in words."""
+        less, all_ = (self.subsets[tuple(names)].metrics[MEASURED[0]].value for names in (part, whole))
+        return f"{self.measured.split} mAP {less:.3f} in place of {all_:.3f}"
+
     @classmethod
     def load(cls, folder: Path, branches: Sequence[str], genres: Sequence[str]) -> Subsets | None:
         """Read ``subsets.json`` of a run folder; None where there is none.

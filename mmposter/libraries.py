@@ -23,6 +23,8 @@ def prepare_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_NO_TQDM", "1")
     os.environ.setdefault("YOLO_VERBOSE", "false")
+    # Its files are fetched by us; by itself it would ask name servers for a network as soon as it is imported.
+    os.environ.setdefault("YOLO_OFFLINE", "true")
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from functools import cache
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -26,7 +27,13 @@ from mmposter.readiness import BranchState, left_out, left_out_notice
 from mmposter.run import Run
 from mmposter.shipped import POSTERS, find_run, is_shipped
 
+if TYPE_CHECKING:
+    from mmposter.explain import Explanation
+    from mmposter.explain.task import ExplainRequest, ExplainTask
+
 __all__ = ["PosterClassifier", "Prediction"]
+
+_EXPLAINED_TOGETHER = 8  # little is gained by more, and a command that is stopped loses what it has not written yet
 
 
 class PosterClassifier:
@@ -53,6 +60,7 @@ class PosterClassifier:
     ) -> None:
         self.run, self.branches, self.device, self.left_out = run, tuple(branches), device, tuple(left_out)
         self._task = PredictTask(run, model, extractors, branches=branches, device=device)
+        self._model = model
 
     @classmethod
     def load(
@@ -92,16 +100,44 @@ class PosterClassifier:
         loaded.require_same_extractors(extractors)
         return cls(loaded, loaded.load_model(), extractors, branches=kept, device=device, left_out=missing)
 
+    def __repr__(self) -> str:
+        """In one line: the run, what it looks through, and where."""
+        return f"<PosterClassifier {self.run.folder.name}: {', '.join(self.branches)}; on {self.device}>"
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        from mmposter.report import render_fragment
+
+        facts = {"branches": ", ".join(self.branches)}
+        if masked := [name for name in self.run.config.branches if name not in self.branches]:
+            missing = {state.branch: f" (not here: {', '.join(state.lacking)})" for state in self.left_out}
+            facts["left out"] = ", ".join(name + missing.get(name, "") for name in masked)
+        facts |= {"genres": ", ".join(self.genres), "device": self.device, "run": str(self.run.folder)}
+        return render_fragment(f"PosterClassifier {self.run.folder.name}", facts=facts)
+
     @property
     def genres(self) -> tuple[str, ...]:
         """The genres in the order of the model."""
         return self.run.vocabulary.genres
+
+    def thresholds(self, branches: Sequence[str] | None = None) -> dict[str, float]:
+        """The probability from which a genre is given, by genre.
+
+        Args:
+            branches: as for `predict`: a calibrated run has its own for every set of branches.
+
+        Raises:
+            UserError: for branches that are not looked through.
+        """
+        decision = self._task.decision(None if branches is None else self._chosen(branches))
+        return dict(zip(self.genres, decision.thresholds.tolist(), strict=True))
 
     def predict(
         self,
         posters: Iterable[ImageInput] | ImageInput,
         *,
         top_k: int | None = None,
+        branches: Sequence[str] | None = None,
         workers: Workers = 1,
         threads: int | None = None,
         engine: str = "local",
@@ -111,6 +147,7 @@ class PosterClassifier:
         Args:
             posters: paths, bytes, PIL images or arrays (see `mmposter.images.load_image`), or one of them.
             top_k: give the k surest genres in place of those above their thresholds.
+            branches: look through these only, of those in `branches` of this object; nothing is loaded again for it.
             workers: as for `stream`.
             threads: as for `stream`.
             engine: as for `stream`.
@@ -118,17 +155,16 @@ class PosterClassifier:
         Returns:
             One prediction a poster, in order; a poster that cannot be used has its `error` set and no scores.
         """
-        single = isinstance(posters, (str, Path, bytes, Image.Image)) or (
-            isinstance(posters, np.ndarray) and posters.ndim < 4
-        )
-        items: Iterable[ImageInput] = [posters] if single else posters  # type: ignore[list-item,assignment]
-        return list(self.stream(items, top_k=top_k, workers=workers, threads=threads, engine=engine))
+        items = _several(posters)
+        stream = self.stream(items, top_k=top_k, branches=branches, workers=workers, threads=threads, engine=engine)
+        return list(stream)
 
     def stream(
         self,
         posters: Iterable[ImageInput],
         *,
         top_k: int | None = None,
+        branches: Sequence[str] | None = None,
         workers: Workers = 1,
         threads: int | None = None,
         engine: str = "local",
@@ -140,20 +176,97 @@ class PosterClassifier:
         Args:
             posters: as for `predict`; for several workers best paths, as they are sent to them.
             top_k: as for `predict`.
+            branches: as for `predict`.
             workers: processes that compute (see `mmposter.engines.run`); 1 is this one.
             threads: CPU threads of each worker.
             engine: ``local``, or ``ray``, for which all `posters` are taken at once.
 
         Raises:
             ValueError: if `top_k` is not positive.
-            UserError: for an unknown engine, or a worker that died.
+            UserError: for an unknown engine, branches that are not looked through, or a worker that died.
         """
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k must be 1 or more; got {top_k}")
-        parts = (Request(part, top_k) for part in _cut(posters))
+        names = None if branches is None else self._chosen(branches)
+        parts = (Request(part, top_k, names) for part in _cut(posters))
         with closing(run(self._task, parts, workers=workers, threads=threads, engine=engine)) as results:
             for predictions in results:
                 yield from predictions
+
+    def explain(
+        self,
+        posters: Iterable[ImageInput] | ImageInput,
+        *,
+        genres: Sequence[str] | None = None,
+        branches: Sequence[str] | None = None,
+    ) -> list[Explanation]:
+        """Why posters get the genres that they get: see `mmposter.explain`.
+
+        Args:
+            posters: as for `predict`.
+            genres: explain these, predicted or not; None: those that are predicted.
+            branches: as for `predict`.
+
+        Returns:
+            One explanation a poster, in order; a poster that cannot be used has its `error` set and no genres.
+
+        Raises:
+            UserError: for a genre that the model does not know, or branches that are not looked through.
+        """
+        return list(self.stream_explanations(_several(posters), genres=genres, branches=branches))
+
+    def stream_explanations(
+        self,
+        posters: Iterable[ImageInput],
+        *,
+        genres: Sequence[str] | None = None,
+        branches: Sequence[str] | None = None,
+    ) -> Iterator[Explanation]:
+        """As `explain`, some 8 at a time: memory does not grow with the number of posters.
+
+        Args:
+            posters: as for `predict`.
+            genres: as for `explain`.
+            branches: as for `predict`.
+
+        Raises:
+            UserError: as `explain`, at once.
+        """
+        from mmposter.explain.task import ExplainRequest
+
+        names = self.branches if branches is None else self._chosen(branches)
+        numbers = None if genres is None else self._numbers(genres)
+        parts = (ExplainRequest(part, names, numbers) for part in _cut(posters, _EXPLAINED_TOGETHER))
+        return self._explanations(parts)
+
+    def _explanations(self, parts: Iterable[ExplainRequest]) -> Iterator[Explanation]:
+        with closing(run(self._explainer, parts)) as results:
+            for explanations in results:
+                yield from explanations
+
+    @cached_property
+    def _explainer(self) -> ExplainTask:
+        """What explains; it shares the frozen extractors with what predicts."""
+        from mmposter.explain.task import ExplainTask
+
+        task = self._task
+        return ExplainTask(
+            self.run, self._model, task.perception, task.decision, branches=self.branches, device=self.device
+        )
+
+    def _numbers(self, genres: Sequence[str]) -> tuple[int, ...]:
+        """Genres by their place in the model."""
+        unknown = [genre for genre in genres if genre not in self.genres]
+        if unknown or not genres:
+            raise UserError(f"genres must be one or more of {', '.join(self.genres)}; got {', '.join(unknown)!r}")
+        return tuple(dict.fromkeys(self.genres.index(genre) for genre in genres))
+
+    def _chosen(self, branches: Sequence[str]) -> tuple[str, ...]:
+        """Branches as they were asked for, in the model's order."""
+        unknown = [name for name in branches if name not in self.branches]
+        if unknown or not branches:
+            raise UserError(f"branches must be one or more of {','.join(self.branches)}; got {','.join(branches)!r}")
+        return tuple(name for name in self.branches if name in branches)
 
 
 def missing_branches(run: Run, branches: Sequence[str] | None) -> tuple[BranchState, ...]:
@@ -190,7 +303,15 @@ def _refuse_controls(run: Run, branches: Sequence[str]) -> None:
     )
 
 
-def _cut(posters: Iterable[ImageInput]) -> Iterator[list[ImageInput]]:
+def _several(posters: Iterable[ImageInput] | ImageInput) -> Iterable[ImageInput]:
+    """One poster alone as a list."""
+    single = isinstance(posters, (str, Path, bytes, Image.Image)) or (
+        isinstance(posters, np.ndarray) and posters.ndim < 4
+    )
+    return [posters] if single else posters  # type: ignore[list-item,return-value]
+
+
+def _cut(posters: Iterable[ImageInput], size: int = SIZE) -> Iterator[list[ImageInput]]:
     iterator = iter(posters)
-    while part := list(islice(iterator, SIZE)):
+    while part := list(islice(iterator, size)):
         yield part

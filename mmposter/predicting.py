@@ -14,19 +14,20 @@ import torch
 from numpy.typing import NDArray
 
 from fusion import ImageClassifier, PosterModel, probabilities
+from mmposter.decisions import Decision
 from mmposter.device import resolve_device
 from mmposter.engines import Task, finished
-from mmposter.errors import BadImageError
 from mmposter.evaluation import apply_thresholds
 from mmposter.evaluation.listing import SUREST, heading, listing_line
 from mmposter.features.extractors import BranchExtractors, Preparation
-from mmposter.features.index import Failure
-from mmposter.features.work import run_among_failures
 from mmposter.images import ImageInput
 from mmposter.libraries import release_memory
-from mmposter.loading import Decoded, Loader, Prepared, Wish, prepared
-from mmposter.picture import decode_picture
+from mmposter.loading import Loader, Prepared, Wish, prepared
+from mmposter.perception import Perception, decode, split_usable
 from mmposter.run import Run
+
+_NEXT = 5  # genres that a notebook shows beside those that are given
+_BAR = 20  # letters of a bar in a notebook that stands for 1
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,49 @@ class Prediction:
             return listing_line(name, year, self.scores, k)
         return f"{heading(name, year)}  {' '.join((self.error or '').split())}"
 
+    def __repr__(self) -> str:
+        """Short, so that a list of predictions can be read: the file's name and the genres that are given."""
+        given = ", ".join(f"{genre} {self.scores[genre]:.3f}" if self.scores else genre for genre in self.genres)
+        error = None if self.error is None else f"error: {' '.join(self.error.split())}"
+        parts = [part for part in (given or ("no genre" if self.scores else None), error) if part]
+        return f"<Prediction {self._name}: {'; '.join(parts)}>"
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: the genres that are given in bold, and the next ones."""
+        from mmposter.report import Block, Emphasis, ListBlock, TableBlock, render_fragment
+
+        problems = [] if self.error is None else [f"Error: {self.error}"]
+        if not self.scores:
+            return render_fragment(self._name, text=problems)
+        surest = sorted(self.scores, key=lambda genre: -self.scores[genre])
+        shown = [*self.genres, *[genre for genre in surest if genre not in self.genres][:_NEXT]]
+        rows = [[genre, f"{self.scores[genre]:.3f}", "█" * round(_BAR * self.scores[genre])] for genre in shown]
+        strong: dict[tuple[int, int | None], Emphasis] = {
+            (number, None): "strong" for number in range(len(self.genres))
+        }
+        blocks: list[Block] = [TableBlock("", ["genre", "probability", ""], rows, align="lrl", emphasis=strong)]
+        if more := len(surest) - len(shown):
+            blocks.append(ListBlock([f"{more} more below {self.scores[shown[-1]]:.3f}"]))
+        return render_fragment(f"{self._name}: {', '.join(self.genres) or 'no genre'}", blocks, text=problems)
+
+    @property
+    def _name(self) -> str:
+        return "untitled" if self.path is None else " ".join(Path(self.path).name.split())
+
 
 @dataclass(frozen=True)
 class Request:
-    """Posters to predict together, and how many genres are wanted of each (None: those above their thresholds)."""
+    """Posters to predict together.
+
+    Attributes:
+        posters: in the order of the answers.
+        top_k: how many genres are wanted of each; None: those above their thresholds.
+        branches: to look through, in the task's order; None: all that the task has.
+    """
 
     posters: Sequence[ImageInput]
     top_k: int | None = None
+    branches: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +127,7 @@ class PredictTask(Task[Request, Loading, list[Prediction]]):
         run: a finished run.
         model: its model, on the CPU; it stays there, and a copy goes to the device.
         extractors: of the branches that the model does not compute itself; not started, and they stay so.
-        branches: to look through; all others are masked.
+        branches: to look through where a request does not name fewer; all others are masked.
         device: ``cpu``, ``cuda`` or ``mps``.
     """
 
@@ -104,55 +141,50 @@ class PredictTask(Task[Request, Loading, list[Prediction]]):
         device: str,
     ) -> None:
         self._run, self._branches, self.device = run, tuple(branches), device
-        self._decision = run.decision(branches)
-        self._model, self._extractors = model.eval(), dict(extractors)
+        self._decisions = {self._branches: run.decision(branches)}
+        self._model, self.perception = model.eval(), Perception(run, extractors)
         self._image: Preparation | None = None
         if model.tower is not None and {"cnn", "style"} & set(branches):
             self._image = run.tower_input()
-        self._started: tuple[PosterModel | ImageClassifier, dict[str, BranchExtractors]] | None = None
+        self._started: PosterModel | ImageClassifier | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What other processes get: everything but what `start` has made."""
         return {key: value for key, value in vars(self).items() if key != "_loader"} | {"_started": None}
 
+    def decision(self, branches: tuple[str, ...] | None = None) -> Decision:
+        """How probabilities are shown, and become genres, through these branches; None: all that the task has."""
+        names = self._branches if branches is None else branches
+        if names not in self._decisions:  # read once: the file's weights are hashed for it
+            self._decisions[names] = self._run.decision(names)
+        return self._decisions[names]
+
     def start(self, threads: int) -> None:
         self._loader = Loader(threads)
         if self._started is None:
             resolve_device(self.device)
-            extractors = copy.deepcopy(self._extractors)
-            for branch in extractors.values():
-                for step in branch.steps:
-                    step.start()
-            allowed = [name for name in self._run.other_weights_allowed if name in extractors]
-            self._run.require_same_sizes({name: extractors[name].feature.metadata() for name in allowed})
-            model = self._model if self.device == "cpu" else copy.deepcopy(self._model).to(self.device)
-            self._started = model, extractors
+            self._started = self._model if self.device == "cpu" else copy.deepcopy(self._model).to(self.device)
+        self.perception.start()
 
     def load(self, part: Request) -> Loading:
-        first = dict.fromkeys(branch.steps[0].preparation for branch in self._extractors.values())
-        wanted = tuple(first | ({} if self._image is None else {self._image: None}))
-        return Loading(part, self._loader.load((Wish(poster, wanted) for poster in part.posters), _decode))
+        names, image = self._looked_at(part)
+        wanted = self.perception.preparations(names) + (() if image is None else (image,))
+        return Loading(part, self._loader.load((Wish(poster, wanted) for poster in part.posters), decode))
 
     def compute(self, loading: Loading) -> Future[list[Prediction]]:
+        request = loading.request
+        names, image = self._looked_at(request)
         posters = [future.result() for future in loading.posters]
-        errors: dict[int, str] = {}
-        usable: list[int] = []
-        for row, poster in enumerate(posters):
-            problem = poster if isinstance(poster, Failure) or self._image is None else poster[self._image]
-            if isinstance(problem, Failure):
-                errors[row] = f"{problem.reason}: {problem.message}"
-            else:
-                usable.append(row)
+        usable, errors = split_usable(posters, image)
         scores: dict[int, NDArray[np.float32]] = {}
         if usable:
-            probs, failed = self._probabilities([posters[row] for row in usable])
+            probs, failed = self._probabilities([posters[row] for row in usable], names, image)
             errors |= {usable[index]: message for index, message in failed.items()}
             scores = {row: values for row, values in zip(usable, probs, strict=True) if values is not None}
         release_memory()
-        request = loading.request
         return finished(
             [
-                self._prediction(item, scores.get(row), errors.get(row), request.top_k)
+                self._prediction(item, scores.get(row), errors.get(row), request)
                 for row, item in enumerate(request.posters)
             ]
         )
@@ -160,56 +192,44 @@ class PredictTask(Task[Request, Loading, list[Prediction]]):
     def stop(self) -> None:
         self._loader.close()
 
+    def _looked_at(self, request: Request) -> tuple[tuple[str, ...], Preparation | None]:
+        """The branches of a request, and what feeds the model's own image network, where they need it."""
+        names = self._branches if request.branches is None else request.branches
+        return names, self._image if {"cnn", "style"} & set(names) else None
+
     def _prediction(
-        self, item: ImageInput, probs: NDArray[np.float32] | None, error: str | None, top_k: int | None
+        self, item: ImageInput, probs: NDArray[np.float32] | None, error: str | None, request: Request
     ) -> Prediction:
         path = str(item) if isinstance(item, str | Path) else None
         if probs is None:
             return Prediction(path, error=error)
         genres = self._run.vocabulary.genres
         order = np.argsort(-probs, kind="stable").tolist()
-        if top_k is None:
+        if request.top_k is None:
             policy = self._run.config.evaluation.empty
-            chosen = apply_thresholds(probs[None], self._decision.thresholds, empty=policy)[0]
+            thresholds = self.decision(request.branches).thresholds
+            chosen = apply_thresholds(probs[None], thresholds, empty=policy)[0]
             order = [index for index in order if chosen[index]]
         else:
-            order = order[:top_k]
+            order = order[: request.top_k]
         scores = {genre: float(score) for genre, score in zip(genres, probs, strict=True)}
         return Prediction(path, [genres[index] for index in order], scores, error)
 
-    def _probabilities(self, posters: Sequence[Prepared]) -> tuple[list[NDArray[np.float32] | None], dict[int, str]]:
-        """Probabilities of decoded posters (None where a needed extractor failed), and what failed, by row."""
+    def _probabilities(
+        self, posters: Sequence[Prepared], names: tuple[str, ...], image: Preparation | None
+    ) -> tuple[list[NDArray[np.float32] | None], dict[int, str]]:
+        """Probabilities of decoded posters through the branches `names` (None where a needed extractor failed), and
+        what failed, by row."""
         assert self._started is not None
-        model, extractors = self._started
-        failed: dict[int, str] = {}
-        unusable: set[int] = set()
-        inputs: dict[str, torch.Tensor] = {}
-        if self._image is not None:
-            inputs["image"] = torch.stack(prepared(posters, self._image))
-        for name, branch in extractors.items():
-            items = prepared(posters, branch.steps[0].preparation)
-            for step in branch.steps:
-                items = run_among_failures(step, items)
-            empty = branch.feature.empty()
-            for row, item in enumerate(items):
-                if isinstance(item, Failure):
-                    failed[row] = f"{name}: {item.message}"
-                    if empty is None:
-                        unusable.add(row)
-            stand_in = empty or next((item for item in items if not isinstance(item, Failure)), None)
-            if stand_in is None:
-                return [None] * len(posters), failed
-            inputs |= branch.feature.collate([stand_in if isinstance(i, Failure) else i for i in items])
+        seen = self.perception.look(posters, names)
+        if len(seen.unusable) == len(posters):
+            return [None] * len(posters), seen.failed
+        inputs = dict(seen.inputs)
+        if image is not None:
+            inputs["image"] = torch.stack(prepared(posters, image))
         with torch.inference_mode():
             on_device = {key: value.to(self.device) for key, value in inputs.items()}
-            logits = model(on_device, self._branches)
+            logits = self._started(on_device, names)
             probs = probabilities(logits, single_label=self._run.config.single_label).cpu().numpy()
-        probs = self._decision.apply(probs)
-        return [None if row in unusable else probs[row] for row in range(len(posters))], failed
-
-
-def _decode(poster: ImageInput) -> Decoded:
-    try:
-        return decode_picture(poster)
-    except BadImageError as error:
-        return Failure(error.reason, str(error))
+        probs = self.decision(names).apply(probs)
+        return [None if row in seen.unusable else probs[row] for row in range(len(posters))], seen.failed

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -37,37 +40,79 @@ def make_console(*, stderr: bool = False) -> Console:
 console = make_console(stderr=True)
 
 PLAIN_EVERY_S = 10.0
+NOTEBOOK_EVERY_S = 0.5
 # Rich guesses the time left from the units of the last half minute; a part of 32 posters may take longer than that.
 _RATE_OVER_S = 300.0
+
+
+class _NotebookLine:
+    """One line in the output of a notebook's cell, written anew in its place.
+
+    Rich's own bar needs ipywidgets there, and without them every line is an output of its own.
+    """
+
+    def __init__(self) -> None:
+        # Only what runs a notebook has it; by name, as mmposter does not depend on it.
+        self._display: Any = import_module("IPython.display").display
+        self._handle: Any = None
+
+    def show(self, text: str, done: int, total: int) -> None:
+        """Show a line behind a bar that is drawn by the browser."""
+        bar = f'<progress value="{done}" max="{max(total, 1)}"></progress>'
+        data = {"text/plain": text, "text/html": f"{bar} {html.escape(text)}"}
+        if self._handle is None:
+            self._handle = self._display(data, raw=True, display_id=True)
+        else:
+            self._handle.update(data, raw=True)
 
 
 class Ticker:
     """Counts finished units of one task; made by `progress`, not by hand."""
 
-    def __init__(self, title: str, total: int, bar: Progress | None, *, done: int = 0, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        bar: Progress | None,
+        *,
+        done: int = 0,
+        quiet: bool = False,
+        line: _NotebookLine | None = None,
+    ) -> None:
         self.title, self.total, self.done = title, total, done
-        self._earlier, self._bar, self._quiet = done, bar, quiet
+        self._earlier, self._bar, self._quiet, self._line = done, bar, quiet, line
         self._task = bar.add_task(title, total=total, completed=done) if bar else None
         self._start = self._last = time.monotonic()
+        self._note = ""
+        self.show_line()
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count `count` more finished units; `note` is shown behind the bar."""
-        self.done += count
+        self.done, self._note = self.done + count, note
         if self._quiet:
             return
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self.done, description=f"{self.title} {note}".strip())
             return
         now = time.monotonic()
-        if now - self._last >= PLAIN_EVERY_S or self.done >= self.total:
+        every = PLAIN_EVERY_S if self._line is None else NOTEBOOK_EVERY_S
+        if now - self._last >= every or self.done >= self.total:
             self._last = now
-            rate = (self.done - self._earlier) / max(now - self._start, 1e-9)
-            left = (self.total - self.done) / rate if rate else 0.0
-            console.print(
-                f"{self.title}: {self.done}/{self.total} ({rate:.1f}/s, {left:.0f} s left) {note}".rstrip(),
-                highlight=False,
-                soft_wrap=True,
-            )
+            if self._line is not None:
+                self.show_line()
+            else:
+                console.print(self._text(), highlight=False, soft_wrap=True)
+
+    def show_line(self) -> None:
+        """Show how far it is in a notebook; elsewhere nothing."""
+        if self._line is not None:
+            self._line.show(self._text(), self.done, self.total)
+
+    def _text(self) -> str:
+        rate = (self.done - self._earlier) / max(time.monotonic() - self._start, 1e-9)
+        left = (self.total - self.done) / rate if rate else 0.0
+        speed = f" ({rate:.1f}/s, {left:.0f} s left)" if rate else ""
+        return f"{self.title}: {self.done}/{self.total}{speed} {self._note}".rstrip()
 
 
 class _Rate(ProgressColumn):
@@ -80,7 +125,10 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(title: str, total: int, *, done: int = 0, quiet: bool = False) -> Iterator[Ticker]:
-    """Show the progress of `total` units: a bar on a terminal, a line every ten seconds elsewhere.
+    """Show the progress of `total` units.
+
+    On a terminal it is a bar, in a notebook one line that is written anew in its place, elsewhere a line every ten
+    seconds.
 
     Args:
         title: what is being done, in a few words.
@@ -88,6 +136,13 @@ def progress(title: str, total: int, *, done: int = 0, quiet: bool = False) -> I
         done: how many of them an earlier, stopped run has finished.
         quiet: count, but show nothing (library use).
     """
+    if console.is_jupyter and not quiet:
+        ticker = Ticker(title, total, None, done=done, line=_NotebookLine())
+        try:
+            yield ticker
+        finally:
+            ticker.show_line()  # what came since the last one, also of what was stopped
+        return
     if quiet or not console.is_terminal:
         yield Ticker(title, total, None, done=done, quiet=quiet)
         return

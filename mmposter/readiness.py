@@ -100,9 +100,7 @@ def _cost(run: Run, kept: Sequence[str]) -> str:
     known = run.subsets()
     if known is None:
         return ""
-    both = (known.subsets[tuple(names)] for names in (run.config.branches, kept))
-    with_all, without = (subset.metrics["mean_average_precision"].value for subset in both)
-    return f": {known.measured.split} mAP {without:.3f} instead of {with_all:.3f} with all branches"
+    return f": {known.in_place_of(run.config.branches, kept)} with all branches"
 
 
 def _backbone(branch: str, config: Config) -> BranchState:

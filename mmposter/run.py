@@ -56,6 +56,25 @@ class Run:
     thresholds: NDArray[np.float64] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """In one line: the folder, and what the model looks through."""
+        return f"<Run {self.folder}: {', '.join(self.config.branches)}; {len(self.vocabulary)} genres>"
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        from mmposter.report import CodeBlock, DetailsBlock, render_fragment
+
+        facts = {
+            "folder": str(self.folder),
+            "branches": ", ".join(self.config.branches),
+            "genres": ", ".join(self.vocabulary.genres),
+            "training": "not finished" if self.thresholds is None else "finished",
+        }
+        config = json.dumps(self.config.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        return render_fragment(
+            f"Run {self.folder.name}", [DetailsBlock("Configuration", [CodeBlock(config)])], facts=facts
+        )
+
     def save(self) -> None:
         """Write `model.json` atomically."""
         thresholds = None if self.thresholds is None else [float(value) for value in self.thresholds]

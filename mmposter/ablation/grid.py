@@ -86,6 +86,14 @@ class Plan:
     base: Config
     cells: tuple[Cell, ...]
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: what would be trained, and what masked."""
+        from mmposter.report import TableBlock, render_fragment
+
+        rows = [[cell.label, cell.section, cell.mode, ", ".join(cell.branches)] for cell in self.cells]
+        table = TableBlock("", ["cell", "section", "mode", "branches"], rows, align="llll")
+        return render_fragment(f"Ablation of {len(rows)} cells, {len(self.trainings())} trainings a seed", [table])
+
     @property
     def reference(self) -> Cell:
         """The cell with every branch and the base configuration."""

@@ -150,6 +150,12 @@ class AblationResult:
     contributions: tuple[Contribution, ...] = ()
     unfinished: Mapping[str, str] | None = None
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: what was found, and the main table of the report."""
+        from mmposter.ablation.report.page import to_fragment
+
+        return to_fragment(self)
+
     def cell(self, name: str) -> CellResult:
         """The cell of that name."""
         return next(cell for cell in self.cells if cell.name == name)

@@ -13,12 +13,15 @@ from mmposter.cli.config import config_command
 from mmposter.cli.distill import distill_command
 from mmposter.cli.doctor import doctor_command
 from mmposter.cli.evaluate import evaluate_command
+from mmposter.cli.explain import explain_command
+from mmposter.cli.export import export_command
 from mmposter.cli.extract import extract_command
 from mmposter.cli.pack import pack_command
 from mmposter.cli.predict import predict_command
 from mmposter.cli.prepare import prepare_command
 from mmposter.cli.reproduce import reproduce_command
 from mmposter.cli.runs import runs_command
+from mmposter.cli.serve import serve_command
 from mmposter.cli.train import train_command
 from mmposter.cli.weights import weights_command
 from mmposter.errors import UserError
@@ -45,6 +48,9 @@ for _name, _command in (
     ("reproduce", reproduce_command),
     ("distill", distill_command),
     ("predict", predict_command),
+    ("explain", explain_command),
+    ("serve", serve_command),
+    ("export", export_command),
     ("runs", runs_command),
     ("config", config_command),
     ("weights", weights_command),

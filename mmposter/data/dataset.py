@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from mmposter.atomic import atomic_path, write_json
-from mmposter.data.splitting import SPLITS
+from mmposter.data.splitting import NO_SPLIT, SPLITS
 from mmposter.errors import UserError
 from mmposter.vocabulary import Vocabulary
 
@@ -92,6 +92,23 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: rows by split, and of each genre."""
+        from mmposter.report import TableBlock, render_fragment
+
+        sides = [side for side in (*SPLITS, NO_SPLIT) if (self.table["split"] == side).any()]
+        what = "crops of posters" if self.crops is not None else "posters"
+        rows = [_counts(what, self.table["split"], sides)]
+        if self.genre_vocabulary is not None:
+            # A poster has a genre once, so it is counted once.
+            pairs = self.table[["genres", "split"]].explode("genres")
+            rows += [_counts(g, pairs["split"][pairs["genres"] == g], sides) for g in self.genre_vocabulary.genres]
+        blocks = [TableBlock("", ["", "all", *sides], rows, emphasis={(0, None): "strong"})]
+        facts = {"folder": str(self.folder)}
+        facts["pictures"] = str(self.root) if self.has_pictures else "none: features alone"
+        facts["vocabulary"] = "none" if self.genre_vocabulary is None else self.genre_vocabulary.name
+        return render_fragment(f"Dataset {self.folder.name}: {len(self)} {what}", blocks, facts=facts)
 
     @property
     def features_folder(self) -> Path:
@@ -273,6 +290,11 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         UserError: it is not there or cannot be read.
     """
     return Vocabulary.from_json(_json(folder / VOCABULARY), where=str(folder / VOCABULARY))
+
+
+def _counts(name: str, splits: pd.Series[Any], sides: Sequence[str]) -> list[str]:
+    """A row for people: a name, how many there are, and on each side."""
+    return [name, str(len(splits)), *(str(int((splits == side).sum())) for side in sides)]
 
 
 def _crop(box: Sequence[int]) -> Crop:

@@ -63,6 +63,17 @@ class PrepareReport:
         """The report for people."""
         return self.out / REPORT
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: every poster accounted for."""
+        from mmposter.report import TableBlock, render_fragment
+
+        found = self.posters_found + self.without_poster
+        counts = {f"kept, {side}": count for side, count in self.splits.items()}
+        counts |= {f"dropped, {reason}": count for reason, count in self.dropped.items()}
+        table = TableBlock("", ["", "posters"], [[name, str(count)] for name, count in counts.items()])
+        title = f"Prepared {self.out.name}: {self.kept} of {found} posters kept"
+        return render_fragment(title, [table], facts={"folder": str(self.out), "report": str(self.report_path)})
+
 
 @dataclass(frozen=True)
 class Prepared:

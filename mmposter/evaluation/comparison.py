@@ -130,6 +130,15 @@ class Comparison:
             "rows": [_row_json(row) for row in self.rows],
         }
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: the tables and the notes of the report."""
+        from mmposter.report import DetailsBlock, ListBlock, render_fragment
+        from mmposter.report.comparison import difference_tables, runs_table
+        from mmposter.report.comparison_text import title
+
+        differences = DetailsBlock(f"Differences to {self.rows[0].name}", difference_tables(self))
+        return render_fragment(title(self), [runs_table(self), differences, ListBlock(self.notes())])
+
     def notes(self) -> list[str]:
         """What a reader must know to read the tables right."""
         first = self.rows[0]

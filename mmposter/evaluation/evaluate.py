@@ -130,6 +130,13 @@ class Evaluation:
         ]
         return "\n\n".join(parts) + "\n"
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: the tables and the notes of the report."""
+        from mmposter.report import render_fragment
+        from mmposter.report.evaluation import evaluation_blocks
+
+        return render_fragment(self.title(), evaluation_blocks(self))
+
     def render(self, console: Console) -> None:
         """Print both tables and the notes on a rich console.
 

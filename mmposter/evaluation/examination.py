@@ -58,6 +58,15 @@ class Examination:
             "provenance": {**source, "branches": list(source["branches"]), "seed": self.scored.source.seed},
         }
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: as `Evaluation`, with what was measured, and the calibration."""
+        from mmposter.report import render_fragment
+        from mmposter.report.evaluation import evaluation_blocks, evaluation_facts
+
+        blocks = evaluation_blocks(self.evaluation)
+        facts, source = evaluation_facts(self), self.scored.source
+        return render_fragment(f"{source.run} on {source.data}", blocks, facts=facts, text=[self.calibration_note()])
+
     def calibration_note(self) -> str:
         """The calibration in one line, for a console."""
         found = self.calibration

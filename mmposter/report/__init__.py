@@ -1,6 +1,7 @@
 """Self-contained HTML pages: text, tables and figures in one file that needs no network and no script.
 
-The rest of mmposter says what a page holds (`Section` and its blocks); how a page looks is decided here alone.
+The rest of mmposter says what a page, or a notebook, holds (`Section` and its blocks); how it looks is decided here
+alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from mmposter.report.blocks import (
     Section,
     TableBlock,
 )
-from mmposter.report.page import render_page
+from mmposter.report.page import render_fragment, render_page
 from mmposter.report.svg import figure_svg
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "Section",
     "TableBlock",
     "figure_svg",
+    "render_fragment",
     "render_page",
 ]

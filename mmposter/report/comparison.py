@@ -85,7 +85,8 @@ def _lead(found: Comparison) -> str:
     return " ".join(sentences) or f"One configuration, {found.rows[0].name}, over {len(found.rows[0].seeds)} seeds."
 
 
-def _runs(found: Comparison) -> Section:
+def runs_table(found: Comparison) -> TableBlock:
+    """The headline metrics of every row, and of the constant answer."""
     rows = [
         [row.name, describe(row), seeds_text(row), *(value_text(row.metrics[m.name]) for m in HEADLINES)]
         for row in found.rows
@@ -94,34 +95,12 @@ def _runs(found: Comparison) -> Section:
         ["constant answer", "never looks at a poster", "", *(f"{found.constant[m.name]:.3f}" for m in HEADLINES)]
     )
     header = ["run", "what", "seeds", *(metric.title for metric in HEADLINES)]
-    return Section(
-        "runs",
-        "Runs",
-        ["Runs that differ in nothing but the seed are one row, with the mean over their seeds."],
-        [
-            FigureBlock(
-                figure_svg(plot_comparison(found), "headlines"),
-                "Headline metrics with their 95 % intervals. Overlapping intervals do not say that there is no "
-                "difference: the differences below are paired by poster and much sharper.",
-                "Headline metrics of each run; the table below holds the same numbers.",
-            ),
-            TableBlock("", header, rows, align="lllrrr", emphasis={(len(rows) - 1, None): "muted"}),
-            ListBlock(found.notes()),
-        ],
-    )
+    return TableBlock("", header, rows, align="lllrrr", emphasis={(len(rows) - 1, None): "muted"})
 
 
-def _metrics(found: Comparison) -> Section:
-    first = found.rows[0]
-    values = [
-        [
-            metric.title,
-            *(value_text(row.metrics[metric.name]) for row in found.rows),
-            f"{found.constant[metric.name]:.3f}",
-        ]
-        for metric in METRICS
-    ]
-    blocks = [TableBlock("Values", ["metric", *(row.name for row in found.rows), "constant answer"], values)]
+def difference_tables(found: Comparison) -> list[TableBlock]:
+    """Of each row but the first one, every metric minus the first one's."""
+    tables = []
     for row in found.rows[1:]:
         difference = row.difference
         assert difference is not None
@@ -136,17 +115,51 @@ def _metrics(found: Comparison) -> Section:
             ]
             for metric, verdict in zip(METRICS, verdicts, strict=True)
         ]
-        blocks.append(
+        tables.append(
             TableBlock(
-                f"{row.name} minus {first.name}",
+                f"{row.name} minus {found.rows[0].name}",
                 ["metric", "difference", "p", "p, adjusted", "verdict"],
                 rows,
                 align="lrrrl",
                 emphasis={(number, 4): VERDICTS[verdict] for number, verdict in enumerate(verdicts)},
             )
         )
+    return tables
+
+
+def _runs(found: Comparison) -> Section:
     return Section(
-        "metrics", "All metrics", ["Lower is better for the calibration error; the verdicts know it."], blocks
+        "runs",
+        "Runs",
+        ["Runs that differ in nothing but the seed are one row, with the mean over their seeds."],
+        [
+            FigureBlock(
+                figure_svg(plot_comparison(found), "headlines"),
+                "Headline metrics with their 95 % intervals. Overlapping intervals do not say that there is no "
+                "difference: the differences below are paired by poster and much sharper.",
+                "Headline metrics of each run; the table below holds the same numbers.",
+            ),
+            runs_table(found),
+            ListBlock(found.notes()),
+        ],
+    )
+
+
+def _metrics(found: Comparison) -> Section:
+    values = [
+        [
+            metric.title,
+            *(value_text(row.metrics[metric.name]) for row in found.rows),
+            f"{found.constant[metric.name]:.3f}",
+        ]
+        for metric in METRICS
+    ]
+    table = TableBlock("Values", ["metric", *(row.name for row in found.rows), "constant answer"], values)
+    return Section(
+        "metrics",
+        "All metrics",
+        ["Lower is better for the calibration error; the verdicts know it."],
+        [table, *difference_tables(found)],
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmposter.atomic import write_json, write_text
 from mmposter.errors import UserError
-from mmposter.evaluation.evaluate import GENRE_COLUMNS, METRIC_COLUMNS
+from mmposter.evaluation.evaluate import GENRE_COLUMNS, METRIC_COLUMNS, Evaluation
 from mmposter.evaluation.examination import Examination
 from mmposter.evaluation.listing import LISTING
 from mmposter.evaluation.operating import OperatingPoint
@@ -25,7 +25,7 @@ from mmposter.evaluation.plots import (
 from mmposter.evaluation.plots.style import save_png
 from mmposter.evaluation.scored import PREDICTIONS
 from mmposter.evaluation.single_label import SingleLabelResult
-from mmposter.report.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, Section, TableBlock
+from mmposter.report.blocks import Block, CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, Section, TableBlock
 from mmposter.report.page import render_page
 from mmposter.report.svg import figure_svg
 from mmposter.shipped import is_shipped
@@ -106,7 +106,7 @@ def evaluation_page(found: Examination, figures: Mapping[str, str]) -> str:
     ]
     source = found.scored.source
     return render_page(
-        f"{source.run} on {source.data}, {found.evaluation.split}", _lead(found), _facts(found), sections
+        f"{source.run} on {source.data}, {found.evaluation.split}", _lead(found), evaluation_facts(found), sections
     )
 
 
@@ -139,7 +139,8 @@ def _lead(found: Examination) -> str:
     return f"{found.evaluation.n} posters of the {found.evaluation.split} split: " + "; ".join(parts) + "."
 
 
-def _facts(found: Examination) -> dict[str, str]:
+def evaluation_facts(found: Examination) -> dict[str, str]:
+    """What was measured, for the head of a page."""
     source = found.scored.source
     masked = f" (masked: {', '.join(source.masked)})" if source.masked else ""
     return {
@@ -161,13 +162,33 @@ def _head(config: Mapping[str, Any]) -> str:
     return str(config["fusion"]["head"]) if classifier == "fusion" else f"{classifier} classifier, without fusion"
 
 
-def _metrics(found: Examination) -> Section:
-    rows = found.evaluation.metric_rows()
-    headlines = {metric.title for metric in found.evaluation.headlines}
+def evaluation_blocks(evaluation: Evaluation) -> list[Block]:
+    """The tables and the notes, for a notebook; that of the genres is folded away."""
+    genres = DetailsBlock("Genres", [_genres_table(evaluation)])
+    return [_metrics_table(evaluation), genres, ListBlock(evaluation.notes())]
+
+
+def _metrics_table(evaluation: Evaluation) -> TableBlock:
+    """Every metric with its interval, beside the constant answer."""
+    rows = evaluation.metric_rows()
+    headlines = {metric.title for metric in evaluation.headlines}
     emphasis: dict[tuple[int, int | None], Emphasis] = {
         (number, len(METRIC_COLUMNS) - 1): VERDICTS[row[-1]] for number, row in enumerate(rows)
     }
     emphasis |= {(number, None): "strong" for number, row in enumerate(rows) if row[0] in headlines}
+    return TableBlock("", METRIC_COLUMNS, rows, align="lrrrl", emphasis=emphasis)
+
+
+def _genres_table(evaluation: Evaluation) -> TableBlock:
+    """Every genre, the most frequent first."""
+    rows = evaluation.genre_rows()
+    emphasis: dict[tuple[int, int | None], Emphasis] = {
+        (number, None): "muted" for number, row in enumerate(rows) if not evaluation.by_genre[row[0]].support
+    }
+    return TableBlock("By genre, the most frequent first", GENRE_COLUMNS, rows, emphasis=emphasis)
+
+
+def _metrics(found: Examination) -> Section:
     return Section(
         "metrics",
         "Metrics",
@@ -175,10 +196,7 @@ def _metrics(found: Examination) -> Section:
             "Each metric beside the best answer that never looks at a poster. “Within noise” means that the interval "
             "reaches the constant answer's value."
         ],
-        [
-            TableBlock("", METRIC_COLUMNS, rows, align="lrrrl", emphasis=emphasis),
-            ListBlock(found.evaluation.notes()),
-        ],
+        [_metrics_table(found.evaluation), ListBlock(found.evaluation.notes())],
     )
 
 
@@ -211,11 +229,6 @@ def _confusion(found: Examination, single: SingleLabelResult, svg: str) -> Secti
 
 
 def _by_genre(found: Examination, svg: str) -> Section:
-    emphasis: dict[tuple[int, int | None], Emphasis] = {}
-    rows = found.evaluation.genre_rows()
-    for number, row in enumerate(rows):
-        if not found.evaluation.by_genre[row[0]].support:
-            emphasis[number, None] = "muted"
     return Section(
         "genres",
         "Genres",
@@ -229,7 +242,7 @@ def _by_genre(found: Examination, svg: str) -> Section:
                 "Average precision of each genre with its 95 % interval; the orange tick is the constant answer's.",
                 "Average precision by genre, best on top; the table below holds the same numbers.",
             ),
-            TableBlock("By genre, the most frequent first", GENRE_COLUMNS, rows, emphasis=emphasis),
+            _genres_table(found.evaluation),
         ],
     )
 

@@ -1,4 +1,4 @@
-"""A page from its parts: one HTML file with everything inside."""
+"""HTML from its parts: a page, one file with everything inside, or a fragment that a notebook shows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from mmposter.report.blocks import Section
+from mmposter.report.blocks import Block, Section
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment
 
 
 def render_page(title: str, lead: str, facts: Mapping[str, str], sections: Sequence[Section]) -> str:
@@ -30,7 +30,8 @@ def render_page(title: str, lead: str, facts: Mapping[str, str], sections: Seque
     Raises:
         ValueError: two sections, or two figures, share an id.
     """
-    page = _template().render(title=title, lead=lead, facts=facts, sections=sections, css=_text("page.css"))
+    template = _environment().get_template("page.html.j2")
+    page = template.render(title=title, lead=lead, facts=facts, sections=sections, css=_text("page.css"))
     # Not in `<code>`: a quotation mark in a text is escaped there, so only real attributes match.
     twice = [name for name, count in Counter(re.findall(r' id="([^"]+)"', page)).items() if count > 1]
     if twice:
@@ -38,13 +39,37 @@ def render_page(title: str, lead: str, facts: Mapping[str, str], sections: Seque
     return page
 
 
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
+def render_fragment(
+    title: str, blocks: Sequence[Block] = (), *, facts: Mapping[str, str] | None = None, text: Sequence[str] = ()
+) -> str:
+    """What a notebook shows of an object: one ``<div>`` for its `_repr_html_`.
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    It loads nothing and sets no colour, so that it can be read in a light and in a dark notebook; without its style,
+    which a notebook that is not trusted takes away, the tables are still whole.
+
+    Args:
+        title: in bold above it; shown as it is.
+        blocks: tables and lists; figures show themselves.
+        facts: name and value of what it is.
+        text: paragraphs before the blocks.
+    """
+    template = _environment().get_template("fragment.html.j2")
+    return template.render(title=title, facts=facts or {}, text=text, blocks=blocks, css=_text("fragment.css"))
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_text),
+    )
     environment.filters["pieces"] = _pieces
-    return environment.from_string(_text("page.html.j2"))
+    return environment
 
 
 def _pieces(text: str) -> list[tuple[bool, str]]:

@@ -114,13 +114,14 @@ def outline(result: AblationResult) -> Outline:
     ]
     return Outline(
         f"Ablation on {result.provenance.data}",
-        _lead(result),
+        summary(result),
         _facts(result),
         tuple(part for part in parts if part is not None and (part.items or part.text)),
     )
 
 
-def _lead(result: AblationResult) -> str:
+def summary(result: AblationResult) -> str:
+    """What was done, and whether all of it."""
     cells = sum(1 for cell in result.cells if cell.mode == "retrain")
     masked = len(result.cells) - cells
     text = (

@@ -1,11 +1,14 @@
-"""The report as one HTML page."""
+"""The report as one HTML page, and what a notebook shows of it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mmposter.ablation.report.outline import Code, Folded, Item, Listing, Outline, Picture
-from mmposter.ablation.report.tables import BETTER, WORSE, Table
+from mmposter.ablation.report.findings import findings
+from mmposter.ablation.report.outline import Code, Folded, Item, Listing, Outline, Picture, summary
+from mmposter.ablation.report.sections import groups
+from mmposter.ablation.report.tables import BETTER, WORSE, Table, cells_table
+from mmposter.ablation.result import AblationResult
 
 if TYPE_CHECKING:
     from mmposter.report import Block, Emphasis, TableBlock
@@ -22,6 +25,17 @@ def to_html(outline: Outline) -> str:
         Section(part.name, part.title, part.text, [_block(item) for item in part.items]) for part in outline.parts
     ]
     return render_page(outline.title, outline.lead, outline.facts, sections)
+
+
+def to_fragment(result: AblationResult) -> str:
+    """For a notebook: the sentences and the table of the first group, without a figure."""
+    from mmposter.report import ListBlock, render_fragment
+
+    blocks: list[Block] = [ListBlock(findings(result))]
+    for first in groups(result)[:1]:
+        table = cells_table(result, first)
+        blocks += [_table(table), ListBlock([table.note])]
+    return render_fragment(f"Ablation on {result.provenance.data}", blocks, text=[summary(result)])
 
 
 def _block(item: Item) -> Block:

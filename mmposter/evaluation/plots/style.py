@@ -1,6 +1,7 @@
 """How every figure looks.
 
-No pyplot: a `Figure` with its own Agg canvas leaves the caller's backend and settings alone and needs no display.
+No pyplot: a `Figure` with its own Agg canvas leaves the caller's backend and settings alone and needs no display. A
+notebook shows such a figure only where pyplot was imported; `ShownFigure` shows itself.
 Colours are Okabe and Ito's, distinct for colour-blind readers; what matters is also told apart by shape or place.
 """
 
@@ -45,12 +46,9 @@ def figure_style() -> Iterator[None]:
 
 def new_figure(height: float) -> Figure:
     """An empty white figure, 900 pixels wide and `height` inches high; call it inside `figure_style`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from mmposter.evaluation.plots.figure import ShownFigure
 
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return ShownFigure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
 def save_png(figure: Figure, path: Path) -> None:

@@ -61,7 +61,7 @@ def test_what_is_not_here_is_left_out_and_said_once_with_its_cost(world, shipped
     subsets = json.loads((shipped / "subsets.json").read_text())["subsets"]
     with_all, without = (subsets[names]["metrics"][MAP]["value"] for names in ("cnn,style,yolo,ocr", "cnn,style"))
     assert (
-        f"posters looks through cnn,style: test mAP {without:.3f} instead of {with_all:.3f} with all branches" in said
+        f"posters looks through cnn,style: test mAP {without:.3f} in place of {with_all:.3f} with all branches" in said
     )
     assert "yolo (objects): yolo11n.pt is not here. To add it: --branches cnn,style,yolo (downloads 6 MB once)" in said
     assert (

@@ -1,0 +1,121 @@
+"""`mmposter explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmposter.cli.options import Device, Offline, go_offline, prepare_libraries
+from mmposter.errors import UserError
+from mmposter.shipped import POSTERS
+
+if TYPE_CHECKING:
+    from mmposter.explain import Explanation
+
+_ROWS = 40  # of the table: a screen or two
+
+
+def explain_command(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="POSTER...", help="Posters, folders, globs.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for NAME.png and NAME.json of each poster.")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="RUN",
+            help="Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a "
+            "folder).",
+        ),
+    ] = POSTERS,
+    genre: Annotated[
+        list[str] | None,
+        typer.Option("--genre", "-g", help="Explain this genre, predicted or not; repeatable.", show_default=False),
+    ] = None,
+    branches: Annotated[str | None, typer.Option("--branches", "-b", help="Look through these only.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in --out.")] = False,
+    device: Device = "auto",
+    offline: Offline = False,
+) -> None:
+    """Why posters get the genres that they get: a card and a JSON file a poster.
+
+    For each predicted genre (or --genre): what each branch adds to its logit (Shapley values), where on the poster the
+    cnn and the style branch found what speaks for it (Grad-CAM), and how much each object and each line of text counts
+    (the logit with it minus the logit without it).
+
+    A picture that cannot be used is named with its reason and never stops the others. Finished posters survive a stop
+    at any moment: the same command goes on.
+
+    Examples:
+
+      mmposter explain poster.jpg --out why
+
+      mmposter explain posters/ --model runs/all --out why
+
+      mmposter explain poster.jpg --model runs/all --genre Horror --genre Comedy --out why
+    """
+    prepare_libraries()
+    go_offline(offline)
+    from mmposter.config import parse_branches
+    from mmposter.explain.folder import ExplanationFolder, identity
+    from mmposter.posters import list_posters
+    from mmposter.predict import PosterClassifier
+    from mmposter.progress import console, progress
+
+    posters = list_posters(paths)
+    if not posters:
+        raise UserError("no poster to look at; give files, folders or globs")
+    only = None if branches is None else parse_branches(branches)
+    classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
+    target = ExplanationFolder(out, posters, made_with=identity(classifier, genre), overwrite=overwrite)
+    todo = [poster for poster in posters if poster not in target.done]
+    explained: list[Explanation] = []
+    failed: list[Explanation] = []
+    count = 0
+    with progress("explain", len(posters), done=len(target.done)) as ticker:
+        for explanation in classifier.stream_explanations(todo, genres=genre):
+            if explanation.error:
+                failed.append(explanation)
+            if explanation.picture is not None:
+                target.write(explanation)
+                count += 1
+                if count <= _ROWS:
+                    explained.append(explanation)
+            ticker.advance()
+    if explained:
+        _table(explained, classifier.branches)
+    there = f", {len(target.done)} were there already" if target.done else ""
+    more = f" (the table has the first {_ROWS})" if count > _ROWS else ""
+    console.print(f"{count} of {len(todo)} posters explained{there}{more}: {out}", highlight=False, soft_wrap=True)
+    for explanation in failed:
+        console.print(f"  {explanation.path}: {explanation.error}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(explanations: Sequence[Explanation], branches: Sequence[str]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from mmposter.progress import make_console
+
+    table = Table("poster", "genre", "probability", *branches, "counted most")
+    for explanation in explanations:
+        name = escape(explanation.name)
+        if not explanation.genres:
+            table.add_row(name, "none")
+        for genre in explanation.genres:
+            shares = [f"{genre.shares[branch]:+.2f}" if genre.shares else "" for branch in branches]
+            top = ""
+            if genre.items:
+                item = genre.items[0]
+                label = f'"{item.label}"' if item.branch == "ocr" else item.label
+                top = f"{escape(label)} {item.contribution:+.2f}"
+            table.add_row(name, escape(genre.genre), f"{genre.probability:.2f}", *shares, top)
+            name = ""
+    make_console().print(table)

@@ -1,0 +1,57 @@
+"""`mmposter export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmposter.cli.options import Offline, RunName, go_offline, prepare_libraries
+
+
+def export_command(
+    run: RunName,
+    to: Annotated[str, typer.Option("--to", metavar="onnx|torchscript", help="Kind of file.")] = "onnx",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="FILE.onnx or FILE.pt. Default: the run's name in this folder."),
+    ] = None,
+    branches: Annotated[
+        str | None,
+        typer.Option("--branches", "-b", help="Comma-separated: cnn, style. Default: those of them that the run has."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file and its example.")] = False,
+    offline: Offline = False,
+) -> None:
+    """Write a run as one file for programs without mmposter: a poster's pixels in, probabilities of genres out.
+
+    The file holds the resize, the image network, the head, what calibrate fitted, and the names and thresholds of the
+    genres. It looks through cnn and style; yolo and ocr are masked. Before it is there it is checked against predict:
+    no probability may differ by 1e-4. Beside it stands FILE.example.py, which runs it without torch (onnx), or with
+    torch alone (torchscript).
+
+    Examples:
+
+      mmposter export runs/all --to onnx
+
+      python all.onnx.example.py poster.jpg
+    """
+    prepare_libraries()
+    go_offline(offline)
+    from mmposter.config import parse_branches
+    from mmposter.export import export_run
+    from mmposter.progress import console
+
+    only = None if branches is None else parse_branches(branches)
+    made = export_run(run, to, out, branches=only, overwrite=overwrite, offline=offline)
+    lines = [
+        f"looks through {','.join(made.branches)}; {made.megabytes:.1f} MB; largest difference to predict over "
+        f"{made.pictures} made-up pictures: {made.difference:.1g}"
+    ]
+    if made.masked:
+        lines.append(f"masked: {','.join(made.masked)}; {made.cost}")
+    lines.append(f"example: python {made.example} POSTER...")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    typer.echo(str(made.path))

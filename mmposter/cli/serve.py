@@ -1,0 +1,89 @@
+"""`mmposter serve`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mmposter.cli.options import Device, Offline, go_offline, prepare_libraries
+from mmposter.errors import UserError
+from mmposter.shipped import POSTERS, find_run
+
+_LIBRARIES = ("fastapi", "gradio", "uvicorn", "python_multipart")
+
+
+def serve_command(
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="RUN",
+            help="Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a "
+            "folder).",
+        ),
+    ] = POSTERS,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on. With another one, other machines can use the server too: there is no login."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: any that is free.", min=0, max=65535)] = 7860,
+    branches: Annotated[str | None, typer.Option("--branches", "-b", help="Look through these only.")] = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    max_posters: Annotated[int, typer.Option(help="Posters of one request.", min=1)] = 16,
+    max_mb: Annotated[float, typer.Option(help="Megabytes of one poster's file.", min=0.001)] = 10.0,
+    queue: Annotated[
+        int, typer.Option(help="Requests that are read, wait or are computed at a time; one more gets 503.", min=1)
+    ] = 64,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of the model. Default: all cores.", min=1)] = None,
+) -> None:
+    """Genres of posters in a browser, on a page at /, and over HTTP for other programs: the REST interface at /docs.
+
+    Listens on this machine alone unless told otherwise. Ctrl-C finishes what is in work and ends; a second one ends at
+    once.
+
+    Examples:
+
+      mmposter serve
+
+      mmposter serve --model runs/cnn-yolo --port 8000
+
+      curl -F posters=@poster.jpg http://127.0.0.1:7860/api/v1/predict
+    """
+    _require_extra()
+    prepare_libraries()
+    go_offline(offline)
+    from mmposter.config import parse_branches
+    from mmposter.predict import PosterClassifier
+    from mmposter.progress import console
+    from mmposter.serve import Settings, create_app
+    from mmposter.serve.page import page_of
+    from mmposter.serve.server import address_of, bind, is_loopback, run
+
+    only = None if branches is None else parse_branches(branches)
+    folder = find_run(model)
+    with bind(host, port) as listening:
+        classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
+        settings = Settings(max_posters=max_posters, max_mb=max_mb, queue=queue, threads=threads)
+        app = create_app(classifier, settings, page_of(classifier, settings))
+        if not is_loopback(listening):
+            console.print(
+                f"warning: {host} is reached from other machines, and there is no login: anyone there can use this",
+                highlight=False,
+                soft_wrap=True,
+            )
+        address = address_of(listening)
+        console.print(f"{address}  (REST interface: {address}/docs)", highlight=False, soft_wrap=True)
+        run(app, app.state.worker, listening)
+
+
+def _require_extra() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in _LIBRARIES if find_spec(name) is None]
+    if missing:
+        raise UserError(f"mmposter serve needs {', '.join(missing)}; type: pip install 'mmposter[serve]'")

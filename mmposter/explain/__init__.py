@@ -1,0 +1,10 @@
+"""Why a run says what it says of a poster: shares of the branches, heat maps, and the objects and words that counted.
+
+The way in is `PosterClassifier.explain`; these are the objects that it gives.
+"""
+
+from __future__ import annotations
+
+from mmposter.explain.result import Explanation, GenreExplanation, HeatMap, Item
+
+__all__ = ["Explanation", "GenreExplanation", "HeatMap", "Item"]

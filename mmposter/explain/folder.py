@@ -1,0 +1,98 @@
+"""Explanations as files: for each poster NAME.png, the card, and NAME.json; what a stopped run has finished is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmposter.atomic import write_text
+from mmposter.errors import UserError
+from mmposter.evaluation.plots.style import save_png
+from mmposter.evaluation.scored import file_hash
+from mmposter.explain.result import Explanation
+from mmposter.predict import PosterClassifier
+from mmposter.run import WEIGHTS
+
+
+class ExplanationFolder:
+    """Where the explanations of some posters go.
+
+    Args:
+        folder: made where it is not there.
+        posters: paths, each once.
+        made_with: identity of the model and the options, as a word.
+        overwrite: replace what is there.
+
+    Attributes:
+        done: posters that an earlier run with the same model and options has finished.
+
+    Raises:
+        UserError: without `overwrite`, where a file of another model, other options or another poster is there.
+    """
+
+    def __init__(self, folder: Path, posters: Sequence[str], *, made_with: str, overwrite: bool = False) -> None:
+        self.folder, self._made_with = folder, made_with
+        self._names = file_names(posters)
+        self.done: set[str] = set()
+        if not overwrite:
+            self.done = {poster for poster in posters if self._is_done(poster)}
+
+    def write(self, explanation: Explanation) -> None:
+        """Write the two files of a poster that could be used; the JSON last, as it says that both are there."""
+        assert explanation.path is not None
+        name = self._names[explanation.path]
+        save_png(explanation.card(), self.folder / f"{name}.png")
+        text = json.dumps({"made_with": self._made_with, **explanation.to_json()}, ensure_ascii=False)
+        # A file name may hold bytes that are no UTF-8; as backslash and digits they are also what JSON calls them.
+        write_text(self.folder / f"{name}.json", text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+
+    def _is_done(self, poster: str) -> bool:
+        file = self.folder / f"{self._names[poster]}.json"
+        if not file.exists():
+            return False
+        known = _read(file)
+        if known.get("path") != poster:
+            of = f"explains another poster ({known['path']})" if known.get("path") else "is no explanation of a poster"
+            raise UserError(f"{file} {of}; name another --out, or replace it with --overwrite")
+        if known.get("made_with") != self._made_with:
+            raise UserError(
+                f"{file} was made with another model, branches or --genre; name another --out, or replace it with "
+                "--overwrite"
+            )
+        return file.with_suffix(".png").exists()
+
+
+def file_names(posters: Sequence[str]) -> dict[str, str]:
+    """For each poster a name of its own, without ending: that of its file, and a few digits where two share it.
+
+    The digits come from the path, so that a poster keeps its name whatever others there are.
+    """
+    stems = {poster: Path(poster).stem for poster in posters}
+    shared = Counter(stem.casefold() for stem in stems.values())  # one file, where the file system says so
+    return {
+        poster: stem if shared[stem.casefold()] == 1 else f"{stem}-{_digits(poster)}" for poster, stem in stems.items()
+    }
+
+
+def identity(classifier: PosterClassifier, genres: Sequence[str] | None) -> str:
+    """What must be the same for explanations to be gone on with: weights, decision, branches and genres."""
+    run = classifier.run
+    decision = run.decision(classifier.branches).digest
+    known = [file_hash(run.folder / WEIGHTS), decision, classifier.branches, None if genres is None else sorted(genres)]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _digits(poster: str) -> str:
+    return hashlib.sha256(poster.encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -1,0 +1,210 @@
+"""From a run folder to a file that holds its image network, its head and its decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fusion import backbone_spec
+from fusion.backbones import HF
+from mmposter.atomic import atomic_path, write_text
+from mmposter.errors import UserError
+from mmposter.evaluate import check_branches
+from mmposter.evaluation.scored import file_hash
+from mmposter.export.check import TOLERANCE, check_pictures, largest_difference
+from mmposter.export.formats import FORMATS, Format
+from mmposter.export.graph import PosterGraph, load_with_tower
+from mmposter.predict import PosterClassifier
+from mmposter.provenance import package_version
+from mmposter.run import WEIGHTS, Run
+from mmposter.shipped import POSTERS, find_run
+
+PIXELS = ("cnn", "style")
+"""The branches that look at pixels: those that can be exported."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written and checked.
+
+    Attributes:
+        path: of the file.
+        example: of the program beside it.
+        branches: that the file looks through.
+        difference: the largest one of a probability to the run's own, over `pictures` made-up pictures.
+        pictures: how many.
+        megabytes: size of the file (10^6 bytes).
+        masked: branches of the run that the file goes without.
+        cost: what that costs, in words; None where nothing is masked.
+    """
+
+    path: Path
+    example: Path
+    branches: tuple[str, ...]
+    difference: float
+    pictures: int
+    megabytes: float
+    masked: tuple[str, ...] = ()
+    cost: str | None = None
+
+
+def export_run(
+    run: str | Path = POSTERS,
+    to: str = "onnx",
+    out: str | Path | None = None,
+    *,
+    branches: Sequence[str] | None = None,
+    overwrite: bool = False,
+    offline: bool = False,
+) -> Exported:
+    """Write a run as one file that takes pixels and gives the probabilities that `mmposter predict` shows.
+
+    The file holds the resize, the image network, the head and what `mmposter calibrate` fitted; beside it stands a
+    program that runs it without mmposter. It is checked against the run first, and is not there if it differs.
+
+    Args:
+        run: what `mmposter train` wrote, or the name of a model that travels with the package.
+        to: one of `FORMATS`.
+        out: the file; None: the run's name in the current folder.
+        branches: among ``cnn`` and ``style``; None: those of them that the run has. All others are masked.
+        overwrite: replace files that are there.
+        offline: never touch the network.
+
+    Raises:
+        UserError: for an unknown format, a run or branches without pixels, a control, a file that is there, a missing
+            package, a network that the exporter cannot write, or a file that differs from the run by 1e-4 or more.
+    """
+    if to not in FORMATS:
+        raise UserError(f"--to takes {' or '.join(FORMATS)}; got {to!r}")
+    form = FORMATS[to]
+    form.require_packages()
+    loaded = Run.load(find_run(run))
+    names = _branches(loaded, branches)
+    path = _target(loaded, form, to, out)
+    example = path.with_name(f"{path.name}.example.py")
+    for file in (path, example):
+        if file.exists() and not overwrite:
+            raise UserError(f"{file} is already there; replace it with --overwrite, or name another with --out")
+    # What the file is compared with: the whole way of `mmposter predict`. It also refuses controls.
+    classifier = PosterClassifier.load(loaded.folder, branches=names, device="cpu", offline=offline)
+    graph = PosterGraph(
+        form.resize(loaded.tower_input().size),
+        load_with_tower(loaded, offline=offline),
+        loaded.tower_input(),
+        branches=names,
+        single_label=loaded.config.single_label,
+        decision=loaded.decision(names),
+    ).eval()
+    pictures = check_pictures(loaded.tower_input().size)
+    with atomic_path(path) as temporary:
+        difference = _write(form, to, graph, _facts(loaded, names), temporary, classifier, pictures)
+    write_text(example, form.example.replace("NAME", path.name))
+    masked = tuple(name for name in loaded.config.branches if name not in names)
+    return Exported(
+        path,
+        example,
+        names,
+        difference,
+        len(pictures),
+        path.stat().st_size / 1e6,
+        masked,
+        _cost(loaded, names) if masked else None,
+    )
+
+
+def _write(
+    form: Format,
+    to: str,
+    graph: PosterGraph,
+    facts: dict[str, Any],
+    path: Path,
+    classifier: PosterClassifier,
+    pictures: Sequence[Any],
+) -> float:
+    """Write and check a file; the largest difference."""
+    config = classifier.run.config
+    try:
+        form.write(graph, facts, path)
+        runner = form.open(path)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Exporter and runtime raise whatever their parts raise, in pages of text; the first sentence says what it was.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
+        raise UserError(
+            f"{config.cnn.backbone} cannot be written as {to}: {reason}\n"
+            f"Other formats: {', '.join(name for name in FORMATS if name != to)}; other networks: cnn.backbone"
+        ) from error
+    difference, worst = largest_difference(runner, classifier, pictures)
+    if not difference < TOLERANCE:
+        height, width, _ = worst.shape
+        raise UserError(
+            f"the {to} file differs from {classifier.run.folder} by {difference:.2g} in a probability (a picture of "
+            f"{height} x {width} pixels); less than {TOLERANCE:g} is allowed, so nothing was written. Try another "
+            "format with --to, or another version of torch and onnxruntime"
+        )
+    return difference
+
+
+def _branches(run: Run, asked: Sequence[str] | None) -> tuple[str, ...]:
+    check_branches(run, asked)
+    possible = tuple(name for name in PIXELS if name in run.config.branches)
+    if not possible:
+        raise UserError(
+            f"{run.folder} looks through {','.join(run.config.branches)}, and an exported file sees pixels alone; it "
+            "takes a run with cnn or style"
+        )
+    if asked is None:
+        return possible
+    others = [name for name in asked if name not in PIXELS]
+    if others or not asked:
+        raise UserError(
+            f"--branches takes {' or '.join(possible)} of this run, as an exported file sees pixels alone; got "
+            f"{','.join(others) or 'none'}"
+        )
+    return tuple(name for name in possible if name in asked)
+
+
+def _target(run: Run, form: Format, to: str, out: str | Path | None) -> Path:
+    if out is None:
+        return Path(f"{run.folder.resolve().name}{form.suffix}")
+    path = Path(out)
+    if path.suffix != form.suffix:
+        raise UserError(f"--out must end in {form.suffix} with --to {to}; got {path}")
+    return path
+
+
+def _facts(run: Run, branches: Sequence[str]) -> dict[str, Any]:
+    decision = run.decision(branches)
+    return {
+        "genres": list(run.vocabulary.genres),
+        "thresholds": [float(value) for value in decision.thresholds],
+        "empty": run.config.evaluation.empty,
+        "single_label": run.config.single_label,
+        "branches": list(branches),
+        "input": "image: uint8, 1 x height x width x 3, RGB, 0-255; any height and width",
+        "output": "probabilities, 1 x genres, float32, to be compared with thresholds; logits: before any calibration",
+        "run": run.folder.resolve().name,
+        "weights_sha256": file_hash(run.folder / WEIGHTS),
+        "calibration": decision.digest or "",
+        "mmposter": package_version(),
+        "licence": _licence(run),
+    }
+
+
+def _licence(run: Run) -> str:
+    name, init = run.config.cnn.backbone, run.config.cnn.init
+    if init == "imagenet":
+        own = "see its model card" if name.startswith(HF) else backbone_spec(name).licence
+        return f"the image network began with the published weights of {name}: {own}"
+    began = {"none": "random weights", POSTERS: f"those of the model {POSTERS} of mmposter, see there"}
+    return f"the image network ({name}) began with {began.get(init, 'a file of weights')}"
+
+
+def _cost(run: Run, branches: tuple[str, ...]) -> str:
+    known = run.subsets()
+    if known is None:
+        return f"what that costs was not measured (mmposter calibrate {run.folder} DATA does)"
+    return known.in_place_of(run.config.branches, branches)

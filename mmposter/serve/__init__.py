@@ -1,0 +1,10 @@
+"""The page and the REST interface of `mmposter serve`."""
+
+from __future__ import annotations
+
+from mmposter.serve.app import create_app
+from mmposter.serve.settings import Settings
+from mmposter.serve.work import Explain, Predict
+from mmposter.serve.worker import Worker
+
+__all__ = ["Explain", "Predict", "Settings", "Worker", "create_app"]

@@ -1,0 +1,98 @@
+"""From what the model says to what a client is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmposter.images import MAX_PIXELS, MIN_SIDE
+from mmposter.serve.errors import RequestError, logged
+from mmposter.serve.query import ExplainQuery, PredictQuery
+from mmposter.serve.schema import ExplainAnswer, ExplainedPoster, PosterAnswer, PredictAnswer
+
+if TYPE_CHECKING:
+    from mmposter.explain import Explanation
+    from mmposter.predict import PosterClassifier, Prediction
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+# The reasons of a `BadImageError` that a file can have: the client's own mistakes. Everything else is ours.
+_PICTURE_FAULTS = frozenset({"empty", "not_an_image", "truncated", "too_small", "too_large"})
+
+
+class BranchError(Exception):
+    """A frozen model that raised on a poster; goes to the log only."""
+
+
+def predict_answer(
+    classifier: PosterClassifier, query: PredictQuery, names: Sequence[str], found: Sequence[Prediction]
+) -> PredictAnswer:
+    """The answer to a request for genres.
+
+    Args:
+        classifier: that was asked.
+        query: what it was asked for.
+        names: of the posters.
+        found: of the posters, in the same order.
+
+    Raises:
+        RequestError: 422 where no poster is a usable picture, 500 where none has scores for reasons of ours.
+    """
+    errors = _told_errors(names, found)
+    posters = []
+    for name, error, prediction in zip(names, errors, found, strict=True):
+        scores, genres = prediction.scores, list(prediction.genres)
+        if query.top_k is not None:  # chosen here, so that requests with different ones can be computed together
+            genres = sorted(scores, key=lambda genre: -scores[genre])[: query.top_k]
+        rounded = prediction.to_json()["scores"]
+        posters.append(PosterAnswer(name=name, genres=genres, scores=rounded, error=error))
+    return PredictAnswer(
+        model=classifier.run.folder.name,
+        branches=list(query.branches),
+        thresholds=classifier.thresholds(query.branches),
+        posters=posters,
+    )
+
+
+def explain_answer(
+    classifier: PosterClassifier, query: ExplainQuery, names: Sequence[str], found: Sequence[Explanation]
+) -> ExplainAnswer:
+    """The answer to a request for explanations; arguments and errors as for `predict_answer`."""
+    errors = _told_errors(names, found)
+    posters = []
+    for name, error, explanation in zip(names, errors, found, strict=True):
+        values = explanation.to_json(heat_maps=query.heat_maps)
+        kept = {key: values[key] for key in ("scores", "genres", "notes")}
+        posters.append(ExplainedPoster(name=name, error=error, **kept))
+    usable = next(explanation for explanation in found if explanation.scores)
+    return ExplainAnswer(
+        model=classifier.run.folder.name, branches=list(query.branches), scale=usable.scale, posters=posters
+    )
+
+
+def _told_errors(names: Sequence[str], found: Sequence[Prediction] | Sequence[Explanation]) -> list[str | None]:
+    """The error of each poster in words for a client."""
+    told = [_told_error(result.error, bool(result.scores)) for result in found]
+    if any(result.scores for result in found):
+        return told
+    listed = "; ".join(f"{name}: {error}" for name, error in zip(names, told, strict=True))
+    if not all(_is_picture_fault(result.error) for result in found):
+        raise RequestError(500, "internal_error", f"no poster could be computed: {listed}")
+    raise RequestError(
+        422,
+        "no_usable_poster",
+        f"no file is a usable picture: {listed}",
+        allowed={"formats": FORMATS, "shortest_side": MIN_SIDE, "pixels": MAX_PIXELS},
+    )
+
+
+def _told_error(error: str | None, has_scores: bool) -> str | None:
+    if error is None or _is_picture_fault(error):
+        return error
+    number = logged(BranchError(error), "a branch")
+    kept = "; the scores are without it" if has_scores else ""
+    return f"failed: a branch failed on this poster{kept}; the server's log has the cause under the id {number}"
+
+
+def _is_picture_fault(error: str | None) -> bool:
+    return error is not None and error.partition(":")[0] in _PICTURE_FAULTS

@@ -1,0 +1,238 @@
+"""The page of `mmposter serve`: drop posters, see genres, switch branches, ask why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+
+from mmposter.readiness import BranchState, left_out_notice
+from mmposter.serve.errors import RequestError, unexpected
+from mmposter.serve.page_downloads import downloads_html
+from mmposter.serve.page_mount import mount_page, private_folder
+from mmposter.serve.page_results import Results
+from mmposter.serve.page_scores import error_sentence, scores_html, wrong_html
+from mmposter.serve.page_why import why_html
+from mmposter.serve.schema import PosterAnswer, PredictAnswer
+from mmposter.serve.settings import Settings
+from mmposter.serve.upload import Poster
+from mmposter.serve.worker import Worker
+
+if TYPE_CHECKING:
+    from gradio import Blocks
+
+    from mmposter.predict import PosterClassifier
+
+_TITLE = "mmposter: genres of posters"
+_HEAD = """<div class="mm"><h1>Genres of movies from their posters</h1>
+<p>Drop one poster, or several to compare them. The model says how probable each genre is; below, it shows why. It can
+be wrong: it sees the poster alone and knows nothing of the film. <span class="faint">Posters stay on the machine that
+runs mmposter. Programs have <a href="docs">their own interface</a>.</span></p></div>"""
+_NOTHING = '<div class="mm"><p class="faint">No poster yet.</p></div>'
+_NO_WHY = '<div class="mm"><p class="faint">Press the button to see what counted. This takes some seconds.</p></div>'
+_FILE_LIFE_S = 3600
+
+
+def page_of(classifier: PosterClassifier, settings: Settings) -> Callable[[FastAPI, Worker], FastAPI]:
+    """The argument `page` of `create_app`.
+
+    Args:
+        classifier: what is served.
+        settings: the limits, which are the REST interface's too.
+    """
+
+    def add(app: FastAPI, worker: Worker) -> FastAPI:
+        # gradio keeps uploaded files in the folder that this names; its own choice is one for all users of a machine.
+        app.state.page_folder = private_folder()
+        os.environ["GRADIO_TEMP_DIR"] = app.state.page_folder.name
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before it is imported: nothing is sent from here either
+        return mount_page(app, _blocks(Page(classifier, settings, worker), settings), settings)
+
+    return add
+
+
+class Page:
+    """What the page answers to its visitor; each method gives values of parts of the page.
+
+    Args:
+        classifier: what is served.
+        settings: the limits.
+        worker: computes.
+    """
+
+    def __init__(self, classifier: PosterClassifier, settings: Settings, worker: Worker) -> None:
+        self._classifier, self._settings = classifier, settings
+        self._results = Results(classifier, worker)
+        self.branches = tuple(classifier.branches)
+        self.meanings = {name: BranchState(name, "ready", "").meaning for name in self.branches}
+        missing = classifier.left_out
+        self.notice = left_out_notice(classifier.run, missing) if missing else ""
+
+    def scores(self, files: Sequence[str] | None, chosen: Sequence[str]) -> tuple[str, list[PosterAnswer], str]:
+        """HTML of the scores, the answers (none where a sentence is shown in their place), HTML of the downloads.
+
+        Args:
+            files: paths of the dropped posters.
+            chosen: branches that are switched on.
+        """
+        if not files:
+            return _NOTHING, [], ""
+        branches = self._in_order(chosen)
+        if not branches:
+            return wrong_html("Switch on at least one branch: without any the model sees nothing."), [], ""
+        if len(files) > self._settings.max_posters:
+            return wrong_html(f"{len(files)} posters are too many: at most {self._settings.max_posters}."), [], ""
+        try:
+            posters = self._read(files)
+            answers = self._results.scores(posters, branches)
+            everything = None if branches == self.branches else self._results.scores(posters, self.branches)
+            thresholds = self._classifier.thresholds(branches)
+            html = scores_html(posters, answers, thresholds, everything)
+            usable = any(answer.scores for answer in answers)
+            return html, answers, downloads_html(self._prediction(answers, branches)) if usable else ""
+        except Exception as error:
+            return wrong_html(_told(error)), [], ""
+
+    def why(
+        self, files: Sequence[str] | None, chosen: Sequence[str], which: int | None, genre: str | None
+    ) -> tuple[str, str | None]:
+        """HTML of an explanation, and of the downloads with it (None: as they are).
+
+        Args:
+            files: paths of the dropped posters.
+            chosen: branches that are switched on.
+            which: of the posters, from 0.
+            genre: to explain; None: the surest.
+        """
+        branches = self._in_order(chosen)
+        if not files or not branches or which is None or not 0 <= which < len(files):
+            return wrong_html("Drop a poster first, and leave a branch switched on."), None
+        try:
+            posters = self._read(files)
+            answers = self._results.scores(posters, branches)
+            answer = answers[which]
+            if not answer.scores:
+                return wrong_html(error_sentence(answer.name, answer.error or "")), None
+            genre = genre if genre in answer.scores else surest_first(answer)[0]
+            # With those that are given: to look at one after the other then takes no time.
+            explained = self._results.explanation(posters[which], branches, tuple({genre, *answer.genres}))
+            html = why_html(explained.explanation, explained.genre(genre), self.meanings)
+            return html, downloads_html(self._prediction(answers, branches), explained)
+        except Exception as error:
+            return wrong_html(_told(error)), None
+
+    def _read(self, files: Sequence[str]) -> list[Poster]:
+        limits, paths = self._settings, [Path(file) for file in files]
+        for path in paths:
+            if path.stat().st_size > limits.max_poster_bytes:
+                message = f"{path.name} is larger than the {limits.max_mb:g} MB that a poster may have"
+                raise RequestError(413, "poster_too_large", message)
+        return [Poster(path.name, path.read_bytes()) for path in paths]
+
+    def _in_order(self, chosen: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in self.branches if name in chosen)
+
+    def _prediction(self, answers: Sequence[PosterAnswer], branches: tuple[str, ...]) -> PredictAnswer:
+        return PredictAnswer(
+            model=self._classifier.run.folder.name,
+            branches=list(branches),
+            thresholds=self._classifier.thresholds(branches),
+            posters=list(answers),
+        )
+
+
+def surest_first(answer: PosterAnswer) -> list[str]:
+    """The genres: those that are given, then the others; in each the surest first."""
+    return sorted(answer.scores, key=lambda genre: (genre not in answer.genres, -answer.scores[genre]))
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "A poster is no longer here: they are let go after an hour. Drop it again."
+    told = error if isinstance(error, RequestError) else unexpected(error, "the page")
+    return f"Sorry: {told.message}."
+
+
+def _blocks(page: Page, settings: Settings) -> Blocks:
+    import gradio as gr
+
+    def show(
+        files: list[str] | None, chosen: list[str], which: int | None, genre: str | None
+    ) -> tuple[str, Any, Any, Any, str, str]:
+        text, answers, downloads = page.scores(files, chosen)
+        usable = [index for index, answer in enumerate(answers) if answer.scores]
+        at = which if which in usable else usable[0] if usable else None
+        names = [(f"{index + 1}. {answers[index].name}", index) for index in usable]
+        posters = gr.Radio(choices=names, value=at, visible=len(usable) > 1)
+        return text, posters, genres(answers, at, genre), gr.Column(visible=bool(usable)), _NO_WHY, downloads
+
+    def drop(files: list[str] | None, chosen: list[str]) -> tuple[str, Any, Any, Any, str, str]:
+        return show(files, chosen, None, None)
+
+    def genres(answers: Sequence[PosterAnswer], at: int | None, genre: str | None) -> Any:
+        if at is None:
+            return gr.Dropdown(choices=[], value=None)
+        answer = answers[at]
+        ranked = surest_first(answer)
+        choices = [(f"{name} {answer.scores[name]:.2f}", name) for name in ranked]
+        return gr.Dropdown(choices=choices, value=genre if genre in ranked else ranked[0])
+
+    def turn(files: list[str] | None, chosen: list[str], which: int | None) -> tuple[Any, str, str]:
+        _, answers, downloads = page.scores(files, chosen)
+        return genres(answers, which if answers else None, None), _NO_WHY, downloads
+
+    def explain(files: list[str] | None, chosen: list[str], which: int | None, genre: str | None) -> tuple[str, Any]:
+        text, downloads = page.why(files, chosen, which, genre)
+        return text, gr.skip() if downloads is None else downloads
+
+    def html(value: str, **more: Any) -> Any:
+        return gr.HTML(value, apply_default_css=False, **more)  # ours alone
+
+    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(600, _FILE_LIFE_S)) as blocks:
+        html(_HEAD)
+        with gr.Row():
+            files = gr.File(
+                label=f"Posters (at most {settings.max_posters}, {settings.max_mb:g} MB each)",
+                file_count="multiple",
+                type="filepath",
+                height=150,
+                elem_id="posters",
+            )
+            with gr.Column():
+                choices = [(f"{name}: {page.meanings[name]}", name) for name in page.branches]
+                chosen = gr.CheckboxGroup(
+                    choices,
+                    value=list(page.branches),
+                    label="Branches",
+                    info="What the model looks at. Switch one off and see how the scores move.",
+                    elem_id="branches",
+                )
+                if page.notice:
+                    html(_notice(page.notice))
+        scores = html(_NOTHING, elem_id="scores")
+        with gr.Column(visible=False) as below:
+            with gr.Row():
+                which = gr.Radio([], label="Which poster", visible=False, min_width=300, elem_id="which")
+                genre = gr.Dropdown([], label="Which genre", filterable=False, min_width=300, elem_id="genre")
+            button = gr.Button("Show why", variant="primary", elem_id="why-button")
+            why = html(_NO_WHY, elem_id="why")
+        downloads = html("", elem_id="downloads")
+        asked = [files, chosen, which, genre]
+        shown = [scores, which, genre, below, why, downloads]
+        # Whoever writes a program has the REST interface.
+        quiet: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
+        files.change(drop, [files, chosen], shown, show_progress_on=[scores], **quiet)
+        chosen.change(show, asked, shown, show_progress_on=[scores], **quiet)
+        which.input(turn, [files, chosen, which], [genre, why, downloads], show_progress_on=[why], **quiet)
+        gr.on([button.click, genre.input], explain, asked, [why, downloads], show_progress_on=[why], **quiet)
+    blocks.queue(max_size=settings.queue, default_concurrency_limit=4)
+    return blocks
+
+
+def _notice(text: str) -> str:
+    said = f"<summary>Left out (--branches is an option of mmposter serve)</summary><pre>{escape(text)}</pre>"
+    return f'<div class="mm"><details open>{said}</details></div>'

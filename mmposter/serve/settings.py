@@ -1,0 +1,46 @@
+"""The limits of a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MEGABYTE = 1_000_000
+_PART_HEADERS = 4096  # bytes of a multipart body for each poster, beside its own
+_HELD_MB = 512
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a client may ask for, and how much is held at a time.
+
+    Attributes:
+        max_posters: of one request.
+        max_mb: size of one poster's file in megabytes (10^6 bytes).
+        queue: requests that are read, wait or are computed at a time; one more is refused.
+        threads: CPU threads of the model; None: as many as the libraries take.
+    """
+
+    max_posters: int = 16
+    max_mb: float = 10.0
+    queue: int = 64
+    threads: int | None = None
+
+    @property
+    def max_poster_bytes(self) -> int:
+        """Size of one poster's file."""
+        return int(self.max_mb * MEGABYTE)
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Size of a request's body; one that says that it is longer is not read."""
+        return self.max_posters * self.max_poster_bytes + self.max_other_bytes
+
+    @property
+    def max_other_bytes(self) -> int:
+        """Bytes of a body that are of no poster: boundaries, headers, and what is there for no good reason."""
+        return self.max_posters * _PART_HEADERS
+
+    @property
+    def max_held_bytes(self) -> int:
+        """Bytes of all bodies that are held at a time: a queue full of the largest requests would fill the memory."""
+        return max(_HELD_MB * MEGABYTE, self.max_body_bytes)

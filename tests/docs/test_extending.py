@@ -1,0 +1,97 @@
+"""The examples of docs/extending.md run as they stand, and do what the page says of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import fusion.base
+from fusion.backbones import catalogue, list_backbones
+from mmposter import load_config, prepare
+from mmposter.data import Dataset, sources
+from mmposter.data.sources import Format
+from mmposter.features.extractors import build_extractors
+from mmposter.picture import decode_picture
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def names() -> Iterator[dict[str, Any]]:
+    """What the page's blocks leave behind; their entries in the registries are taken out again."""
+    list_backbones()  # all families are entered, so that the copy below holds them
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fusion.base._BRANCHES, "_classes", dict(fusion.base._BRANCHES._classes))
+        patch.setattr(catalogue, "_ENTRIES", dict(catalogue._ENTRIES))
+        blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+        assert len(blocks) == 6
+        found: dict[str, Any] = {"__name__": "extending"}
+        exec(compile("\n".join(blocks), str(PAGE), "exec"), found)
+        yield found
+
+
+def test_the_palette_is_the_mean_colour_of_each_third(names: dict[str, Any]) -> None:
+    poster = np.zeros((9, 4, 3), np.uint8)
+    poster[3:6, :, 1] = 255
+    poster[6:, :2, 2] = 255
+    (record,) = names["PaletteExtractor"]()([poster])
+    np.testing.assert_allclose(record["colours"], [[0, 0, 0], [0, 1, 0], [0, 0, 0.5]])
+
+
+def test_the_branch_learns_in_a_step_and_can_be_masked(names: dict[str, Any]) -> None:
+    assert names["after"] < names["before"]
+    assert all(parameter.grad is not None for parameter in names["model"].parameters())
+    dark, light = names["model"](names["inputs"])[:2]
+    assert not torch.allclose(dark, light)
+    assert torch.equal(names["masked"], names["masked"][:1].expand(4, 2))
+
+
+def test_the_backbone_is_built_by_its_name_and_both_image_branches_look_through_it(names, make_drawn) -> None:
+    assert "two_blocks" in list_backbones()
+    assert names["features"].shape == (2, 16)
+    assert names["backbone"].stage_channels == {"block1": 8, "block2": 16}
+    config = load_config(None, ["cnn.backbone=two_blocks", "cnn.init=none"])
+    built = build_extractors(config, ["cnn", "style"], offline=True)
+    for extractor in (built["cnn"].feature, built["style"].feature):
+        extractor.start()
+    item = built["cnn"].feature.preparation(decode_picture(make_drawn()))
+    assert item.shape == (3, 96, 64)
+    (record,) = built["cnn"].feature([item])
+    assert record["pooled"].shape == (1, 16)
+    (record,) = built["style"].feature([item])
+    assert record["mean"].shape == (1, 16)
+
+
+def test_the_source_feeds_prepare(names, tmp_path, poster_files, monkeypatch) -> None:
+    films = [
+        {"file": str(path.relative_to(tmp_path)), "genres": ["Horror"] if index % 2 else ["Comedy", "Romance"]}
+        for index, path in enumerate(poster_files(6))
+    ]
+    lines = [*map(json.dumps, [*films, {"file": "nowhere.png", "genres": ["Horror"]}]), "{broken"]
+    (tmp_path / "films.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setitem(sources._FORMATS, "jsonl", Format(names["read_jsonl"]))
+    report = prepare(tmp_path / "films.jsonl", tmp_path / "data", format="jsonl", quiet=True)
+    assert report.kept == 6
+    assert sum(report.dropped.values()) == 2
+    genres = Dataset.load(tmp_path / "data").table["genres"]
+    assert sorted(genres.map(tuple)) == [("Comedy", "Romance")] * 3 + [("Horror",)] * 3
+    assert "line 8 cannot be read" in (tmp_path / "data" / "dropped.csv").read_text(encoding="utf-8")
+
+
+def test_the_detector_finds_the_bright_place(names: dict[str, Any]) -> None:
+    poster = np.zeros((100, 50, 3), np.uint8)
+    poster[20:40, 5:15] = 255
+    found, nothing = names["BrightSpotDetector"]()([poster, np.zeros_like(poster)])
+    np.testing.assert_allclose(found.boxes, [[0.1, 0.2, 0.3, 0.4]])
+    assert found.scores.tolist() == [1.0]
+    assert len(nothing) == 0
+    with pytest.raises(ValueError, match="limit must lie in 1-255; got 0"):
+        names["BrightSpotDetector"](limit=0)

@@ -1,0 +1,42 @@
+"""An ablation shows its sentences and its main table in a notebook."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from html import unescape
+
+from mmposter.ablation.report import findings
+from mmposter.ablation.report.plots import plot_differences, plot_genres, plot_modes, plot_subsets, plot_values
+from mmposter.ablation.report.sections import group
+from mmposter.ablation.report.tables import cells_table
+from mmposter.evaluation.plots.figure import ShownFigure
+
+
+def test_the_sentences_and_the_table_of_the_report(small):
+    page = small._repr_html_()
+    text = unescape(page)
+    assert findings(small)
+    assert all(sentence in text for sentence in findings(small))
+    table = cells_table(small, group(small, "subsets", "retrain"))
+    assert page.count("<tr") == len(table.rows) + 1
+    assert all(f">{row.cells[0]}</th>" in text for row in table.rows)
+    assert table.note in text
+    assert "<svg" not in page
+
+
+def test_an_ablation_that_has_only_its_reference_shows_too(small):
+    alone = replace(small, cells=small.cells[:1], contributions=(), unfinished={"<cnn>": "out of memory"})
+    page = alone._repr_html_()
+    assert "UNFINISHED" in page
+    assert "<table" not in page
+    assert "The full model" in page
+
+
+def test_no_figure_needs_pyplot(rich, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    subsets, masked = group(rich, "subsets", "retrain"), group(rich, "subsets", "mask")
+    drawn = [plot_subsets(rich, subsets), plot_values(rich, subsets), plot_differences(rich, subsets)]
+    drawn += [plot_modes(rich, subsets, masked), plot_genres(rich, "retrain")]
+    assert {type(figure) for figure in drawn} == {ShownFigure}
+    assert drawn[-1]._repr_png_().startswith(b"\x89PNG")
