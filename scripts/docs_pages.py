@@ -1,7 +1,7 @@
-"""Hooks of mkdocs (see mkdocs.yml): README.md stands in the site as the page "Handbook".
+"""Hooks of mkdocs (see mkdocs.yml): README.md and the card of the shipped model are pages of the site, too.
 
-Pages link to it as `../README.md`, and it links to them as `docs/...`, so that all links work on a code host too. What
-else it links to in the checkout has no page, and stands there as plain text.
+Pages link to them as `../README.md`, and README.md links to pages as `docs/...`, so that all links work on a code host
+too. What else it links to in the checkout has no page, and stands there as plain text.
 """
 
 from __future__ import annotations
@@ -17,20 +17,28 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
-HANDBOOK = "handbook.md"
+PAGES = {"README.md": "handbook.md", "mmposter/shipped/posters/README.md": "model.md"}
+"""Pages by the file of the checkout that they are made of."""
+
 _LINK = re.compile(r"\[([^\]]+)\]\((?![a-z]+:|#)([^)\s]+)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    readme = Path(config.config_file_path).with_name("README.md").read_text(encoding="utf-8")
-    files.append(File.generated(config, HANDBOOK, content=_LINK.sub(_link_of_readme, readme)))
+    for source, page in PAGES.items():
+        text = (Path(config.config_file_path).parent / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=_LINK.sub(_link_of_checkout, text)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    return markdown if page.file.src_uri == HANDBOOK else markdown.replace("](../README.md", f"]({HANDBOOK}")
+    if page.file.src_uri not in PAGES.values():
+        for source, made in PAGES.items():
+            markdown = markdown.replace(f"](../{source}", f"]({made}")
+    return markdown
 
 
-def _link_of_readme(link: re.Match[str]) -> str:
+def _link_of_checkout(link: re.Match[str]) -> str:
     text, target = link.groups()
-    return f"[{text}]({target.removeprefix('docs/')})" if target.startswith("docs/") else text
+    if target.startswith("docs/"):
+        return f"[{text}]({target.removeprefix('docs/')})"
+    return f"[{text}]({PAGES[target]})" if target in PAGES else text

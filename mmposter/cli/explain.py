@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmposter.cli.options import Device, Offline, go_offline, prepare_libraries
+from mmposter.cli.options import Device, Model, Offline, go_offline, prepare_libraries
 from mmposter.errors import UserError
 from mmposter.shipped import POSTERS
 
@@ -25,16 +25,7 @@ def explain_command(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for NAME.png and NAME.json of each poster.")
     ],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="RUN",
-            help="Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a "
-            "folder).",
-        ),
-    ] = POSTERS,
+    model: Model = POSTERS,
     genre: Annotated[
         list[str] | None,
         typer.Option("--genre", "-g", help="Explain this genre, predicted or not; repeatable.", show_default=False),

@@ -92,6 +92,16 @@ Workers = Annotated[
         help="Processes that compute side by side. auto: one a GPU; without one, one a core as far as memory goes.",
     ),
 ]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="RUN",
+        help="Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a "
+        "folder).",
+    ),
+]
 Threads = Annotated[
     int | None, typer.Option(help="CPU threads of each worker. Default: the cores shared out between them.", min=1)
 ]

@@ -13,6 +13,7 @@ import typer
 from mmposter.cli.options import (
     Device,
     Engine,
+    Model,
     Offline,
     Threads,
     Workers,
@@ -33,16 +34,7 @@ def predict_command(
         list[str] | None,
         typer.Argument(metavar="PATHS...", help="Posters, folders, globs; none or - reads a list from standard input."),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="RUN",
-            help="Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a "
-            "folder).",
-        ),
-    ] = POSTERS,
+    model: Model = POSTERS,
     branches: Annotated[str | None, typer.Option("--branches", "-b", help="Look through these only.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="FILE.jsonl or FILE.csv, one line a poster.")] = None,
     top_k: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mmposter.cli.options import Device, Offline, go_offline, prepare_libraries
+from mmposter.cli.options import Device, Model, Offline, go_offline, prepare_libraries
 from mmposter.errors import UserError
 from mmposter.shipped import POSTERS, find_run
 
@@ -14,16 +14,7 @@ _LIBRARIES = ("fastapi", "gradio", "uvicorn", "python_multipart")
 
 
 def serve_command(
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="RUN",
-            help="Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a "
-            "folder).",
-        ),
-    ] = POSTERS,
+    model: Model = POSTERS,
     host: Annotated[
         str,
         typer.Option(
