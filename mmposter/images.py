@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import warnings
 from functools import cache
 from pathlib import Path
@@ -26,6 +28,9 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".
 # A print-size scan at 300 dpi has about 90 million pixels; past that a file is a mistake or a decompression bomb.
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 32
+
+# A print-size scan as an uncompressed TIFF of 16 bits a channel has about 600 MB; a larger file is no poster.
+MAX_FILE_BYTES = 1_000_000_000
 
 # No other decoder is tried, whatever a file is called: for EPS, Pillow would run Ghostscript on a stranger's program.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -98,22 +103,36 @@ def image_files(folder: Path) -> list[Path]:
     )
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a file.
+def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """The bytes of a regular file. A pipe or a device would block, or never end.
+
+    Args:
+        path: what to read.
+        max_bytes: the largest file that is read.
 
     Raises:
-        BadImageError: where it is missing, unreadable or empty.
+        BadImageError: where it is missing, unreadable, no regular file, or too large.
     """
     try:
-        data = path.read_bytes()
+        # Without O_NONBLOCK, opening a pipe waits for somebody to write into it.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            facts = os.fstat(handle)
+            if not stat.S_ISREG(facts.st_mode):
+                raise BadImageError("unreadable", "it is a folder, a pipe or a device, not a file")
+            if facts.st_size > max_bytes:
+                raise BadImageError(
+                    "too_large", f"{facts.st_size / 1e6:,.1f} MB; at most {max_bytes / 1e6:,.1f} MB are read"
+                )
+            with open(handle, "rb", closefd=False) as file:
+                return file.read(facts.st_size)  # no more, should the file grow meanwhile
+        finally:
+            os.close(handle)
     except FileNotFoundError:
         raise BadImageError("missing", "there is no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         why = error.strerror if isinstance(error, OSError) else error
         raise BadImageError("unreadable", f"the file cannot be read ({why})") from error
-    if not data:
-        raise BadImageError("empty", "the file is empty")
-    return data
 
 
 def _open(data: bytes) -> Image.Image:

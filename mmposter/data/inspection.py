@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mmposter.data.cleaning import cut
 from mmposter.errors import BadImageError
-from mmposter.images import MIN_SIDE, load_image
+from mmposter.images import MIN_SIDE, load_image, read_file
 from mmposter.progress import progress
 
 if TYPE_CHECKING:
@@ -43,12 +43,7 @@ def inspect_file(path: Path, *, min_side: int = MIN_SIDE) -> Inspection:
 
     sha256 = ""
     try:
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise BadImageError("missing", "there is no such file") from None
-        except OSError as error:
-            raise BadImageError("unreadable", f"the file cannot be read ({error.strerror})") from error
+        data = read_file(path)
         sha256 = hashlib.sha256(data).hexdigest()
         image = load_image(data, min_side=min_side)
     except BadImageError as error:

@@ -16,6 +16,7 @@ from mmposter.features.extractors import Extractor, Preparation, RecordExtractor
 from mmposter.features.index import Failure
 from mmposter.features.parts import Part, Poster, Share, no_source
 from mmposter.features.store import ExtractorStore, Record
+from mmposter.images import read_file
 from mmposter.libraries import release_memory
 from mmposter.loading import Decoded, Loader, Prepared, Wish, prepared, raised
 from mmposter.picture import decode_picture
@@ -198,9 +199,9 @@ def _records(
 
 def _decode(poster: Poster) -> Decoded:
     try:
-        data = poster.path.read_bytes()
-    except OSError as error:
-        return Failure("missing", f"{poster.path} cannot be read ({error.strerror})")
+        data = read_file(poster.path)
+    except BadImageError as error:
+        return Failure("missing", f"{poster.path} cannot be read ({error})")
     if hashlib.sha256(data).hexdigest() != poster.sha256:
         return Failure("changed", f"{poster.path} is not the file that `mmposter prepare` saw; run it again")
     try:
