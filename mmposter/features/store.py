@@ -210,7 +210,10 @@ class ExtractorStore:
         from mmposter.data.dataset import read_info
 
         folder = self.root.parent
-        info = read_info(folder)
+        try:
+            info = read_info(folder)
+        except UserError:  # damaged too
+            info = None
         if info is not None and info.get("pictures") is False:
             return f"Remove {folder}: it is made again from the pack."
         return f"Remove {file} and run `mmposter extract` again."

@@ -72,7 +72,8 @@ def test_the_cure_of_a_pack_is_the_pack(store):
     store.write({sha(1): record(1)})
     folder = store.root.parent
     (folder / "manifest.parquet").touch()
-    write_json(folder / "dataset.json", {"kind": "mmposter-dataset", "schema": 1, "pictures": False})
+    facts = {"kind": "mmposter-dataset", "schema": 1, "root": "", "manifest_sha256": "", "vocabulary": None}
+    write_json(folder / "dataset.json", {**facts, "pictures": False})
     flip(files(store, "shards")[0], bit=6)
     with pytest.raises(UserError, match=f"Remove {folder}: it is made again from the pack"):
         again(store).read([sha(1)])
