@@ -7,6 +7,7 @@ dictionary may stand in millions of rows. So the headers of all pages are looked
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["ParquetError", "read_parquet"]
+__all__ = ["ParquetError", "read_metadata", "read_parquet"]
 
 FREE, RATIO = 64 * 2**20, 64
 """A file may unpack to `FREE` bytes and `RATIO` times its own size; ours take 3 to 10 times."""
@@ -50,7 +51,7 @@ def read_parquet(
     """
     import pyarrow as pa
 
-    try:
+    with _reading():
         data = source if isinstance(source, bytes) else source.read_bytes()
         file = _open(data)
         _check_size(data, file)
@@ -59,11 +60,29 @@ def read_parquet(
         here = [name for name in schema.names if name not in optional or name in file.schema_arrow.names]
         table = file.read(columns=here)
         return pa.table([_column(table, field) for field in schema], schema=schema)
-    except FileNotFoundError:
+
+
+def read_metadata(data: bytes) -> dict[bytes, bytes]:
+    """What a file says beside its table.
+
+    Raises:
+        ParquetError: it is no Parquet.
+    """
+    with _reading():
+        return dict(_open(data).metadata.metadata or {})
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (FileNotFoundError, ParquetError):
         raise
     # pyarrow has OSError for much that is wrong in a file, and own classes for the rest.
     except (OSError, pa.ArrowException, ValueError, LookupError, ArithmeticError, TypeError, RuntimeError) as error:
-        raise error if isinstance(error, ParquetError) else ParquetError(_first_line(error)) from error
+        raise ParquetError(_first_line(error)) from error
 
 
 def _open(data: bytes, *, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:

@@ -103,7 +103,7 @@ def decode(header: Header | Mapping[str, Any], body: bytes) -> Array:
         return np.frombuffer(data, known.stored).reshape(known.shape).astype(known.dtype)
     with np.errstate(all="ignore"):  # what comes of absurd numbers is looked at below
         decoded = _decode_scalar(known, data) if known.code == "scalar" else _decode_transform(known, data)
-        values = decoded.reshape(known.shape).astype(known.dtype)
+        values = decoded.reshape(known.shape).astype(known.dtype, copy=False)
     if not np.isfinite(values).all():
         raise ValueError("a number is not finite")
     return values

@@ -30,6 +30,7 @@ from mmposter.atomic import atomic_path, write_json
 from mmposter.errors import UserError
 from mmposter.features.index import ADDED, SCHEMA, Failure, Index, check_rows
 from mmposter.features.shard import SUFFIX, Record, Shard, ShardError, read_shard, write_shard
+from mmposter.json_files import mapping, read_json, sound
 from mmposter.parquet_files import ParquetError, read_parquet
 
 __all__ = ["ExtractorStore", "Failure", "Record", "fingerprint_digest"]
@@ -78,9 +79,17 @@ class ExtractorStore:
         write_json(self.folder / "metadata.json", dict(metadata))
 
     def metadata(self) -> dict[str, Any]:
-        """What `describe` kept; empty before the first extraction."""
+        """What `describe` kept; empty before the first extraction.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         path = self.folder / "metadata.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        if not path.exists():
+            return {}
+        mend = self._remedy(path)
+        with sound(path, mend):
+            return dict(mapping(read_json(path, mend=mend), "metadata"))
 
     def write(self, records: Mapping[str, Record | Failure]) -> None:
         """Add the records of one batch, keyed by the picture's hash; on return they survive a kill.
@@ -179,7 +188,7 @@ class ExtractorStore:
             if not file.exists():
                 raise FileNotFoundError(file) from error
             raise UserError(
-                f"the feature store is damaged: {file} cannot be read ({error}).\n{self._remedy(file)}"
+                f"the feature store is damaged: {file} cannot be read ({error}); {self._remedy(file)}"
             ) from error
         return table
 
@@ -201,7 +210,7 @@ class ExtractorStore:
     def _damaged(self, shard: str, error: Exception) -> UserError:
         path, index = self._shard_file(shard), self.folder / "index" / f"{shard}.parquet"
         return UserError(
-            f"the feature store is damaged: {path} cannot be read ({error}).\n"
+            f"the feature store is damaged: {path} cannot be read ({error}); "
             f"{self._remedy(index if index.exists() else path)}"
         )
 
@@ -215,8 +224,8 @@ class ExtractorStore:
         except UserError:  # damaged too
             info = None
         if info is not None and info.get("pictures") is False:
-            return f"Remove {folder}: it is made again from the pack."
-        return f"Remove {file} and run `mmposter extract` again."
+            return f"remove {folder}: it is made again from the pack"
+        return f"remove {file} and run `mmposter extract` again"
 
 
 def fingerprint_digest(name: str, fingerprint: Mapping[str, Any]) -> str:

@@ -63,7 +63,7 @@ def test_a_flipped_bit_is_found_and_what_to_type_is_said(store, merged):
         again(store).read([sha(number) for number in range(20)])
     assert str(shard) in str(caught.value)
     index = store.folder / "index" / f"{shard.stem}.parquet"
-    assert f"Remove {shard if merged else index} and run `mmposter extract` again." in str(caught.value)
+    assert f"remove {shard if merged else index} and run `mmposter extract` again" in str(caught.value)
     (shard if merged else index).unlink()  # what it says: then one record is left to compute
     assert sum(again(store).status([sha(number) for number in range(20)])[0]) == 19
 
@@ -75,7 +75,7 @@ def test_the_cure_of_a_pack_is_the_pack(store):
     facts = {"kind": "mmposter-dataset", "schema": 1, "root": "", "manifest_sha256": "", "vocabulary": None}
     write_json(folder / "dataset.json", {**facts, "pictures": False})
     flip(files(store, "shards")[0], bit=6)
-    with pytest.raises(UserError, match=f"Remove {folder}: it is made again from the pack"):
+    with pytest.raises(UserError, match=f"remove {folder}: it is made again from the pack"):
         again(store).read([sha(1)])
 
 
