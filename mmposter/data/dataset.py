@@ -370,7 +370,7 @@ def _check_info(info: Mapping[str, Any]) -> None:
     if not isinstance(info.get("pictures", True), bool):
         raise ValueError(f"pictures must be true or false, got {shown(info['pictures'])}")
     for key in ("options", "derived_from", "pack", "pins"):
-        if info.get(key) is not None:
+        if key in info:
             mapping(info[key], key)
 
 
