@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -32,7 +33,7 @@ class TrainingFacts:
         thresholds: G, tuned on the validation posters.
         epochs: finished ones.
         best_epoch: from 0.
-        val_map: the best validation mAP.
+        val_map: the best validation mAP; NaN where no validation poster has a genre.
         seconds: of the training.
     """
 
@@ -65,7 +66,8 @@ class Scores:
         with atomic_path(folder / _SCORES) as temporary, temporary.open("wb") as stream:
             arrays: dict[str, Any] = {f"probs:{name}": values for name, values in self.probs.items()}
             np.savez(stream, rows=self.rows, **arrays)
-        write_json(folder / _FACTS, asdict(self.facts))
+        facts = asdict(self.facts)
+        write_json(folder / _FACTS, {**facts, "val_map": facts["val_map"] if math.isfinite(facts["val_map"]) else None})
 
 
 def seed_folder(out: Path, key: str, seed: int) -> Path:
@@ -114,7 +116,7 @@ def _facts(said: Mapping[str, Any]) -> TrainingFacts:
         thresholds=[number(value, "a threshold") for value in thresholds],
         epochs=whole(said["epochs"], "epochs"),
         best_epoch=whole(said["best_epoch"], "best_epoch"),
-        val_map=number(said["val_map"], "val_map"),
+        val_map=math.nan if said["val_map"] is None else number(said["val_map"], "val_map"),
         seconds=number(said["seconds"], "seconds"),
     )
 

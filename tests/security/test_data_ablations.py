@@ -89,7 +89,7 @@ def test_an_array_that_unpacks_to_much_is_not_unpacked(cell, config):
 def test_facts_of_another_type_are_as_good_as_none(cell, config, key, value):
     facts = json.loads((cell / "training.json").read_text())
     (cell / "training.json").write_text(json.dumps({**facts, key: value}))
-    assert load(cell, config) is None or (key, value) == ("val_map", -1)
+    assert load(cell, config) is None or (key == "val_map" and value in (None, -1))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"config": 1e400}', "7", "", "\xff"], ids=lambda text: text[:20])

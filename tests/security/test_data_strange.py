@@ -212,7 +212,7 @@ def test_whatever_is_wrong_in_a_folder_it_loads_or_is_refused(folder, tmp_path):
     files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     texts = [path for path in files if path.suffix == ".json"]
     memory, read = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0
-    for number in range(80):
+    for number in range(60):
         other = tmp_path / "other"
         shutil.copytree(folder, other)
         if number % 2:
@@ -232,7 +232,7 @@ def test_whatever_is_wrong_in_a_folder_it_loads_or_is_refused(folder, tmp_path):
         except UserError:
             pass
         shutil.rmtree(other)
-    assert 5 < read < 60
+    assert 5 < read < 50
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) * 1024 < MEMORY
 
 
