@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from mmposter.errors import UserError
+from mmposter.json_files import parse_json, shown
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -106,19 +106,19 @@ class Vocabulary:
             UserError: keys or types are not those of a vocabulary.
         """
         if not isinstance(value, Mapping):
-            raise UserError(f"{where}: a vocabulary is a mapping with name, genres and mapping, not {value!r}.")
+            raise UserError(f"{where}: a vocabulary is a mapping with name, genres and mapping, not {shown(value)}.")
         unknown = sorted(str(key) for key in set(value) - set(_KEYS))
         genres, mapping = value.get("genres"), value.get("mapping") or {}
         problems = [f"unknown key {key!r} (allowed: {', '.join(_KEYS)})" for key in unknown]
         if not isinstance(value.get("name"), str):
-            problems.append(f"name must be a text, got {value.get('name')!r}")
+            problems.append(f"name must be a text, got {shown(value.get('name'))}")
         if not isinstance(genres, list | tuple) or not all(isinstance(genre, str) for genre in genres):
-            problems.append(f"genres must be a list of texts, got {genres!r}")
+            problems.append(f"genres must be a list of texts, got {shown(genres)}")
         targets_are_texts = isinstance(mapping, Mapping) and all(
             isinstance(raw, str) and isinstance(genre, str | None) for raw, genre in mapping.items()
         )
         if not targets_are_texts:
-            problems.append(f"mapping must lead texts to texts or null, got {mapping!r}")
+            problems.append(f"mapping must lead texts to texts or null, got {shown(mapping)}")
         if problems:
             raise UserError(
                 f"{where} is no vocabulary:\n  " + "\n  ".join(problems) + "\nMend these lines of the file."
@@ -265,10 +265,7 @@ def _problems(genres: Sequence[str], mapping: Mapping[str, str | None]) -> Itera
 def _parse(text: str, where: str) -> Any:
     """YAML or JSON text as plain lists and dicts; a key given twice is an error (omegaconf's loader checks that)."""
     if where.endswith(".json"):
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise UserError(f"{where} is not valid JSON ({error}). Mend the file at that place.") from error
+        return parse_json(text, where)
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError

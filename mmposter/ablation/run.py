@@ -22,6 +22,7 @@ from mmposter.device import resolve_device
 from mmposter.engines import Workers, run
 from mmposter.errors import UserError
 from mmposter.features.table import extract_dataset, settle_on
+from mmposter.json_files import mapping, read_json
 from mmposter.progress import progress
 from mmposter.training.inputs import cached_branches
 
@@ -144,7 +145,8 @@ def _perception(config: Config) -> str:
 
 def _scores(unit: Unit, dataset: Dataset, out: Path, settings: Settings) -> Scores | None:
     folder = seed_folder(out, unit.training.key, unit.seed)
-    scores = load_scores(folder, unit.config, dataset.info["manifest_sha256"], settings.split)
+    manifest, genres = dataset.info["manifest_sha256"], len(dataset.vocabulary)
+    scores = load_scores(folder, unit.config, manifest, settings.split, posters=len(dataset), genres=genres)
     if scores is None or any(cell.name not in scores.probs for cell in unit.training.cells):
         return None
     return scores
@@ -184,6 +186,6 @@ def _claim(out: Path, plan: Plan, dataset: Dataset, settings: Settings, *, resum
 
 def _manifest(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["manifest"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return mapping(read_json(path), PLAN).get("manifest")
+    except (UserError, ValueError):
         return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import io
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from mmposter.atomic import atomic_path, write_json
 from mmposter.config import Config
+from mmposter.errors import UserError
+from mmposter.json_files import mapping, number, read_json, shown, text, whole
 
 CELLS = "cells"
 _SCORES, _FACTS = "scores.npz", "training.json"
@@ -30,7 +33,7 @@ class TrainingFacts:
         thresholds: G, tuned on the validation posters.
         epochs: finished ones.
         best_epoch: from 0.
-        val_map: the best validation mAP.
+        val_map: the best validation mAP; NaN where no validation poster has a genre.
         seconds: of the training.
     """
 
@@ -63,7 +66,8 @@ class Scores:
         with atomic_path(folder / _SCORES) as temporary, temporary.open("wb") as stream:
             arrays: dict[str, Any] = {f"probs:{name}": values for name, values in self.probs.items()}
             np.savez(stream, rows=self.rows, **arrays)
-        write_json(folder / _FACTS, asdict(self.facts))
+        facts = asdict(self.facts)
+        write_json(folder / _FACTS, {**facts, "val_map": facts["val_map"] if math.isfinite(facts["val_map"]) else None})
 
 
 def seed_folder(out: Path, key: str, seed: int) -> Path:
@@ -71,15 +75,83 @@ def seed_folder(out: Path, key: str, seed: int) -> Path:
     return out / CELLS / key / f"seed-{seed}"
 
 
-def load_scores(folder: Path, config: Config, manifest: str, split: str) -> Scores | None:
-    """What lies in `folder`; None if it is not whole, or of another configuration, data set or split."""
+def load_scores(folder: Path, config: Config, manifest: str, split: str, *, posters: int, genres: int) -> Scores | None:
+    """What lies in `folder`; None if it is not whole, or of another configuration, data set or split.
+
+    Nothing is taken on trust: files that are damaged, or whose numbers no training can leave, are as good as none, and
+    the training is done again.
+
+    Args:
+        folder: of one training and seed.
+        config: that it must have.
+        manifest: sha256 of the data set's manifest.
+        split: whose posters were scored.
+        posters: rows of the manifest.
+        genres: G.
+    """
     try:
-        values = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-        facts = TrainingFacts(**values)
+        facts = _facts(mapping(read_json(folder / _FACTS), _FACTS))
         if (facts.config, facts.manifest, facts.split) != (config.model_dump(mode="json"), manifest, split):
             return None
-        with np.load(folder / _SCORES) as arrays:
-            probs = {name.removeprefix("probs:"): arrays[name] for name in arrays.files if name != "rows"}
-            return Scores(facts, arrays["rows"], probs)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile):
+        arrays = _arrays(folder / _SCORES)
+        rows = arrays.pop("rows")
+    except (UserError, OSError, ValueError, TypeError, LookupError, RuntimeError, SyntaxError, zipfile.BadZipFile):
         return None
+    probs = {name.removeprefix("probs:"): values for name, values in arrays.items()}
+    if not _are_rows(rows, posters) or len(facts.thresholds) != genres:
+        return None
+    if not all(_are_probabilities(values, (len(rows), genres)) for values in probs.values()):
+        return None
+    return Scores(facts, rows, probs)
+
+
+def _facts(said: Mapping[str, Any]) -> TrainingFacts:
+    thresholds = said["thresholds"]
+    if not isinstance(thresholds, list):
+        raise ValueError(f"thresholds must be a list, got {shown(thresholds)}")
+    return TrainingFacts(
+        config=dict(mapping(said["config"], "config")),
+        manifest=text(said["manifest"], "manifest"),
+        split=text(said["split"], "split"),
+        thresholds=[number(value, "a threshold") for value in thresholds],
+        epochs=whole(said["epochs"], "epochs"),
+        best_epoch=whole(said["best_epoch"], "best_epoch"),
+        val_map=math.nan if said["val_map"] is None else number(said["val_map"], "val_map"),
+        seconds=number(said["seconds"], "seconds"),
+    )
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays that `Scores.save` wrote; no more is taken into memory than the file has.
+
+    Raises:
+        ValueError, OSError, zipfile.BadZipFile: the file is damaged, or was written by something else.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("an array is compressed")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError("the arrays overlap")
+        for entry in entries:
+            stream = io.BytesIO(archive.read(entry))
+            if np.lib.format.read_magic(stream) != (1, 0):
+                raise ValueError("an array has another version")
+            shape, by_column, dtype = np.lib.format.read_array_header_1_0(stream)
+            if by_column or dtype not in (np.dtype(np.int64), np.dtype(np.float32)):
+                raise ValueError(f"an array has the type {dtype}")
+            # Refuses bytes that are not those of the shape.
+            found[entry.filename.removesuffix(".npy")] = np.frombuffer(stream.read(), dtype).reshape(shape)
+    return found
+
+
+def _are_rows(rows: NDArray[Any], posters: int) -> bool:
+    """Rising places among so many rows."""
+    if rows.ndim != 1 or rows.dtype != np.int64 or not len(rows):
+        return False
+    return bool(rows[0] >= 0 and rows[-1] < posters and (np.diff(rows) > 0).all())
+
+
+def _are_probabilities(values: NDArray[Any], shape: tuple[int, int]) -> bool:
+    return values.shape == shape and values.dtype == np.float32 and bool(((values >= 0) & (values <= 1)).all())

@@ -2,41 +2,47 @@
 
 Members: ``pack.json``; ``manifest.parquet`` and ``vocabulary.json`` as in a prepared folder; for each field of each
 extractor ``EXTRACTOR/FIELD.xz`` (rows of all posters, one poster after another; see `mmposter.benchmark.codec`) and,
-where posters have other than one row, ``EXTRACTOR/FIELD.counts.xz``. Nothing in it is code.
+where posters have other than one row, ``EXTRACTOR/FIELD.counts.xz``. Nothing in it is code, and nothing in it is taken
+on trust: see `mmposter.benchmark.facts`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import lzma
-import re
+import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from mmposter.atomic import atomic_path
+from mmposter.benchmark.facts import Facts
+from mmposter.data.dataset import MANIFEST, VOCABULARY
 from mmposter.errors import UserError
 from mmposter.formats import require_format
+from mmposter.json_files import mapping, parse_json, shown, whole
 
 KIND, FORMAT, SUFFIX = "mmposter-pack", 1, ".mmpack"
 FACTS = "pack.json"
 
-_NAME = re.compile(r"\w[\w.-]*")
+_MOST_FACTS = 8 * 2**20  # bytes of pack.json
+_ENCRYPTED = 1
 # What reading a file that is damaged, or none of ours, may end in.
-BROKEN = (OSError, EOFError, zipfile.BadZipFile, lzma.LZMAError, ValueError, KeyError, TypeError, IndexError)
-
-
-def check_name(name: str) -> str:
-    """`name`, which becomes part of a folder's.
-
-    Raises:
-        UserError: other signs than letters, digits, dot, dash and underscore.
-    """
-    if not _NAME.fullmatch(name):
-        raise UserError(f"the name of a pack has letters, digits, dots, dashes and underscores; got {name!r}")
-    return name
+BROKEN = (
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    lzma.LZMAError,
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,  # of zipfile, and RecursionError
+    MemoryError,
+    struct.error,
+)
 
 
 def write_archive(target: Path, members: Mapping[str, bytes]) -> None:
@@ -55,41 +61,71 @@ class Archive:
         file: the pack.
 
     Attributes:
-        facts: what ``pack.json`` says.
+        facts: what ``pack.json`` says; its arrays are not larger than a pack of this size may have.
 
     Raises:
-        UserError: it is no pack, is damaged, or is of a newer format.
+        UserError: it is no pack, is damaged, is of a newer format, or has names or sizes that no pack has.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        try:
-            with zipfile.ZipFile(file) as archive:
-                self.facts: dict[str, Any] = json.loads(archive.read(FACTS))
-            if self.facts["kind"] != KIND:
-                raise ValueError(f"kind {self.facts['kind']!r}")
-            found, name = int(self.facts["format"]), str(self.facts["name"])
-        except BROKEN as error:
-            raise self.damaged(error) from error
-        require_format(file, found, FORMAT)
-        self.name = check_name(name)
+        with self.reading():
+            self._size = file.stat().st_size
+            said = mapping(parse_json(self._read([FACTS], most=_MOST_FACTS)[FACTS], f"{file}: {FACTS}"), FACTS)
+            if said.get("kind") != KIND:
+                raise ValueError(f"kind {shown(said.get('kind'))}")
+            require_format(file, whole(said.get("format"), "format"), FORMAT)
+            self.facts = Facts.of(said)
+            self.facts.require_size(self._size)
+
+    @property
+    def name(self) -> str:
+        """Of the pack."""
+        return self.facts.name
 
     def members(self) -> dict[str, bytes]:
-        """All members by name, their checksums compared.
+        """All members by name, their checksums compared; without those that ``pack.json`` does not know.
 
         Raises:
             UserError: the file is damaged.
         """
-        try:
-            with zipfile.ZipFile(self.file) as archive:
-                return {name: archive.read(name) for name in archive.namelist()}
-        except BROKEN as error:
-            raise self.damaged(error) from error
+        with self.reading():
+            return self._read([FACTS, MANIFEST, VOCABULARY, *(f"{path}.xz" for path in self.facts.headers())])
+
+    def _read(self, names: Sequence[str], *, most: int | None = None) -> dict[str, bytes]:
+        """The members of these names, as they are stored: no member unpacks to anything here."""
+        with zipfile.ZipFile(self.file) as archive:
+            entries = archive.infolist()
+            here = {entry.filename: entry for entry in entries}
+            if len(here) != len(entries):
+                raise ValueError("a member is there twice")
+            chosen = [here[name] for name in names]
+            for entry in chosen:
+                if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & _ENCRYPTED:
+                    raise ValueError(f"the member {entry.filename} is not stored as it is")
+                if most is not None and entry.file_size > most:
+                    raise ValueError(f"the member {entry.filename} has more than {most:,} bytes")
+            # Stored members lie one after another; where they lie on each other, they add up to more than the file.
+            if sum(entry.file_size for entry in chosen) > self._size:
+                raise ValueError("its members overlap")
+            return {entry.filename: archive.read(entry) for entry in chosen}
 
     def digest(self) -> str:
         """SHA-256 of the file, 64 hex digits."""
         with self.file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around what reads the pack: what goes wrong is the pack's fault, and said so.
+
+        Raises:
+            UserError: in place of what Python and the libraries say of a file that is damaged, or none of ours.
+        """
+        try:
+            yield
+        except BROKEN as error:
+            raise self.damaged(error) from error
 
     def damaged(self, error: Exception) -> UserError:
         """What to tell a person about `error`."""

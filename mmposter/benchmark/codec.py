@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmposter.benchmark.header import Header
+
 Array = NDArray[Any]
 
 WIDE = 16
@@ -36,6 +38,7 @@ NARROW_TOLERANCE = 1e-6
 # No context, and no long memory: neighbours are numbers of different posters, which say nothing of each other.
 _NUMBERS = {"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0, "dict_size": 2**20}
 _TEXT = {"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 2**23}
+_MEMORY = 2**26  # bytes that the decoder may take; those dictionaries need 10 MB at most
 
 # Of the typical deviation: what counts as one at least, so that columns that hardly move take no bits.
 _LEAST = 0.01
@@ -83,19 +86,27 @@ def encode(values: Array, tolerance: float) -> Coded:
     return replace(coded, header={**coded.header, "shape": list(values.shape), "dtype": values.dtype.str})
 
 
-def decode(header: Mapping[str, Any], body: bytes) -> Array:
+def decode(header: Header | Mapping[str, Any], body: bytes) -> Array:
     """The array behind `encode`, with its loss.
 
+    Args:
+        header: as `encode` gave it, or read already.
+        body: the bytes.
+
     Raises:
-        ValueError, KeyError, TypeError, lzma.LZMAError: the bytes are not what the header says.
+        ValueError, lzma.LZMAError: the header describes no array, the bytes are not what it says, or a number is not
+            finite.
     """
-    shape, dtype = tuple(header["shape"]), np.dtype(header["dtype"])
-    data = lzma.decompress(body)
-    if header["code"] == "exact":
-        return np.frombuffer(data, np.dtype(header["stored"])).reshape(shape).astype(dtype)
-    if header["code"] == "scalar":
-        return _decode_scalar(header, data, shape[0]).reshape(shape).astype(dtype)
-    return _decode_transform(header, data, shape[0]).reshape(shape).astype(dtype)
+    known = header if isinstance(header, Header) else Header.of(header)
+    data = _unpacked(body, known.packed)
+    if known.code == "exact":
+        return np.frombuffer(data, known.stored).reshape(known.shape).astype(known.dtype)
+    with np.errstate(all="ignore"):  # what comes of absurd numbers is looked at below
+        decoded = _decode_scalar(known, data) if known.code == "scalar" else _decode_transform(known, data)
+        values = decoded.reshape(known.shape).astype(known.dtype, copy=False)
+    if not np.isfinite(values).all():
+        raise ValueError("a number is not finite")
+    return values
 
 
 def relative_error(values: Array, decoded: Array, scale: Array | None = None) -> float:
@@ -145,10 +156,20 @@ def _encode_scalar(flat: NDArray[np.float32]) -> Coded:
     return Coded(header, lzma.compress(body, filters=[_NUMBERS]), relative_error(flat, low + rounded * step))
 
 
-def _decode_scalar(header: Mapping[str, Any], data: bytes, rows: int) -> NDArray[np.float32]:
-    low, step = np.array(header["low"]), np.array(header["step"])
-    rounded, _ = _from_planes(data, rows, len(low), header["planes"])
-    decoded: NDArray[np.float32] = (low + rounded * step).astype(np.float32)
+def _unpacked(body: bytes, size: int) -> bytes:
+    """What LZMA packed, which must be `size` bytes; no more than that are ever unpacked."""
+    coder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)
+    data = coder.decompress(body, size + 1)
+    if len(data) > size or not coder.eof or coder.unused_data:
+        raise ValueError(f"it unpacks to more than the {size} bytes of its header, or is cut off")
+    if len(data) < size:
+        raise ValueError(f"it unpacks to {len(data)} bytes, and its header says {size}: the buffer is too small")
+    return data
+
+
+def _decode_scalar(header: Header, data: bytes) -> NDArray[np.float32]:
+    rounded, _ = _from_planes(data, header.rows, header.columns, header.planes[0])
+    decoded: NDArray[np.float32] = (header.low + rounded * header.step).astype(np.float32)
     return decoded
 
 
@@ -168,7 +189,8 @@ def _encode_transform(flat: NDArray[np.float32], tolerance: float) -> Coded:
     while True:
         rounded, body = _at_step(step, scores, basis, deviation)
         header, data = {"code": "transform", "columns": columns, "unit": unit, **rounded}, fixed + body
-        error = relative_error(flat, _decode_transform(header, data, rows), scale)
+        known = Header.of({**header, "shape": list(flat.shape), "dtype": "<f4"})
+        error = relative_error(flat, _decode_transform(known, data), scale)
         tries += 1
         if error <= tolerance:
             within = step, Coded(header, data, error)
@@ -202,13 +224,13 @@ def _at_step(
     return header, deviation[:kept].astype("<f4").tobytes() + vector_bytes + score_bytes
 
 
-def _decode_transform(header: Mapping[str, Any], data: bytes, rows: int) -> NDArray[np.float32]:
-    columns, kept, step = header["columns"], header["components"], header["step"]
+def _decode_transform(header: Header, data: bytes) -> NDArray[np.float32]:
+    rows, columns, kept, step = header.rows, header.columns, header.components, float(header.step[0])
     (mean, column_scale), data = np.frombuffer(data[: 8 * columns], "<f4").reshape(2, columns), data[8 * columns :]
     size = (columns + 7) // 8
     never_negative = np.unpackbits(np.frombuffer(data[:size], np.uint8), count=columns).astype(bool)
     scale, data = np.frombuffer(data[size : size + 4 * kept], "<f4"), data[size + 4 * kept :]
-    score_planes, vector_planes = header["planes"]
+    score_planes, vector_planes = header.planes
     vectors, data = _from_planes(data, columns, kept, vector_planes)
     scores, _ = _from_planes(data, rows, kept, score_planes)
     # The step of the scores and the scale of the columns are put on the basis, which is the smaller one.
@@ -216,7 +238,7 @@ def _decode_transform(header: Mapping[str, Any], data: bytes, rows: int) -> NDAr
     decoded: NDArray[np.float32] = scores.astype(np.float32) @ basis.T.astype(np.float32)
     decoded += mean
     np.copyto(decoded, 0.0, where=(decoded < 0) & never_negative)
-    if header["unit"]:
+    if header.unit:
         decoded /= np.linalg.norm(decoded, axis=1, keepdims=True)
     return decoded
 

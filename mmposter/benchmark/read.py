@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 
 from mmposter.atomic import write_json
 from mmposter.benchmark import BENCHMARK
-from mmposter.benchmark.archive import BROKEN, SUFFIX, Archive
+from mmposter.benchmark.archive import SUFFIX, Archive
 from mmposter.benchmark.codec import decode
-from mmposter.data.dataset import FEATURES, INFO, KIND, MANIFEST, SCHEMA, VOCABULARY, read_info
+from mmposter.benchmark.facts import Facts, Field
+from mmposter.data.dataset import FEATURES, INFO, KIND, MANIFEST, SCHEMA, VOCABULARY, read_info, read_manifest
 from mmposter.errors import UserError
 from mmposter.features.store import ExtractorStore, Failure, Record
+from mmposter.json_files import parse_json
 from mmposter.progress import console
+from mmposter.vocabulary import Vocabulary
 
 _SHARD = 256
 """Posters in a file of the store: as many as are read at a time."""
@@ -78,7 +81,7 @@ def open_pack(file: Path) -> Path:
         _unpack(archive, home / folder.name, home / folder.name)
         _temporary[digest] = home / folder.name
         return _temporary[digest]
-    _say(f"opening {file.name} ({archive.facts['posters']:,} posters) in {folder}, once")
+    _say(f"opening {file.name} ({archive.facts.posters:,} posters) in {folder}, once")
     try:
         _unpack(archive, made, folder)
         made.chmod(0o755)
@@ -95,64 +98,62 @@ def open_pack(file: Path) -> Path:
 
 def _unpack(archive: Archive, folder: Path, final: Path) -> None:
     """Write the prepared folder; the file that makes it one comes last."""
+    facts = archive.facts
     members = archive.members()
-    try:
-        known = archive.facts["extractors"]
-        arrays = _decoded(known, members)
-        folder.mkdir(exist_ok=True)
-        (folder / MANIFEST).write_bytes(members[MANIFEST])
-        (folder / VOCABULARY).write_bytes(members[VOCABULARY])
-        hashes = _hashes(folder / MANIFEST)
-        for name, facts in known.items():
-            store = ExtractorStore(folder / FEATURES, name, facts["fingerprint"])
-            good = [sha for sha in hashes if sha not in facts["failed"]]
-            rows = {field: _by_poster(field, name, facts["fields"], arrays, len(good)) for field in facts["fields"]}
-            for start in range(0, len(good), _SHARD):
-                chosen = range(start, min(start + _SHARD, len(good)))
-                store.write({good[row]: _record(rows, row) for row in chosen})
-            store.write({sha: Failure(reason, _FAILED) for sha, reason in facts["failed"].items()})
-            store.describe(facts["metadata"])
-            store.compact()
-        info = {
-            "kind": KIND,
-            "schema": SCHEMA,
-            "root": str(final),
-            "pictures": False,
-            "pack": {"name": archive.name, "note": archive.facts["note"]},
-            **archive.facts["dataset"],
-            "pins": archive.facts["pins"],
-            "manifest_sha256": hashlib.sha256(members[MANIFEST]).hexdigest(),
+    with archive.reading():
+        posters, hashes = _hashes(members[MANIFEST])
+        facts.require_rows(frozenset(hashes), posters)
+        Vocabulary.from_json(parse_json(members[VOCABULARY], VOCABULARY), where=VOCABULARY)
+        arrays = _decoded(facts, members)
+        stores = {
+            name: (extractor, [sha for sha in hashes if sha not in extractor.failed])
+            for name, extractor in facts.extractors.items()
         }
-    except BROKEN as error:
-        if isinstance(error, OSError):  # of the disk, not of the pack
-            raise
-        raise archive.damaged(error) from error
+        rows = {
+            name: {field: _by_poster(of, arrays) for field, of in extractor.fields.items()}
+            for name, (extractor, _) in stores.items()
+        }
+    # From here on what goes wrong is the disk's fault.
+    folder.mkdir(exist_ok=True)
+    (folder / MANIFEST).write_bytes(members[MANIFEST])
+    (folder / VOCABULARY).write_bytes(members[VOCABULARY])
+    for name, (extractor, good) in stores.items():
+        store = ExtractorStore(folder / FEATURES, name, extractor.fingerprint)
+        for start in range(0, len(good), _SHARD):
+            chosen = range(start, min(start + _SHARD, len(good)))
+            store.write({good[row]: _record(rows[name], row) for row in chosen})
+        store.write({sha: Failure(reason, _FAILED) for sha, reason in extractor.failed.items()})
+        store.describe(extractor.metadata)
+        store.compact()
+    info = {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "root": str(final),
+        "pictures": False,
+        "pack": {"name": facts.name, "note": facts.note},
+        **facts.dataset,
+        "pins": dict(facts.pins),
+        "manifest_sha256": hashlib.sha256(members[MANIFEST]).hexdigest(),
+    }
     write_json(folder / INFO, info)
 
 
-def _decoded(extractors: Mapping[str, Any], members: Mapping[str, bytes]) -> dict[str, NDArray[Any]]:
+def _decoded(facts: Facts, members: Mapping[str, bytes]) -> dict[str, NDArray[Any]]:
     """All arrays by their path in the pack; unpacking and multiplying let other threads run."""
-    jobs: dict[str, tuple[Mapping[str, Any], bytes]] = {}
-    for name, facts in extractors.items():
-        for field, header in facts["fields"].items():
-            path = f"{name}/{field}"
-            if header["counts"] is not None:
-                jobs[f"{path}.counts"] = header["counts"], members[f"{path}.counts.xz"]
-            if "values" in header:
-                jobs[path] = header["values"], members[f"{path}.xz"]
+    headers = facts.headers()
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), thread_name_prefix="unpack") as pool:
-        return dict(zip(jobs, pool.map(lambda job: decode(*job), jobs.values()), strict=True))
+        arrays = pool.map(lambda path: decode(headers[path], members[f"{path}.xz"]), headers)
+        return dict(zip(headers, arrays, strict=True))
 
 
-def _by_poster(
-    field: str, extractor: str, headers: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], count: int
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def _by_poster(field: Field, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """A field of all posters, and where each poster's rows begin."""
-    header, path = headers[field], f"{extractor}/{field}"
-    values = arrays[header.get("same_as", path)]
-    counts = np.ones(count, np.int64) if header["counts"] is None else arrays[f"{path}.counts"]
-    if len(counts) != count or counts.sum() != len(values):
-        raise ValueError(f"{path} has {len(values)} rows of {len(counts)} posters; wanted are {count} posters")
+    values = arrays[field.same_as or field.path]
+    if field.counts is None:
+        return values, np.arange(len(values) + 1)
+    counts = arrays[f"{field.path}.counts"].astype(np.int64)
+    if (len(counts) and (counts.min() < 0 or counts.max() > len(values))) or counts.sum() != len(values):
+        raise ValueError(f"{field.path} has {len(values)} rows, and counts of others")
     return values, np.cumsum([0, *counts.tolist()])
 
 
@@ -160,15 +161,10 @@ def _record(rows: Mapping[str, tuple[NDArray[Any], NDArray[np.int64]]], row: int
     return {field: values[starts[row] : starts[row + 1]] for field, (values, starts) in rows.items()}
 
 
-def _hashes(manifest: Path) -> list[str]:
-    """The pictures in the order of the records."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return list(dict.fromkeys(pq.read_table(manifest, columns=["sha256"])["sha256"].to_pylist()))
-    except pa.ArrowException as error:
-        raise ValueError(f"{MANIFEST}: {error}") from error
+def _hashes(manifest: bytes) -> tuple[int, list[str]]:
+    """How many posters there are, and the pictures in the order of the records."""
+    table = read_manifest(manifest)
+    return table.num_rows, list(dict.fromkeys(table["sha256"].to_pylist()))
 
 
 def _shipped() -> Path:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmposter.benchmark.archive import FACTS, FORMAT, KIND, SUFFIX, check_name, write_archive
+from mmposter.benchmark.archive import FACTS, FORMAT, KIND, SUFFIX, write_archive
 from mmposter.benchmark.codec import Coded, encode, relative_error
+from mmposter.benchmark.facts import Facts, check_name
 from mmposter.config import Config
 from mmposter.data.dataset import MANIFEST, VOCABULARY, Dataset, manifest_table
 from mmposter.errors import UserError
@@ -138,6 +139,10 @@ def write_pack(
         VOCABULARY: json.dumps(dataset.vocabulary.to_json(), indent=1, ensure_ascii=False).encode(),
         **writer.members,
     }
+    try:
+        Facts.of(facts).require_size(sum(map(len, members.values())))
+    except ValueError as error:
+        raise UserError(f"these records cannot be packed: {error}") from error
     write_archive(out, members)
     return PackReport(out, name, len(dataset), tuple(writer.fields), out.stat().st_size)
 

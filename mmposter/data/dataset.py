@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from mmposter.atomic import atomic_path, write_json
 from mmposter.data.splitting import NO_SPLIT, SPLITS
 from mmposter.errors import UserError
+from mmposter.json_files import damaged, mapping, read_json, shown, sound, text
+from mmposter.parquet_files import read_parquet
 from mmposter.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -59,7 +61,6 @@ class Dataset:
             UserError: `folder` is no prepared folder and no pack, or its files do not belong together.
         """
         import pandas as pd
-        import pyarrow.parquet as pq
 
         from mmposter.benchmark import find_data
 
@@ -73,12 +74,17 @@ class Dataset:
                 f"Make one: mmposter prepare SOURCE --out {folder} --format FORMAT (mmposter prepare --help lists them)"
             )
         manifest = folder / MANIFEST
-        if _sha256(manifest) != info["manifest_sha256"]:
+        data = _bytes(manifest)
+        if hashlib.sha256(data).hexdigest() != info["manifest_sha256"]:
             raise UserError(
                 f"{manifest} is not the manifest that {INFO} describes: it was changed, or preparing it was "
                 f"interrupted.\nMake it again: mmposter prepare SOURCE --out {folder} --overwrite"
             )
-        table = pq.read_table(manifest).to_pandas()
+        try:
+            rows = read_manifest(data)
+        except ValueError as error:
+            raise damaged(manifest, error, _again(folder)) from error
+        table = rows.to_pandas()
         table["title"] = table["title"].astype(object).where(table["title"].notna(), None)
         table["year"] = table["year"].astype("Int32")
         for column in _LISTS:
@@ -112,8 +118,21 @@ class Dataset:
 
     @property
     def features_folder(self) -> Path:
-        """Where the features of the posters are kept: beside the manifest, or with the data these were made from."""
-        return Path(self.info.get("features", self.folder / FEATURES))
+        """Where the features of the posters are kept: beside the manifest, or with the data these were made from.
+
+        Raises:
+            UserError: dataset.json names a folder that lies beside no prepared data; nothing is written there.
+        """
+        if "features" not in self.info:
+            return self.folder / FEATURES
+        elsewhere = Path(self.info["features"])
+        if elsewhere.name != FEATURES or read_info(elsewhere.parent) is None:
+            raise UserError(
+                f"{self.folder / INFO} says that the features are in {elsewhere}, which is no folder {FEATURES} of "
+                f"prepared data.\nMake {self.folder} again with the command that made it, beside the data as they are "
+                "now"
+            )
+        return elsewhere
 
     @property
     def has_pictures(self) -> bool:
@@ -254,14 +273,65 @@ def manifest_table(table: pd.DataFrame) -> pa.Table:
     """The manifest with its fixed column types, sorted by id; equal rows give equal bytes on disk."""
     import pyarrow as pa
 
-    text, names, pixels = pa.string(), pa.list_(pa.string()), pa.int32()
-    types = {"id": text, "path": text, "title": text, "year": pixels, "genres": names, "raw_genres": names}
-    types |= {"actors": names, "split": text, "group": text, "sha256": text, "width": pixels, "height": pixels}
-    if "crop" in table:  # not there in a data set of whole posters
-        types["crop"] = pa.list_(pixels)
+    schema = _schema(crops="crop" in table)  # no such column in a data set of whole posters
     ordered = table.sort_values("id", kind="stable")
-    columns = {name: pa.array(_plain(ordered[name]), type=kind) for name, kind in types.items()}
-    return pa.table(columns)
+    return pa.table({field.name: pa.array(_plain(ordered[field.name]), type=field.type) for field in schema})
+
+
+def read_manifest(source: bytes) -> pa.Table:
+    """The rows of a manifest, from its bytes.
+
+    Raises:
+        ValueError: it is no Parquet or unpacks to too much, lacks a column, or has a row that cannot be a poster: no
+            id, split, group or hash, an id that is there twice, or a path that leads out of the posters' folder.
+    """
+    import pyarrow.compute as pc
+
+    table = read_parquet(source, _schema(crops=True), optional=("crop",))
+    for column in ("id", "path", "genres", "raw_genres", "actors", "split", "group", "sha256", "width", "height"):
+        if table[column].null_count:
+            raise ValueError(f"a poster has no {column}")
+    ids = table["id"]
+    if pc.count_distinct(ids).as_py() != len(ids):
+        raise ValueError("an id is there twice")
+    if odd := set(table["split"].unique().to_pylist()) - {*SPLITS, NO_SPLIT}:
+        raise ValueError(f"a split is one of {', '.join((*SPLITS, NO_SPLIT))}, got {shown(sorted(odd)[0])}")
+    if not pc.all(pc.match_substring_regex(table["sha256"], r"^[0-9a-f]{64}$"), min_count=0).as_py():
+        raise ValueError("a sha256 is none")
+    for column in _LISTS:
+        if pc.list_flatten(table[column]).null_count:
+            raise ValueError(f"one of the {column} is missing")
+    for path in table["path"].to_pylist():
+        require_below(path)
+    if table["crop"].null_count == len(table):
+        return table.drop(["crop"])
+    boxes = table["crop"].drop_null()
+    if pc.any(pc.not_equal(pc.list_value_length(boxes), 4)).as_py() or pc.list_flatten(boxes).null_count:
+        raise ValueError("a crop is left, top, right and bottom")
+    return table
+
+
+def require_below(path: str) -> None:
+    """Refuse the path of a poster that leads out of the folder of posters.
+
+    An absolute path is what it says: a table may have its pictures elsewhere.
+
+    Raises:
+        ValueError: it climbs out, is empty, or holds a zero byte.
+    """
+    inside = os.path.normpath(path.replace("\\", "/"))
+    if not path or "\0" in path or inside == ".." or inside.startswith("../"):
+        raise ValueError(f"the path {shown(path)} leads out of the folder of the posters")
+
+
+def _schema(*, crops: bool) -> pa.Schema:
+    """The columns of a manifest."""
+    import pyarrow as pa
+
+    words, names, pixels = pa.string(), pa.list_(pa.string()), pa.int32()
+    types = {"id": words, "path": words, "title": words, "year": pixels, "genres": names, "raw_genres": names}
+    types |= {"actors": names, "split": words, "group": words, "sha256": words, "width": pixels, "height": pixels}
+    return pa.schema({**types, "crop": pa.list_(pixels)} if crops else types)
 
 
 def read_info(folder: Path) -> dict[str, Any] | None:
@@ -272,7 +342,7 @@ def read_info(folder: Path) -> dict[str, Any] | None:
     """
     if not (folder / INFO).is_file() or not (folder / MANIFEST).is_file():
         return None
-    info = _json(folder / INFO)
+    info = read_json(folder / INFO, mend=_again(folder))
     if not isinstance(info, dict) or info.get("kind") != KIND:
         return None
     if info.get("schema") != SCHEMA:
@@ -280,7 +350,28 @@ def read_info(folder: Path) -> dict[str, Any] | None:
             f"{folder / INFO} has schema {info.get('schema')!r}; this version of mmposter reads {SCHEMA}.\n"
             f"Prepare the data again: mmposter prepare SOURCE --out {folder} --overwrite"
         )
+    with sound(folder / INFO, _again(folder)):
+        _check_info(info)
     return info
+
+
+def _check_info(info: Mapping[str, Any]) -> None:
+    """Refuse facts of another type than what is made of them.
+
+    Raises:
+        ValueError, KeyError: naming the key.
+    """
+    text(info["root"], "root")
+    text(info["manifest_sha256"], "manifest_sha256")
+    if info["vocabulary"] is not None:
+        text(info["vocabulary"], "vocabulary")
+    if "features" in info:
+        text(info["features"], "features")
+    if not isinstance(info.get("pictures", True), bool):
+        raise ValueError(f"pictures must be true or false, got {shown(info['pictures'])}")
+    for key in ("options", "derived_from", "pack", "pins"):
+        if key in info:
+            mapping(info[key], key)
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
@@ -289,7 +380,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     Raises:
         UserError: it is not there or cannot be read.
     """
-    return Vocabulary.from_json(_json(folder / VOCABULARY), where=str(folder / VOCABULARY))
+    return Vocabulary.from_json(read_json(folder / VOCABULARY, mend=_again(folder)), where=str(folder / VOCABULARY))
 
 
 def _counts(name: str, splits: pd.Series[Any], sides: Sequence[str]) -> list[str]:
@@ -309,14 +400,16 @@ def _plain(values: pd.Series[Any]) -> Sequence[Any]:
     return [value if isinstance(value, list) or not pd.isna(value) else None for value in values.tolist()]
 
 
-def _json(path: Path) -> Any:
+def _again(folder: Path) -> str:
+    """What to do about prepared data that are damaged."""
+    return f"prepare the data again: mmposter prepare SOURCE --out {folder} --overwrite"
+
+
+def _bytes(path: Path) -> bytes:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}).\n"
-            f"Prepare the data again: mmposter prepare SOURCE --out {path.parent} --overwrite"
-        ) from error
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}); {_again(path.parent)}") from error
 
 
 def _sha256(path: Path) -> str:

@@ -17,6 +17,7 @@ from mmposter.data.dataset import (
     VOCABULARY,
     manifest_table,
     read_info,
+    read_manifest,
     read_vocabulary,
     relative_path,
     write_dataset,
@@ -325,14 +326,11 @@ def _refuse_other_options(out: Path, options: Mapping[str, Any]) -> None:
 
 
 def _refuse_other_manifest(out: Path, result: Prepared) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if not (out / MANIFEST).is_file():
         return
     try:
-        there = pq.read_table(out / MANIFEST)
-    except (pa.ArrowException, OSError) as error:
+        there = read_manifest((out / MANIFEST).read_bytes())
+    except (ValueError, OSError) as error:
         raise _different(out, f"its {MANIFEST} cannot be read ({error})") from error
     now = manifest_table(result.table)
     if not there.equals(now):

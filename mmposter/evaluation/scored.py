@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,11 @@ from mmposter.errors import UserError
 from mmposter.evaluation.arrays import BoolArray, FloatArray
 from mmposter.evaluation.thresholds import EmptyPolicy
 from mmposter.formats import require_format
+from mmposter.json_files import mapping, number, parse_json, shown, sound, text, texts, whole
+from mmposter.parquet_files import read_metadata, read_parquet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PREDICTIONS = "predictions.parquet"
 FORMAT = 1
@@ -101,25 +106,22 @@ class ScoredPosters:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        text, names = pa.string(), pa.list_(pa.string())
-        columns = {
-            "id": pa.array(self.ids, text),
-            "group": pa.array([str(group) for group in self.groups], text),
-            "genres": pa.array([self._named(row) for row in self.target], names),
-            "decided": pa.array([self._named(row) for row in self.decisions], names),
+        columns: dict[str, Any] = {
+            "id": self.ids,
+            "group": [str(group) for group in self.groups],
+            "genres": [self._named(row) for row in self.target],
+            "decided": [self._named(row) for row in self.decisions],
         }
-        columns |= {
-            f"{_PROBABILITY}{genre}": pa.array(self.probs[:, g], pa.float32()) for g, genre in enumerate(self.genres)
-        }
+        columns |= {f"{_PROBABILITY}{genre}": self.probs[:, g] for g, genre in enumerate(self.genres)}
         facts = {
             "format": FORMAT,
             "genres": list(self.genres),
             "thresholds": self.thresholds.tolist(),
             "source": {**asdict(self.source), "constant": _without_nan(self.source.constant)},
         }
-        table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(facts).encode()})
+        schema = _schema(self.genres).with_metadata({_KEY: json.dumps(facts).encode()})
         with atomic_path(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+            pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd", write_page_checksum=True)
 
     @classmethod
     def load(cls, path: Path) -> ScoredPosters:
@@ -128,33 +130,29 @@ class ScoredPosters:
         Raises:
             UserError: it is no such file, is damaged, or is of a newer mmposter.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            table = pq.read_table(path)
-            facts = json.loads((table.schema.metadata or {})[_KEY])
-            require_format(path, facts["format"], FORMAT)
-            genres = tuple(facts["genres"])
+        mend = "make it again with: mmposter evaluate RUN DATA"
+        if not path.is_file():
+            raise UserError(f"there is no file {path} of scored posters; {mend}")
+        with sound(f"{path}, which should hold scored posters,", mend):
+            data = path.read_bytes()
+            facts = mapping(parse_json(read_metadata(data)[_KEY], path, mend=mend), "its facts")
+            require_format(path, whole(facts["format"], "format"), FORMAT)
+            genres = texts(facts["genres"], "genres")
+            table = read_parquet(data, _schema(genres))
+            if any(column.null_count for column in table.columns):
+                raise ValueError("a value is missing")
             place = {genre: g for g, genre in enumerate(genres)}
-            constant = {name: np.nan if value is None else value for name, value in facts["source"]["constant"].items()}
-            branches = tuple(facts["source"]["branches"])
-            source = Source(**{**facts["source"], "branches": branches, "constant": constant})
+            columns = [table[f"{_PROBABILITY}{genre}"].to_numpy() for genre in genres]
             return cls(
                 ids=tuple(table["id"].to_pylist()),
                 groups=np.array(table["group"].to_pylist(), dtype=object),
                 genres=genres,
                 target=_multi_hot(table["genres"].to_pylist(), place),
-                probs=np.stack([table[f"{_PROBABILITY}{genre}"].to_numpy() for genre in genres], axis=1),
+                probs=_in_range(np.stack(columns, axis=1), "a probability"),
                 decisions=_multi_hot(table["decided"].to_pylist(), place),
-                thresholds=np.array(facts["thresholds"], dtype=np.float64),
-                source=source,
+                thresholds=_thresholds(facts["thresholds"], len(genres)),
+                source=_source(facts["source"]),
             )
-        except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
-            raise UserError(
-                f"{path} is no file of scored posters, or is damaged ({type(error).__name__}: {error}); make it again "
-                "with: mmposter evaluate RUN DATA"
-            ) from error
 
     def _named(self, row: BoolArray) -> list[str]:
         return [self.genres[g] for g in np.flatnonzero(row)]
@@ -170,8 +168,47 @@ def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
+def _schema(genres: Sequence[str]) -> pa.Schema:
+    import pyarrow as pa
+
+    words, names = pa.string(), pa.list_(pa.string())
+    columns = {"id": words, "group": words, "genres": names, "decided": names}
+    return pa.schema({**columns, **{f"{_PROBABILITY}{genre}": pa.float32() for genre in genres}})
+
+
+def _thresholds(said: Any, count: int) -> FloatArray:
+    if not isinstance(said, list) or len(said) != count:
+        raise ValueError(f"thresholds must be {count} numbers, got {shown(said)}")
+    # One may lie beyond every probability.
+    return np.array([number(value, "a threshold") for value in said], dtype=np.float64)
+
+
+def _in_range(values: NDArray[np.float32], what: str) -> NDArray[np.float32]:
+    if not ((values >= 0) & (values <= 1)).all():  # NaN is neither
+        raise ValueError(f"{what} must lie between 0 and 1")
+    return values
+
+
+def _source(said: Any) -> Source:
+    """Where the numbers come from, every value of the type that it is read as."""
+    said = mapping(said, "source")
+    config = mapping(said["config"], "source.config")
+    whole(config["seed"], "source.config.seed")
+    texts(config["branches"], "source.config.branches")
+    for key in ("run", "weights", "data", "manifest", "split", "empty", "version"):
+        text(said[key], f"source.{key}")
+    for key in ("commit", "decision"):
+        if said.get(key) is not None:
+            text(said[key], f"source.{key}")
+    constant = {
+        name: np.nan if value is None else number(value, f"source.constant.{name}")
+        for name, value in mapping(said["constant"], "source.constant").items()
+    }
+    return Source(**{**said, "branches": texts(said["branches"], "source.branches"), "constant": constant})
+
+
 def _multi_hot(rows: list[list[str]], place: Mapping[str, int]) -> BoolArray:
     matrix = np.zeros((len(rows), len(place)), dtype=np.bool_)
-    for number, names in enumerate(rows):
-        matrix[number, [place[name] for name in names]] = True
+    for row, names in enumerate(rows):
+        matrix[row, [place[name] for name in names]] = True
     return matrix

@@ -8,7 +8,10 @@ from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from mmposter.parquet_files import ParquetError
 
 SCHEMA = pa.schema(
     [
@@ -17,8 +20,12 @@ SCHEMA = pa.schema(
         ("row", pa.int32()),
         ("reason", pa.string()),
         ("message", pa.string()),
+        ("crc32", pa.uint32()),  # of the shard's file; null in a store of an earlier mmposter
     ]
 )
+ADDED = ("crc32",)
+"""Columns that index files of earlier versions do not have."""
+_SHA256, _SHARD_NAME = r"^[0-9a-f]{64}$", r"^[0-9A-Za-z_-]{1,64}$"  # a shard's name becomes a file's
 _KEY = np.dtype("S64")  # a SHA-256 in hex
 _NO_SHARD = -1
 
@@ -53,6 +60,7 @@ class Index:
         self._shard = np.zeros(0, np.int32)
         self._row = np.zeros(0, np.int32)
         self._failures: dict[tuple[str, str], Failure] = {}  # by file and picture
+        self._checksums: dict[str, int] = {}  # by shard, where a file says it; a shard never changes
 
     def update(self, names: Set[str], tables: Mapping[str, pa.Table]) -> None:
         """Forget the files that are not among `names` any more, and add the rows of new ones."""
@@ -71,6 +79,7 @@ class Index:
             columns[1].append(np.full(len(hashes), len(self._names), np.int32))
             columns[2].append(np.array(codes, np.int32))
             columns[3].append(table["row"].fill_null(0).to_numpy())
+            self._checksums.update(_checksums(table))
             for sha, reason, message in zip(
                 hashes, table["reason"].to_pylist(), table["message"].to_pylist(), strict=True
             ):
@@ -102,6 +111,10 @@ class Index:
         failed = (found >= 0) & (shard == _NO_SHARD)
         return there[shard], {at: self._failure(int(found[at])) for at in np.flatnonzero(failed).tolist()}
 
+    def checksum(self, shard: str) -> int | None:
+        """CRC-32 of a shard's file; None where it was written by an earlier mmposter."""
+        return self._checksums.get(shard)
+
     def hashes(self) -> list[str]:
         """All pictures, each once."""
         return [key.decode("ascii") for key in self._keys[self._first()].tolist()]
@@ -116,6 +129,7 @@ class Index:
                 "row": [None if isinstance(place, Failure) else place[1] for place in places],
                 "reason": [place.reason if isinstance(place, Failure) else None for place in places],
                 "message": [place.message if isinstance(place, Failure) else None for place in places],
+                "crc32": [None if isinstance(place, Failure) else self.checksum(place[0]) for place in places],
             },
             schema=SCHEMA,
         )
@@ -137,6 +151,28 @@ class Index:
 
     def _failure(self, at: int) -> Failure:
         return self._failures[self._names[self._file[at]], self._keys[at].decode("ascii")]
+
+
+def check_rows(table: pa.Table) -> None:
+    """Refuse the rows of an index file that mean nothing.
+
+    Raises:
+        ParquetError: a hash or the name of a shard that is none, or a row that has neither record nor reason.
+    """
+    shards, reasons = table["shard"], table["reason"]
+    here, failed = shards.is_valid(), pc.and_(reasons.is_valid(), table["message"].is_valid())
+    said = pc.if_else(here, pc.greater_equal(table["row"], 0), failed)
+    names = pc.if_else(here, pc.match_substring_regex(shards, _SHARD_NAME), True)
+    for good in (pc.match_substring_regex(table["sha256"], _SHA256), names, said):
+        if not pc.all(pc.fill_null(good, False), min_count=0).as_py():
+            raise ParquetError("it has a row of no picture, of no shard, or without a record and a reason")
+
+
+def _checksums(table: pa.Table) -> dict[str, int]:
+    """Of the shards that an index file names; rows of one shard say the same, or nothing in an old file."""
+    known = table.select(["shard", "crc32"]).filter(table["crc32"].is_valid())
+    pairs = known.group_by(["shard", "crc32"]).aggregate([])
+    return dict(zip(pairs["shard"].to_pylist(), pairs["crc32"].to_pylist(), strict=True))
 
 
 def _keys(hashes: Sequence[str]) -> NDArray[np.bytes_]:

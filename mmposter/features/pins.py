@@ -17,6 +17,7 @@ from mmposter.config import Config, flat_config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture
 from mmposter.features.tower import TowerInput, TowerWeights, settle_init
+from mmposter.json_files import mapping, shown, sound, text, whole
 
 if TYPE_CHECKING:
     from fusion import Backbone
@@ -36,6 +37,7 @@ _EXTRACTOR = {"cnn": "cnn", "style": "style", "yolo": "yolo", "ocr": "text"}
 """Of each branch the extractor whose records it reads."""
 
 _FILES = ("cnn.init", "yolo.model", "ocr.encoder")
+_WIDEST = 2**20
 _TOWER_IDENTITY = ("backbone", "weights", "architecture")
 
 
@@ -74,9 +76,40 @@ class Pins:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Pins | None:
-        """Those of a data set that comes from a pack; None for any other."""
+        """Those of a data set that comes from a pack; None for any other.
+
+        Raises:
+            UserError: they are damaged, or name a file of this machine, which no pack does.
+        """
         known = dataset.info.get("pins")
-        return None if known is None else cls(**known)
+        if known is None:
+            return None
+        with sound(f"the pack {dataset.folder.name}", "get it again"):
+            return cls.from_json(known)
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Pins:
+        """What `to_json` gave, from whoever made the pack.
+
+        Raises:
+            ValueError: other keys or types; a model that is named by a path; an extractor without what tells it from
+                others.
+        """
+        settings = mapping(said.get("settings"), "pins.settings")
+        fingerprints = mapping(said.get("fingerprints"), "pins.fingerprints")
+        if unknown := sorted(set(settings) - {"seed", *(key for keys in _KEYS.values() for key in keys)}):
+            raise ValueError(f"pins.settings has the key {shown(unknown[0])}")
+        for key in _FILES:
+            # `tower` looks for the file of that name; a path would open any file of whoever opens the pack.
+            if key in settings and not _is_name(text(settings[key], key), parts=2 if key == "ocr.encoder" else 1):
+                raise ValueError(f"{key} must be a name and no path, got {shown(settings[key])}")
+        for name, fingerprint in fingerprints.items():
+            text(mapping(fingerprint, f"the fingerprint of {name}").get("weights"), f"the weights of {name}")
+        for branch, extractor in _EXTRACTOR.items():
+            if extractor in fingerprints and (lacking := [key for key in _KEYS[branch] if key not in settings]):
+                raise ValueError(f"pins.settings lacks {lacking[0]}")
+        width = whole(said.get("embedding_dim", 0), "pins.embedding_dim", most=_WIDEST)
+        return cls(text(said.get("pack"), "pins.pack"), dict(settings), dict(fingerprints), width)
 
     @classmethod
     def from_extractors(cls, pack: str, config: Config, branches: Mapping[str, BranchExtractors], width: int) -> Pins:
@@ -196,6 +229,13 @@ class Pins:
             files = [Path(asked) / name for name in pretrained.text_encoder(asked).files]
             return all(file.is_file() for file in files) and weights.digest(files) == self.weights("text")
         return bool(asked == packed)
+
+
+def _is_name(value: str, *, parts: int) -> bool:
+    """Whether `value` names a model and no file elsewhere; an encoder of the hub is called ``owner/model``."""
+    names = value.split("/")
+    odd = any(name in ("", ".", "..") or set("\\:\0") & set(name) for name in names)
+    return len(names) <= parts and not odd and not value.startswith("~")
 
 
 def _text(value: Any) -> str:

@@ -2,8 +2,8 @@
 
 A store is a folder of extractors, ``<name>-<first 12 digits of the fingerprint's hash>``; each holds
 ``fingerprint.json``, shards (``shards/*.safetensors``) and one index a shard (``index/*.parquet``), until `compact`
-merges the indexes. A record is a dictionary of arrays; in a shard each field of all its records is concatenated along
-the first axis, with offsets.
+merges the indexes. A record is a dictionary of arrays (see `mmposter.features.shard` for the file of many). An index
+also holds the checksum of its shard, which is compared whenever the shard is read.
 
 A shard counts once an index names it. Both are written to a temporary name and moved, index last, and names are
 unique to the writer, so a writer may be killed at any moment and several may write at once; where two wrote the same
@@ -25,19 +25,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from mmposter.atomic import atomic_path, write_json
 from mmposter.errors import UserError
-from mmposter.features.index import SCHEMA, Failure, Index
+from mmposter.features.index import ADDED, SCHEMA, Failure, Index, check_rows
+from mmposter.features.shard import SUFFIX, Record, Shard, ShardError, read_shard, write_shard
+from mmposter.json_files import mapping, read_json, sound
+from mmposter.parquet_files import ParquetError, read_parquet
 
 __all__ = ["ExtractorStore", "Failure", "Record", "fingerprint_digest"]
 
-Record = Mapping[str, NDArray[Any]]
-
-_OFFSETS = ".offsets"
-_SHARD = ".safetensors"
 _MANY = 16  # index files that are worth merging
 _TRIES = 100  # to read an index while others merge it; each try has to lose a race
 
@@ -72,7 +69,7 @@ class ExtractorStore:
         """
         index = self._fresh()
         try:
-            shards = {file.name.removesuffix(_SHARD) for file in os.scandir(self.folder / "shards")}
+            shards = {file.name.removesuffix(SUFFIX) for file in os.scandir(self.folder / "shards")}
         except FileNotFoundError:
             shards = set()
         return index.status(hashes, shards)
@@ -82,9 +79,17 @@ class ExtractorStore:
         write_json(self.folder / "metadata.json", dict(metadata))
 
     def metadata(self) -> dict[str, Any]:
-        """What `describe` kept; empty before the first extraction."""
+        """What `describe` kept; empty before the first extraction.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         path = self.folder / "metadata.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        if not path.exists():
+            return {}
+        mend = self._remedy(path)
+        with sound(path, mend):
+            return dict(mapping(read_json(path, mend=mend), "metadata"))
 
     def write(self, records: Mapping[str, Record | Failure]) -> None:
         """Add the records of one batch, keyed by the picture's hash; on return they survive a kill.
@@ -98,9 +103,10 @@ class ExtractorStore:
             write_json(self.folder / "fingerprint.json", {"name": self.name, **self.fingerprint})
         shard = uuid.uuid4().hex
         good = {sha: record for sha, record in records.items() if not isinstance(record, Failure)}
+        checksum = None
         if good:
-            with atomic_path(self.folder / "shards" / f"{shard}{_SHARD}") as temporary:
-                save_file(_pack(list(good.values())), temporary)
+            with atomic_path(self.folder / "shards" / f"{shard}{SUFFIX}") as temporary:
+                checksum = write_shard(temporary, list(good.values()))
         rows = {sha: row for row, sha in enumerate(good)}
         failures = {sha: record for sha, record in records.items() if isinstance(record, Failure)}
         table = pa.table(
@@ -110,11 +116,12 @@ class ExtractorStore:
                 "row": [rows.get(sha) for sha in records],
                 "reason": [failures[sha].reason if sha in failures else None for sha in records],
                 "message": [failures[sha].message if sha in failures else None for sha in records],
+                "crc32": [checksum if sha in rows else None for sha in records],
             },
             schema=SCHEMA,
         )
         with atomic_path(self.folder / "index" / f"{shard}.parquet") as temporary:
-            pq.write_table(table, temporary)
+            pq.write_table(table, temporary, write_page_checksum=True)
 
     def read(self, hashes: Iterable[str]) -> list[dict[str, NDArray[Any]] | None]:
         """The records of the pictures in the given order; None where there is none.
@@ -128,7 +135,7 @@ class ExtractorStore:
             places = self._fresh().places(wanted)
         known = [place if isinstance(place, tuple) else None for place in places]
         shards = {name: self._unpack(name) for name in {place[0] for place in known if place}}
-        return [None if place is None else _row(shards[place[0]], place[1]) for place in known]
+        return [None if place is None else self._record(place[0], shards[place[0]], place[1]) for place in known]
 
     def by_shard(self, hashes: Sequence[str]) -> list[int]:
         """Positions of all pictures, those of one shard together: the order in which `read` opens each shard once."""
@@ -149,7 +156,7 @@ class ExtractorStore:
         folder = self.folder / "index"
         try:
             with atomic_path(folder / f"{uuid.uuid4().hex}.parquet") as temporary:
-                pq.write_table(index.table(), temporary)
+                pq.write_table(index.table(), temporary, write_page_checksum=True)
             _flush(folder)
             for name in merged:
                 (folder / name).unlink(missing_ok=True)
@@ -175,25 +182,50 @@ class ExtractorStore:
 
     def _read_index(self, file: Path) -> pa.Table:
         try:
-            return pq.read_table(file, schema=SCHEMA)
-        except (OSError, pa.ArrowException) as error:
+            table = read_parquet(file, SCHEMA, optional=ADDED)
+            check_rows(table)
+        except ParquetError as error:
             if not file.exists():
                 raise FileNotFoundError(file) from error
             raise UserError(
-                f"the feature store is damaged: {file} cannot be read ({error}).\n"
-                "Remove it and run `mmposter extract` again."
+                f"the feature store is damaged: {file} cannot be read ({error}); {self._remedy(file)}"
             ) from error
+        return table
 
-    def _unpack(self, shard: str) -> dict[str, NDArray[Any]]:
-        path, index = self.folder / "shards" / f"{shard}{_SHARD}", self.folder / "index" / f"{shard}.parquet"
+    def _unpack(self, shard: str) -> Shard:
         try:
-            with safe_open(path, framework="numpy") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-        except (OSError, SafetensorError) as error:
-            raise UserError(
-                f"the feature store is damaged: {path} cannot be read ({error}).\n"
-                f"Remove {index if index.exists() else path} and run `mmposter extract` again."
-            ) from error
+            return read_shard(self._shard_file(shard), self._index.checksum(shard))
+        except (OSError, ShardError) as error:
+            raise self._damaged(shard, error) from error
+
+    def _record(self, name: str, shard: Shard, row: int) -> dict[str, NDArray[Any]]:
+        try:
+            return shard.record(row)
+        except ShardError as error:
+            raise self._damaged(name, error) from error
+
+    def _shard_file(self, shard: str) -> Path:
+        return self.folder / "shards" / f"{shard}{SUFFIX}"
+
+    def _damaged(self, shard: str, error: Exception) -> UserError:
+        path, index = self._shard_file(shard), self.folder / "index" / f"{shard}.parquet"
+        return UserError(
+            f"the feature store is damaged: {path} cannot be read ({error}); "
+            f"{self._remedy(index if index.exists() else path)}"
+        )
+
+    def _remedy(self, file: Path) -> str:
+        """What makes a damaged file again: the extractor, or for the features of a pack the pack."""
+        from mmposter.data.dataset import read_info
+
+        folder = self.root.parent
+        try:
+            info = read_info(folder)
+        except UserError:  # damaged too
+            info = None
+        if info is not None and info.get("pictures") is False:
+            return f"remove {folder}: it is made again from the pack"
+        return f"remove {file} and run `mmposter extract` again"
 
 
 def fingerprint_digest(name: str, fingerprint: Mapping[str, Any]) -> str:
@@ -209,25 +241,3 @@ def _flush(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _pack(records: Sequence[Record]) -> dict[str, NDArray[Any]]:
-    fields = list(records[0])
-    packed: dict[str, NDArray[Any]] = {}
-    for record in records:
-        if list(record) != fields:
-            raise ValueError(f"all records of a batch must have the fields {fields}; got {list(record)}")
-    for field in fields:
-        arrays = [np.asarray(record[field]) for record in records]
-        packed[field] = np.ascontiguousarray(np.concatenate(arrays))
-        packed[field + _OFFSETS] = np.cumsum([0, *(len(array) for array in arrays)], dtype=np.int64)
-    return packed
-
-
-def _row(shard: Mapping[str, NDArray[Any]], row: int) -> dict[str, NDArray[Any]]:
-    record = {}
-    for field in shard:
-        if not field.endswith(_OFFSETS):
-            start, stop = shard[field + _OFFSETS][row : row + 2]
-            record[field] = shard[field][start:stop]
-    return record

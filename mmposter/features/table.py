@@ -27,9 +27,19 @@ from mmposter.features.pins import Pins
 from mmposter.features.ragged import Packer, Ragged
 from mmposter.features.store import ExtractorStore, Record
 from mmposter.features.tower import TowerWeights, settle_init
+from mmposter.json_files import sound, texts, whole
 from mmposter.model import Sizes
 
 _CHUNK = 256  # posters that are padded at a time
+_WIDTHS = {
+    "cnn.pooled": ("num_features",),
+    "style.gram": ("gram_size",),
+    "style.mean": ("channels",),
+    "style.std": ("channels",),
+    "ocr.document": ("embedding_dim",),
+    "ocr.embeddings": ("embedding_dim",),
+}
+"""Of the inputs, what the metadata beside them call their columns."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +159,8 @@ def load_features(dataset: Dataset, branches: Mapping[str, BranchExtractors]) ->
     """Read the branches' records of every poster of `dataset`, in the manifest's order.
 
     Raises:
-        UserError: if the store lacks posters of a branch.
+        UserError: if the store lacks posters of a branch, or is damaged: numbers that are not finite, records of
+            different widths, or others than its metadata say.
     """
     hashes = list(dataset.table["sha256"])
     usable = np.ones(len(hashes), bool)
@@ -168,8 +179,14 @@ def load_features(dataset: Dataset, branches: Mapping[str, BranchExtractors]) ->
         if empty is None:
             usable &= there
             empty = _zeros(store, hashes, there)
-        tensors |= _read(store, branch.feature, hashes, empty)
-        metadata[name] = store.metadata()
+        mend = f"remove {store.folder} and run: mmposter extract {dataset.folder} --branches {name}"
+        if not dataset.has_pictures:
+            mend = f"get the pack again, and remove {dataset.folder}"
+        with sound(f"the feature store {store.folder}", mend):
+            mine = _read(store, branch.feature, hashes, empty)
+            metadata[name] = store.metadata()
+            _require_fitting(mine, metadata[name])
+        tensors |= mine
     return FeatureTable(tensors, usable, metadata)
 
 
@@ -197,8 +214,30 @@ def _read(
     for start in range(0, len(order), _CHUNK):
         rows = order[start : start + _CHUNK]
         records = store.read([hashes[row] for row in rows])
-        packer.add(torch.tensor(rows), feature.collate([empty if record is None else record for record in records]))
+        try:
+            packer.add(torch.tensor(rows), feature.collate([empty if record is None else record for record in records]))
+        except RuntimeError as error:  # of torch, for shapes that do not go together
+            raise ValueError(str(error)) from error
     return packer.table()
+
+
+def _require_fitting(tensors: Mapping[str, torch.Tensor | Ragged], metadata: Mapping[str, Any]) -> None:
+    """Refuse records that no extractor made: a model is built by the metadata, and would fail on them.
+
+    Raises:
+        ValueError, KeyError: naming what does not fit.
+    """
+    for name, inputs in tensors.items():
+        values = inputs.values if isinstance(inputs, Ragged) else inputs
+        if values.is_floating_point() and not torch.isfinite(values).all():
+            raise ValueError(f"{name} has numbers that are not finite")
+        for key in _WIDTHS.get(name, ()):
+            if whole(metadata[key], key, least=1) != values.shape[-1]:
+                raise ValueError(f"{name} has {values.shape[-1]} columns, and {key} is {metadata[key]}")
+        if name == "yolo.labels" and len(values):
+            known = len(texts(metadata["class_names"], "class_names"))
+            if not 0 <= int(values.min()) <= int(values.max()) < known:
+                raise ValueError(f"a label is none of the {known} classes")
 
 
 def _store(dataset: Dataset, branch: BranchExtractors) -> ExtractorStore:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import zlib
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
@@ -14,6 +15,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, InvalidHeader, ReadTimeoutError
 from urllib3.util import Retry
 
+from mmposter.data.downloading.addresses import leads_inside
 from mmposter.data.downloading.options import DownloadOptions, split_link
 from mmposter.errors import BadImageError
 from mmposter.images import load_image
@@ -98,6 +100,10 @@ class Fetcher:
                 return Answer(
                     "dead", "bad_redirect", f"it leads to {target[:200]!r}, which is no link of http or https"
                 )
+            if leads_inside(url, target):
+                return Answer(
+                    "dead", "bad_redirect", f"it leads to {target[:200]!r}, inside this machine's own network"
+                )
             return Answer("moved", target=target)
         if status in _PASSING or status >= 500:
             wait = min(_retry_after(response), self._options.longest_wait)
@@ -112,6 +118,8 @@ class Fetcher:
         if length.isdecimal() and int(length) > limit:
             return _too_big(limit)
         data = self._body(response, limit)
+        if data is not None:
+            data = _unpacked(data, response.headers.get("Content-Encoding", ""), limit)
         if data is None:
             return _too_big(limit)
         try:
@@ -137,7 +145,7 @@ class Fetcher:
         longest = _SLOWEST * self._options.timeout
         while True:
             try:
-                piece = response.raw.read1(_PIECE, decode_content=True)
+                piece = response.raw.read1(_PIECE, decode_content=False)
             except ReadTimeoutError:
                 raise
             except HTTPError as error:
@@ -154,6 +162,26 @@ class Fetcher:
 
 class _CutOffError(Exception):
     """The body ended before its end."""
+
+
+def _unpacked(data: bytes, encoding: str, limit: int) -> bytes | None:
+    """What a server packed although it was asked not to; None where that is longer than `limit`.
+
+    By ourselves: the library would unpack all of it before anybody could count. Other encodings are left as they are,
+    which is no picture.
+    """
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return data
+    coder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # the header says which of both
+    try:
+        unpacked = coder.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise _CutOffError(f"the answer cannot be unpacked ({error})") from error
+    if len(unpacked) > limit:
+        return None
+    if not coder.eof:
+        raise _CutOffError(f"the answer broke off after {len(data)} bytes")
+    return unpacked
 
 
 def _too_big(limit: int) -> Answer:

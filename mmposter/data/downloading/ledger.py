@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mmposter.errors import UserError
+from mmposter.json_files import mapping, parse_json, text
+
 LEDGER = "downloads.jsonl"
 
 
 class Ledger:
     """The file `downloads.jsonl` beside the posters.
 
-    A process that is killed while it writes leaves half a line at worst; that line is skipped, and the next one
-    begins on a line of its own.
+    A process that is killed while it writes leaves half a line at worst; that line is skipped, as is
+    every line that is damaged, and the next one begins on a line of its own.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -23,9 +26,9 @@ class Ledger:
         self._lock = threading.Lock()
         self.dead: dict[str, tuple[str, str]] = {}  # address -> reason and message, by its last line
         self.later: set[str] = set()  # addresses that did not come, and may
-        text = self._path.read_bytes() if self._path.is_file() else b""
-        self._whole = not text or text.endswith(b"\n")
-        for line in text.split(b"\n"):
+        lines = self._path.read_bytes() if self._path.is_file() else b""
+        self._whole = not lines or lines.endswith(b"\n")
+        for line in lines.split(b"\n"):
             self._learn(line)
 
     def record(self, address: str, status: str, *, reason: str, message: str, files: Sequence[str]) -> None:
@@ -41,10 +44,10 @@ class Ledger:
 
     def _learn(self, line: bytes) -> None:
         try:
-            entry = json.loads(line)
-            address, status = entry["url"], entry["status"]
-            known = (str(entry["reason"]), str(entry["message"]))
-        except (ValueError, KeyError, TypeError):
+            entry = mapping(parse_json(line, self._path), "a line")
+            address, status = text(entry["url"], "url"), entry["status"]
+            known = text(entry["reason"], "reason"), text(entry["message"], "message")
+        except (UserError, ValueError, KeyError):
             return
         self.dead.pop(address, None)
         self.later.discard(address)

@@ -8,7 +8,6 @@ without metadata, where the folder that a picture lies in is its class.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,8 @@ from mmposter.data.sources.onehot import listed_names
 from mmposter.data.sources.tables import read_table
 from mmposter.errors import UserError
 from mmposter.images import image_files
+from mmposter.json_files import parse_json
+from mmposter.parquet_files import read_parquet
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 GENRES = ("genres", "genre", "labels", "label")
@@ -108,9 +109,9 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            value, place = {}, f"{path.name} line {number} is no JSON ({error})"
+            value = parse_json(line, f"{path.name} line {number}", mend="mend the line")
+        except UserError as error:
+            value, place = {}, str(error)
         else:
             place = f"{path.name} line {number}"
             if not isinstance(value, dict):
@@ -119,12 +120,9 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        rows = pq.read_table(path).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+        rows = read_parquet(path).to_pylist()
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as Parquet ({error}).\nMend it or take it away.") from error
     for number, row in enumerate(rows, 1):
         yield f"{path.name} row {number}", {name.strip().casefold(): cell for name, cell in row.items()}

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text
 from mmposter.errors import UserError
 from mmposter.images import image_files
+from mmposter.json_files import parse_json, read_json, read_text
 
 PAIRS, SPLIT = "dataset", "split.json"
 _LOOKED_AT = 50
@@ -57,9 +57,9 @@ def read_mmimdb(source: Path) -> SourceRows:
 def _row(path: Path, picture: Path | None, side: str | None) -> PosterRow:
     movie = path.stem
     try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        return PosterRow(movie, picture, problem=f"{path.name} cannot be read ({error})")
+        record = parse_json(read_text(path), path.name, mend="mend it")
+    except UserError as error:
+        return PosterRow(movie, picture, problem=str(error))
     genres = record.get("genres") if isinstance(record, dict) else None
     if not isinstance(record, dict) or not isinstance(genres, list | None):
         return PosterRow(movie, picture, problem=f"{path.name} is no object with a list of genres")
@@ -93,10 +93,7 @@ def _read_split(source: Path, folder: Path, issues: list[Issue]) -> dict[str, st
     path = next((place / SPLIT for place in (source, folder) if (place / SPLIT).is_file()), None)
     if path is None:
         return {}
-    try:
-        parts = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}).\nMend it, or take it away to split anew.") from error
+    parts = read_json(path, mend="mend it, or take it away to split anew")
     if not isinstance(parts, dict) or not all(isinstance(ids, list) for ids in parts.values()):
         raise UserError(f'{path} is no split.\nIt must be {{"train": [ids], "dev": [ids], "test": [ids]}}.')
     sides: dict[str, str | None] = {}

@@ -84,7 +84,7 @@ def test_what_is_broken_is_named_and_nothing_is_lost(folder):
         "metadata.jsonl line 6: file_name '../../etc/passwd' lies outside the folder",
         None,
     ]
-    assert rows[1].problem.startswith("metadata.jsonl line 2 is no JSON")
+    assert rows[1].problem.startswith("metadata.jsonl line 2 is damaged")
     assert not rows[5].path.exists()
     assert {row.id for row in rows if not row.has_record} == {"train/more/b.jpg", "test/c.jpg"}
 

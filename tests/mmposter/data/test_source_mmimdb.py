@@ -63,7 +63,7 @@ def test_what_is_broken_is_named_and_nothing_is_lost(movies):
     (folder / "0000004.json").write_text('{"title": " ", "year": "1994", "genres": null, "cast": ["Bo", {"id": 1}]}')
     rows = {row.id: row for row in read_source(movies, "mmimdb").rows}
     assert len(rows) == 5
-    assert "0000000.json cannot be read" in rows["0000000"].problem
+    assert "0000000.json is damaged" in rows["0000000"].problem
     assert rows["0000001"].problem == "0000001.json is no object with a list of genres"
     assert (rows["0000002"].path, rows["0000002"].absence) == (None, "there is no picture beside 0000002.json")
     assert rows["0000003"].has_record is False
@@ -81,7 +81,7 @@ def test_a_split_that_does_not_fit_is_counted(movies):
     ]
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "cannot be read"), ("[1]", "is no split")])
+@pytest.mark.parametrize(("text", "message"), [("{", "is damaged"), ("[1]", "is no split")])
 def test_a_broken_split_is_an_error(movies, text, message):
     (movies / "split.json").write_text(text)
     with pytest.raises(UserError, match=message):

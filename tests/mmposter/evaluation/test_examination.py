@@ -167,7 +167,7 @@ def test_the_file_reads_well_without_us_and_is_the_same_twice(tmp_path: Path):
 def test_a_damaged_foreign_or_newer_file_is_refused(tmp_path: Path):
     path = tmp_path / "x.parquet"
     path.write_bytes(b"PAR1 no")
-    with pytest.raises(UserError, match="no file of scored posters, or is damaged"):
+    with pytest.raises(UserError, match="which should hold scored posters, is damaged"):
         ScoredPosters.load(path)
     scored().save(path)
     table = pq.read_table(path)
