@@ -22,6 +22,7 @@ from mmposter.cli.prepare import prepare_command
 from mmposter.cli.reproduce import reproduce_command
 from mmposter.cli.runs import runs_command
 from mmposter.cli.serve import serve_command
+from mmposter.cli.stop import INTERRUPTED, ends_in_time, leave
 from mmposter.cli.train import train_command
 from mmposter.cli.weights import weights_command
 from mmposter.errors import UserError
@@ -56,13 +57,12 @@ for _name, _command in (
     ("weights", weights_command),
     ("doctor", doctor_command),
 ):
-    app.command(_name)(_command)
-
-INTERRUPTED = 130
+    # A server finishes what is in work when it is told to end, and takes its own time for it.
+    app.command(_name)(_command if _command is serve_command else ends_in_time(_command))
 
 
 def main() -> None:
-    """Run the command line: exit code 2 and one message for a user's mistake, 130 when interrupted."""
+    """Run the command line: exit code 2 and one message for a user's mistake, 130 (SIGTERM: 143) when interrupted."""
     try:
         app()
     except UserError as error:
@@ -72,8 +72,7 @@ def main() -> None:
         # An interrupt inside a command has become typer's exit code before it comes here.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        _say("stopped. What was finished is kept: the same command goes on (train, distill, ablate: with --resume).")
-        sys.exit(INTERRUPTED)
+        leave()
     except BrokenPipeError:
         # The reader of our output has gone (| head); Python would complain once more at exit.
         sys.stderr.close()
