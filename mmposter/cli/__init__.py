@@ -26,6 +26,7 @@ from mmposter.cli.stop import INTERRUPTED, ends_in_time, leave
 from mmposter.cli.train import train_command
 from mmposter.cli.weights import weights_command
 from mmposter.errors import UserError
+from mmposter.visible import visible_lines
 
 __all__ = ["app", "main"]
 
@@ -80,4 +81,4 @@ def main() -> None:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr)
+    print(visible_lines(message), file=sys.stderr)
