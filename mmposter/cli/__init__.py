@@ -33,6 +33,8 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="mmposter",
     help="Movie genres from posters, and why: objects, words, style and picture, fused and honestly evaluated.",
+    epilog="Exit codes: 0 done; 1 no poster could be used; 2 a mistake to mend, as the message says; 130 stopped by "
+    "Ctrl-C, 143 by SIGTERM.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
