@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import tempfile
@@ -11,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from mmposter.spreadsheets import table_text
 
 
 @contextmanager
@@ -39,9 +39,13 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write UTF-8 `text` to `target` atomically."""
+    """Write UTF-8 `text` to `target` atomically.
+
+    What is no UTF-8 in a file's name reaches us as lone surrogates, which cannot be written: their codes are, such as
+    ``\\udcff``, as JSON has them.
+    """
     with atomic_path(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(target: Path, value: Any) -> None:
@@ -51,8 +55,5 @@ def write_json(target: Path, value: Any) -> None:
 
 def write_csv(target: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write `rows`, one or more with the same keys, as a table with a header to `target` atomically."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(target, buffer.getvalue())
+    header = list(rows[0])
+    write_text(target, table_text(header, ([row[name] for name in header] for row in rows)))

@@ -25,6 +25,7 @@ from mmposter.libraries import release_memory
 from mmposter.loading import Loader, Prepared, Wish, prepared
 from mmposter.perception import Perception, decode, split_usable
 from mmposter.run import Run
+from mmposter.visible import visible
 
 _NEXT = 5  # genres that a notebook shows beside those that are given
 _BAR = 20  # letters of a bar in a notebook that stands for 1
@@ -65,12 +66,12 @@ class Prediction:
         name = title if title is not None else "untitled" if self.path is None else Path(self.path).stem
         if self.scores:
             return listing_line(name, year, self.scores, k)
-        return f"{heading(name, year)}  {' '.join((self.error or '').split())}"
+        return f"{heading(name, year)}  {visible(' '.join((self.error or '').split()))}"
 
     def __repr__(self) -> str:
         """Short, so that a list of predictions can be read: the file's name and the genres that are given."""
         given = ", ".join(f"{genre} {self.scores[genre]:.3f}" if self.scores else genre for genre in self.genres)
-        error = None if self.error is None else f"error: {' '.join(self.error.split())}"
+        error = None if self.error is None else f"error: {visible(' '.join(self.error.split()))}"
         parts = [part for part in (given or ("no genre" if self.scores else None), error) if part]
         return f"<Prediction {self._name}: {'; '.join(parts)}>"
 
@@ -94,7 +95,7 @@ class Prediction:
 
     @property
     def _name(self) -> str:
-        return "untitled" if self.path is None else " ".join(Path(self.path).name.split())
+        return "untitled" if self.path is None else visible(" ".join(Path(self.path).name.split()))
 
 
 @dataclass(frozen=True)

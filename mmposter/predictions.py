@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import json
 import os
@@ -15,6 +14,7 @@ from typing import IO, Self
 from mmposter.atomic import atomic_path
 from mmposter.errors import UserError
 from mmposter.predicting import Prediction
+from mmposter.spreadsheets import TableWriter
 
 FORMATS = (".jsonl", ".csv")
 
@@ -122,8 +122,8 @@ class PredictionFile:
     def _write_csv(self, target: Path) -> None:
         genres = next((list(prediction.scores) for prediction, _ in self._read() if prediction.scores), [])
         with target.open("w", encoding="utf-8", errors=_UNWRITABLE, newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["path", "genres", "error", *genres])
+            writer = TableWriter(stream)
+            writer.write(["path", "genres", "error", *genres])
             for p, _ in self._read():
                 scores = [p.scores.get(genre, "") for genre in genres]
-                writer.writerow([p.path, "|".join(p.genres), p.error or "", *scores])
+                writer.write([p.path, "|".join(p.genres), p.error or "", *scores])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,17 +22,41 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.text import Text
+
+from mmposter.visible import visible, visible_html, visible_lines
 
 PLAIN_WIDTH = 120
 
 
-def make_console(*, stderr: bool = False) -> Console:
+class PlainConsole(Console):
+    """A console on which text is text: nothing in a file's name steers the terminal, is markup or an emoji.
+
+    What has a style is a `rich.text.Text`. Line feeds and tabs of a string are meant; a name in it that may hold some
+    goes through `mmposter.visible.visible` first.
+    """
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, markup=False, emoji=False)
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """A string as rich text, before it is measured: a column is as wide as what it shows."""
+        return super().render_str(visible_lines(text), **how)
+
+    def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """All that is shown comes through here, the cells of a table too."""
+        for segment in super().render(renderable, options):
+            shown = segment.text if segment.control else visible_lines(segment.text)
+            yield segment if shown == segment.text else Segment(shown, segment.style)
+
+
+def make_console(*, stderr: bool = False) -> PlainConsole:
     """A console as wide as its terminal; in a file or a pipe wide enough that no table cuts its names."""
-    found = Console(stderr=stderr)
+    found = PlainConsole(stderr=stderr)
     if found.is_terminal or "COLUMNS" in os.environ:
         return found
-    return Console(stderr=stderr, width=PLAIN_WIDTH)
+    return PlainConsole(stderr=stderr, width=PLAIN_WIDTH)
 
 
 # Everything that is not a result goes to standard error, so that `mmposter ... --json | jq` and pipes stay clean.
@@ -59,7 +82,7 @@ class _NotebookLine:
     def show(self, text: str, done: int, total: int) -> None:
         """Show a line behind a bar that is drawn by the browser."""
         bar = f'<progress value="{done}" max="{max(total, 1)}"></progress>'
-        data = {"text/plain": text, "text/html": f"{bar} {html.escape(text)}"}
+        data = {"text/plain": text, "text/html": f"{bar} {visible_html(text)}"}
         if self._handle is None:
             self._handle = self._display(data, raw=True, display_id=True)
         else:
@@ -92,7 +115,7 @@ class Ticker:
         if self._quiet:
             return
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self.done, description=f"{self.title} {note}".strip())
+            self._bar.update(self._task, completed=self.done, description=visible(f"{self.title} {note}".strip()))
             return
         now = time.monotonic()
         every = PLAIN_EVERY_S if self._line is None else NOTEBOOK_EVERY_S
@@ -112,7 +135,7 @@ class Ticker:
         rate = (self.done - self._earlier) / max(time.monotonic() - self._start, 1e-9)
         left = (self.total - self.done) / rate if rate else 0.0
         speed = f" ({rate:.1f}/s, {left:.0f} s left)" if rate else ""
-        return f"{self.title}: {self.done}/{self.total}{speed} {self._note}".rstrip()
+        return visible(f"{self.title}: {self.done}/{self.total}{speed} {self._note}".rstrip())
 
 
 class _Rate(ProgressColumn):
@@ -148,7 +171,7 @@ def progress(title: str, total: int, *, done: int = 0, quiet: bool = False) -> I
         return
     bar = Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         MofNCompleteColumn(),

@@ -22,15 +22,19 @@ from mmposter.cli.prepare import prepare_command
 from mmposter.cli.reproduce import reproduce_command
 from mmposter.cli.runs import runs_command
 from mmposter.cli.serve import serve_command
+from mmposter.cli.stop import INTERRUPTED, ends_in_time, leave
 from mmposter.cli.train import train_command
 from mmposter.cli.weights import weights_command
 from mmposter.errors import UserError
+from mmposter.visible import visible_lines
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="mmposter",
     help="Movie genres from posters, and why: objects, words, style and picture, fused and honestly evaluated.",
+    epilog="Exit codes: 0 done; 1 no poster could be used; 2 a mistake to mend, as the message says; 130 stopped by "
+    "Ctrl-C, 143 by SIGTERM.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -56,13 +60,12 @@ for _name, _command in (
     ("weights", weights_command),
     ("doctor", doctor_command),
 ):
-    app.command(_name)(_command)
-
-INTERRUPTED = 130
+    # A server finishes what is in work when it is told to end, and takes its own time for it.
+    app.command(_name)(_command if _command is serve_command else ends_in_time(_command))
 
 
 def main() -> None:
-    """Run the command line: exit code 2 and one message for a user's mistake, 130 when interrupted."""
+    """Run the command line: exit code 2 and one message for a user's mistake, 130 (SIGTERM: 143) when interrupted."""
     try:
         app()
     except UserError as error:
@@ -72,8 +75,7 @@ def main() -> None:
         # An interrupt inside a command has become typer's exit code before it comes here.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        _say("stopped. What was finished is kept: the same command goes on (train, distill, ablate: with --resume).")
-        sys.exit(INTERRUPTED)
+        leave()
     except BrokenPipeError:
         # The reader of our output has gone (| head); Python would complain once more at exit.
         sys.stderr.close()
@@ -81,4 +83,4 @@ def main() -> None:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr)
+    print(visible_lines(message), file=sys.stderr)

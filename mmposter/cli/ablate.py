@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_path
 from mmposter.cli.options import (
     Branches,
     ConfigSource,
@@ -129,4 +130,4 @@ def ablate_command(
         answers.print(f"- {sentence}", highlight=False, markup=False)
     for training, reason in (result.unfinished or {}).items():
         console.print(f"missing: {training}: {reason}", highlight=False, markup=False, soft_wrap=True)
-    typer.echo(str(next(path for path in paths if path.suffix == ".html")))
+    answer_path(next(path for path in paths if path.suffix == ".html"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_line
 from mmposter.cli.options import (
     DataOption,
     DataOrPack,
@@ -17,6 +18,7 @@ from mmposter.cli.options import (
     go_offline,
     prepare_libraries,
 )
+from mmposter.visible import visible_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,7 +64,7 @@ def calibrate_command(
     )
     found.save(run)
     if json_output:
-        typer.echo((run / SUBSETS).read_text(encoding="utf-8"), nl=False)
+        answer_line(visible_json((run / SUBSETS).read_text(encoding="utf-8").rstrip()))
     else:
         results = make_console()
         results.print(_table(found))

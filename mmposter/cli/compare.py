@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_json
 from mmposter.cli.options import Device, Offline, Root, go_offline, prepare_libraries
 
 
@@ -49,7 +50,6 @@ def compare_command(
     """
     prepare_libraries()
     go_offline(offline)
-    import json
 
     from mmposter.compare import compare_runs
     from mmposter.progress import console, make_console
@@ -78,7 +78,7 @@ def compare_command(
         seed=seed,
     )
     if json_output:
-        typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+        answer_json(found.to_json())
     else:
         render(found, make_console())
     if out is not None:

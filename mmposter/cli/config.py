@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
+from mmposter.cli.answers import answer_line
 from mmposter.cli.options import Branches, ConfigSource, Overrides
 
 
@@ -21,4 +20,4 @@ def config_command(config: ConfigSource = None, set: Overrides = None, branches:
     from mmposter.config import load_config
 
     resolved = load_config(config, set or (), branches=branches)
-    typer.echo(yaml.safe_dump(resolved.model_dump(mode="json"), sort_keys=False), nl=False)
+    answer_line(yaml.safe_dump(resolved.model_dump(mode="json"), sort_keys=False).rstrip("\n"))

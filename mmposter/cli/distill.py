@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_path
 from mmposter.cli.options import Data, Device, Init, Offline, Overrides, Root, go_offline, prepare_libraries
 
 
@@ -79,4 +80,4 @@ def distill_command(
         markup=False,
         soft_wrap=True,
     )
-    typer.echo(str(result.tower))
+    answer_path(result.tower)

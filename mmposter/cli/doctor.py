@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_json
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -24,14 +26,13 @@ def doctor_command(
 
       mmposter doctor
     """
-    import json
 
     from mmposter.doctor import diagnose
     from mmposter.progress import make_console
 
     found = diagnose()
     if json_output:
-        typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+        answer_json(found.to_json())
     else:
         _show(found, make_console())
 

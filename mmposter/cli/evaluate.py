@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_json
 from mmposter.cli.options import (
     DataOption,
     DataOrPack,
@@ -76,7 +77,6 @@ def evaluate_command(
     method, source = parse_calibration(calibration), choose_data(data, data_option)
     prepare_libraries()
     go_offline(offline)
-    import json
 
     from mmposter.config import parse_branches
     from mmposter.data import Dataset
@@ -104,7 +104,7 @@ def evaluate_command(
     )
     page = write_evaluation(found, out if out is not None else evaluation_folder(folder, split, only))
     if json_output:
-        typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+        answer_json(found.to_json())
     else:
         results = make_console()
         found.evaluation.render(results)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli.answers import require_result
 from mmposter.cli.options import Device, Model, Offline, go_offline, prepare_libraries
 from mmposter.errors import UserError
 from mmposter.shipped import POSTERS
@@ -41,8 +42,8 @@ def explain_command(
     cnn and the style branch found what speaks for it (Grad-CAM), and how much each object and each line of text counts
     (the logit with it minus the logit without it).
 
-    A picture that cannot be used is named with its reason and never stops the others. Finished posters survive a stop
-    at any moment: the same command goes on.
+    A picture that cannot be used is named with its reason and never stops the others; if none can be used, the exit
+    code is 1. Finished posters survive a stop at any moment: the same command goes on.
 
     Examples:
 
@@ -59,6 +60,7 @@ def explain_command(
     from mmposter.posters import list_posters
     from mmposter.predict import PosterClassifier
     from mmposter.progress import console, progress
+    from mmposter.visible import visible
 
     posters = list_posters(paths)
     if not posters:
@@ -86,18 +88,20 @@ def explain_command(
     more = f" (the table has the first {_ROWS})" if count > _ROWS else ""
     console.print(f"{count} of {len(todo)} posters explained{there}{more}: {out}", highlight=False, soft_wrap=True)
     for explanation in failed:
-        console.print(f"  {explanation.path}: {explanation.error}", highlight=False, markup=False, soft_wrap=True)
+        line = visible(f"{explanation.path}: {explanation.error}")
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    require_result(count > 0 or bool(target.done))
 
 
 def _table(explanations: Sequence[Explanation], branches: Sequence[str]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from mmposter.progress import make_console
+    from mmposter.visible import visible
 
     table = Table("poster", "genre", "probability", *branches, "counted most")
     for explanation in explanations:
-        name = escape(explanation.name)
+        name = visible(explanation.name)
         if not explanation.genres:
             table.add_row(name, "none")
         for genre in explanation.genres:
@@ -106,7 +110,7 @@ def _table(explanations: Sequence[Explanation], branches: Sequence[str]) -> None
             if genre.items:
                 item = genre.items[0]
                 label = f'"{item.label}"' if item.branch == "ocr" else item.label
-                top = f"{escape(label)} {item.contribution:+.2f}"
-            table.add_row(name, escape(genre.genre), f"{genre.probability:.2f}", *shares, top)
+                top = f"{visible(label)} {item.contribution:+.2f}"
+            table.add_row(name, visible(genre.genre), f"{genre.probability:.2f}", *shares, top)
             name = ""
     make_console().print(table)

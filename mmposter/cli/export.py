@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_path
 from mmposter.cli.options import Offline, RunName, go_offline, prepare_libraries
 
 
@@ -54,4 +55,4 @@ def export_command(
     lines.append(f"example: python {made.example} POSTER...")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    typer.echo(str(made.path))
+    answer_path(made.path)

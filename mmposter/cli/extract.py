@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_path, require_result
 from mmposter.cli.options import (
     Branches,
     ConfigSource,
@@ -46,7 +47,7 @@ def extract_command(
     """Run the frozen extractors over a prepared data set, into DATA/features.
 
     What is there is never computed again; stopped at any moment, the same command goes on. A poster that cannot be
-    used is skipped, counted, and named in DATA/features/report.md.
+    used is skipped, counted, and named in DATA/features/report.md; if none can be used, the exit code is 1.
 
     Examples:
 
@@ -75,7 +76,9 @@ def extract_command(
     reports = extract_dataset(dataset, extractors, shard=part, workers=count, threads=threads, engine=engine)
     path = write_report(dataset.features_folder, reports)
     _show(reports)
-    typer.echo(str(path))
+    answer_path(path)
+    # A share of the posters may be empty; then nothing failed.
+    require_result(any(r.computed or r.present for r in reports) or not any(r.failed for r in reports))
 
 
 def _parse_shard(text: str) -> tuple[int, int]:
@@ -91,6 +94,7 @@ def _show(reports: list[ExtractorReport]) -> None:
     from rich.table import Table
 
     from mmposter.progress import console
+    from mmposter.visible import visible
 
     table = Table("extractor", title="features")
     for column in ("computed", "there before", "failed", "ms a poster"):
@@ -101,4 +105,5 @@ def _show(reports: list[ExtractorReport]) -> None:
         )
     console.print(table)
     for poster, failure in list({p: f for report in reports for p, f in report.failed.items()}.items())[:10]:
-        console.print(f"  skipped {poster}: {failure.reason} ({failure.message})", highlight=False, markup=False)
+        line = visible(f"skipped {poster}: {failure.reason} ({failure.message})")
+        console.print(f"  {line}", highlight=False, soft_wrap=True)

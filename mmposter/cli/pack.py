@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_path
 from mmposter.cli.options import Branches, ConfigSource, Data, Init, Offline, Overrides, go_offline, prepare_libraries
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def pack_command(
         overwrite=overwrite,
     )
     console.print(_table(report))
-    typer.echo(str(report.file))
+    answer_path(report.file)
 
 
 def _table(report: PackReport) -> Table:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_json, answer_line, answer_path, require_result
 from mmposter.cli.options import (
     Device,
     Engine,
@@ -53,7 +54,8 @@ def predict_command(
 ) -> None:
     """Genres of posters: a table for a person, one line a poster for a file or a pipe.
 
-    A picture that cannot be used is named with its reason and never stops the others. With --out, finished posters
+    A picture that cannot be used is named with its reason and never stops the others; if none can be used, the exit
+    code is 1. With --out, finished posters
     survive a stop at any moment: the same command goes on. The model posters goes without branches whose files are not
     here, and says what that costs; with --branches it gets the files of those that are named.
 
@@ -98,14 +100,19 @@ def predict_command(
             todo = [path for path in posters if path not in target.done]
             for prediction in _watched(stream, todo):
                 target.write(prediction)
-        _summary(target.count, target.failed)
-        typer.echo(str(out))
-    elif listing:
-        _listing(_watched(stream, posters), top_k)
-    elif sys.stdout.isatty():
-        _table(list(_watched(stream, posters)), top_k)
+        count, failed = target.count, target.failed
+        _summary(count, failed)
+        answer_path(target.path)
     else:
-        _lines(_watched(stream, posters))
+        found = _watched(stream, posters)
+        if listing:
+            count, failed = _listing(found, top_k)
+        elif sys.stdout.isatty():
+            count, failed = _table(list(found), top_k)
+        else:
+            count, failed = _lines(found)
+        _summary(count, failed)
+    require_result(count > len(failed))
 
 
 def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None) -> str:
@@ -133,50 +140,52 @@ def _watched(stream: Callable[[Sequence[str]], Iterator[Prediction]], posters: S
             ticker.advance()
 
 
-def _lines(predictions: Iterator[Prediction]) -> None:
-    import json
-
+def _lines(predictions: Iterator[Prediction]) -> tuple[int, list[Prediction]]:
+    """Print them as they come; how many there were, and those that could not be used."""
     count, failed = 0, []
     for prediction in predictions:
         count += 1
         failed += [prediction] if prediction.error else []
-        print(json.dumps(prediction.to_json(), ensure_ascii=False), flush=True)
-    _summary(count, failed)
+        answer_json(prediction.to_json(), indent=None)
+    return count, failed
 
 
-def _listing(predictions: Iterator[Prediction], top_k: int | None) -> None:
+def _listing(predictions: Iterator[Prediction], top_k: int | None) -> tuple[int, list[Prediction]]:
     from mmposter.evaluation.listing import SUREST
 
     count, failed = 0, []
     for prediction in predictions:
         count += 1
         failed += [prediction] if prediction.error else []
-        # A file name may hold bytes that are no UTF-8, and reach us as what cannot be printed.
-        line = prediction.listing(k=top_k or SUREST)
-        print(line.encode("utf-8", "backslashreplace").decode("utf-8"), flush=True)
-    _summary(count, failed)
+        answer_line(prediction.listing(k=top_k or SUREST))
+    return count, failed
 
 
-def _table(predictions: Sequence[Prediction], top_k: int | None) -> None:
-    from rich.markup import escape
+def _table(predictions: Sequence[Prediction], top_k: int | None) -> tuple[int, list[Prediction]]:
     from rich.table import Table
+    from rich.text import Text
 
     from mmposter.progress import make_console
+    from mmposter.visible import visible
 
     table = Table("poster", "genres" if top_k is None else f"top {top_k}", "next")
     for prediction in predictions:
         ranked = sorted(prediction.scores.items(), key=lambda item: -item[1])
-        chosen = [f"{genre} [bold]{prediction.scores[genre]:.2f}[/bold]" for genre in prediction.genres]
+        chosen = Text("\n").join(
+            Text.assemble(f"{genre} ", (f"{prediction.scores[genre]:.2f}", "bold")) for genre in prediction.genres
+        )
         others = [f"{genre} {score:.2f}" for genre, score in ranked if genre not in prediction.genres][:3]
-        error = f"[red]{escape(prediction.error)}[/red]" if prediction.error else ""
-        table.add_row(escape(Path(prediction.path or "").name), "\n".join(chosen) or error, ", ".join(others))
+        error = Text(visible(prediction.error or ""), style="red")
+        table.add_row(visible(Path(prediction.path or "").name), chosen or error, ", ".join(others))
     make_console().print(table)
-    _summary(len(predictions), [p for p in predictions if p.error])
+    return len(predictions), [p for p in predictions if p.error]
 
 
 def _summary(count: int, failed: Sequence[Prediction]) -> None:
     from mmposter.progress import console
+    from mmposter.visible import visible
 
     console.print(f"{count - len(failed)} of {count} posters without a fault", highlight=False)
     for prediction in failed:
-        console.print(f"  {prediction.path}: {prediction.error}", highlight=False, markup=False, soft_wrap=True)
+        line = visible(f"{prediction.path}: {prediction.error}")
+        console.print(f"  {line}", highlight=False, soft_wrap=True)

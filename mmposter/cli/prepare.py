@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_path
 from mmposter.data.sources import format_help
 from mmposter.vocabulary import builtin_vocabularies
 
@@ -96,7 +97,7 @@ def prepare_command(
     )
     console.print(summary_table(report))
     # The one result on standard output, so that a script can go on with it.
-    typer.echo(str(report.report_path))
+    answer_path(report.report_path)
 
 
 def summary_table(report: PrepareReport) -> Table:

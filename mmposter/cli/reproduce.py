@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_json
 from mmposter.cli.options import Device, Init, Offline, Overrides, Root, go_offline, prepare_libraries
 from mmposter.errors import UserError
 
@@ -81,7 +82,6 @@ def reproduce_command(
     wanted, variants = parse_names(name), parse_variants(variant)
     prepare_libraries()
     go_offline(offline)
-    import json
 
     from mmposter.data import Dataset
     from mmposter.progress import console, make_console
@@ -122,7 +122,7 @@ def reproduce_command(
     groups = group_results(find_results(out))
     if json_output:
         results = [result.to_json() for group in groups for result in group.results]
-        typer.echo(json.dumps(results, indent=2, ensure_ascii=False))
+        answer_json(results)
     else:
         render(groups, make_console())
     if groups:
@@ -139,9 +139,7 @@ def _list(*, as_json: bool) -> None:
     from mmposter.published.table import LIST_COLUMNS, list_rows
 
     if as_json:
-        import json
-
-        typer.echo(json.dumps([dict(zip(LIST_COLUMNS, row, strict=True)) for row in list_rows()], indent=2))
+        answer_json([dict(zip(LIST_COLUMNS, row, strict=True)) for row in list_rows()])
         return
     table = Table(*LIST_COLUMNS)
     for row in list_rows():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from mmposter.cli.answers import answer_json
 
 
 def runs_command(
@@ -28,7 +29,7 @@ def runs_command(
 
     runs = list_runs(folder)
     if json_output:
-        typer.echo(jsonlib.dumps([run.to_json() for run in runs], indent=2, ensure_ascii=False))
+        answer_json([run.to_json() for run in runs])
         return
     table = Table("run", "branches", "regime", "state", title=f"{len(runs)} runs in {folder}")
     for column in ("epochs", "val mAP"):

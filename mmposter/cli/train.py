@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_path
 from mmposter.cli.options import (
     Branches,
     ConfigSource,
@@ -96,4 +97,4 @@ def train_command(
         highlight=False,
         soft_wrap=True,
     )
-    typer.echo(str(folder))
+    answer_path(folder)

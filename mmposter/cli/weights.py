@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_json
+
 
 def weights_command(
     json_output: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
@@ -16,26 +18,25 @@ def weights_command(
 
       mmposter weights
     """
-    import json
 
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from mmposter.inventory import list_weights
     from mmposter.progress import make_console
 
     known = list_weights()
     if json_output:
-        typer.echo(json.dumps([entry.to_json() for entry in known], indent=2, ensure_ascii=False))
+        answer_json([entry.to_json() for entry in known])
         return
     table = Table("file", "used by", "MB", "here", "where, or how to get it", "licence")
     for column in table.columns:
         column.overflow = "fold"  # a path that is cut is no path
     for entry in known:
         size = "–" if entry.megabytes is None else f"{entry.megabytes:.0f}"
-        here = "[green]yes[/green]" if entry.folder is not None else "no"
+        here = Text("yes", style="green") if entry.folder is not None else "no"
         licence = entry.source.licence.partition(";")[0]
-        table.add_row(entry.source.name, entry.used_by, size, here, escape(entry.how), licence)
+        table.add_row(entry.source.name, entry.used_by, size, here, entry.how, licence)
     console = make_console()
     console.print(table)
     for note in _NOTES:

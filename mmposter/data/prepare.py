@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmposter.atomic import atomic_path, write_text
+from mmposter.atomic import write_text
 from mmposter.data import cleaning
 from mmposter.data.dataset import (
     MANIFEST,
@@ -27,6 +27,7 @@ from mmposter.data.inspection import inspect_posters
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
 from mmposter.errors import UserError
 from mmposter.images import MIN_SIDE
+from mmposter.spreadsheets import table_text
 from mmposter.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -246,21 +247,20 @@ def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> Prepa
 
 
 def _write(out: Path, result: Prepared, links: Links, report: PrepareReport, options: Mapping[str, Any]) -> None:
-    import pandas as pd
 
     from mmposter.data.report import report_text
 
     root = result.source.root
     dropped = result.dropped.copy()
     dropped["path"] = [None if path is None else relative_path(path, root) for path in dropped["path"]]
-    with atomic_path(out / DROPPED) as temporary:
-        dropped.to_csv(temporary, index=False, columns=list(cleaning.DROPPED_COLUMNS))
-    rows = [(issue.kind, issue.id, issue.message) for issue in result.issues]
-    with atomic_path(out / ISSUES) as temporary:
-        pd.DataFrame(rows, columns=["kind", "id", "message"]).to_csv(temporary, index=False)
+    columns = list(cleaning.DROPPED_COLUMNS)
+    cells = dropped[columns].astype(object).where(dropped[columns].notna(), None)
+    write_text(out / DROPPED, table_text(columns, cells.to_numpy().tolist(), line_end="\n"))
+    issues = [(issue.kind, issue.id, issue.message) for issue in result.issues]
+    write_text(out / ISSUES, table_text(["kind", "id", "message"], issues, line_end="\n"))
     if links.total:
-        with atomic_path(out / DEAD_LINKS) as temporary:
-            pd.DataFrame(links.dead, columns=["id", "url", "reason", "message"]).to_csv(temporary, index=False)
+        dead = [(link.id, link.url, link.reason, link.message) for link in links.dead]
+        write_text(out / DEAD_LINKS, table_text(["id", "url", "reason", "message"], dead, line_end="\n"))
     else:
         (out / DEAD_LINKS).unlink(missing_ok=True)
     write_text(out / REPORT, report_text(result, links, report, options))

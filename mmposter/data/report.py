@@ -17,7 +17,7 @@ _EXAMPLES = 5
 _GROUPS_SHOWN = 10
 
 _REASONS = {
-    "bad_row": "the row of the table cannot be read",
+    "bad_row": "the row of the table cannot be read, or the file's name is no UTF-8",
     "missing_poster": "metadata without a poster",
     "no_metadata": "poster without metadata",
     "duplicate_id": "the id was there before; the first is kept",

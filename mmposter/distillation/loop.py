@@ -29,10 +29,10 @@ from fusion import (
 )
 from mmposter.atomic import write_csv
 from mmposter.distillation.config import DistillationConfig
-from mmposter.distillation.interrupt import late_interrupt
 from mmposter.distillation.schedule import Schedule, Step
 from mmposter.distillation.views import Views
 from mmposter.errors import DivergedError, UserError
+from mmposter.interrupts import late_interrupt
 from mmposter.progress import progress as show_progress
 from mmposter.training.checkpoint import load_checkpoint, save_checkpoint
 

@@ -27,6 +27,7 @@ from mmposter.features.tower import SharedTower, TowerWeights
 from mmposter.images import crop_image, load_image
 from mmposter.picture import Picture
 from mmposter.progress import console
+from mmposter.visible import visible
 
 FOLDER = "teachers"
 _PIXELS, _USABLE = "pixels", "usable"
@@ -160,7 +161,7 @@ def _decode(
                 poster = poster if crop is None else crop_image(poster, crop)
             except BadImageError as error:
                 name = table["id"].iloc[row]
-                console.print(f"left out: {name}: {error.reason} ({error})", highlight=False, markup=False)
+                console.print(visible(f"left out: {name}: {error.reason} ({error})"), highlight=False)
                 continue
             pixels[place] = np.asarray(poster.resize(size[::-1], Image.Resampling.BICUBIC))
             usable[place] = True

@@ -12,6 +12,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -25,12 +26,15 @@ from traceback import format_exception
 from typing import Any, Generic
 
 from mmposter.engines.machine import gpus
+from mmposter.engines.parent import end_with_the_parent, lasts
 from mmposter.engines.task import AHEAD, Loading, Part, Result, Task
 from mmposter.errors import UserError
+from mmposter.interrupts import no_interrupt
 from mmposter.libraries import limit_threads, prepare_libraries
 
 _WINDOW = 4 * (1 + AHEAD)  # parts a worker that may be out, or finished and waiting for an earlier one
-_PATIENCE_S = 5.0  # for a worker to finish the file it is writing, before it is killed
+_PATIENCE_S = 5.0  # for the workers to finish the files they are writing, before they are killed
+_HURRY_S = 0.5  # the same after Ctrl-C; a file is there whole or not at all
 
 
 def run_processes(
@@ -46,18 +50,23 @@ def run_processes(
     there = gpus(task.device)
     payload = pickle.dumps(task)
     staff: list[_Worker[Part, Result]] = []
+    patience = _PATIENCE_S
     try:
-        with _no_interrupts():  # children inherit this, so that Ctrl-C never reaches one that is not yet up
+        # Children inherit the block, so that Ctrl-C never reaches one that is not yet up. It may reach another thread
+        # of this process, and through it us: one that gets half of its orders would complain.
+        with _blocked_interrupts(), no_interrupt():
             for number in range(workers):
                 gpu = number % there if task.device == "cuda" and there else None
                 staff.append(_Worker(number, workers, payload, threads, gpu))
         yield from _serve(staff, iter(parts))
-    except BaseException:
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            patience = _HURRY_S
         for worker in staff:
             worker.process.terminate()
         raise
     finally:
-        _dismiss(staff)
+        _dismiss(staff, patience)
 
 
 class _Worker(Generic[Part, Result]):
@@ -69,7 +78,7 @@ class _Worker(Generic[Part, Result]):
         self.doing: deque[int] = deque()  # numbers of the parts that it has
         self.connection, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(
-            target=_work, args=(theirs, payload, threads, gpu), name=f"mmposter {self.name}", daemon=True
+            target=_work, args=(theirs, payload, threads, gpu, lasts()), name=f"mmposter {self.name}", daemon=True
         )
         self.process.start()
         theirs.close()  # so that the pipe ends when the worker does
@@ -124,12 +133,13 @@ def _serve(staff: list[_Worker[Part, Result]], parts: Iterator[Part]) -> Iterato
                     finished[number] = result
 
 
-def _dismiss(staff: list[_Worker[Any, Any]]) -> None:
+def _dismiss(staff: list[_Worker[Any, Any]], patience: float) -> None:
     """See all workers out: the end of its pipe is the end of a worker's work."""
     for worker in staff:
         worker.connection.close()
+    end = time.monotonic() + patience
     for worker in staff:
-        worker.process.join(_PATIENCE_S)
+        worker.process.join(max(0.0, end - time.monotonic()))
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
@@ -150,7 +160,7 @@ def _cause(code: int | None) -> str:
 
 
 @contextmanager
-def _no_interrupts() -> Iterator[None]:
+def _blocked_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -171,11 +181,11 @@ class _Raised:
     error: BaseException
 
 
-def _work(connection: Connection, payload: bytes, threads: int, gpu: int | None) -> None:
+def _work(connection: Connection, payload: bytes, threads: int, gpu: int | None, tied: bool) -> None:
     """A worker's main: nothing that is imported before `prepare_libraries` loads torch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which tells us
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    end_with_the_parent(at_once=tied)
     if gpu is not None:
         visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible else str(gpu)
@@ -230,14 +240,6 @@ def _fetch(task: Task[Any, Any, Any], connection: Connection, inbox: SimpleQueue
         inbox.put(None)
     except BaseException as error:
         inbox.put(_Raised(error))
-
-
-def _end_with_the_parent() -> None:
-    """A parent that was killed cannot tell us; nobody else would ever end us."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def portable(error: BaseException) -> BaseException:

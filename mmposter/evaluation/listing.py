@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mmposter.visible import visible
+
 SUREST = 3
 """Genres on a line."""
 
@@ -14,7 +16,7 @@ def listing_line(title: str, year: int | None, scores: Mapping[str, float], k: i
     """One poster and its k surest genres, the surest first (equal ones in the order of `scores`).
 
     Args:
-        title: line breaks in it become blanks.
+        title: line breaks in it become blanks, what would steer a terminal its code.
         year: None where it is not known; then there are no brackets.
         scores: probability of each genre.
         k: how many genres.
@@ -28,10 +30,10 @@ def listing_line(title: str, year: int | None, scores: Mapping[str, float], k: i
     if k < 1:
         raise ValueError(f"k must be 1 or more, got {k}")
     surest = sorted(scores.items(), key=lambda item: -item[1])[:k]
-    return f"{heading(title, year)}  " + ", ".join(f"{genre} ({score:.3f})" for genre, score in surest)
+    return f"{heading(title, year)}  " + ", ".join(f"{visible(genre)} ({score:.3f})" for genre, score in surest)
 
 
 def heading(title: str, year: int | None) -> str:
     """Title and year on one line, the year only where it is known."""
-    text = " ".join(title.split())
+    text = visible(" ".join(title.split()))
     return text if year is None else f"{text} ({year})"

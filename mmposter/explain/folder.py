@@ -47,8 +47,7 @@ class ExplanationFolder:
         name = self._names[explanation.path]
         save_png(explanation.card(), self.folder / f"{name}.png")
         text = json.dumps({"made_with": self._made_with, **explanation.to_json()}, ensure_ascii=False)
-        # A file name may hold bytes that are no UTF-8; as backslash and digits they are also what JSON calls them.
-        write_text(self.folder / f"{name}.json", text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+        write_text(self.folder / f"{name}.json", text + "\n")
 
     def _is_done(self, poster: str) -> bool:
         file = self.folder / f"{self._names[poster]}.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mmposter.evaluation.plots.style import DPI
+from mmposter.visible import visible, visible_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,13 +46,13 @@ class Page:
     def text(self, left: float, top: float, text: str, **style: Any) -> Text:
         """Text whose upper edge is at `top`; shown as it is, a dollar sign in it starts no formula."""
         return self.figure.text(
-            left / WIDTH, 1 - top / self.height, text, **{"va": "top", "parse_math": False, **style}
+            left / WIDTH, 1 - top / self.height, visible_lines(text), **{"va": "top", "parse_math": False, **style}
         )
 
     def fitted(self, left: float, top: float, text: str, width: float, around: str = "", **style: Any) -> None:
         """Text in one line that is cut to fit into `width`; `around` it two signs, such as quotes, which stay."""
         first, last = around[:1], around[1:]
-        plain = " ".join(text.split())
+        plain = visible(" ".join(text.split()))
         drawn = self.text(left, top, f"{first}{plain}{last}", **style)
         while len(plain) > 1 and drawn.get_window_extent().width > width * DPI:
             plain = plain[:-1].rstrip()

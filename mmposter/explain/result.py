@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from mmposter.visible import visible_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -197,9 +198,9 @@ class Explanation:
     def _repr_html_(self) -> str:
         """How a notebook shows it."""
         if self.picture is None:
-            return f"<p><b>{html.escape(self.name)}</b>: {html.escape(self.error or '')}</p>"
+            return f"<p><b>{visible_html(self.name)}</b>: {visible_html(self.error or '')}</p>"
         buffer = io.BytesIO()
         self.card().savefig(buffer, format="png")
         data = base64.b64encode(buffer.getvalue()).decode()
-        alt = html.escape(f"{self.name}: {', '.join(genre.genre for genre in self.genres) or 'no genre'}", quote=True)
+        alt = visible_html(f"{self.name}: {', '.join(genre.genre for genre in self.genres) or 'no genre'}")
         return f'<img style="max-width: 100%" alt="{alt}" src="data:image/png;base64,{data}">'

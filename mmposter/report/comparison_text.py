@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from typing import TYPE_CHECKING
 
@@ -11,6 +9,7 @@ from mmposter.evaluation.comparison import Comparison, Row
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.seeds import Estimate
 from mmposter.markdown import markdown_table
+from mmposter.spreadsheets import table_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -140,25 +139,24 @@ def to_markdown(found: Comparison) -> str:
 
 def to_csv(found: Comparison) -> str:
     """One line a row of the comparison and a metric, or a genre's average precision."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     header = ["run", "seeds", "branches", "metric", "genre", "value", "low", "high", "constant"]
-    writer.writerow([*header, "difference", "difference_low", "difference_high", "p", "p_holm"])
+    header += ["difference", "difference_low", "difference_high", "p", "p_holm"]
+    lines: list[list[str]] = []
     for row in found.rows:
         about = [row.name, " ".join(map(str, row.seeds)), " ".join(row.branches)]
         change = row.difference
         for metric in METRICS:
             name = metric.name
-            writer.writerow(
+            lines.append(
                 [*about, name, "", *_cells(row.metrics[name]), _cell(found.constant[name])]
                 + ([""] * 5 if change is None else _changed(change.metrics[name], change.adjusted[name]))
             )
         for genre in found.genres:
-            writer.writerow(
+            lines.append(
                 [*about, "average_precision", genre, *_cells(row.by_genre[genre]), _cell(found.prevalence[genre])]
                 + ([""] * 5 if change is None else _changed(change.by_genre[genre], change.adjusted_by_genre[genre]))
             )
-    return buffer.getvalue()
+    return table_text(header, lines, line_end="\n")
 
 
 def seeds_text(row: Row) -> str:

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmposter.report.blocks import Block, Section
+from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -67,9 +68,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         loader=FunctionLoader(_text),
+        finalize=_visible,
     )
     environment.filters["pieces"] = _pieces
     return environment
+
+
+def _visible(value: Any) -> Any:
+    """Every text that a template puts in, before it is escaped; what is marked as safe is ours."""
+    return visible_lines(value) if type(value) is str else value
 
 
 def _pieces(text: str) -> list[tuple[bool, str]]:

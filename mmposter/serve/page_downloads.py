@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import json
 import threading
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 
 from mmposter.serve.page_results import Explained
 from mmposter.serve.schema import PredictAnswer
+from mmposter.spreadsheets import table_text
 
 _DRAWING = threading.Lock()  # matplotlib's settings are those of the whole process
 
@@ -41,13 +41,11 @@ def as_json(prediction: PredictAnswer, explained: Sequence[Explained]) -> str:
 def as_csv(prediction: PredictAnswer) -> str:
     """One line a poster, with the columns of `mmposter predict --out genres.csv`."""
     genres = list(prediction.thresholds)
-    stream = io.StringIO()
-    writer = csv.writer(stream)
-    writer.writerow(["path", "genres", "error", *genres])
-    for poster in prediction.posters:
-        scores = [poster.scores.get(genre, "") for genre in genres]
-        writer.writerow([poster.name, "|".join(poster.genres), poster.error or "", *scores])
-    return stream.getvalue()
+    rows = [
+        [poster.name, "|".join(poster.genres), poster.error or "", *(poster.scores.get(genre, "") for genre in genres)]
+        for poster in prediction.posters
+    ]
+    return table_text(["path", "genres", "error", *genres], rows)
 
 
 def _card(explained: Explained) -> bytes:

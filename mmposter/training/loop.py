@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader
 from fusion import ImageClassifier, Loss, PosterModel, parameter_groups, probabilities
 from mmposter.atomic import write_text
 from mmposter.config import TrainConfig
+from mmposter.engines.parent import end_with_the_parent, lasts
 from mmposter.errors import DivergedError, UserError
 from mmposter.evaluation.metrics import mean_average_precision
 from mmposter.progress import console
@@ -285,4 +287,15 @@ def _loader(data: PosterBatches, sampler: EpochSampler, workers: int) -> DataLoa
     collate: Callable[[Any], Any] = data.collate
     # A generator of its own: DataLoader draws one number from the global one at each start, and a training that is
     # resumed in the middle of an epoch starts once more than one that is not.
-    return DataLoader(data, batch_sampler=sampler, collate_fn=collate, num_workers=workers, generator=torch.Generator())
+    return DataLoader(
+        data,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        generator=torch.Generator(),
+        worker_init_fn=partial(_tied, at_once=lasts()) if workers else None,
+    )
+
+
+def _tied(_number: int, *, at_once: bool) -> None:
+    end_with_the_parent(at_once=at_once)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -12,6 +10,7 @@ from typing import Any
 from mmposter.ablation.report.tables import CONSTANT, contribution_p_values
 from mmposter.ablation.result import HEADLINES, AblationResult, CellResult, Comparison
 from mmposter.evaluation.seeds import Estimate
+from mmposter.spreadsheets import table_text
 
 COLUMNS = (
     "section", "mode", "cell", "label", "metric", "value", "low", "high", "against", "difference", "difference_low",
@@ -33,11 +32,8 @@ def to_csv(result: AblationResult) -> str:
     A cell with several comparisons has as many lines a metric, which repeat its value. The constant answer has the
     section ``constant``; what the branches add has the section ``contributions``, and its value is a difference.
     """
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_lines(result))
-    return buffer.getvalue()
+    rows = ([line.get(column, "") for column in COLUMNS] for line in _lines(result))
+    return table_text(COLUMNS, rows, line_end="\n")
 
 
 def _lines(result: AblationResult) -> Iterator[dict[str, str]]:

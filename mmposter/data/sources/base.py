@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,19 +60,40 @@ class SourceRows:
         """The rows as a table, one column a field of `PosterRow`, in the source's order."""
         import pandas as pd
 
+        rows = [_writable(row) for row in self.rows]
         columns = {
-            "id": pd.Series([row.id for row in self.rows], dtype=object),
-            "path": pd.Series([None if row.path is None else str(row.path) for row in self.rows], dtype=object),
-            "title": pd.Series([row.title for row in self.rows], dtype=object),
-            "year": pd.Series([row.year for row in self.rows], dtype="Int64"),
-            "genres": pd.Series([list(row.genres) for row in self.rows], dtype=object),
-            "actors": pd.Series([list(row.actors) for row in self.rows], dtype=object),
-            "split": pd.Series([row.split for row in self.rows], dtype=object),
-            "has_record": pd.Series([row.has_record for row in self.rows], dtype=bool),
-            "problem": pd.Series([row.problem for row in self.rows], dtype=object),
-            "absence": pd.Series([row.absence for row in self.rows], dtype=object),
+            "id": pd.Series([row.id for row in rows], dtype=object),
+            "path": pd.Series([None if row.path is None else str(row.path) for row in rows], dtype=object),
+            "title": pd.Series([row.title for row in rows], dtype=object),
+            "year": pd.Series([row.year for row in rows], dtype="Int64"),
+            "genres": pd.Series([list(row.genres) for row in rows], dtype=object),
+            "actors": pd.Series([list(row.actors) for row in rows], dtype=object),
+            "split": pd.Series([row.split for row in rows], dtype=object),
+            "has_record": pd.Series([row.has_record for row in rows], dtype=bool),
+            "problem": pd.Series([row.problem for row in rows], dtype=object),
+            "absence": pd.Series([row.absence for row in rows], dtype=object),
         }
         return pd.DataFrame(columns)
+
+
+def _writable(row: PosterRow) -> PosterRow:
+    """The row as a table can hold it: half characters as their codes; a file with such a name cannot be found again."""
+    path = None if row.path is None else Path(_codes(str(row.path)))
+    odd = None if path == row.path else "the file's name is no UTF-8, which a manifest cannot hold; rename it"
+    return replace(
+        row,
+        id=_codes(row.id),
+        path=path,
+        title=None if row.title is None else _codes(row.title),
+        genres=tuple(map(_codes, row.genres)),
+        actors=tuple(map(_codes, row.actors)),
+        split=None if row.split is None else _codes(row.split),
+        problem=row.problem or odd,
+    )
+
+
+def _codes(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @dataclass(frozen=True)

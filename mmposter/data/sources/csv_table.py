@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from mmposter.data.sources.base import LIST_SEPARATORS, Issue, PosterRow, SourceRows, known_text, split_names
 from mmposter.data.sources.tables import TextTable, read_table, table_header
 from mmposter.errors import UserError
+from mmposter.spreadsheets import unguarded
 
 REQUIRED = ("image", "genres")
 OPTIONAL = ("id", "title", "year", "split", "actors")
@@ -24,7 +25,8 @@ def read_csv(source: Path) -> SourceRows:
     Column names are compared without case; other columns are ignored. `image` is absolute or relative to the table's
     folder; genres and actors are separated by ``|``, ``;`` or ``,``; without an id column the image is the id. Comma,
     semicolon and tab are found by themselves as the column separator. A row with too many or too few fields, or
-    without an image, becomes a row with a `problem`, named by its line.
+    without an image, becomes a row with a `problem`, named by its line. The single quote that our own tables have
+    before what a spreadsheet would run is no part of a cell.
 
     Raises:
         UserError: no file, no rows, or a required column is missing.
@@ -49,7 +51,7 @@ def read_csv(source: Path) -> SourceRows:
 
 
 def _row(table: TextTable, fields: list[str], line: int, found: SourceRows) -> PosterRow:
-    cells = table.cells(fields)
+    cells = {name: unguarded(cell) for name, cell in table.cells(fields).items()}
     image = cells.get("image", "").strip()
     row_id = known_text(cells.get("id")) or (
         PurePosixPath(image.replace("\\", "/")).as_posix() if image else f"line {line}"

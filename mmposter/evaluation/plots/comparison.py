@@ -11,6 +11,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation.comparison import Comparison
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.plots.style import BLUE, GREY, INK, ORANGE, figure_style, new_figure
+from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,12 +45,12 @@ def plot_comparison(found: Comparison, title: str = "Headline metrics") -> Figur
             panel.set_axisbelow(True)
             panel.locator_params(axis="x", nbins=4)
             panel.tick_params(axis="y", length=0)
-        panels[0].set_yticks(places, names)
+        panels[0].set_yticks(places, [visible_lines(name) for name in names])
         for label in panels[0].get_yticklabels():
             label.set_parse_math(False)
         panels[0].set_ylim(len(names) - 0.4, -0.6)
         figure.supxlabel("value and 95 % interval   (dashed: constant answer)", fontsize=10)
-        figure.suptitle(title, fontsize=11, fontweight="bold", parse_math=False)
+        figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold", parse_math=False)
     return figure
 
 
@@ -88,15 +89,17 @@ def plot_genre_differences(found: Comparison, title: str | None = None) -> Figur
                     color=colour,
                     markersize=5.5,
                     markerfacecolor=colour if sure else "white",
-                    label=name if place == 0 else None,
+                    label=visible_lines(name) if place == 0 else None,
                 )
-        axes.set_yticks(np.arange(len(order)), [f"{genre}  ({support[genre]})" for genre in order])
+        axes.set_yticks(np.arange(len(order)), [visible_lines(f"{genre}  ({support[genre]})") for genre in order])
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("difference of average precision   (filled: adjusted p below .05; in brackets: posters)")
         axes.grid(axis="x", color=GREY, alpha=0.3, linewidth=0.7)
         axes.set_axisbelow(True)
-        axes.set_title(title or f"Average precision by genre, minus {found.rows[0].name}", parse_math=False)
+        axes.set_title(
+            visible_lines(title or f"Average precision by genre, minus {found.rows[0].name}"), parse_math=False
+        )
         for label in [*axes.get_yticklabels(), *_legend(axes, len(others))]:
             label.set_parse_math(False)
     return figure

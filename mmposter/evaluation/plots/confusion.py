@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from mmposter.errors import UserError
 from mmposter.evaluation.plots.style import INK, figure_style, new_figure
 from mmposter.evaluation.weighted import divide
+from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,14 +64,19 @@ def plot_confusion(confusion: ArrayLike, genres: Sequence[str], title: str = "Co
         axes.set_ylim(len(rows), 0)  # the first row on top
         axes.tick_params(length=0)
         axes.set_xticks(
-            np.arange(len(columns)) + 0.5, [f"{genres[g]}  ({answered[g]})" for g in columns], rotation=90, fontsize=9
+            np.arange(len(columns)) + 0.5,
+            [visible_lines(f"{genres[g]}  ({answered[g]})") for g in columns],
+            rotation=90,
+            fontsize=9,
         )
-        axes.set_yticks(np.arange(len(rows)) + 0.5, [f"{genres[g]}  ({support[g]})" for g in rows], fontsize=9)
+        axes.set_yticks(
+            np.arange(len(rows)) + 0.5, [visible_lines(f"{genres[g]}  ({support[g]})") for g in rows], fontsize=9
+        )
         for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
             label.set_parse_math(False)
         axes.set_xlabel("answered   (in brackets: posters; shade: share of the row)")
         axes.set_ylabel("true")
-        axes.set_title(title, parse_math=False)
+        axes.set_title(visible_lines(title), parse_math=False)
         if len(columns) <= SMALL:
             size = min(9.0, 150 / len(columns))
             for (y, x), count in np.ndenumerate(shown):

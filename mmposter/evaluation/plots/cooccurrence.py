@@ -11,6 +11,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation.arrays import FloatArray
 from mmposter.evaluation.cooccurrence import CoOccurrence
 from mmposter.evaluation.plots.style import INK, figure_style, new_figure
+from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,12 +45,14 @@ def plot_cooccurrence(together: CoOccurrence, title: str = "Genres together") ->
             _matrix(panel, matrix[np.ix_(rows, columns)], names)
             panel.set_title(heading, fontsize=10)
         panels[0].set_yticks(
-            np.arange(len(rows)) + 0.5, [f"{together.genres[g]}  ({support[g]})" for g in rows], fontsize=8
+            np.arange(len(rows)) + 0.5,
+            [visible_lines(f"{together.genres[g]}  ({support[g]})") for g in rows],
+            fontsize=8,
         )
         for label in panels[0].get_yticklabels():
             label.set_parse_math(False)
         panels[0].set_ylabel("of the posters of the genre ...")
-        figure.suptitle(title, fontsize=11, fontweight="bold", parse_math=False)
+        figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold", parse_math=False)
     return figure
 
 
@@ -61,7 +64,7 @@ def _matrix(panel: Axes, values: FloatArray, names: Sequence[str]) -> None:
     panel.set_ylim(values.shape[0], 0)  # the first row on top; both panels share this axis
     panel.set_aspect("equal")
     panel.tick_params(length=0)
-    panel.set_xticks(np.arange(len(names)) + 0.5, names, rotation=90, fontsize=8)
+    panel.set_xticks(np.arange(len(names)) + 0.5, [visible_lines(name) for name in names], rotation=90, fontsize=8)
     for label in panel.get_xticklabels():
         label.set_parse_math(False)
     if len(names) > SMALL:

@@ -10,6 +10,7 @@ import numpy as np
 from mmposter.errors import UserError
 from mmposter.evaluation.calibration import Reliability
 from mmposter.evaluation.plots.style import BLUE, GREY, INK, ORANGE, figure_style, new_figure
+from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +52,7 @@ def plot_reliability(curves: Mapping[str, Reliability], title: str = "Reliabilit
         share.set_ylim(0, 1)
         share.set_ylabel("share that is true")
         share.legend(loc="upper left")
-        share.set_title(title, parse_math=False)
+        share.set_title(visible_lines(title), parse_math=False)
         counts.set_yscale("log")
         counts.set_ylim(bottom=0.5)
         counts.set_ylabel("pairs")

@@ -9,6 +9,7 @@ import numpy as np
 
 from mmposter.errors import UserError
 from mmposter.evaluation.plots.style import BLUE, GREY, INK, ORANGE, figure_style, new_figure
+from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +67,7 @@ def plot_training_curves(rows: Sequence[Mapping[str, Any]], title: str = "Traini
             axes.grid(axis="y", color=GREY, alpha=0.3, linewidth=0.7)
             axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         loss.legend(loc="upper right")
-        loss.set_title(title, parse_math=False)
+        loss.set_title(visible_lines(title), parse_math=False)
     return figure
 
 

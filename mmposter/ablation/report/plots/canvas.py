@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmposter.ablation.report.numbers import Ends
 from mmposter.evaluation.plots.style import BLUE, GREY, ORANGE, figure_style, new_figure
+from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -39,7 +40,7 @@ def canvas(height: float, footer: str) -> Iterator[tuple[Figure, SubFigure]]:
     Settings hold while it is drawn; pyplot and the caller's settings stay out of it.
     """
     with figure_style():
-        lines = textwrap.wrap(footer, 140)
+        lines = textwrap.wrap(visible_lines(footer), 140)
         margin = 0.16 * len(lines) + 0.06
         figure = new_figure(height + margin)
         both: Any = figure.subfigures(2, 1, height_ratios=[height, margin])
@@ -52,14 +53,19 @@ def canvas(height: float, footer: str) -> Iterator[tuple[Figure, SubFigure]]:
 def draw_title(body: SubFigure, text: str) -> None:
     """The title, from the figure's left edge: above the axes alone a long one would be cut."""
     body.suptitle(
-        "\n".join(textwrap.wrap(text, 95)), x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False
+        "\n".join(textwrap.wrap(visible_lines(text), 95)),
+        x=0.01,
+        ha="left",
+        fontsize=11,
+        fontweight="bold",
+        parse_math=False,
     )
 
 
 def draw_rows(axes: Axes, labels: Sequence[str], texts: Sequence[str]) -> None:
     """Name the rows of a dot plot, the first on top: labels on the left, what they say in numbers on the right."""
     places = list(range(len(labels)))
-    axes.set_yticks(places, ["\n".join(textwrap.wrap(label, _LABEL_WIDTH)) for label in labels])
+    axes.set_yticks(places, ["\n".join(textwrap.wrap(visible_lines(label), _LABEL_WIDTH)) for label in labels])
     plain(axes.get_yticklabels())
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(labels) - 0.4, -0.6)

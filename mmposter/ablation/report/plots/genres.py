@@ -21,6 +21,7 @@ from mmposter.ablation.report.tables import contribution_p_values
 from mmposter.ablation.result import AblationResult, Mode
 from mmposter.evaluation.plots.style import BLUE, GREY, INK, ORANGE
 from mmposter.evaluation.seeds import Estimate
+from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +84,10 @@ def plot_genres(result: AblationResult, mode: Mode) -> Figure:
         last = len(rows) - 1 + 0.25
         axes.set_xlim(-0.5, len(added) - 0.5)
         axes.set_ylim(last + 0.5, -0.5)
-        names = [f"all ({TITLES[LEAD]})" if genre is None else f"{genre}  ({support[genre]})" for genre in rows]
+        names = [
+            f"all ({TITLES[LEAD]})" if genre is None else visible_lines(f"{genre}  ({support[genre]})")
+            for genre in rows
+        ]
         axes.set_yticks([y + 0.25 * (y > 0) for y in range(len(rows))], names)
         axes.set_xticks(range(len(added)), list(added), fontweight="bold")
         axes.xaxis.tick_top()
