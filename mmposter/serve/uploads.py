@@ -113,9 +113,10 @@ class Uploads:
             number = os.open(self.folder / str(word), _READ)
         except OSError as error:
             raise _gone() from error
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            os.close(number)
+            raise _gone()
         with os.fdopen(number, "rb") as file:
-            if not stat.S_ISREG(os.fstat(number).st_mode):
-                raise _gone()
             return Poster(kept.name, file.read(kept.size))
 
     def size(self, word: object) -> int:
