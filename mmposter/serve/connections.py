@@ -44,7 +44,7 @@ class Connection(H11Protocol):
     _since = 0.0
     _head: asyncio.TimerHandle | None = None
     _write: asyncio.TimerHandle | None = None
-    _refused = False
+    _refused = _dropped = False
 
     @property
     def idle(self) -> bool:
@@ -102,8 +102,10 @@ class Connection(H11Protocol):
     def _make_room(self) -> bool:
         """Drop the connection that has been idle for longest; whether there was one."""
         others = [other for other in self.connections if isinstance(other, Connection) and other is not self]
-        idle = [other for other in others if other.idle]
+        idle = [other for other in others if other.idle and not other._dropped]
         if not idle:
             return False
-        min(idle, key=lambda other: other._since).transport.abort()
+        longest = min(idle, key=lambda other: other._since)
+        longest._dropped = True  # it is among the connections until the event loop comes to it
+        longest.transport.abort()
         return True

@@ -50,7 +50,7 @@ def page_of(classifier: PosterClassifier, settings: Settings) -> Callable[[FastA
     def add(app: FastAPI, worker: Worker, places: Places) -> FastAPI:
         uploads = app.state.uploads = Uploads(settings)
         # gradio keeps no file of ours. Whatever it may write goes where it is removed with the uploads.
-        os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads.spare)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before it is imported: nothing is sent from here either
         page = Page(classifier, settings, worker, places, uploads)
         return mount_page(app, _blocks(page, settings), settings, places, uploads)

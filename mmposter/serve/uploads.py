@@ -50,14 +50,17 @@ class Uploads:
         clock: seconds.
 
     Attributes:
-        folder: of the files.
+        folder: of the files, and of nothing else.
+        spare: for what a library may write beside them.
         held: bytes of all files.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._clock = settings, clock
         self._temporary = tempfile.TemporaryDirectory(prefix="mmposter-serve-", ignore_cleanup_errors=True)
-        self.folder = Path(self._temporary.name)
+        self.folder, self.spare = Path(self._temporary.name) / "posters", Path(self._temporary.name) / "spare"
+        self.folder.mkdir()
+        self.spare.mkdir()
         self.held = 0
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._closed = False

@@ -6,12 +6,17 @@ import json
 import os
 import socket
 import threading
-from contextlib import ExitStack
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from mmposter.serve import Settings, uploads
 from mmposter.serve.errors import RequestError
+from mmposter.serve.page_mount import _swept
 from mmposter.serve.upload import Poster
 from mmposter.serve.uploads import Uploads
 
@@ -140,18 +145,19 @@ def test_names_of_files_are_ours(stranger, picture):
     assert all(len(name) == 32 and "/" not in name for name in stranger.left())
 
 
-def test_the_oldest_make_room():
-    settings = Settings(max_posters=1, max_mb=100)
+def test_the_oldest_make_room(monkeypatch):
+    monkeypatch.setattr("mmposter.serve.settings._HELD_MB", 5)
+    settings = Settings(max_posters=1, max_mb=1)
     now = 0.0
     kept = Uploads(settings, clock=lambda: now)
-    assert settings.max_kept_bytes == 512_000_000
+    assert settings.max_kept_bytes == 5_000_000
     try:
-        words = [kept.keep([Poster("a", bytes(100_000_000))])[0] for _ in range(7)]
+        words = [kept.keep([Poster("a", bytes(1_000_000))])[0] for _ in range(7)]
         assert sorted(os.listdir(kept.folder)) == sorted(words[2:])
-        assert kept.held == 500_000_000
+        assert kept.held == 5_000_000
         with pytest.raises(RequestError, match="no longer here"):
             kept.read(words[0])
-        assert len(kept.read(words[6]).data) == 100_000_000
+        assert len(kept.read(words[6]).data) == 1_000_000
         now = uploads.LIFE_S / 2
         kept.keep([Poster("b", b"b")])
         now = uploads.LIFE_S + 1
@@ -160,6 +166,29 @@ def test_the_oldest_make_room():
     finally:
         kept.close()
     assert not kept.folder.exists()
+
+
+def test_the_end_of_the_application_removes_everything(monkeypatch):
+    """Whatever lies there by then."""
+
+    @asynccontextmanager
+    async def inner(_: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    kept = Uploads(Settings())
+    app = FastAPI(lifespan=_swept(inner, kept))
+    monkeypatch.setattr("mmposter.serve.page_mount._SWEEP_S", 0.01)
+    monkeypatch.setattr(uploads, "LIFE_S", 0.05)
+    with TestClient(app):
+        kept.keep([Poster("a", b"a")])
+        end = time.monotonic() + 5
+        while len(kept) and time.monotonic() < end:  # its time is over soon, without a request
+            time.sleep(0.01)
+        assert os.listdir(kept.folder) == []
+        (kept.folder / "a" / "b").mkdir(parents=True)
+        (kept.spare / "c").write_bytes(b"x")
+    assert not kept.folder.parent.exists()
+    kept.close()
 
 
 def test_the_number_of_files_has_a_limit(monkeypatch):
