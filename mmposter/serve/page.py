@@ -186,7 +186,7 @@ def _blocks(page: Page, settings: Settings) -> Blocks:
         return show(files, chosen, None, None)
 
     def genres(answers: Sequence[PosterAnswer], at: int | None, genre: str | None) -> Any:
-        if at is None:
+        if at is None or not 0 <= at < len(answers) or not answers[at].scores:
             return gr.Dropdown(choices=[], value=None)
         answer = answers[at]
         ranked = surest_first(answer)
@@ -195,7 +195,7 @@ def _blocks(page: Page, settings: Settings) -> Blocks:
 
     def turn(files: list[str] | None, chosen: list[str], which: int | None) -> tuple[Any, str, str]:
         _, answers, downloads = page.scores(files, chosen)
-        return genres(answers, which if answers else None, None), _NO_WHY, downloads
+        return genres(answers, which, None), _NO_WHY, downloads
 
     def explain(files: list[str] | None, chosen: list[str], which: int | None, genre: str | None) -> tuple[str, Any]:
         text, downloads = page.why(files, chosen, which, genre)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -38,6 +38,7 @@ _STATIC = re.compile(
 )
 _STATED = frozenset({API + "cancel", API + "reset"})  # POST with a small object, of which nothing is kept
 
+_PIECE = 65_536  # bytes
 _READ, _WRITE = ("GET", "HEAD"), ("POST",)
 _UNSEEN_S, _LOOK_S = 3.0, 0.1  # until an upload must have begun, and between two looks whether it has ended
 
@@ -81,7 +82,8 @@ class PageRequests:
             with self._visits.stream():
                 await self._progress(request)(scope, receive, send)
         elif found := _FILE.fullmatch(path):
-            await (await self._file(found["word"]))(scope, receive, send)
+            with self._visits.stream():
+                await (await self._file(found["word"]))(scope, receive, send)
         elif path == _JOIN:
             session, content = self._events.asked(await read_body(request, self._settings.max_event_bytes))
             self._visits.ask(session)
@@ -130,13 +132,19 @@ class PageRequests:
 
     async def _file(self, word: str) -> Response:
         """A dropped poster as it was sent, to be saved; a browser shows nothing that somebody else has sent here."""
-        poster = await asyncio.to_thread(self._uploads.read, word)
+        name, file = await asyncio.to_thread(self._uploads.open, word)
         headers = {
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(poster.name, safe='')}",
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
             "content-security-policy": "sandbox; default-src 'none'",
             "x-content-type-options": "nosniff",
         }
-        return Response(poster.data, media_type="application/octet-stream", headers=headers)
+
+        def pieces() -> Iterator[bytes]:  # not all at once: whoever reads slowly would hold the whole in memory
+            with file:
+                while piece := file.read(_PIECE):
+                    yield piece
+
+        return StreamingResponse(pieces(), media_type="application/octet-stream", headers=headers)
 
     async def _instead(self, content: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
         """Ask gradio with a body of ours in place of the client's."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from mmposter.serve.errors import RequestError, logged
 from mmposter.serve.settings import Settings
@@ -100,8 +101,8 @@ class Uploads:
                 raise RequestError(507, "no_room", message, retry_after=60) from error
         return words
 
-    def read(self, word: object) -> Poster:
-        """A poster that is kept.
+    def open(self, word: object) -> tuple[str, BinaryIO]:
+        """Name of a poster that is kept, and its file, which the caller closes.
 
         Args:
             word: from `keep`; anything else may be given, and is refused.
@@ -116,11 +117,17 @@ class Uploads:
             number = os.open(self.folder / str(word), _READ)
         except OSError as error:
             raise _gone() from error
-        if not stat.S_ISREG(os.fstat(number).st_mode):
+        found = os.fstat(number)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != kept.size:
             os.close(number)
             raise _gone()
-        with os.fdopen(number, "rb") as file:
-            return Poster(kept.name, file.read(kept.size))
+        return kept.name, os.fdopen(number, "rb")
+
+    def read(self, word: object) -> Poster:
+        """A poster that is kept; argument and errors as for `open`."""
+        name, file = self.open(word)
+        with file:
+            return Poster(name, file.read(self._settings.max_poster_bytes))
 
     def size(self, word: object) -> int:
         """Bytes of a poster; 0 where it is not here."""

@@ -89,19 +89,19 @@ class Stranger:
         names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
         return {event["id"]: [names[part] for part in event["inputs"]] for event in config["dependencies"]}
 
-    def data(self, event: int, files: Any) -> list[Any]:
+    def data(self, event: int, files: Any, **more: Any) -> list[Any]:
         """What a browser sends with an event."""
-        values = {"posters": files, "branches": ["cnn"], "which": 0, "genre": None}
+        values = {"posters": files, "branches": ["cnn"], "which": 0, "genre": None, **more}
         return [values[name] for name in self.events()[event]]
 
     def join(self, event: int, data: Any, session: str | None = None) -> requests.Response:
         body = {"data": data, "fn_index": event, "session_hash": session or uuid.uuid4().hex[:11], "event_data": None}
         return self.request("POST", API + "queue/join", json=body)
 
-    def ask(self, event: int, files: Any) -> str:
+    def ask(self, event: int, files: Any, **more: Any) -> str:
         """The whole answer to an event."""
         session = uuid.uuid4().hex[:11]
-        joined = self.join(event, self.data(event, files), session)
+        joined = self.join(event, self.data(event, files, **more), session)
         assert joined.status_code == 200, joined.text
         path = f"{API}queue/data?session_hash={session}"
         with self.request("GET", path, stream=True) as answer:

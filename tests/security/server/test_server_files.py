@@ -230,6 +230,50 @@ def test_an_event_that_is_none(stranger, problem, body):
         assert "Traceback" not in answer.text
 
 
+ODD: list[dict[str, object]] = [
+    {"which": -1},
+    {"which": 1},
+    {"which": 10**30},
+    {"which": None},
+    {"genre": "\ud800"},
+    {"genre": "Western"},
+    {"branches": []},
+    {"branches": ["wheels"]},
+    {"branches": ["cnn"] * 32},
+]
+
+
+@pytest.mark.parametrize("more", ODD)
+def test_odd_values_raise_nothing(stranger, picture, more, capfd):
+    """gradio would print a traceback for each."""
+    words = stranger.upload(picture(1), b"no picture").json()
+    for event in stranger.events():
+        stranger.ask(event, [{"path": word, "meta": FILE} for word in words], **more)
+        stranger.ask(event, None, **more)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"which": True},
+        {"which": "0"},
+        {"which": 0.5},
+        {"genre": ["Drama"]},
+        {"genre": "x" * 999},
+        {"branches": "cnn"},
+        {"branches": [1]},
+        {"branches": ["cnn"] * 33},
+        {"branches": None},
+    ],
+)
+def test_values_of_another_kind_are_refused(stranger, problem, more):
+    for event, names in stranger.events().items():
+        if set(more) <= set(names):
+            problem(stranger.join(event, stranger.data(event, None, **more)), 400, "bad_event")
+            problem(stranger.join(event, stranger.data(event, None)[:-1]), 400, "bad_event")
+
+
 def test_a_model_that_fails_blocks_nobody(stranger, picture):
     """Each event in work has a place; all are given back."""
     word = stranger.upload(picture(1)).json()[0]
