@@ -53,8 +53,9 @@ def serve_command(
 ) -> None:
     """Genres of posters in a browser, on a page at /, and over HTTP for other programs: the REST interface at /docs.
 
-    Listens on this machine alone unless told otherwise. Ctrl-C finishes what is in work and ends; a second one ends at
-    once. SIGTERM does the same.
+    Listens on this machine alone unless told otherwise.
+
+    Ctrl-C or SIGTERM finishes what is in work and ends; a second one ends at once.
 
     Examples:
 

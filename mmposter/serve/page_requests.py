@@ -29,12 +29,11 @@ from mmposter.serve.uploads import WORD, Uploads
 API = "/gradio_api/"
 _UPLOAD, _PROGRESS, _JOIN, _DATA = API + "upload", API + "upload_progress", API + "queue/join", API + "queue/data"
 _FILE = re.compile(rf"{API}file=(?P<word>{WORD.pattern})")
-_HEARTBEAT = re.compile(rf"{API}heartbeat/[A-Za-z0-9_-]{{1,64}}")
 
 # What gradio itself answers, which is the same for everybody.
 _STATIC = re.compile(
     r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/(?:assets|static|svelte)/[^\0]*"
-    rf"|{API}(?:info|app_id|startup-events)"
+    rf"|{API}(?:info|app_id)"
 )
 _STATED = frozenset({API + "cancel", API + "reset"})  # POST with a small object, of which nothing is kept
 
@@ -45,7 +44,7 @@ _UNSEEN_S, _LOOK_S = 3.0, 0.1  # until an upload must have begun, and between tw
 
 def methods(path: str) -> tuple[str, ...]:
     """That the page uses at a path; none where it never asks for it."""
-    if _STATIC.fullmatch(path) or _FILE.fullmatch(path) or _HEARTBEAT.fullmatch(path) or path in (_PROGRESS, _DATA):
+    if _STATIC.fullmatch(path) or _FILE.fullmatch(path) or path in (_PROGRESS, _DATA):
         return _READ
     return _WRITE if path in (_UPLOAD, _JOIN) or path in _STATED else ()
 
@@ -93,9 +92,6 @@ class PageRequests:
             await self._instead(content, scope, receive, send)
         elif path == _DATA:
             with self._visits.stream(session_of(request.query_params)):
-                await self._app(scope, receive, send)
-        elif _HEARTBEAT.fullmatch(path):
-            with self._visits.stream():
                 await self._app(scope, receive, send)
         else:
             await self._app(scope, receive, send)

@@ -85,8 +85,8 @@ def test_a_body_after_the_answer_is_not_read_for_ever(stranger):
 def test_whoever_is_answered_is_not_cut_off(stranger):
     """A stream that stays open longer than headers may take."""
     with stranger.connect() as connection:
-        connection.sendall(b"GET /gradio_api/heartbeat/a HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        read_until(connection, b"ALIVE")
+        connection.sendall(b"GET /gradio_api/upload_progress?upload_id=a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        read_until(connection, b"\r\n\r\n")
         connection.settimeout(0.8)
         with pytest.raises(TimeoutError):
             connection.recv(1)
@@ -121,7 +121,7 @@ def test_a_server_where_none_is_idle_says_so(start_server, problem, eventually, 
     with ExitStack() as stack:
         for _ in range(3):
             connection = stack.enter_context(server.connect())
-            connection.sendall(b"GET /gradio_api/heartbeat/a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            connection.sendall(b"GET /gradio_api/upload_progress?upload_id=a HTTP/1.1\r\nHost: localhost\r\n\r\n")
             read_until(connection, b"200")
         answer = server.talk()
         assert answer.startswith(b"HTTP/1.1 503 ")

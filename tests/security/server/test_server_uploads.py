@@ -124,6 +124,8 @@ def test_what_is_asked_has_a_size(stranger, problem, path):
 
 def test_an_upload_takes_a_place(start_server, picture, problem, eventually):
     server = start_server(queue=1)
+    word = server.upload(picture(1)).json()[0]
+    file = {"path": word, "meta": {"_type": "gradio.FileData"}}
     with server.connect() as connection:
         connection.sendall(head(UPLOAD, Content_Length=90_000) + PART)
         eventually(lambda: server.metric("inside_requests") == 1)
@@ -131,9 +133,10 @@ def test_an_upload_takes_a_place(start_server, picture, problem, eventually):
         problem(answer, 503, "queue_full")
         assert int(answer.headers["retry-after"]) >= 1
         problem(server.request("POST", "/api/v1/predict", files={"p": picture(1)}), 503, "queue_full")
+        assert "the server is busy" in server.ask(0, [file])  # what is shown is read into memory too
     eventually(lambda: server.metric("inside_requests") == 0)
-    word = server.upload(picture(1)).json()[0]
     assert server.left() == [word]
+    assert "0.75" in server.ask(0, [file])
 
 
 def test_names_of_files_are_ours(stranger, picture):
@@ -244,9 +247,12 @@ def test_open_streams_have_a_limit(start_server, problem, eventually):
     with ExitStack() as stack:
         for number in range(3):
             connection: socket.socket = stack.enter_context(server.connect())
-            connection.sendall(f"GET /gradio_api/heartbeat/{number} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            connection.sendall(
+                f"GET /gradio_api/upload_progress?upload_id={number} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+            )
             assert b"200" in connection.recv(100)
-        for path in ("heartbeat/a", "upload_progress?upload_id=a"):
+        word = server.upload(b"x").json()[0]
+        for path in (f"file={word}", "upload_progress?upload_id=a"):
             problem(server.request("GET", f"/gradio_api/{path}"), 503, "page_full")
         assert server.request("GET", "/health").status_code == 200
     eventually(lambda: visits.streams == 0, 20)
