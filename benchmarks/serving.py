@@ -1,40 +1,43 @@
-"""Good and bad requests from several clients at once; every answer is checked.
+"""Good, bad and hostile requests from several clients at once; every answer is checked.
 
-    mmposter serve --model RUN --offline &
     python benchmarks/serving.py POSTERS --model RUN --seconds 60 --clients 8
 
-A good request (1 to 4 posters) must get status 200 and the scores that `PosterClassifier` gives when it is called
-directly (which is done first, and takes its time). A bad one must get its own status and code. At the end nothing of
-them may be left inside the server, and its memory (Linux) may not have grown by more than `--growth` since 10 s after
-the start. Exit code 1 if anything was otherwise.
+It starts `mmposter serve` itself; with `--url` it takes one that runs. A good request (1 to 4 posters) must get status
+200 and the scores that `PosterClassifier` gives when it is called directly (which is done first, and takes its time);
+on the page, an answer with the posters' cards. A bad or hostile one must get its own status and code; connections that
+never finish their headers, and bodies that stop in the middle, must be ended in time (`serving_strangers.py`). At the
+end nothing of them may be left inside the server, its memory (Linux) may not have grown by more than `--growth` since
+10 s after the start, and where it was started here: on disk lie the accepted uploads alone; SIGTERM ends it with exit
+code 0 and leaves nothing on disk; its log has no traceback. Exit code 1 if anything was otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import random
 import re
-import socket
 import sys
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import requests
+from serving_process import start_server
+from serving_requests import DATA, JOIN, PATIENCE_S, PREDICT, REQUESTS, UPLOAD
+from serving_strangers import holding
 
 from mmposter import PosterClassifier
 from mmposter.images import image_files
 from mmposter.libraries import go_offline, prepare_libraries
 
-PREDICT = "/api/v1/predict"
-PATIENCE_S = 600
 TOLERANCE = 1e-5
 READING_TOLERANCE = 5e-3
 """With `ocr`: lines of text are read in batches with those of other posters, and come out a little different."""
@@ -48,8 +51,9 @@ def main() -> None:
     """Run the clients and print what they saw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("posters", type=Path, help="folder of posters")
-    parser.add_argument("--url", default="http://127.0.0.1:7860")
+    parser.add_argument("--url", help="a server that runs; default: one is started")
     parser.add_argument("--model", required=True, help="the run that the server serves")
+    parser.add_argument("--branches", help="that the server looks through; default: all")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--count", type=int, default=24, help="different posters that are sent")
@@ -60,9 +64,18 @@ def main() -> None:
     given = parser.parse_args()
     prepare_libraries()
     go_offline(not given.online)
-    bench = Bench.make(given.url, given.posters, given.model, given.count, given.seed, offline=not given.online)
-    wrong = bench.run(given.clients, given.seconds, given.good, given.seed)
-    wrong += bench.after(given.growth)
+    with ExitStack() as stack:
+        started = None
+        if given.url is None:
+            started = stack.enter_context(start_server(given.model, given.branches, offline=not given.online))
+        url = given.url if started is None else started.url
+        bench = Bench.make(
+            url, given.posters, given.model, given.branches, given.count, given.seed, offline=not given.online
+        )
+        wrong = bench.run(given.clients, given.seconds, given.good, given.seed)
+        wrong += bench.after(given.growth)
+        if started is not None:
+            wrong += started.after(bench.uploaded)
     for line in wrong[:20]:
         print("WRONG", line)
     print(f"{len(wrong)} wrong" if wrong else "all as they should be")
@@ -83,6 +96,7 @@ class Bench:
         latencies: seconds by kind of request.
         difference: the largest between a score and the direct call's.
         memory: bytes of the server 10 s after the start.
+        uploaded: posters that the page has accepted.
     """
 
     url: str
@@ -95,16 +109,22 @@ class Bench:
     statuses: Counter[tuple[str, str]] = field(default_factory=Counter)
     difference: dict[str, float] = field(default_factory=lambda: {"with ocr": 0.0, "without ocr": 0.0})
     memory: float = 0.0
+    uploaded: list[str] = field(default_factory=list)
 
     @classmethod
-    def make(cls, url: str, folder: Path, model: str, count: int, seed: int, *, offline: bool) -> Bench:
+    def make(
+        cls, url: str, folder: Path, model: str, only: str | None, count: int, seed: int, *, offline: bool
+    ) -> Bench:
         """Ask the server for its limits, and the library for the right answers."""
         paths = random.Random(seed).sample(image_files(folder), count)
         served = requests.get(f"{url}/api/v1/model", timeout=PATIENCE_S).json()
-        classifier = PosterClassifier.load(model, offline=offline)
+        chosen = None if only is None else only.split(",")
+        classifier = PosterClassifier.load(model, branches=chosen, offline=offline)
         if list(classifier.branches) != served["branches"] or list(classifier.genres) != served["genres"]:
             raise SystemExit(f"{url} serves another model than {model}")
-        branches: list[str | None] = [None, *classifier.branches, ",".join(classifier.branches[:2])]
+        branches: list[str | None] = [None, *classifier.branches]
+        if len(classifier.branches) > 2:
+            branches.append(",".join(classifier.branches[:2]))
         print(f"direct calls: {count} posters through {len(branches)} sets of branches", flush=True)
         expected = {}
         for names in branches:
@@ -121,17 +141,19 @@ class Bench:
         begun = time.monotonic()
         timer = threading.Timer(10, self._remember_memory)
         timer.start()
-        with ThreadPoolExecutor(clients) as pool:
+        with holding(self.url, self.posters[0]) as holders, ThreadPoolExecutor(clients) as pool:
             found = pool.map(
                 lambda number: self._client(random.Random(seed + number), begun + seconds, good), range(clients)
             )
             wrong = [line for lines in found for line in lines]
         timer.join()
+        wrong += holders.wrong
+        print(f"held open meanwhile: {holders.said()}")
         print(f"{sum(self.statuses.values())} requests in {time.monotonic() - begun:.1f} s from {clients} clients")
-        print(f"{'request':24} {'answer':>28} {'count':>6} {'p50':>8} {'p95':>8}")
+        print(f"{'request':30} {'answer':>28} {'count':>6} {'p50':>8} {'p95':>8}")
         for (kind, answer), count in sorted(self.statuses.items()):
             p50, p95 = np.percentile(self.latencies[kind], [50, 95])
-            print(f"{kind:24} {answer:>28} {count:6} {p50:7.3f}s {p95:7.3f}s")
+            print(f"{kind:30} {answer:>28} {count:6} {p50:7.3f}s {p95:7.3f}s")
         differences = ", ".join(f"{value:.1e} {name}" for name, value in self.difference.items())
         print(f"largest difference of a score to the direct call: {differences}")
         return wrong
@@ -139,6 +161,9 @@ class Bench:
     def after(self, growth: float) -> list[str]:
         """What is wrong with the server when all clients have gone."""
         wrong = []
+        begun = time.monotonic()
+        requests.get(f"{self.url}/health", timeout=PATIENCE_S).raise_for_status()
+        print(f"/health answers in {time.monotonic() - begun:.3f} s")
         try:
             wait_until(lambda: self._metric("inside_requests") == 0 == self._metric("inside_bytes"), _LET_GO_S)
         except TimeoutError:
@@ -151,13 +176,18 @@ class Bench:
 
     def _client(self, rng: random.Random, end: float, good: float) -> list[str]:
         wrong = []
-        bad = itertools.cycle(rng.sample(list(BAD), len(BAD)))
+        bad = itertools.cycle(rng.sample(list(REQUESTS), len(REQUESTS)))
         with requests.Session() as session:
             while time.monotonic() < end:
-                kind = "good" if rng.random() < good else next(bad)
+                kind = rng.choice(["good", "good", "good on the page"]) if rng.random() < good else next(bad)
                 begun = time.monotonic()
                 try:
-                    answer = self._good(session, rng) if kind == "good" else BAD[kind](self, session)
+                    if kind == "good":
+                        answer = self._good(session, rng)
+                    elif kind == "good on the page":
+                        answer = self._good_page(session, rng)
+                    else:
+                        answer = REQUESTS[kind](self, session)
                 except (requests.RequestException, OSError, AssertionError) as error:
                     answer = f"{type(error).__name__}"
                     wrong.append(f"{kind}: {error}")
@@ -185,35 +215,33 @@ class Bench:
             )
         return "200"
 
+    def _good_page(self, session: requests.Session, rng: random.Random) -> str:
+        """As a browser does it: upload, ask, fetch."""
+        rows = [rng.randrange(len(self.posters)) for _ in range(rng.randint(1, 4))]
+        answer = session.post(f"{self.url}{UPLOAD}", files=self._files(rows), timeout=PATIENCE_S)
+        assert answer.status_code == 200, f"{answer.status_code} {answer.text[:300]}"
+        words = answer.json()
+        self.uploaded += words
+        visitor = f"{rng.randrange(2**48):x}"
+        data = [[{"path": word, "meta": {"_type": "gradio.FileData"}} for word in words], list(self.all_branches)]
+        body = {"fn_index": 0, "session_hash": visitor, "data": data}
+        answer = session.post(f"{self.url}{JOIN}", json=body, timeout=PATIENCE_S)
+        assert answer.status_code == 200, f"{answer.status_code} {answer.text[:300]}"
+        with session.get(f"{self.url}{DATA}?session_hash={visitor}", stream=True, timeout=PATIENCE_S) as stream:
+            for line in stream.iter_lines():
+                message = json.loads(line.removeprefix(b"data: ")) if line else {}
+                if message.get("msg") == "process_completed":
+                    html = message["output"]["data"][0]
+                    assert message["success"], message
+                    assert html.count('class="mm-card"') == len(rows), html[:300]
+                    for row in rows:
+                        surest = max(self.expected[None, row].values())
+                        assert f"{surest:.2f}" in html, f"{surest:.2f} is not on the page: {html[:300]}"
+                    return "200"
+        raise AssertionError("the page gave no answer")
+
     def _files(self, rows: Sequence[int]) -> Files:
         return [("posters", (f"{row}.jpg", self.posters[row])) for row in rows]
-
-    def _refused(self, answer: requests.Response, status: int, code: str) -> str:
-        """Whether a bad request got the answer that it should."""
-        assert answer.status_code == status, f"{answer.status_code} in place of {status}: {answer.text[:300]}"
-        error = answer.json()["error"]
-        assert set(error) == {"code", "message", "allowed"}, error
-        assert error["code"] == code, error
-        assert "Traceback" not in answer.text, answer.text
-        return f"{status} {code}"
-
-    def _send(self, session: requests.Session, *files: bytes, query: str = "") -> requests.Response:
-        named = [("posters", (f"{number}.jpg", data)) for number, data in enumerate(files)]
-        return session.post(self.url + PREDICT + query, files=named, timeout=PATIENCE_S)
-
-    def hang_up(self, whole: bool) -> str:
-        """Send a request, or half of one, and go away."""
-        place = urlsplit(self.url)
-        body = (
-            b'--f\r\nContent-Disposition: form-data; name="p"; filename="a"\r\n\r\n'
-            + self.posters[0]
-            + b"\r\n--f--\r\n"
-        )
-        head = f"POST {PREDICT} HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: {len(body)}\r\n"
-        head += "Content-Type: multipart/form-data; boundary=f\r\n\r\n"
-        with socket.create_connection((place.hostname or "", place.port or 80), timeout=PATIENCE_S) as connection:
-            connection.sendall(head.encode() + body[: None if whole else len(body) // 2])
-        return "(gone)"
 
     def _remember_memory(self) -> None:
         self.memory = self._metric("resident_bytes")
@@ -223,52 +251,6 @@ class Bench:
         found = re.search(rf"^mmposter_{name} (\S+)$", text, re.MULTILINE)
         assert found is not None, f"there is no mmposter_{name} in /metrics"
         return float(found[1])
-
-
-# Each gives a bad request, and checks that it is refused as it should be.
-BAD: dict[str, Callable[[Bench, requests.Session], str]] = {
-    "text as a picture": lambda b, s: b._refused(b._send(s, b"a text " * 99), 422, "no_usable_poster"),
-    "truncated JPEG": lambda b, s: b._refused(b._send(s, b.posters[0][:1000]), 422, "no_usable_poster"),
-    "empty file": lambda b, s: b._refused(b._send(s, b""), 422, "no_usable_poster"),
-    "poster too large": lambda b, s: b._refused(
-        b._send(s, bytes(b.limits["bytes_a_poster"] + 1)), 413, "poster_too_large"
-    ),
-    "no end of line feeds": lambda b, s: b._refused(
-        s.post(
-            b.url + PREDICT,
-            data=(b"\r\n" * 2**15 for _ in range(100)),
-            headers={"Content-Type": "multipart/form-data; boundary=f"},
-            timeout=PATIENCE_S,
-        ),
-        400,
-        "bad_multipart",
-    ),
-    "body too large": lambda b, s: b._refused(
-        s.post(
-            b.url + PREDICT,
-            data=bytes(b.limits["bytes_a_body"] + 1),
-            headers={"Content-Type": "multipart/form-data; boundary=f"},
-            timeout=PATIENCE_S,
-        ),
-        413,
-        "body_too_large",
-    ),
-    "too many posters": lambda b, s: b._refused(
-        b._send(s, *[b.posters[0]] * (b.limits["posters"] + 1)), 413, "too_many_posters"
-    ),
-    "no file": lambda b, s: b._refused(
-        s.post(b.url + PREDICT, files={"posters": (None, "a.jpg")}, timeout=PATIENCE_S), 422, "not_a_file"
-    ),
-    "no form": lambda b, s: b._refused(
-        s.post(b.url + PREDICT, json={"posters": ["a.jpg"]}, timeout=PATIENCE_S), 415, "not_multipart"
-    ),
-    "unknown branch": lambda b, s: b._refused(b._send(s, b.posters[0], query="?branches=wheels"), 422, "bad_branches"),
-    "bad top_k": lambda b, s: b._refused(b._send(s, b.posters[0], query="?top_k=0"), 422, "bad_top_k"),
-    "wrong method": lambda b, s: b._refused(s.get(b.url + PREDICT, timeout=PATIENCE_S), 405, "wrong_method"),
-    "unknown path": lambda b, s: b._refused(s.get(b.url + "/api/v1/genres", timeout=PATIENCE_S), 404, "unknown_path"),
-    "hangs up in its body": lambda b, _: b.hang_up(whole=False),
-    "hangs up waiting": lambda b, _: b.hang_up(whole=True),
-}
 
 
 def wait_until(true: Callable[[], bool], seconds: float = PATIENCE_S) -> None:

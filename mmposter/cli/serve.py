@@ -18,10 +18,29 @@ def serve_command(
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on. With another one, other machines can use the server too: there is no login."
+            help="Address to listen on. With another one, other machines can use the server too: there is no login. "
+            "With 0.0.0.0 it answers to every address of this machine in numbers, and to names of --allow-host."
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0: any that is free.", min=0, max=65535)] = 7860,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="One more name that the server answers to, such as posters.example.org; may be repeated. Others get "
+            "403: a stranger's page could point its own name here. Without it: localhost, 127.0.0.1, ::1 and --host.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="A page of another server that may use this one (CORS), such as https://example.org; may be repeated. "
+            "Others get 403.",
+            show_default=False,
+        ),
+    ] = None,
     branches: Annotated[str | None, typer.Option("--branches", "-b", help="Look through these only.")] = None,
     device: Device = "auto",
     offline: Offline = False,
@@ -34,8 +53,9 @@ def serve_command(
 ) -> None:
     """Genres of posters in a browser, on a page at /, and over HTTP for other programs: the REST interface at /docs.
 
-    Listens on this machine alone unless told otherwise. Ctrl-C finishes what is in work and ends; a second one ends at
-    once.
+    Listens on this machine alone unless told otherwise.
+
+    Ctrl-C or SIGTERM finishes what is in work and ends; a second one ends at once.
 
     Examples:
 
@@ -51,16 +71,17 @@ def serve_command(
     from mmposter.config import parse_branches
     from mmposter.predict import PosterClassifier
     from mmposter.progress import console
-    from mmposter.serve import Settings, create_app
+    from mmposter.serve import Access, Settings, create_app
     from mmposter.serve.page import page_of
-    from mmposter.serve.server import address_of, bind, is_loopback, run
+    from mmposter.serve.server import address_of, bind, interrupt, is_loopback, run, signals_to
 
     only = None if branches is None else parse_branches(branches)
     folder = find_run(model)
-    with bind(host, port) as listening:
+    with signals_to(interrupt), bind(host, port) as listening:
+        access = Access.of([host, listening.getsockname()[0]], allow_host or [], allow_origin or [])
         classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
         settings = Settings(max_posters=max_posters, max_mb=max_mb, queue=queue, threads=threads)
-        app = create_app(classifier, settings, page_of(classifier, settings))
+        app = create_app(classifier, settings, page_of(classifier, settings), access)
         if not is_loopback(listening):
             console.print(
                 f"warning: {host} is reached from other machines, and there is no login: anyone there can use this",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from mmposter.serve.access import Access
 from mmposter.serve.app import create_app
 from mmposter.serve.settings import Settings
 from mmposter.serve.work import Explain, Predict
 from mmposter.serve.worker import Worker
 
-__all__ = ["Explain", "Predict", "Settings", "Worker", "create_app"]
+__all__ = ["Access", "Explain", "Predict", "Settings", "Worker", "create_app"]

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from mmposter.images import MAX_PIXELS, MIN_SIDE
 from mmposter.provenance import package_version
+from mmposter.serve.access import Access, Gate
 from mmposter.serve.answers import explain_answer, predict_answer
 from mmposter.serve.errors import RequestError
 from mmposter.serve.metrics import CONTENT_TYPE, Metrics
@@ -45,7 +46,8 @@ CLIENT_GONE = 499
 def create_app(
     classifier: PosterClassifier,
     settings: Settings | None = None,
-    page: Callable[[FastAPI, Worker], FastAPI] | None = None,
+    page: Callable[[FastAPI, Worker, Places], FastAPI] | None = None,
+    access: Access | None = None,
 ) -> FastAPI:
     """The application that `mmposter serve` runs; it works under any ASGI server, in one process.
 
@@ -54,9 +56,12 @@ def create_app(
         settings: the limits; None: the defaults.
         page: puts a page for people at ``/`` and returns the application to run; what it wants of the model it gets
             from the worker. None: ``/`` names the endpoints.
+        access: names under which it answers, and pages of others that may use it; None: names of this machine for
+            itself, and its own pages alone.
 
     Returns:
-        the application, with the worker in ``app.state.worker``.
+        the application, with the worker in ``app.state.worker``, and what a page keeps on disk in
+        ``app.state.uploads`` (None without a page).
     """
     settings = settings or Settings()
     worker = Worker(classifier, settings.threads)
@@ -83,15 +88,16 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.worker = worker
+    app.state.worker, app.state.uploads = worker, None
     _add_model(app, classifier, settings)
     _add_work(app, classifier, _Desk(settings, worker, places, metrics))
     _add_state(app, worker, metrics)
     _add_documentation(app, has_page=page is not None)
     _add_errors(app)
     endpoints = {route.path for route in app.routes if hasattr(route, "path")}
-    app.add_middleware(Observer, metrics=metrics, endpoints=endpoints)
-    return app if page is None else page(app, worker)
+    app.add_middleware(Gate, access=access or Access())
+    app.add_middleware(Observer, metrics=metrics, endpoints=endpoints)  # the last one is the outermost
+    return app if page is None else page(app, worker, places)
 
 
 class _Application(FastAPI):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -13,13 +13,16 @@ from fastapi import FastAPI
 from mmposter.readiness import BranchState, left_out_notice
 from mmposter.serve.errors import RequestError, unexpected
 from mmposter.serve.page_downloads import downloads_html
-from mmposter.serve.page_mount import mount_page, private_folder
+from mmposter.serve.page_events import BRANCHES, FILES, GENRE, WHICH
+from mmposter.serve.page_mount import mount_page
 from mmposter.serve.page_results import Results
 from mmposter.serve.page_scores import error_sentence, scores_html, wrong_html
 from mmposter.serve.page_why import why_html
+from mmposter.serve.places import Places
 from mmposter.serve.schema import PosterAnswer, PredictAnswer
 from mmposter.serve.settings import Settings
 from mmposter.serve.upload import Poster
+from mmposter.serve.uploads import Uploads
 from mmposter.serve.worker import Worker
 
 if TYPE_CHECKING:
@@ -34,10 +37,9 @@ be wrong: it sees the poster alone and knows nothing of the film. <span class="f
 runs mmposter. Programs have <a href="docs">their own interface</a>.</span></p></div>"""
 _NOTHING = '<div class="mm"><p class="faint">No poster yet.</p></div>'
 _NO_WHY = '<div class="mm"><p class="faint">Press the button to see what counted. This takes some seconds.</p></div>'
-_FILE_LIFE_S = 3600
 
 
-def page_of(classifier: PosterClassifier, settings: Settings) -> Callable[[FastAPI, Worker], FastAPI]:
+def page_of(classifier: PosterClassifier, settings: Settings) -> Callable[[FastAPI, Worker, Places], FastAPI]:
     """The argument `page` of `create_app`.
 
     Args:
@@ -45,12 +47,13 @@ def page_of(classifier: PosterClassifier, settings: Settings) -> Callable[[FastA
         settings: the limits, which are the REST interface's too.
     """
 
-    def add(app: FastAPI, worker: Worker) -> FastAPI:
-        # gradio keeps uploaded files in the folder that this names; its own choice is one for all users of a machine.
-        app.state.page_folder = private_folder()
-        os.environ["GRADIO_TEMP_DIR"] = app.state.page_folder.name
+    def add(app: FastAPI, worker: Worker, places: Places) -> FastAPI:
+        uploads = app.state.uploads = Uploads(settings)
+        # gradio keeps no file of ours. Whatever it may write goes where it is removed with the uploads.
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads.spare)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before it is imported: nothing is sent from here either
-        return mount_page(app, _blocks(Page(classifier, settings, worker), settings), settings)
+        page = Page(classifier, settings, worker, places, uploads)
+        return mount_page(app, _blocks(page, settings), settings, places, uploads)
 
     return add
 
@@ -62,10 +65,15 @@ class Page:
         classifier: what is served.
         settings: the limits.
         worker: computes.
+        places: of the server; whoever reads posters takes one.
+        uploads: the dropped posters.
     """
 
-    def __init__(self, classifier: PosterClassifier, settings: Settings, worker: Worker) -> None:
+    def __init__(
+        self, classifier: PosterClassifier, settings: Settings, worker: Worker, places: Places, uploads: Uploads
+    ) -> None:
         self._classifier, self._settings = classifier, settings
+        self._places, self._uploads = places, uploads
         self._results = Results(classifier, worker)
         self.branches = tuple(classifier.branches)
         self.meanings = {name: BranchState(name, "ready", "").meaning for name in self.branches}
@@ -76,7 +84,7 @@ class Page:
         """HTML of the scores, the answers (none where a sentence is shown in their place), HTML of the downloads.
 
         Args:
-            files: paths of the dropped posters.
+            files: words of the dropped posters, as `Uploads` gave them; anything else is refused.
             chosen: branches that are switched on.
         """
         if not files:
@@ -87,11 +95,10 @@ class Page:
         if len(files) > self._settings.max_posters:
             return wrong_html(f"{len(files)} posters are too many: at most {self._settings.max_posters}."), [], ""
         try:
-            posters = self._read(files)
-            answers = self._results.scores(posters, branches)
-            everything = None if branches == self.branches else self._results.scores(posters, self.branches)
-            thresholds = self._classifier.thresholds(branches)
-            html = scores_html(posters, answers, thresholds, everything)
+            with self._read(files) as posters:
+                answers = self._results.scores(posters, branches)
+                everything = None if branches == self.branches else self._results.scores(posters, self.branches)
+                html = scores_html(posters, answers, self._classifier.thresholds(branches), everything)
             usable = any(answer.scores for answer in answers)
             return html, answers, downloads_html(self._prediction(answers, branches)) if usable else ""
         except Exception as error:
@@ -103,7 +110,7 @@ class Page:
         """HTML of an explanation, and of the downloads with it (None: as they are).
 
         Args:
-            files: paths of the dropped posters.
+            files: words of the dropped posters, as `Uploads` gave them; anything else is refused.
             chosen: branches that are switched on.
             which: of the posters, from 0.
             genre: to explain; None: the surest.
@@ -112,26 +119,27 @@ class Page:
         if not files or not branches or which is None or not 0 <= which < len(files):
             return wrong_html("Drop a poster first, and leave a branch switched on."), None
         try:
-            posters = self._read(files)
-            answers = self._results.scores(posters, branches)
-            answer = answers[which]
-            if not answer.scores:
-                return wrong_html(error_sentence(answer.name, answer.error or "")), None
-            genre = genre if genre in answer.scores else surest_first(answer)[0]
-            # With those that are given: to look at one after the other then takes no time.
-            explained = self._results.explanation(posters[which], branches, tuple({genre, *answer.genres}))
+            with self._read(files) as posters:
+                answers = self._results.scores(posters, branches)
+                answer = answers[which]
+                if not answer.scores:
+                    return wrong_html(error_sentence(answer.name, answer.error or "")), None
+                genre = genre if genre in answer.scores else surest_first(answer)[0]
+                # With those that are given: to look at one after the other then takes no time.
+                explained = self._results.explanation(posters[which], branches, tuple({genre, *answer.genres}))
             html = why_html(explained.explanation, explained.genre(genre), self.meanings)
             return html, downloads_html(self._prediction(answers, branches), explained)
         except Exception as error:
             return wrong_html(_told(error)), None
 
-    def _read(self, files: Sequence[str]) -> list[Poster]:
-        limits, paths = self._settings, [Path(file) for file in files]
-        for path in paths:
-            if path.stat().st_size > limits.max_poster_bytes:
-                message = f"{path.name} is larger than the {limits.max_mb:g} MB that a poster may have"
-                raise RequestError(413, "poster_too_large", message)
-        return [Poster(path.name, path.read_bytes()) for path in paths]
+    @contextmanager
+    def _read(self, files: Sequence[str]) -> Iterator[list[Poster]]:
+        place = self._places.enter()
+        try:
+            place.hold(sum(map(self._uploads.size, files)))
+            yield [self._uploads.read(file) for file in files]
+        finally:
+            place.leave()
 
     def _in_order(self, chosen: Sequence[str]) -> tuple[str, ...]:
         return tuple(name for name in self.branches if name in chosen)
@@ -151,14 +159,18 @@ def surest_first(answer: PosterAnswer) -> list[str]:
 
 
 def _told(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "A poster is no longer here: they are let go after an hour. Drop it again."
     told = error if isinstance(error, RequestError) else unexpected(error, "the page")
     return f"Sorry: {told.message}."
 
 
 def _blocks(page: Page, settings: Settings) -> Blocks:
     import gradio as gr
+    from gradio.data_classes import GradioRootModel
+
+    class Words(GradioRootModel):  # type: ignore[misc]
+        """Uploads as they come from `page_events`."""
+
+        root: list[str]
 
     def show(
         files: list[str] | None, chosen: list[str], which: int | None, genre: str | None
@@ -174,7 +186,7 @@ def _blocks(page: Page, settings: Settings) -> Blocks:
         return show(files, chosen, None, None)
 
     def genres(answers: Sequence[PosterAnswer], at: int | None, genre: str | None) -> Any:
-        if at is None:
+        if at is None or not 0 <= at < len(answers) or not answers[at].scores:
             return gr.Dropdown(choices=[], value=None)
         answer = answers[at]
         ranked = surest_first(answer)
@@ -183,7 +195,7 @@ def _blocks(page: Page, settings: Settings) -> Blocks:
 
     def turn(files: list[str] | None, chosen: list[str], which: int | None) -> tuple[Any, str, str]:
         _, answers, downloads = page.scores(files, chosen)
-        return genres(answers, which if answers else None, None), _NO_WHY, downloads
+        return genres(answers, which, None), _NO_WHY, downloads
 
     def explain(files: list[str] | None, chosen: list[str], which: int | None, genre: str | None) -> tuple[str, Any]:
         text, downloads = page.why(files, chosen, which, genre)
@@ -192,7 +204,7 @@ def _blocks(page: Page, settings: Settings) -> Blocks:
     def html(value: str, **more: Any) -> Any:
         return gr.HTML(value, apply_default_css=False, **more)  # ours alone
 
-    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(600, _FILE_LIFE_S)) as blocks:
+    with gr.Blocks(title=_TITLE, analytics_enabled=False) as blocks:
         html(_HEAD)
         with gr.Row():
             files = gr.File(
@@ -200,8 +212,9 @@ def _blocks(page: Page, settings: Settings) -> Blocks:
                 file_count="multiple",
                 type="filepath",
                 height=150,
-                elem_id="posters",
+                elem_id=FILES,
             )
+            files.data_model = Words  # no files, which gradio would open
             with gr.Column():
                 choices = [(f"{name}: {page.meanings[name]}", name) for name in page.branches]
                 chosen = gr.CheckboxGroup(
@@ -209,22 +222,23 @@ def _blocks(page: Page, settings: Settings) -> Blocks:
                     value=list(page.branches),
                     label="Branches",
                     info="What the model looks at. Switch one off and see how the scores move.",
-                    elem_id="branches",
+                    elem_id=BRANCHES,
                 )
                 if page.notice:
                     html(_notice(page.notice))
         scores = html(_NOTHING, elem_id="scores")
         with gr.Column(visible=False) as below:
             with gr.Row():
-                which = gr.Radio([], label="Which poster", visible=False, min_width=300, elem_id="which")
-                genre = gr.Dropdown([], label="Which genre", filterable=False, min_width=300, elem_id="genre")
+                which = gr.Radio([], label="Which poster", visible=False, min_width=300, elem_id=WHICH)
+                genre = gr.Dropdown([], label="Which genre", filterable=False, min_width=300, elem_id=GENRE)
             button = gr.Button("Show why", variant="primary", elem_id="why-button")
             why = html(_NO_WHY, elem_id="why")
         downloads = html("", elem_id="downloads")
         asked = [files, chosen, which, genre]
         shown = [scores, which, genre, below, why, downloads]
-        # Whoever writes a program has the REST interface.
-        quiet: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last"}
+        # Whoever writes a program has the REST interface. What is sent was checked before gradio (`page_events`), which
+        # would write a file for each poster that it hands on.
+        quiet: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "preprocess": False}
         files.change(drop, [files, chosen], shown, show_progress_on=[scores], **quiet)
         chosen.change(show, asked, shown, show_progress_on=[scores], **quiet)
         which.input(turn, [files, chosen, which], [genre, why, downloads], show_progress_on=[why], **quiet)

@@ -1,25 +1,28 @@
-"""Puts a gradio page at ``/`` so that it asks no other machine for anything, and hides no endpoint of ours."""
+"""Puts a gradio page at ``/`` so that it asks no other machine for anything, opens no file, and hides no endpoint."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-import tempfile
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.routing import Match, Mount
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
+from mmposter.serve.page_events import Events
+from mmposter.serve.page_requests import PageRequests, methods
 from mmposter.serve.page_style import CSS
+from mmposter.serve.page_visits import Visits
+from mmposter.serve.places import Places
 from mmposter.serve.settings import Settings
+from mmposter.serve.uploads import Uploads
 
 if TYPE_CHECKING:
     from gradio import Blocks
-
-# All that a browser asks gradio for. Anything else is answered as without a page: unknown, or a wrong method.
-_PATHS = frozenset({"/", "/config", "/theme.css", "/favicon.ico", "/manifest.json"})
-_FOLDERS = ("/gradio_api/", "/assets/", "/static/", "/svelte/")
 
 # A browser sends nothing elsewhere, whatever a version of gradio may ask for. Its scripts are inside the page and
 # compile templates: hence the two words with "unsafe".
@@ -37,13 +40,19 @@ _FOREIGN = re.compile(
 )
 
 
-def mount_page(app: FastAPI, blocks: Blocks, settings: Settings) -> FastAPI:
+_SESSIONS = 256  # of which gradio remembers what their parts show; a page that is forgotten works on
+_SWEEP_S = 60.0
+
+
+def mount_page(app: FastAPI, blocks: Blocks, settings: Settings, places: Places, uploads: Uploads) -> FastAPI:
     """Serve a page at ``/`` beside the endpoints that are there.
 
     Args:
         app: with its endpoints.
         blocks: the page.
-        settings: no file larger than a request may be is taken.
+        settings: the limits.
+        places: of the server; an upload takes one.
+        uploads: where they lie; removed when the application ends.
 
     Returns:
         `app`.
@@ -57,6 +66,7 @@ def mount_page(app: FastAPI, blocks: Blocks, settings: Settings) -> FastAPI:
         block_info_text_color="*neutral_600",
         block_info_text_color_dark="*neutral_300",
     )
+    blocks.state_session_capacity = _SESSIONS
     gradio.mount_gradio_app(
         app,
         blocks,
@@ -69,15 +79,36 @@ def mount_page(app: FastAPI, blocks: Blocks, settings: Settings) -> FastAPI:
         ssr_mode=False,
         mcp_server=False,
         pwa=False,
-        max_file_size=settings.max_body_bytes,  # the page says itself that a poster is too large
+        max_file_size=settings.max_poster_bytes,  # the browser says so before it sends a larger one
     )
-    app.router.routes[-1] = _PageMount(_Contained(app.router.routes[-1].app))  # type: ignore[attr-defined]
+    # gradio guards paths only where it has started the server itself.
+    blocks.has_launched = blocks.is_running = True
+    events, visits = Events(blocks, settings), Visits(blocks, settings.queue)
+    inside = _Contained(app.router.routes[-1].app)  # type: ignore[attr-defined]
+    app.router.routes[-1] = _PageMount(PageRequests(inside, settings, places, uploads, events, visits))
+    app.router.lifespan_context = _swept(app.router.lifespan_context, uploads)
     return app
 
 
-def private_folder() -> tempfile.TemporaryDirectory[str]:
-    """Where uploaded posters lie while they are shown: for this user alone, and gone when the server ends."""
-    return tempfile.TemporaryDirectory(prefix="mmposter-serve-", ignore_cleanup_errors=True)
+def _swept(inner: Lifespan[FastAPI], uploads: Uploads) -> Lifespan[FastAPI]:
+    """Let old uploads go while an application runs, and all when it ends."""
+
+    async def sweep() -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            await asyncio.to_thread(uploads.sweep)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        async with inner(app) as state:
+            task = asyncio.create_task(sweep())
+            try:
+                yield state
+            finally:
+                task.cancel()
+                uploads.close()
+
+    return lifespan
 
 
 class _PageMount(Mount):
@@ -87,8 +118,7 @@ class _PageMount(Mount):
         super().__init__("", app, name="page")
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        path = scope["path"]
-        if scope["type"] == "http" and (path in _PATHS or path.startswith(_FOLDERS)):
+        if scope["type"] == "http" and methods(scope["path"]):
             return super().matches(scope)
         return Match.NONE, {}
 

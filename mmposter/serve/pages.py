@@ -54,7 +54,8 @@ def docs_page(openapi: Mapping[str, Any], address: str) -> str:
     facts = {"version of mmposter": info["version"], "for programs": "`/openapi.json`"}
     lead = (
         f"{info['summary']}. Every answer is JSON, but for `/metrics`; all with a status from 400 have one shape, "
-        "`ErrorAnswer`, but for `/health`."
+        "`ErrorAnswer`, but for `/health`. Status 403, at every path: the name in `Host` is none of this server's, "
+        "or the page that asks is another server's; the answer says what to type."
     )
     return render_page(f"{info['title']}: REST interface", lead, facts, sections)
 

@@ -9,16 +9,20 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import wait
-from contextlib import suppress
+from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from mmposter.errors import UserError
 from mmposter.progress import console
+from mmposter.serve.connections import Connection, connection_limit
+from mmposter.serve.uploads import Uploads
 from mmposter.serve.worker import Worker
 
 FINISH_S = 10.0
@@ -26,6 +30,9 @@ FINISH_S = 10.0
 
 _END_S = 1.0  # for the worker's thread to end, where it has nothing to do
 _INTERRUPTED = 130
+
+# Ctrl-C, `kill` and a terminal that is closed (which Windows does not have).
+_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -75,8 +82,52 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+@contextmanager
+def signals_to(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Answer Ctrl-C, `kill`, and a terminal that is closed alike, for as long as this lasts.
+
+    What a person told the system to ignore (nohup) stays ignored. In other threads than the first nothing is done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    try:
+        for number, old in before.items():
+            if old is not signal.SIG_IGN:
+                signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """What Python does on Ctrl-C, for the other signals that end a program: it ends in order, and leaves nothing."""
+    raise KeyboardInterrupt
+
+
+def configuration(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn serves an application of ours.
+
+    Args:
+        app: from `create_app`.
+    """
+    return uvicorn.Config(
+        app,
+        http=type("LimitedConnection", (Connection,), {"most": connection_limit()}),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=round(FINISH_S) + 2,  # the worker has given every request its answer before
+    )
+
+
 def run(app: FastAPI, worker: Worker, listening: socket.socket) -> None:
-    """Serve until Ctrl-C or SIGTERM: requests in work are finished, for some seconds; a second Ctrl-C ends at once.
+    """Serve until Ctrl-C or SIGTERM: requests in work are finished, for some seconds; a second one ends at once.
+
+    However it ends, no upload is left on disk.
 
     Args:
         app: the application.
@@ -86,18 +137,12 @@ def run(app: FastAPI, worker: Worker, listening: socket.socket) -> None:
     Raises:
         UserError: the models cannot be loaded.
     """
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="none",
-        timeout_graceful_shutdown=round(FINISH_S) + 2,  # the worker has given every request its answer before
-    )
-    server = _Server(config, worker.close)
+    server = _Server(configuration(app), worker.close, app.state.uploads)
     worker.ended.add_done_callback(lambda _: server.stop())
-    with suppress(KeyboardInterrupt):  # uvicorn raises the signal once more when it has ended
+    try:
         server.run([listening])
+    finally:
+        server.forget()
     if worker.ended.done() and (error := worker.ended.exception()) is not None:
         raise error
     console.print("stopped", highlight=False)
@@ -114,22 +159,34 @@ class _Server(uvicorn.Server):
     Args:
         config: of uvicorn.
         give_up: ends the requests that are still there after `FINISH_S`.
+        uploads: what is kept on disk while the server runs.
     """
 
-    def __init__(self, config: uvicorn.Config, give_up: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, give_up: Callable[[], None], uploads: Uploads | None) -> None:
         super().__init__(config)
-        self._give_up = give_up
+        self._give_up, self._uploads = give_up, uploads
+
+    def forget(self) -> None:
+        """Leave nothing on disk."""
+        if self._uploads is not None:
+            self._uploads.close()
 
     def stop(self) -> None:
         """As a first Ctrl-C; in any thread."""
         self.should_exit = True
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn's own raises a signal once more at the end, by which the process would die in the middle of it."""
+        with signals_to(self.handle_exit):
+            yield
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.should_exit and sig == signal.SIGINT:
+        if self.should_exit:
+            self.forget()
             os._exit(_INTERRUPTED)
-        if sig == signal.SIGINT:
-            os.write(2, b"\nstopping: requests in work are finished first; Ctrl-C again stops at once\n")
-        super().handle_exit(sig, frame)
+        os.write(2, b"\nstopping: requests in work are finished first; Ctrl-C again stops at once\n")
+        self.stop()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, and wait for the requests that are there."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 MEGABYTE = 1_000_000
 _PART_HEADERS = 4096  # bytes of a multipart body for each poster, beside its own
 _HELD_MB = 512
+_EVENT_BYTES = 16_384
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,13 @@ class Settings:
     def max_held_bytes(self) -> int:
         """Bytes of all bodies that are held at a time: a queue full of the largest requests would fill the memory."""
         return max(_HELD_MB * MEGABYTE, self.max_body_bytes)
+
+    @property
+    def max_kept_bytes(self) -> int:
+        """Bytes of all posters that the page keeps on disk; beyond them the oldest are let go."""
+        return self.max_held_bytes
+
+    @property
+    def max_event_bytes(self) -> int:
+        """Size of what the page sends beside posters: which are shown, and what is asked about them."""
+        return _EVENT_BYTES + self.max_other_bytes

@@ -59,19 +59,12 @@ async def read_posters(request: Request, settings: Settings, hold: Callable[[int
             "the body must be multipart/form-data with a boundary; with curl: -F posters=@poster.jpg",
             allowed=[FORM],
         )
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > settings.max_body_bytes:
-        raise RequestError(
-            413,
-            "body_too_large",
-            f"the body is larger than the {settings.max_body_bytes / MEGABYTE:.1f} MB that a request may have",
-            allowed={"bytes": settings.max_body_bytes},
-        )
+    _require_size(request, settings.max_body_bytes)
     parts = _Parts(settings)
     seen = 0
     try:
         parser = MultipartParser(boundary, parts.callbacks())
-        async for chunk in _in_time(request.stream()):
+        async for chunk in in_time(request.stream()):
             hold(len(chunk))
             parser.write(chunk)
             seen += len(chunk)
@@ -93,7 +86,44 @@ async def read_posters(request: Request, settings: Settings, hold: Callable[[int
     return parts.posters
 
 
-async def _in_time(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def read_body(request: Request, most: int) -> bytes:
+    """A body that is no file.
+
+    Args:
+        request: its body was not touched yet.
+        most: bytes that it may have.
+
+    Raises:
+        RequestError: 408 or 413.
+        ClientDisconnect: the client has gone.
+    """
+    _require_size(request, most)
+    body = bytearray()
+    async for chunk in in_time(request.stream()):
+        body += chunk
+        if len(body) > most:
+            raise _body_too_large(most)
+    return bytes(body)
+
+
+def _require_size(request: Request, most: int) -> None:
+    """Refuse a body that says itself that it is too large before any of it is read."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > most:
+        raise _body_too_large(most)
+
+
+def _body_too_large(most: int) -> RequestError:
+    message = f"the body is larger than the {most / MEGABYTE:.1f} MB that a request may have"
+    return RequestError(413, "body_too_large", message, allowed={"bytes": most})
+
+
+async def in_time(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces of a body, as long as they come.
+
+    Raises:
+        RequestError: 408, the client was silent for `STALL_S`, or the whole took longer than `READ_S`.
+    """
     loop = asyncio.get_running_loop()
     end = loop.time() + READ_S
     while True:

@@ -19,7 +19,7 @@ from mmposter.errors import BadImageError, UserError
 from mmposter.images import load_image
 from mmposter.predict import Prediction
 from mmposter.serve import Settings, create_app
-from mmposter.serve.server import address_of, bind
+from mmposter.serve.server import address_of, bind, configuration
 
 GENRES = ("Comedy", "Drama", "Horror")
 BRANCHES = ("cnn", "style")
@@ -93,7 +93,8 @@ def serving(app, until: str = "ready") -> Iterator[str]:
     import uvicorn
 
     with bind("127.0.0.1", 0) as listening:
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1)
+        config = configuration(app)
+        config.timeout_graceful_shutdown = 1
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()

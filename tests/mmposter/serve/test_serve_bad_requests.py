@@ -174,7 +174,7 @@ def test_bytes_that_are_no_http(served, picture):
 
 
 def head(headers: dict[str, str]) -> bytes:
-    lines = [f"POST {PREDICT} HTTP/1.1", "Host: x", *(f"{k}: {v}" for k, v in {**FORM, **headers}.items())]
+    lines = [f"POST {PREDICT} HTTP/1.1", "Host: localhost", *(f"{k}: {v}" for k, v in {**FORM, **headers}.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 

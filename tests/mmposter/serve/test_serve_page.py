@@ -25,6 +25,7 @@ pytest.importorskip("gradio")
 from mmposter.serve.page import Page, page_of, surest_first
 from mmposter.serve.page_scores import scores_html, signed
 from mmposter.serve.page_why import why_html
+from mmposter.serve.places import Places
 from mmposter.serve.schema import PosterAnswer
 from mmposter.serve.upload import Poster
 
@@ -96,16 +97,14 @@ def client(classifier):
     settings = Settings(max_posters=2)
     app = create_app(classifier, settings, page_of(classifier, settings))
     with TestClient(app, base_url="http://127.0.0.1") as found:
-        found.page = Page(classifier, settings, app.state.worker)
+        found.uploads = app.state.uploads
+        found.page = Page(classifier, settings, app.state.worker, Places(4, 10**9, lambda: 1), found.uploads)
         yield found
 
 
 @pytest.fixture
-def files(tmp_path, picture) -> list[str]:
-    good, bad = tmp_path / "a&b.png", tmp_path / "notes.txt"
-    good.write_bytes(picture(1))
-    bad.write_bytes(b"no picture")
-    return [str(good), str(bad)]
+def files(client, picture) -> list[str]:
+    return client.uploads.keep([Poster("a&b.png", picture(1)), Poster("notes.txt", b"no picture")])
 
 
 def saved(html: str, name: str) -> bytes:
@@ -130,7 +129,7 @@ def test_the_page_hides_no_endpoint(client):
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "wrong_method")
     for path in ("/nowhere", "/login", "/monitoring"):
         assert client.get(path).json()["error"]["code"] == "unknown_path"
-    assert client.get("/gradio_api/file=/etc/passwd").status_code == 403
+    assert client.get("/gradio_api/file=/etc/passwd").status_code == 404
 
 
 def test_given_genres_come_first_and_the_rest_is_folded(client, files):
@@ -158,17 +157,14 @@ def test_a_switch_shows_the_change_and_is_computed_once(client, classifier, file
     assert ("cnn", "ocr") in before
 
 
-def test_what_cannot_be_shown_is_a_sentence(client, files, tmp_path):
+def test_what_cannot_be_shown_is_a_sentence(client, files):
     html, answers, downloads = client.page.scores(files[1:], BRANCHES)
     assert "notes.txt cannot be used: the content is none of JPEG, PNG." in html
     assert (answers[0].scores, downloads) == ({}, "")
     assert "at least one branch" in client.page.scores(files, [])[0]
     assert "3 posters are too many: at most 2." in client.page.scores([*files, files[0]], BRANCHES)[0]
-    assert "Drop it again" in client.page.scores(["/no/such/poster.png"], BRANCHES)[0]
-    large = tmp_path / "large.png"
-    large.write_bytes(bytes(10_000_001))
-    told = "Sorry: large.png is larger than the 10 MB that a poster may have."
-    assert told in client.page.scores([str(large)], BRANCHES)[0]
+    told = "Sorry: a poster is no longer here (they are let go after an hour); drop it again."
+    assert told in client.page.scores(["0" * 32], BRANCHES)[0]
     assert "No poster yet" in client.page.scores(None, BRANCHES)[0]
     assert "cannot be used" in client.page.why(files, BRANCHES, 1, None)[0]
     assert "Drop a poster first" in client.page.why(None, BRANCHES, 0, None)[0]
@@ -241,7 +237,7 @@ def test_a_branch_that_is_left_out_is_named(classifier, monkeypatch):
     some.run = SimpleNamespace(folder=folder, config=config, subsets=lambda: None)
     settings = Settings()
     app = create_app(some, settings, page_of(some, settings))
-    text = TestClient(app).get("/config").text
+    text = TestClient(app, base_url="http://localhost").get("/config").text
     assert "ocr (words): easyocr is not here. To add it: pip install easyocr" in text
 
 

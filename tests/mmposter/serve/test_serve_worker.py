@@ -63,7 +63,7 @@ def test_bodies_together_may_take_no_more_than_so_much():
 def hang_up(served, data: bytes) -> None:
     """Send a whole request and go away without waiting."""
     body = b'--frame\r\nContent-Disposition: form-data; name="p"; filename="a"\r\n\r\n' + data + b"\r\n--frame--\r\n"
-    head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     head += "Content-Type: multipart/form-data; boundary=frame\r\n\r\n"
     host, port = served.address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
@@ -92,7 +92,7 @@ def test_a_client_that_hangs_up_in_the_middle_of_its_body(serve, picture, eventu
     served = serve()
     host, port = served.address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
-        head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n"
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n"
         connection.sendall(head.encode() + b"Content-Type: multipart/form-data; boundary=f\r\n\r\n--f\r\n")
         eventually(lambda: "mmposter_inside_requests 1" in served.get("/metrics").text)
     eventually(lambda: "mmposter_inside_requests 0" in served.get("/metrics").text)
