@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -24,6 +26,7 @@ from mmposter.cli.runs import runs_command
 from mmposter.cli.serve import serve_command
 from mmposter.cli.train import train_command
 from mmposter.cli.weights import weights_command
+from mmposter.disk import KEPT, plain_words
 from mmposter.errors import UserError
 
 __all__ = ["app", "main"]
@@ -62,9 +65,13 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line: exit code 2 and one message for a user's mistake, 130 when interrupted."""
+    """Run the command line: exit code 2 and one message for a user's mistake or a disk's, 130 when interrupted."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what standard output refuses is an error of this run, not of its last breath
     except UserError as error:
         _say(f"error: {error}")
         sys.exit(2)
@@ -72,12 +79,25 @@ def main() -> None:
         # An interrupt inside a command has become typer's exit code before it comes here.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        _say("stopped. What was finished is kept: the same command goes on (train, distill, ablate: with --resume).")
+        _say(f"stopped. {KEPT}")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone (| head); Python would complain once more at exit.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        message = plain_words(error)
+        if message is None:
+            raise
+        _say(f"error: {message}")
+        _drop_output()
+        sys.exit(2)
+
+
+def _drop_output() -> None:
+    """Where standard output takes nothing more, Python would try again at exit, and complain."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,24 +89,26 @@ def predict_command(
     identity = _identity(folder, only, top_k)
     target = None if out is None else PredictionFile(out, made_with=identity, overwrite=overwrite)
     from_pipe = not paths and not sys.stdin.isatty()
-    posters = list_posters(sys.stdin.read().split("\n") if from_pipe or paths == ["-"] else paths or [])
-    if not posters:
-        raise UserError("no poster to look at; give files, folders, globs, or a list of paths on standard input")
-    classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
-    stream = partial(classifier.stream, top_k=top_k, workers=count, threads=threads, engine=engine)
-    if target is not None:
-        with target:
+    # Ours before anything is loaded: a second command for the same file is refused at once.
+    with target or nullcontext():
+        posters = list_posters(sys.stdin.read().split("\n") if from_pipe or paths == ["-"] else paths or [])
+        if not posters:
+            raise UserError("no poster to look at; give files, folders, globs, or a list of paths on standard input")
+        classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
+        stream = partial(classifier.stream, top_k=top_k, workers=count, threads=threads, engine=engine)
+        if target is not None:
             todo = [path for path in posters if path not in target.done]
             for prediction in _watched(stream, todo):
                 target.write(prediction)
+        elif listing:
+            _listing(_watched(stream, posters), top_k)
+        elif sys.stdout.isatty():
+            _table(list(_watched(stream, posters)), top_k)
+        else:
+            _lines(_watched(stream, posters))
+    if target is not None:
         _summary(target.count, target.failed)
         typer.echo(str(out))
-    elif listing:
-        _listing(_watched(stream, posters), top_k)
-    elif sys.stdout.isatty():
-        _table(list(_watched(stream, posters)), top_k)
-    else:
-        _lines(_watched(stream, posters))
 
 
 def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None) -> str:
