@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmposter.disk import naming
+from mmposter.errors import UserError
 
 _LONGEST = 200  # bytes of a name that leave room for what a temporary one adds; file systems take 255
 
@@ -25,8 +26,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
     first, so that a crash never leaves a name without its bytes.
 
     Raises:
+        UserError: `target` is a device, a pipe or a socket; the move would put a file in its place.
         OSError: the folder or the file cannot be written. It names `target`, also where a library wrapped it.
     """
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise UserError(f"{target} is no file, but a device, a pipe or a socket; results are written to files")
     with naming(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     start = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,7 +111,7 @@ def plain_words(error: BaseException) -> str | None:
         return None
     path = error_path(found)
     if path is None:
-        path = "standard output" if _stdout_fails() else "a file"
+        path = "standard output (or a file that the system does not name)"  # our own files are all named
     reason, remedy = _KNOWN[found.errno]
     if found.errno in (errno.ENOTDIR, errno.EEXIST) and (file := _file_in_the_way(Path(path))) is not None:
         reason = f"{file} is a file, and a folder is needed there"
@@ -131,14 +130,3 @@ def _file_in_the_way(path: Path) -> Path | None:
         except OSError:
             continue
     return None
-
-
-def _stdout_fails() -> bool:
-    """Whether it is standard output that refuses what is written to it."""
-    if sys.stdout is None:
-        return False
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        return True
-    return False

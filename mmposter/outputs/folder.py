@@ -176,9 +176,7 @@ def _sorted_out(folder: Path, kind: Kind) -> tuple[list[str], list[str]]:
                         look(Path(entry.path), f"{name}/")
                     else:
                         others.append(f"{name}/")
-                elif entry.is_file(follow_symlinks=False) and (
-                    entry.name == LOCK or _matches(_plain(name), patterns)
-                ):
+                elif entry.is_file(follow_symlinks=False) and (entry.name == LOCK or _matches(_plain(name), patterns)):
                     ours.append(name)
                 elif entry.name not in _LITTER:
                     others.append(f"{name} (a link)" if entry.is_symlink() else name)
