@@ -6,11 +6,15 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mmposter.disk import naming
+from mmposter.errors import UserError
 from mmposter.spreadsheets import table_text
+
+_LONGEST = 200  # bytes of a name that leave room for what a temporary one adds; file systems take 255
 
 
 @contextmanager
@@ -19,22 +23,39 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     The move is atomic because both lie in one folder, hence on one file system. The content is flushed to disk
     first, so that a crash never leaves a name without its bytes.
+
+    Raises:
+        UserError: `target` is a device, a pipe or a socket; the move would put a file in its place.
+        OSError: the folder or the file cannot be written. It names `target`, also where a library wrapped it.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise UserError(f"{target} is no file, but a device, a pipe or a socket; results are written to files")
+    with naming(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    start = (
+        os.fsdecode(os.fsencode(target.name)[:_LONGEST]) if len(os.fsencode(target.name)) > _LONGEST else target.name
+    )
+    with naming(target):
+        try:
+            handle, name = tempfile.mkstemp(prefix=f".{start}.", suffix=".tmp", dir=target.parent)
+        except OSError as error:
+            error.filename = str(target)
+            raise
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        # mkstemp makes files that only their owner may read; a result is for everyone the umask allows.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(target)
+        with naming(target, temporary):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            # mkstemp makes files that only their owner may read; a result is for everyone the umask allows.
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before says more
+            temporary.unlink(missing_ok=True)
         raise
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Any
 from mmposter.ablation.analysis import Bootstrap, analyse
 from mmposter.ablation.grid import Plan
 from mmposter.ablation.result import AblationResult
-from mmposter.ablation.scores import CELLS, Scores, load_scores, seed_folder
+from mmposter.ablation.scores import Scores, load_scores, seed_folder
 from mmposter.ablation.training import GridTask, Unit, UnitId, UnitResult
 from mmposter.atomic import write_json
 from mmposter.config import Config
@@ -23,6 +22,8 @@ from mmposter.engines import Workers, run
 from mmposter.errors import UserError
 from mmposter.features.table import extract_dataset, settle_on
 from mmposter.json_files import mapping, read_json
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import ABLATION
 from mmposter.progress import progress
 from mmposter.training.inputs import cached_branches
 
@@ -69,16 +70,20 @@ def ablate(
 
     Raises:
         UserError: for an `out` that holds an ablation already, another data set's on resuming, a split without posters,
-            or if not one training of the reference could be finished.
+            if not one training of the reference could be finished, or for an `out` that another process is writing.
+        OSError: `out` cannot be written, see `mmposter.disk`.
     """
     if settings.split not in ("val", "test"):
         raise UserError(f"--split of an ablation must be test or val; got {settings.split!r}")
     plan = plan.settled(partial(settle_on, dataset))
-    _claim(out, plan, dataset, settings, resume=resume, overwrite=overwrite)
     device = resolve_device(settings.device)
     units = [Unit(training, seed) for training in plan.trainings() for seed in settings.seeds]
-    failed = _train(units, dataset, out, settings, device, quiet=quiet)
-    found = {unit.id: _scores(unit, dataset, out, settings) for unit in units}
+    with claim(out, ABLATION, go_on=resume, overwrite=overwrite):
+        if (out / PLAN).exists() and _manifest(out / PLAN) != dataset.info["manifest_sha256"]:
+            raise UserError(f"{out} was started on another state of {dataset.folder}; give another --out")
+        _write_plan(out / PLAN, plan, dataset, settings)
+        failed = _train(units, dataset, out, settings, device, quiet=quiet)
+        found = {unit.id: _scores(unit, dataset, out, settings) for unit in units}
     bootstrap = Bootstrap(plan.base.evaluation.bootstrap, plan.base.seed)
     return analyse(
         plan,
@@ -159,16 +164,8 @@ def _note(result: UnitResult) -> str:
     return f"{name}: val mAP {result.val_map:.3f}"
 
 
-def _claim(out: Path, plan: Plan, dataset: Dataset, settings: Settings, *, resume: bool, overwrite: bool) -> None:
-    """Make sure that `out` is free, or holds an ablation of the same posters that is to go on."""
-    path = out / PLAN
-    if overwrite and (out / CELLS).exists():
-        shutil.rmtree(out / CELLS)
-    elif path.exists() and not resume:
-        raise UserError(f"{out} holds an ablation already; go on with --resume, or replace it with --overwrite")
-    elif path.exists() and _manifest(path) != dataset.info["manifest_sha256"]:
-        raise UserError(f"{out} was started on another state of {dataset.folder}; give another --out")
-    out.mkdir(parents=True, exist_ok=True)
+def _write_plan(path: Path, plan: Plan, dataset: Dataset, settings: Settings) -> None:
+    """What the folder holds; it is the first file, and says that an ablation is there."""
     write_json(
         path,
         {

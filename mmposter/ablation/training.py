@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -14,11 +14,14 @@ from mmposter.ablation.grid import Cell, Training
 from mmposter.ablation.scores import Scores, TrainingFacts, seed_folder
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
+from mmposter.disk import disk_error
 from mmposter.engines import Task, finished
 from mmposter.errors import UserError
 from mmposter.features.cache import FeatureCache
 from mmposter.features.shuffling import shuffle_branches
 from mmposter.libraries import release_memory
+from mmposter.outputs import remove_ours
+from mmposter.outputs.kinds import RUN
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import predict_rows
 from mmposter.training.train import Fitted, finish, fit
@@ -95,6 +98,8 @@ class GridTask(Task[Unit, Unit, UnitResult]):
         except UserError as error:
             return finished(UnitResult(loading, None, str(error)))
         except Exception as error:  # whatever one configuration ends in, hours of the others must not be lost with it
+            if disk_error(error) is not None:  # the others would fail as well; what is finished is kept
+                raise
             return finished(UnitResult(loading, None, f"{type(error).__name__}: {error}"))
         release_memory()
         return finished(UnitResult(loading, val_map))
@@ -116,7 +121,9 @@ class GridTask(Task[Unit, Unit, UnitResult]):
             finish(fitted, dataset, inputs, seconds)
         scores.save(folder)
         if not self._keep:
-            shutil.rmtree(run)
+            remove_ours(run, RUN, refuse=False)
+            with suppress(OSError):  # somebody else's file is in it
+                run.rmdir()
         return float(fitted.progress.best)
 
     def _score(self, cells: Sequence[Cell], config: Config, inputs: Inputs, fitted: Fitted, seconds: float) -> Scores:

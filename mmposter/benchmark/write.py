@@ -21,6 +21,7 @@ from mmposter.features.extractors import BranchExtractors
 from mmposter.features.pins import Pins
 from mmposter.features.store import ExtractorStore
 from mmposter.features.table import dataset_extractors, settle_on
+from mmposter.outputs import claim_file
 from mmposter.progress import progress
 from mmposter.provenance import package_version
 
@@ -105,46 +106,49 @@ def write_pack(
         quiet: show no progress.
 
     Raises:
-        UserError: records are missing, `dataset` is a pack itself or has no genres, `out` is there or has another end.
+        UserError: records are missing, `dataset` is a pack itself or has no genres, `out` is there or has another end,
+            or another process is writing it.
+        OSError: `out` cannot be written.
     """
     name = check_name(name or out.stem)
-    _check(dataset, config, out, tolerance, overwrite=overwrite)
-    config = settle_on(dataset, config)
-    branches = dataset_extractors(dataset, config, offline=offline)
-    stores = _stores(dataset, branches)
-    writer = _Writer(list(dict.fromkeys(dataset.table["sha256"])), tolerance)
-    with progress("pack", sum(len(store.names) for store in stores), quiet=quiet) as ticker:
-        for store in stores:
-            for _ in writer.add(store):
-                ticker.advance(1, store.store.name)
-    width = int(writer.extractors.get("text", {}).get("metadata", {}).get("embedding_dim", 0))
-    facts = {
-        "kind": KIND,
-        "format": FORMAT,
-        "name": name,
-        "note": _NOTE,
-        "mmposter": package_version(),
-        "posters": len(dataset),
-        "dataset": {
-            "vocabulary": dataset.vocabulary.name,
-            "options": {key: value for key, value in dataset.info.get("options", {}).items() if key in _OPTIONS},
-            "counts": dataset.info.get("counts"),
-        },
-        "pins": Pins.from_extractors(name, config, branches, width).to_json(),
-        "extractors": writer.extractors,
-    }
-    members = {
-        FACTS: json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False).encode(),
-        MANIFEST: _manifest(dataset),
-        VOCABULARY: json.dumps(dataset.vocabulary.to_json(), indent=1, ensure_ascii=False).encode(),
-        **writer.members,
-    }
-    try:
-        Facts.of(facts).require_size(sum(map(len, members.values())))
-    except ValueError as error:
-        raise UserError(f"these records cannot be packed: {error}") from error
-    write_archive(out, members)
-    return PackReport(out, name, len(dataset), tuple(writer.fields), out.stat().st_size)
+    _check(dataset, config, out, tolerance)
+    with claim_file(out, overwrite=overwrite):
+        config = settle_on(dataset, config)
+        branches = dataset_extractors(dataset, config, offline=offline)
+        stores = _stores(dataset, branches)
+        writer = _Writer(list(dict.fromkeys(dataset.table["sha256"])), tolerance)
+        with progress("pack", sum(len(store.names) for store in stores), quiet=quiet) as ticker:
+            for store in stores:
+                for _ in writer.add(store):
+                    ticker.advance(1, store.store.name)
+        width = int(writer.extractors.get("text", {}).get("metadata", {}).get("embedding_dim", 0))
+        facts = {
+            "kind": KIND,
+            "format": FORMAT,
+            "name": name,
+            "note": _NOTE,
+            "mmposter": package_version(),
+            "posters": len(dataset),
+            "dataset": {
+                "vocabulary": dataset.vocabulary.name,
+                "options": {key: value for key, value in dataset.info.get("options", {}).items() if key in _OPTIONS},
+                "counts": dataset.info.get("counts"),
+            },
+            "pins": Pins.from_extractors(name, config, branches, width).to_json(),
+            "extractors": writer.extractors,
+        }
+        members = {
+            FACTS: json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False).encode(),
+            MANIFEST: _manifest(dataset),
+            VOCABULARY: json.dumps(dataset.vocabulary.to_json(), indent=1, ensure_ascii=False).encode(),
+            **writer.members,
+        }
+        try:
+            Facts.of(facts).require_size(sum(map(len, members.values())))
+        except ValueError as error:
+            raise UserError(f"these records cannot be packed: {error}") from error
+        write_archive(out, members)
+        return PackReport(out, name, len(dataset), tuple(writer.fields), out.stat().st_size)
 
 
 class _StoredFields:
@@ -235,7 +239,7 @@ class _Writer:
         return next(field.error for field in self.fields if field.name == path.replace("/", "."))
 
 
-def _check(dataset: Dataset, config: Config, out: Path, tolerance: float, *, overwrite: bool) -> None:
+def _check(dataset: Dataset, config: Config, out: Path, tolerance: float) -> None:
     if not dataset.has_pictures:
         raise UserError(f"{dataset.folder.name} is a pack already; packing it again would only lose more")
     _ = dataset.vocabulary  # refuses data without genres
@@ -245,8 +249,6 @@ def _check(dataset: Dataset, config: Config, out: Path, tolerance: float, *, ove
         raise UserError(f"--tolerance is a share of the variance from {_FINEST} to 1, such as 0.05; got {tolerance}")
     if out.suffix != SUFFIX:
         raise UserError(f"--out must end in {SUFFIX}; got {out}")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} is there already; replace it with --overwrite, or give another --out")
 
 
 def _stores(dataset: Dataset, branches: Mapping[str, BranchExtractors]) -> list[_StoredFields]:

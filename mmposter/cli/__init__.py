@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -25,6 +27,7 @@ from mmposter.cli.serve import serve_command
 from mmposter.cli.stop import INTERRUPTED, ends_in_time, leave
 from mmposter.cli.train import train_command
 from mmposter.cli.weights import weights_command
+from mmposter.disk import plain_words
 from mmposter.errors import UserError
 from mmposter.visible import visible_lines
 
@@ -65,9 +68,14 @@ for _name, _command in (
 
 
 def main() -> None:
-    """Run the command line: exit code 2 and one message for a user's mistake, 130 (SIGTERM: 143) when interrupted."""
+    """Run the command line: exit code 2 and one message for a user's mistake or a disk's, 130 (SIGTERM: 143) when
+    interrupted."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what standard output refuses is an error of this run, not of its last breath
     except UserError as error:
         _say(f"error: {error}")
         sys.exit(2)
@@ -80,6 +88,19 @@ def main() -> None:
         # The reader of our output has gone (| head); Python would complain once more at exit.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        message = plain_words(error)
+        if message is None:
+            raise
+        _say(f"error: {message}")
+        _drop_output()
+        sys.exit(2)
+
+
+def _drop_output() -> None:
+    """Where standard output takes nothing more, Python would try again at exit, and complain."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str) -> None:

@@ -109,6 +109,8 @@ def ablate_command(
     from mmposter.cli.options import parse_workers
     from mmposter.config import load_config
     from mmposter.data import Dataset
+    from mmposter.outputs import claim
+    from mmposter.outputs.kinds import ABLATION
     from mmposter.progress import console, make_console
 
     overrides = [*([f"cnn.init={json.dumps(init)}"] if init is not None else []), *(set or [])]
@@ -123,8 +125,10 @@ def ablate_command(
         keep_models=keep_models,
         command=shlex.join(["mmposter", *sys.argv[1:]]),
     )
-    result = ablate(plan, Dataset.load(source, root), out, settings, resume=resume, overwrite=overwrite)
-    paths = write_report(result, out)
+    dataset = Dataset.load(source, root)
+    with claim(out, ABLATION, go_on=True):  # also between the trainings and the report
+        result = ablate(plan, dataset, out, settings, resume=resume, overwrite=overwrite)
+        paths = write_report(result, out)
     answers = make_console()
     for sentence in findings(result):
         answers.print(f"- {sentence}", highlight=False, markup=False)

@@ -56,13 +56,15 @@ def calibrate_command(
     from mmposter.calibrate import calibrate_run
     from mmposter.data import Dataset
     from mmposter.decisions import SUBSETS
+    from mmposter.outputs import claim
+    from mmposter.outputs.kinds import RUN
     from mmposter.progress import console, make_console
     from mmposter.run import Run
 
-    found = calibrate_run(
-        Run.load(run), Dataset.load(source, root), split=split, device=device, offline=offline, workers="auto"
-    )
-    found.save(run)
+    trained, dataset = Run.load(run), Dataset.load(source, root)
+    with claim(run, RUN, go_on=True):
+        found = calibrate_run(trained, dataset, split=split, device=device, offline=offline, workers="auto")
+        found.save(run)
     if json_output:
         answer_line(visible_json((run / SUBSETS).read_text(encoding="utf-8").rstrip()))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +53,8 @@ def compare_command(
     go_offline(offline)
 
     from mmposter.compare import compare_runs
+    from mmposter.outputs import claim
+    from mmposter.outputs.kinds import COMPARISON
     from mmposter.progress import console, make_console
     from mmposter.report.comparison import write_comparison
     from mmposter.report.comparison_text import render
@@ -70,17 +73,18 @@ def compare_command(
         )
         write_evaluation(found, evaluation_folder(run, split))
 
-    found = compare_runs(
-        [find_run(run) for run in runs],
-        split=split,
-        evaluate=None if data is None else evaluate,
-        n_boot=bootstrap,
-        seed=seed,
-    )
+    with nullcontext() if out is None else claim(out, COMPARISON, go_on=True):
+        found = compare_runs(
+            [find_run(run) for run in runs],
+            split=split,
+            evaluate=None if data is None else evaluate,
+            n_boot=bootstrap,
+            seed=seed,
+        )
+        page = None if out is None else write_comparison(found, out)
     if json_output:
         answer_json(found.to_json())
     else:
         render(found, make_console())
-    if out is not None:
-        page = write_comparison(found, out)
+    if page is not None:
         console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)

@@ -82,6 +82,8 @@ def evaluate_command(
     from mmposter.data import Dataset
     from mmposter.data.crops import split_warning
     from mmposter.evaluate import examine_run
+    from mmposter.outputs import claim
+    from mmposter.outputs.kinds import EVALUATION
     from mmposter.progress import console, make_console
     from mmposter.report.evaluation import evaluation_folder, write_evaluation
     from mmposter.run import Run
@@ -92,17 +94,19 @@ def evaluate_command(
     trained, dataset = Run.load(folder), Dataset.load(source, root)
     if (warning := split_warning(dataset)) is not None:
         console.print(warning, style="yellow", highlight=False, soft_wrap=True)
-    found = examine_run(
-        trained,
-        dataset,
-        split=split,
-        only=only,
-        calibration=method,
-        device=device,
-        offline=offline,
-        workers="auto",
-    )
-    page = write_evaluation(found, out if out is not None else evaluation_folder(folder, split, only))
+    place = out if out is not None else evaluation_folder(folder, split, only)
+    with claim(place, EVALUATION, go_on=True):
+        found = examine_run(
+            trained,
+            dataset,
+            split=split,
+            only=only,
+            calibration=method,
+            device=device,
+            offline=offline,
+            workers="auto",
+        )
+        page = write_evaluation(found, place)
     if json_output:
         answer_json(found.to_json())
     else:

@@ -15,6 +15,8 @@ from mmposter.shipped import POSTERS
 
 if TYPE_CHECKING:
     from mmposter.explain import Explanation
+    from mmposter.explain.folder import ExplanationFolder
+    from mmposter.predict import PosterClassifier
 
 _ROWS = 40  # of the table: a screen or two
 
@@ -57,17 +59,28 @@ def explain_command(
     go_offline(offline)
     from mmposter.config import parse_branches
     from mmposter.explain.folder import ExplanationFolder, identity
+    from mmposter.outputs import claim
+    from mmposter.outputs.kinds import EXPLANATIONS
     from mmposter.posters import list_posters
     from mmposter.predict import PosterClassifier
-    from mmposter.progress import console, progress
-    from mmposter.visible import visible
 
     posters = list_posters(paths)
     if not posters:
         raise UserError("no poster to look at; give files, folders or globs")
     only = None if branches is None else parse_branches(branches)
     classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
-    target = ExplanationFolder(out, posters, made_with=identity(classifier, genre), overwrite=overwrite)
+    with claim(out, EXPLANATIONS, go_on=True):
+        target = ExplanationFolder(out, posters, made_with=identity(classifier, genre), overwrite=overwrite)
+        _explain(classifier, posters, target, genre)
+
+
+def _explain(
+    classifier: PosterClassifier, posters: Sequence[str], target: ExplanationFolder, genre: Sequence[str] | None
+) -> None:
+    """Explain the posters that are not done, and say what became of them."""
+    from mmposter.progress import console, progress
+    from mmposter.visible import visible
+
     todo = [poster for poster in posters if poster not in target.done]
     explained: list[Explanation] = []
     failed: list[Explanation] = []
@@ -86,7 +99,8 @@ def explain_command(
         _table(explained, classifier.branches)
     there = f", {len(target.done)} were there already" if target.done else ""
     more = f" (the table has the first {_ROWS})" if count > _ROWS else ""
-    console.print(f"{count} of {len(todo)} posters explained{there}{more}: {out}", highlight=False, soft_wrap=True)
+    said = f"{count} of {len(todo)} posters explained{there}{more}: {target.folder}"
+    console.print(said, highlight=False, soft_wrap=True)
     for explanation in failed:
         line = visible(f"{explanation.path}: {explanation.error}")
         console.print(f"  {line}", highlight=False, soft_wrap=True)

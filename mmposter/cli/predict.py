@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,33 +86,34 @@ def predict_command(
     from mmposter.predictions import PredictionFile
 
     only = None if branches is None else parse_branches(branches)
-    count, engine = parse_workers(workers), parse_engine(engine)
+    processes, engine = parse_workers(workers), parse_engine(engine)
     folder = find_run(model)
     identity = _identity(folder, only, top_k)
     target = None if out is None else PredictionFile(out, made_with=identity, overwrite=overwrite)
     from_pipe = not paths and not sys.stdin.isatty()
-    posters = list_posters(sys.stdin.read().split("\n") if from_pipe or paths == ["-"] else paths or [])
-    if not posters:
-        raise UserError("no poster to look at; give files, folders, globs, or a list of paths on standard input")
-    classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
-    stream = partial(classifier.stream, top_k=top_k, workers=count, threads=threads, engine=engine)
-    if target is not None:
-        with target:
+    # Ours before anything is loaded: a second command for the same file is refused at once.
+    with target or nullcontext():
+        posters = list_posters(sys.stdin.read().split("\n") if from_pipe or paths == ["-"] else paths or [])
+        if not posters:
+            raise UserError("no poster to look at; give files, folders, globs, or a list of paths on standard input")
+        classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
+        stream = partial(classifier.stream, top_k=top_k, workers=processes, threads=threads, engine=engine)
+        if target is not None:
             todo = [path for path in posters if path not in target.done]
             for prediction in _watched(stream, todo):
                 target.write(prediction)
-        count, failed = target.count, target.failed
-        _summary(count, failed)
-        answer_path(target.path)
-    else:
-        found = _watched(stream, posters)
-        if listing:
-            count, failed = _listing(found, top_k)
-        elif sys.stdout.isatty():
-            count, failed = _table(list(found), top_k)
+            count, failed = target.count, target.failed
         else:
-            count, failed = _lines(found)
-        _summary(count, failed)
+            found = _watched(stream, posters)
+            if listing:
+                count, failed = _listing(found, top_k)
+            elif sys.stdout.isatty():
+                count, failed = _table(list(found), top_k)
+            else:
+                count, failed = _lines(found)
+    _summary(count, failed)
+    if target is not None:
+        answer_path(target.path)
     require_result(count > len(failed))
 
 

@@ -84,6 +84,8 @@ def reproduce_command(
     go_offline(offline)
 
     from mmposter.data import Dataset
+    from mmposter.outputs import claim
+    from mmposter.outputs.kinds import PUBLISHED
     from mmposter.progress import console, make_console
     from mmposter.published.page import write_page
     from mmposter.published.reproduce import our_wish, reproduce, wish
@@ -102,31 +104,32 @@ def reproduce_command(
     dataset = Dataset.load(data, root)
     dataset.require_pictures("mmposter reproduce")
     failures = []
-    for asked, vocabulary, source in jobs:
-        try:
-            reproduce(
-                asked,
-                vocabulary,
-                dataset,
-                out,
-                published=source,
-                limit=posters,
-                device=device,
-                offline=offline,
-                overwrite=overwrite,
-            )
-        except UserError as error:
-            # One network's missing weights must not cost the others.
-            failures.append(f"{asked.name}{f', {asked.variant}' if asked.variant else ''}: {error}")
-            console.print(f"left out: {failures[-1]}", highlight=False, markup=False, soft_wrap=True)
-    groups = group_results(find_results(out))
+    with claim(out, PUBLISHED, go_on=True):
+        for asked, vocabulary, source in jobs:
+            try:
+                reproduce(
+                    asked,
+                    vocabulary,
+                    dataset,
+                    out,
+                    published=source,
+                    limit=posters,
+                    device=device,
+                    offline=offline,
+                    overwrite=overwrite,
+                )
+            except UserError as error:
+                # One network's missing weights must not cost the others.
+                failures.append(f"{asked.name}{f', {asked.variant}' if asked.variant else ''}: {error}")
+                console.print(f"left out: {failures[-1]}", highlight=False, markup=False, soft_wrap=True)
+        groups = group_results(find_results(out))
+        page = write_page(groups, out) if groups else None
     if json_output:
         results = [result.to_json() for group in groups for result in group.results]
         answer_json(results)
     else:
         render(groups, make_console())
-    if groups:
-        page = write_page(groups, out)
+    if page is not None:
         console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
     if failures:
         raise UserError(f"{len(failures)} of {len(jobs)} networks were left out:\n" + "\n".join(failures))

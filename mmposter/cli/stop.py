@@ -21,6 +21,8 @@ from functools import wraps
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
+from mmposter.disk import KEPT
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 GRACE_S = 1.5
@@ -28,7 +30,7 @@ GRACE_S = 1.5
 
 _ONE_PRESS_S = 0.3  # a terminal and a wrapper such as `timeout` may send one Ctrl-C twice
 _SHOW_CURSOR = b"\x1b[?25h"
-_TEXT = "stopped. What was finished is kept: the same command goes on (train, distill, ablate: with --resume)."
+_TEXT = f"stopped. {KEPT}"
 
 INTERRUPTED = 128 + signal.SIGINT
 _CODES = {int(number): 128 + number for number in (signal.SIGINT, signal.SIGTERM)}

@@ -27,6 +27,8 @@ import numpy as np
 from mmposter.data.dataset import Dataset, read_info, write_dataset
 from mmposter.data.splitting import SPLITS, check_ratios
 from mmposter.errors import UserError
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import PREPARED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +99,8 @@ def balance_by_crops(dataset: Dataset, out: Path, options: CropOptions, *, overw
         overwrite: replace other prepared data that are in `out`.
 
     Raises:
-        UserError: no labels, no posters, crops already, or other data in `out`.
+        UserError: no labels, no posters, crops already, other data in `out`, or another process writes there.
+        OSError: `out` cannot be written.
     """
     table = crop_table(dataset, options)
     info = {
@@ -107,8 +110,16 @@ def balance_by_crops(dataset: Dataset, out: Path, options: CropOptions, *, overw
         "leak_share": _leak_share(table),
         "counts": _counts(dataset, table),
     }
-    _claim(out, dataset, info, overwrite=overwrite)
-    write_dataset(out, table, dataset.vocabulary, {"root": str(dataset.root), **info})
+    if out.resolve() == dataset.folder.resolve():
+        raise UserError(f"{out} holds the posters that the crops are made of; give another folder.")
+    with claim(out, PREPARED, go_on=True):
+        there = read_info(out)
+        if there is not None and not overwrite and {key: there.get(key) for key in info} != info:
+            raise UserError(
+                f"{out} holds prepared data already, and they are not these crops: other posters or options.\n"
+                "Give another folder, or replace what is there (overwrite; runs made from it may no longer fit)."
+            )
+        write_dataset(out, table, dataset.vocabulary, {"root": str(dataset.root), **info})
     return Dataset.load(out)
 
 
@@ -215,20 +226,6 @@ def _labels(dataset: Dataset) -> NDArray[np.bool_]:
     if not len(labels):
         raise UserError(f"{dataset.folder} has no posters to make crops of; at least one is needed.")
     return labels
-
-
-def _claim(out: Path, dataset: Dataset, info: dict[str, Any], *, overwrite: bool) -> None:
-    """Make sure that `out` is free, or holds just these crops."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; crops are written to a folder.\nGive another path.")
-    if out.resolve() == dataset.folder.resolve():
-        raise UserError(f"{out} holds the posters that the crops are made of; give another folder.")
-    there = read_info(out)
-    if there is not None and not overwrite and {key: there.get(key) for key in info} != info:
-        raise UserError(
-            f"{out} holds prepared data already, and they are not these crops: other posters or options.\n"
-            "Give another folder, or replace what is there (overwrite; runs made from it may no longer fit)."
-        )
 
 
 def _deal(ids: Sequence[str], shares: Sequence[float], seed: str) -> NDArray[Any]:

@@ -27,6 +27,8 @@ from mmposter.data.inspection import inspect_posters
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
 from mmposter.errors import UserError
 from mmposter.images import MIN_SIDE
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import PREPARED
 from mmposter.spreadsheets import table_text
 from mmposter.vocabulary import Vocabulary
 
@@ -127,7 +129,9 @@ def prepare(
         quiet: show no progress.
 
     Raises:
-        UserError: bad options, no such source, nothing left after cleaning, or a different manifest in `out`.
+        UserError: bad options, no such source, nothing left after cleaning, a different manifest or files
+            of others in `out`, or another process that writes there.
+        OSError: `out` cannot be written.
     """
     from mmposter.data.downloading import DownloadOptions, place_posters
     from mmposter.data.sources import read_source
@@ -135,34 +139,35 @@ def prepare(
     start = time.monotonic()
     ratios = check_ratios(ratios)
     _check_options(min_side, duplicate_distance, workers, seed)
-    found = read_source(source, format)
-    options = {
-        "format": format,
-        "vocabulary": vocabulary if found.labelled else None,
-        "seed": seed,
-        "ratios": list(ratios),
-        "min_side": min_side,
-        "duplicate_distance": duplicate_distance,
-    }
-    if not overwrite:
-        _refuse_other_options(out, options)
-    words = Vocabulary.load(vocabulary) if found.labelled else None
-    found, links = place_posters(found, posters or out / POSTERS, download or DownloadOptions(), quiet=quiet)
-    result = run_steps(
-        found,
-        words,
-        seed=seed,
-        ratios=ratios,
-        min_side=min_side,
-        distance=duplicate_distance,
-        workers=workers,
-        quiet=quiet,
-    )
-    if not overwrite:
-        _refuse_other_manifest(out, result)
-    report = _summary(out, result, links, time.monotonic() - start)
-    _write(out, result, links, report, options)
-    return report
+    with claim(out, PREPARED, go_on=True):
+        found = read_source(source, format)
+        options = {
+            "format": format,
+            "vocabulary": vocabulary if found.labelled else None,
+            "seed": seed,
+            "ratios": list(ratios),
+            "min_side": min_side,
+            "duplicate_distance": duplicate_distance,
+        }
+        if not overwrite:
+            _refuse_other_options(out, options)
+        words = Vocabulary.load(vocabulary) if found.labelled else None
+        found, links = place_posters(found, posters or out / POSTERS, download or DownloadOptions(), quiet=quiet)
+        result = run_steps(
+            found,
+            words,
+            seed=seed,
+            ratios=ratios,
+            min_side=min_side,
+            distance=duplicate_distance,
+            workers=workers,
+            quiet=quiet,
+        )
+        if not overwrite:
+            _refuse_other_manifest(out, result)
+        report = _summary(out, result, links, time.monotonic() - start)
+        _write(out, result, links, report, options)
+        return report
 
 
 def run_steps(
@@ -310,8 +315,6 @@ def _check_options(min_side: int, distance: int, workers: int | None, seed: int)
 
 def _refuse_other_options(out: Path, options: Mapping[str, Any]) -> None:
     """Say so before the posters are read, when what is there was made otherwise."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; it must be a folder.\nGive another path.")
     info = read_info(out)
     if info is None:
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,8 @@ from mmposter.distillation.views import PosterMaps, Views
 from mmposter.errors import UserError
 from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.formats import require_format
+from mmposter.outputs import claim, remove_ours
+from mmposter.outputs.kinds import DISTILLATION, TEACHERS
 from mmposter.progress import console
 from mmposter.provenance import package_version, source_commit
 from mmposter.run import TOWER
@@ -86,17 +87,51 @@ def distill(
         quiet: show no progress.
 
     Raises:
-        UserError: unknown networks, missing weights, too few posters, an `out` that holds another distillation.
+        UserError: unknown networks, missing weights, too few posters, an `out` that holds another distillation, or
+            that another process is writing.
+        OSError: `out` cannot be written, see `mmposter.disk`.
     """
     dataset.require_pictures("mmposter distill")
     device = resolve_device(device)
     weights, student = _student(config, offline=offline)
     teachers = [Teacher.find(name, student, config, offline=offline) for name in config.teachers]
     facts = _facts(dataset, weights, teachers)
-    done = _claim(out, config, facts, resume=resume, overwrite=overwrite)
-    if done is not None:
-        _tidy(out, keep_maps=keep_maps)
-        return done
+    with claim(out, DISTILLATION, go_on=resume, overwrite=overwrite) as there:
+        if there and (done := _finished(out, config, facts)) is not None:
+            _tidy(out, keep_maps=keep_maps)
+            return done
+        if resume and not there:
+            console.print(f"nothing to resume in {out}: starting anew", highlight=False, soft_wrap=True)
+        return _distill(
+            config,
+            dataset,
+            out,
+            weights,
+            student,
+            teachers,
+            facts,
+            device=device,
+            resume=resume,
+            keep_maps=keep_maps,
+            quiet=quiet,
+        )
+
+
+def _distill(
+    config: DistillationConfig,
+    dataset: Dataset,
+    out: Path,
+    weights: TowerWeights,
+    student: Backbone,
+    teachers: Sequence[Teacher],
+    facts: dict[str, Any],
+    *,
+    device: str,
+    resume: bool,
+    keep_maps: bool,
+    quiet: bool,
+) -> Distillation:
+    """The work itself, in a folder that is ours; arguments as in `distill`."""
     write_json(out / INFO, _info(config, facts, history=()))
     if not quiet:
         _announce(teachers, config.student)
@@ -238,24 +273,15 @@ def _info(config: DistillationConfig, facts: Mapping[str, Any], history: Sequenc
     }
 
 
-def _claim(
-    out: Path, config: DistillationConfig, facts: Mapping[str, Any], *, resume: bool, overwrite: bool
-) -> Distillation | None:
-    """Make sure that `out` is free, or holds just what is to go on; what is finished there is the result."""
+def _finished(out: Path, config: DistillationConfig, facts: Mapping[str, Any]) -> Distillation | None:
+    """The result that is there; None where it is not finished.
+
+    Raises:
+        UserError: it is of another configuration, other data or other files.
+    """
     there = _read(out / INFO)
-    if there is None:
-        if resume:
-            console.print(f"nothing to resume in {out}: starting anew", highlight=False, soft_wrap=True)
-    elif overwrite:
-        shutil.rmtree(out)
-    elif not resume:
-        raise UserError(f"{out} holds a distillation already; go on with --resume, or replace it with --overwrite")
-    else:
-        _require_same(out, there, config, facts)
-        if there["history"]:
-            return Distillation(out, config, there["facts"], there["history"])
-    out.mkdir(parents=True, exist_ok=True)
-    return None
+    _require_same(out, there, config, facts)
+    return Distillation(out, config, there["facts"], there["history"]) if there["history"] else None
 
 
 def _require_same(out: Path, there: Mapping[str, Any], config: DistillationConfig, facts: Mapping[str, Any]) -> None:
@@ -277,9 +303,7 @@ def _require_same(out: Path, there: Mapping[str, Any], config: DistillationConfi
         raise UserError(f"{out} was started from another file of the student; give another --out")
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
+def _read(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         require_format(path, values["format"], FORMAT)
@@ -291,5 +315,5 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _tidy(out: Path, *, keep_maps: bool) -> None:
     for name in (STATE, GENRE_HEAD):
         (out / name).unlink(missing_ok=True)
-    if not keep_maps:
-        shutil.rmtree(out / FOLDER, ignore_errors=True)
+    if not keep_maps and (out / FOLDER).is_dir():
+        remove_ours(out / FOLDER, TEACHERS, refuse=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmposter.atomic import write_json
+from mmposter.disk import naming
 from mmposter.progress import progress
 
 _KEEP_EVERY_S = 10.0
@@ -60,10 +62,10 @@ class RowArrays:
         if done == self.count:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not done:
+            self._reserve()
         files = {
-            key: np.lib.format.open_memmap(
-                self._file(key), mode="r+" if done else "w+", dtype=dtype, shape=(self.count, *shape)
-            )
+            key: np.lib.format.open_memmap(self._file(key), mode="r+", dtype=dtype, shape=(self.count, *shape))
             for key, (shape, dtype) in self.arrays.items()
         }
         kept = time.monotonic()
@@ -74,8 +76,9 @@ class RowArrays:
                     files[key][rows.start : rows.stop] = values
                 ticker.advance(len(rows))
                 if rows.stop == self.count or time.monotonic() - kept > _KEEP_EVERY_S:
-                    for file in files.values():
-                        file.flush()
+                    for key, file in files.items():
+                        with naming(self._file(key)):
+                            file.flush()
                     write_json(self._marker, {"rows": rows.stop})
                     kept = time.monotonic()
 
@@ -83,6 +86,17 @@ class RowArrays:
         """One of the arrays, in memory."""
         values: NDArray[Any] = np.load(self._file(key))
         return values
+
+    def _reserve(self) -> None:
+        """Make the files, with all of their space: a disk that gets full under a mapped file kills the process."""
+        for key, (shape, dtype) in self.arrays.items():
+            path = self._file(key)
+            with naming(path):
+                made = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(self.count, *shape))
+                del made
+                if hasattr(os, "posix_fallocate"):
+                    with path.open("r+b") as file:
+                        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
     @property
     def _marker(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,10 @@ from mmposter.explain.result import Explanation
 from mmposter.predict import PosterClassifier
 from mmposter.run import WEIGHTS
 
+_SOFTWARE = "mmposter explain"
+"""What a card says that it was made with."""
+_HEAD = 4096  # bytes of a PNG file, before its pixels
+
 
 class ExplanationFolder:
     """Where the explanations of some posters go.
@@ -25,19 +30,23 @@ class ExplanationFolder:
         folder: made where it is not there.
         posters: paths, each once.
         made_with: identity of the model and the options, as a word.
-        overwrite: replace what is there.
+        overwrite: replace the explanations that are there. Files of others are never replaced, a poster's own above
+            all.
 
     Attributes:
         done: posters that an earlier run with the same model and options has finished.
 
     Raises:
-        UserError: without `overwrite`, where a file of another model, other options or another poster is there.
+        UserError: without `overwrite`, where a file of another model, other options or another poster is there; where
+            a file is there that is no explanation.
     """
 
     def __init__(self, folder: Path, posters: Sequence[str], *, made_with: str, overwrite: bool = False) -> None:
         self.folder, self._made_with = folder, made_with
         self._names = file_names(posters)
         self.done: set[str] = set()
+        for name in self._names.values():
+            self._require_ours(name)
         if not overwrite:
             self.done = {poster for poster in posters if self._is_done(poster)}
 
@@ -45,9 +54,20 @@ class ExplanationFolder:
         """Write the two files of a poster that could be used; the JSON last, as it says that both are there."""
         assert explanation.path is not None
         name = self._names[explanation.path]
-        save_png(explanation.card(), self.folder / f"{name}.png")
+        save_png(explanation.card(), self.folder / f"{name}.png", software=_SOFTWARE)
         text = json.dumps({"made_with": self._made_with, **explanation.to_json()}, ensure_ascii=False)
         write_text(self.folder / f"{name}.json", text + "\n")
+
+    def _require_ours(self, name: str) -> None:
+        """Refuse to replace the files of a name that `mmposter explain` did not write."""
+        text, card = self.folder / f"{name}.json", self.folder / f"{name}.png"
+        explained = text.is_file() and "made_with" in _read(text)
+        if os.path.lexists(text) and not explained:
+            raise UserError(f"{text} is no explanation of a poster; name another --out, or move that file")
+        # An earlier mmposter left matplotlib's name in its cards.
+        marks = [_SOFTWARE.encode(), *([b"Matplotlib"] if explained else [])]
+        if os.path.lexists(card) and not _begins_with(card, marks):
+            raise UserError(f"{card} is no card of mmposter explain; name another --out, or move that file")
 
     def _is_done(self, poster: str) -> bool:
         file = self.folder / f"{self._names[poster]}.json"
@@ -55,8 +75,10 @@ class ExplanationFolder:
             return False
         known = _read(file)
         if known.get("path") != poster:
-            of = f"explains another poster ({known['path']})" if known.get("path") else "is no explanation of a poster"
-            raise UserError(f"{file} {of}; name another --out, or replace it with --overwrite")
+            raise UserError(
+                f"{file} explains another poster ({known.get('path')}); name another --out, or replace it with "
+                "--overwrite"
+            )
         if known.get("made_with") != self._made_with:
             raise UserError(
                 f"{file} was made with another model, branches or --genre; name another --out, or replace it with "
@@ -91,6 +113,14 @@ def _read(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def _begins_with(file: Path, marks: Sequence[bytes]) -> bool:
+    if file.is_symlink() or not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        head = stream.read(_HEAD)
+    return any(mark in head for mark in marks)
 
 
 def _digits(poster: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-_INTRODUCTION = '''"""Genres of posters by NAME. Usage: python NAME.example.py POSTER..."""
+OPENING = '"""Genres of posters by '
+"""How every example begins."""
+
+_INTRODUCTION = f'''{OPENING}NAME. Usage: python NAME.example.py POSTER..."""
 
 # Needs PACKAGES. The graph resizes for itself: give it all pixels of a picture, 8 bits a channel, RGB.
 # Not done here as mmposter does it: 16-bit pictures (Pillow cuts them off at 255), damaged EXIF data (an error).

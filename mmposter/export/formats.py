@@ -103,7 +103,10 @@ def _open_onnx(path: Path) -> Runner:
 def _write_torchscript(graph: PosterGraph, facts: Facts, path: Path) -> None:
     with quiet_tracing():
         traced = torch.jit.trace(graph, (_some_picture(),), check_trace=False)  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, str(path), _extra_files={FACTS_FILE: json.dumps(dict(facts), ensure_ascii=False)})
+        # Written by us: torch has its own errors, without a reason, where a disk is full.
+        written = io.BytesIO()
+        torch.jit.save(traced, written, _extra_files={FACTS_FILE: json.dumps(dict(facts), ensure_ascii=False)})
+    path.write_bytes(written.getvalue())
 
 
 def _open_torchscript(path: Path) -> Runner:

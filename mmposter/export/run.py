@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from mmposter.errors import UserError
 from mmposter.evaluate import check_branches
 from mmposter.evaluation.scored import file_hash
 from mmposter.export.check import TOLERANCE, check_pictures, largest_difference
+from mmposter.export.example import OPENING
 from mmposter.export.formats import FORMATS, Format
 from mmposter.export.graph import PosterGraph, load_with_tower
+from mmposter.outputs import claim_file, refuse_file
 from mmposter.predict import PosterClassifier
 from mmposter.provenance import package_version
 from mmposter.run import WEIGHTS, Run
@@ -74,7 +77,9 @@ def export_run(
 
     Raises:
         UserError: for an unknown format, a run or branches without pixels, a control, a file that is there, a missing
-            package, a network that the exporter cannot write, or a file that differs from the run by 1e-4 or more.
+            package, a network that the exporter cannot write, a file that differs from the run by 1e-4 or more, or one
+            that another process is writing.
+        OSError: the file cannot be written.
     """
     if to not in FORMATS:
         raise UserError(f"--to takes {' or '.join(FORMATS)}; got {to!r}")
@@ -84,23 +89,22 @@ def export_run(
     names = _branches(loaded, branches)
     path = _target(loaded, form, to, out)
     example = path.with_name(f"{path.name}.example.py")
-    for file in (path, example):
-        if file.exists() and not overwrite:
-            raise UserError(f"{file} is already there; replace it with --overwrite, or name another with --out")
-    # What the file is compared with: the whole way of `mmposter predict`. It also refuses controls.
-    classifier = PosterClassifier.load(loaded.folder, branches=names, device="cpu", offline=offline)
-    graph = PosterGraph(
-        form.resize(loaded.tower_input().size),
-        load_with_tower(loaded, offline=offline),
-        loaded.tower_input(),
-        branches=names,
-        single_label=loaded.config.single_label,
-        decision=loaded.decision(names),
-    ).eval()
-    pictures = check_pictures(loaded.tower_input().size)
-    with atomic_path(path) as temporary:
-        difference = _write(form, to, graph, _facts(loaded, names), temporary, classifier, pictures)
-    write_text(example, form.example.replace("NAME", path.name))
+    with claim_file(path, overwrite=overwrite):
+        _refuse_example(example, overwrite=overwrite)
+        # What the file is compared with: the whole way of `mmposter predict`. It also refuses controls.
+        classifier = PosterClassifier.load(loaded.folder, branches=names, device="cpu", offline=offline)
+        graph = PosterGraph(
+            form.resize(loaded.tower_input().size),
+            load_with_tower(loaded, offline=offline),
+            loaded.tower_input(),
+            branches=names,
+            single_label=loaded.config.single_label,
+            decision=loaded.decision(names),
+        ).eval()
+        pictures = check_pictures(loaded.tower_input().size)
+        with atomic_path(path) as temporary:
+            difference = _write(form, to, graph, _facts(loaded, names), temporary, classifier, pictures)
+        write_text(example, form.example.replace("NAME", path.name))
     masked = tuple(name for name in loaded.config.branches if name not in names)
     return Exported(
         path,
@@ -112,6 +116,15 @@ def export_run(
         masked,
         _cost(loaded, names) if masked else None,
     )
+
+
+def _refuse_example(file: Path, *, overwrite: bool) -> None:
+    """Nobody has named this file: what is there is replaced only if it is of an earlier export."""
+    refuse_file(file, overwrite=overwrite)
+    if os.path.lexists(file):
+        with file.open("rb") as stream:
+            if not stream.read(len(OPENING)).startswith(OPENING.encode()):
+                raise UserError(f"{file} is no example of mmposter export; move it, or give another --out")
 
 
 def _write(
@@ -128,7 +141,7 @@ def _write(
     try:
         form.write(graph, facts, path)
         runner = form.open(path)
-    except MemoryError:
+    except (MemoryError, OSError):
         raise
     except Exception as error:
         # Exporter and runtime raise whatever their parts raise, in pages of text; the first sentence says what it was.

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmposter.atomic import write_json, write_text
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import PUBLISHED
 from mmposter.published.table import ALIGN, COLUMNS, LEAKS, VERDICT, Group, to_markdown
 from mmposter.report.blocks import Emphasis, ListBlock, Section, TableBlock
 from mmposter.report.page import render_page
@@ -31,11 +33,13 @@ def write_page(groups: Sequence[Group], out: Path) -> Path:
         The page.
     """
     results = {f"{result.name} {result.variant or ''}": result for group in groups for result in group.results}
-    write_json(out / NUMBERS, [result.to_json() for result in results.values()])
-    write_text(out / TEXT, to_markdown(groups))
     commits = sorted({str(result.commit) for result in results.values()})
     facts = {"Networks": str(len(results)), "Commits of mmposter": ", ".join(f"`{commit}`" for commit in commits)}
-    write_text(out / PAGE, render_page("Published systems, trained here", _LEAD, facts, [*map(_section, groups)]))
+    page = render_page("Published systems, trained here", _LEAD, facts, [*map(_section, groups)])
+    with claim(out, PUBLISHED, go_on=True):
+        write_json(out / NUMBERS, [result.to_json() for result in results.values()])
+        write_text(out / TEXT, to_markdown(groups))
+        write_text(out / PAGE, page)
     return out / PAGE
 
 

@@ -16,6 +16,8 @@ from mmposter.errors import DivergedError, UserError
 from mmposter.evaluate import evaluate_run, examine_run
 from mmposter.evaluation import METRICS, SINGLE_LABEL_METRICS, Evaluation
 from mmposter.features.tower import settle_init
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import PUBLISHED_RESULT
 from mmposter.progress import console
 from mmposter.provenance import source_commit
 from mmposter.published.result import RESULT, Result
@@ -139,59 +141,62 @@ def reproduce(
         quiet: show no progress.
 
     Raises:
-        UserError: as `train` and `evaluate_run`, and where `out` holds this network trained otherwise.
+        UserError: as `train` and `evaluate_run`, and where `out` holds this network trained otherwise, or another
+            process is training it there.
+        OSError: `out` cannot be written, see `mmposter.disk`.
     """
     posters = data = task_dataset(dataset, vocabulary, out / "data", limit)
     if asked.target is not None and published is not None:
         data = cropped_dataset(posters, find_published(published), asked.variant or "clean", out / "data", asked.target)
     folder = asked.folder(out)
-    known = Result.load(folder / RESULT)
-    if known is not None and not overwrite:
-        _require_same(known, asked, data, folder)
-        return known
-    said = f"{asked.label}" + (f", {asked.variant}" if asked.variant else "")
-    if not quiet:
-        console.print(said, highlight=False, markup=False, soft_wrap=True)
-    run = folder / "run"
-    diverged, epochs, seconds = None, 0, 0.0
-    try:
-        trained = train(
-            asked.config,
-            data,
-            run,
-            device=device,
-            resume=not overwrite and run.exists(),
-            overwrite=overwrite,
-            offline=offline,
-            quiet=quiet,
-            workers="auto",
+    with claim(folder, PUBLISHED_RESULT, go_on=True):
+        known = Result.load(folder / RESULT)
+        if known is not None and not overwrite:
+            _require_same(known, asked, data, folder)
+            return known
+        said = f"{asked.label}" + (f", {asked.variant}" if asked.variant else "")
+        if not quiet:
+            console.print(said, highlight=False, markup=False, soft_wrap=True)
+        run = folder / "run"
+        diverged, epochs, seconds = None, 0, 0.0
+        try:
+            trained = train(
+                asked.config,
+                data,
+                run,
+                device=device,
+                resume=not overwrite and run.exists(),
+                overwrite=overwrite,
+                offline=offline,
+                quiet=quiet,
+                workers="auto",
+            )
+            # By epoch, so that a training that was stopped and resumed is counted whole.
+            epochs = len(trained.progress.history)
+            seconds = sum(float(row["seconds"]) for row in trained.progress.history)
+        except DivergedError as error:
+            # A result, too: with the published settings these posters give nothing.
+            diverged = str(error).splitlines()[0]
+        measured, whole = (None, None) if diverged else _measure(run, data, posters, device, offline)
+        known = Result(
+            name=asked.name,
+            label=asked.label,
+            variant=asked.variant,
+            metrics={} if measured is None else _metrics(measured),
+            whole=None if whole is None else _metrics(whole),
+            titles=dict(_TITLES),
+            changed=asked.changed(),
+            config=asked.config.model_dump(mode="json"),
+            data=_facts(data),
+            run=str(run.relative_to(out)),
+            epochs=epochs,
+            seconds=round(seconds, 1),
+            device=_device_name(device),
+            commit=source_commit(),
+            diverged=diverged,
         )
-        # By epoch, so that a training that was stopped and resumed is counted whole.
-        epochs = len(trained.progress.history)
-        seconds = sum(float(row["seconds"]) for row in trained.progress.history)
-    except DivergedError as error:
-        # A result, too: with the published settings these posters give nothing.
-        diverged = str(error).splitlines()[0]
-    measured, whole = (None, None) if diverged else _measure(run, data, posters, device, offline)
-    known = Result(
-        name=asked.name,
-        label=asked.label,
-        variant=asked.variant,
-        metrics={} if measured is None else _metrics(measured),
-        whole=None if whole is None else _metrics(whole),
-        titles=dict(_TITLES),
-        changed=asked.changed(),
-        config=asked.config.model_dump(mode="json"),
-        data=_facts(data),
-        run=str(run.relative_to(out)),
-        epochs=epochs,
-        seconds=round(seconds, 1),
-        device=_device_name(device),
-        commit=source_commit(),
-        diverged=diverged,
-    )
-    write_json(folder / RESULT, known.to_json())
-    return known
+        write_json(folder / RESULT, known.to_json())
+        return known
 
 
 _TITLES = {metric.name: metric.title for metric in (*SINGLE_LABEL_METRICS, *METRICS)}

@@ -9,6 +9,8 @@ from pathlib import Path
 from mmposter.data.crops import CropOptions, balance_by_crops
 from mmposter.data.dataset import Dataset, read_info, write_dataset
 from mmposter.errors import UserError
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import PREPARED
 from mmposter.published.systems import Published, Variant
 from mmposter.vocabulary import Vocabulary
 
@@ -47,12 +49,13 @@ def task_dataset(dataset: Dataset, vocabulary: str, out: Path, limit: int | None
             f"({', '.join(wanted.genres)}); {FEW} are the least.\nPrepare data with raw genres of IMDb."
         )
     counts = {"kept": len(derived), "without_genre": len(without)}
-    write_dataset(
-        folder,
-        derived.table,
-        wanted,
-        {"root": str(dataset.root), **made, "counts": counts, "features": str(dataset.features_folder.resolve())},
-    )
+    with claim(folder, PREPARED, go_on=True):
+        write_dataset(
+            folder,
+            derived.table,
+            wanted,
+            {"root": str(dataset.root), **made, "counts": counts, "features": str(dataset.features_folder.resolve())},
+        )
     return Dataset.load(folder)
 
 

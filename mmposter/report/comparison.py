@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmposter.atomic import write_text
-from mmposter.errors import UserError
 from mmposter.evaluation.comparison import Comparison
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.plots.comparison import MOST, plot_comparison, plot_genre_differences
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import COMPARISON
 from mmposter.provenance import package_version, source_commit
 from mmposter.report.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, Section, TableBlock
 from mmposter.report.comparison_text import (
@@ -38,18 +39,14 @@ def write_comparison(found: Comparison, folder: Path) -> Path:
         The page.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: files of others would be replaced, or another process is writing there.
+        OSError: the folder cannot be written.
     """
     page = folder / "compare.html"
-    try:
+    with claim(folder, COMPARISON, go_on=True):
         write_text(folder / "compare.csv", to_csv(found))
         write_text(folder / "compare.md", to_markdown(found))
         write_text(page, comparison_page(found))
-    except OSError as error:
-        raise UserError(
-            f"the comparison cannot be written to {folder} ({error.strerror or error}); choose another place: "
-            "--out FOLDER"
-        ) from error
     return page
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmposter.atomic import write_json, write_text
-from mmposter.errors import UserError
 from mmposter.evaluation.evaluate import GENRE_COLUMNS, METRIC_COLUMNS, Evaluation
 from mmposter.evaluation.examination import Examination
 from mmposter.evaluation.listing import LISTING
@@ -25,6 +24,8 @@ from mmposter.evaluation.plots import (
 from mmposter.evaluation.plots.style import save_png
 from mmposter.evaluation.scored import PREDICTIONS
 from mmposter.evaluation.single_label import SingleLabelResult
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import EVALUATION
 from mmposter.report.blocks import Block, CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, Section, TableBlock
 from mmposter.report.page import render_page
 from mmposter.report.svg import figure_svg
@@ -64,23 +65,19 @@ def write_evaluation(found: Examination, folder: Path) -> Path:
         The page.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: files of others would be replaced, or another process is writing there.
+        OSError: the folder cannot be written.
     """
     figures = _figures(found)
     # Letters first: a layout that was drawn once moves by hundredths when it is drawn again.
     page = evaluation_page(found, {name: figure_svg(figure, name) for name, figure in figures.items()})
-    try:
+    with claim(folder, EVALUATION, go_on=True):
         found.scored.save(folder / PREDICTIONS)
         write_json(folder / NUMBERS, found.to_json())
         write_text(folder / LISTING, "".join(f"{line}\n" for line in found.listing))
         for name, figure in figures.items():
             save_png(figure, folder / PLOTS / f"{name.replace('-', '_')}.png")
         write_text(folder / PAGE, page)
-    except OSError as error:
-        raise UserError(
-            f"the evaluation cannot be written to {folder} ({error.strerror or error}); choose another place: "
-            "--out FOLDER"
-        ) from error
     return folder / PAGE
 
 

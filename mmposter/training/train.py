@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,12 +33,14 @@ from mmposter.model import (
     build_training_loss,
     tower_sizes,
 )
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import RUN
 from mmposter.progress import console
 from mmposter.provenance import package_version
-from mmposter.run import MODEL, TOWER, WEIGHTS, Run
+from mmposter.run import TOWER, WEIGHTS, Run
 from mmposter.training.checkpoint import Progress
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
-from mmposter.training.loop import LAST, Trainer
+from mmposter.training.loop import Trainer
 from mmposter.training.outputs import write_card, write_plots
 
 if TYPE_CHECKING:
@@ -118,14 +119,20 @@ def train(
     Features that the store lacks are extracted first, by `workers` processes (see `mmposter.engines.run`).
 
     Raises:
-        UserError: for data without labels or splits, missing weights, an `out` that holds another run.
+        UserError: for data without labels or splits, missing weights, an `out` that holds another run, or that
+            another process is writing.
+        OSError: `out` cannot be written, see `mmposter.disk`.
     """
     started = time.monotonic()
     config, device = settle_on(dataset, config), resolve_device(device)
-    _claim(out, config, dataset, resume=resume, overwrite=overwrite)
-    inputs = load_inputs(config, dataset, device=device, offline=offline, quiet=quiet, workers=workers)
-    fitted = fit(config, dataset, inputs, out, device=device, offline=offline, resume=resume, quiet=quiet)
-    result = finish(fitted, dataset, inputs, time.monotonic() - started)
+    with claim(out, RUN, go_on=resume, overwrite=overwrite) as there:
+        if there:
+            _require_same(out, config, dataset)
+        elif resume:
+            console.print(f"nothing to resume in {out}: starting anew", highlight=False, soft_wrap=True)
+        inputs = load_inputs(config, dataset, device=device, offline=offline, quiet=quiet, workers=workers)
+        fitted = fit(config, dataset, inputs, out, device=device, offline=offline, resume=resume, quiet=quiet)
+        result = finish(fitted, dataset, inputs, time.monotonic() - started)
     if isinstance(fitted.weights, PinnedTower) and not quiet:
         console.print(_WITHOUT_TOWER.format(backbone=config.cnn.backbone), highlight=False, soft_wrap=True)
     return result
@@ -277,27 +284,19 @@ def choose_thresholds(
     return np.full(target.shape[1], fixed)
 
 
-def _claim(out: Path, config: Config, dataset: Dataset, *, resume: bool, overwrite: bool) -> None:
-    """Make sure that `out` is free, or holds just the run that is to go on."""
-    if (out / MODEL).exists() and not resume and not overwrite:
-        raise UserError(f"{out} holds a run already; go on with --resume, or replace it with --overwrite")
-    if resume and not (out / MODEL).exists() and not (out / LAST).exists():
-        console.print(f"nothing to resume in {out}: starting anew", highlight=False, soft_wrap=True)
-    if resume and (out / MODEL).exists():
-        old = Run.load(out, finished=False)
-        there, now = flat_config(old.config.model_dump()), flat_config(config.model_dump())
-        different = [f"  {key}: {there[key]!r} there, {now[key]!r} now" for key in there if there[key] != now[key]]
-        if different:
-            raise UserError(
-                f"{out} was started with another configuration:\n" + "\n".join(different) + "\n"
-                "Give the same one to resume, or another --out"
-            )
-        old.vocabulary.require_same(dataset.vocabulary, mine=str(out), theirs=str(dataset.folder))
-        if old.facts.get("manifest") != _facts(dataset)["manifest"]:
-            raise UserError(f"{out} was started on another state of {dataset.folder}; give another --out")
-    if overwrite and (out / MODEL).exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
+def _require_same(out: Path, config: Config, dataset: Dataset) -> None:
+    """Make sure that `out` holds just the run that is to go on."""
+    old = Run.load(out, finished=False)
+    there, now = flat_config(old.config.model_dump()), flat_config(config.model_dump())
+    different = [f"  {key}: {there[key]!r} there, {now[key]!r} now" for key in there if there[key] != now[key]]
+    if different:
+        raise UserError(
+            f"{out} was started with another configuration:\n" + "\n".join(different) + "\n"
+            "Give the same one to resume, or another --out"
+        )
+    old.vocabulary.require_same(dataset.vocabulary, mine=str(out), theirs=str(dataset.folder))
+    if old.facts.get("manifest") != _facts(dataset)["manifest"]:
+        raise UserError(f"{out} was started on another state of {dataset.folder}; give another --out")
 
 
 def _facts(dataset: Dataset) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from mmposter.ablation.report.sections import groups
 from mmposter.ablation.report.tables import all_tables
 from mmposter.ablation.result import AblationResult
 from mmposter.atomic import write_json, write_text
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import ABLATION
 
 
 def write_report(result: AblationResult, out: Path) -> list[Path]:
@@ -37,12 +39,14 @@ def write_report(result: AblationResult, out: Path) -> list[Path]:
         "ablation.csv": to_csv(result),
         "ablation.tex": to_latex(all_tables(result, groups(result))),
     }
-    for name, text in texts.items():
-        write_text(out / name, text)
-    write_json(out / "ablation.json", to_json(result))
-    files = [*(out / name for name in texts), out / "ablation.json"]
-    for picture in report.pictures():
-        path = out / "plots" / f"{picture.name}.png"
-        save_png(picture.figure, path)
-        files.append(path)
+    with claim(out, ABLATION, go_on=True):
+        # The first one says that this folder is ours, see `mmposter.outputs`.
+        write_json(out / "ablation.json", to_json(result))
+        for name, text in texts.items():
+            write_text(out / name, text)
+        files = [*(out / name for name in texts), out / "ablation.json"]
+        for picture in report.pictures():
+            path = out / "plots" / f"{picture.name}.png"
+            save_png(picture.figure, path)
+            files.append(path)
     return files

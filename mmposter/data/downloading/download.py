@@ -15,6 +15,7 @@ from mmposter.data.downloading.ledger import Ledger
 from mmposter.data.downloading.options import DownloadOptions, host_of, split_link
 from mmposter.data.downloading.schedule import Job, Schedule
 from mmposter.errors import UserError
+from mmposter.outputs import one_writer
 from mmposter.progress import console, progress
 
 _THREADS = 32
@@ -50,7 +51,7 @@ def download(
         quiet: show no progress.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or another process downloads into it.
     """
     if options.offline:
         known = Ledger(folder).dead
@@ -61,7 +62,8 @@ def download(
         }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _Run(folder, options).all(links, quiet=quiet)
+        with one_writer(folder):
+            return _Run(folder, options).all(links, quiet=quiet)
     except OSError as error:
         raise UserError(
             f"the posters' folder {folder} cannot be written ({error.strerror or error}).\n"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mmposter.disk import naming
 from mmposter.errors import UserError
 from mmposter.json_files import mapping, parse_json, text
 
@@ -38,7 +39,7 @@ class Ledger:
         line = json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         with self._lock:
             # Unbuffered, so that a line goes to the system in one piece and survives the process.
-            with self._path.open("ab", buffering=0) as file:
+            with naming(self._path), self._path.open("ab", buffering=0) as file:
                 file.write(line if self._whole else b"\n" + line)
             self._whole = True
 

@@ -51,9 +51,11 @@ def new_figure(height: float) -> Figure:
     return ShownFigure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
-def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG file, atomically."""
+def save_png(figure: Figure, path: Path, *, software: str | None = None) -> None:
+    """Write a figure as a PNG file, atomically; `software` is what the file says that it was made with."""
     from mmposter.atomic import atomic_path
 
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=figure.dpi)
+        figure.savefig(
+            temporary, format="png", dpi=figure.dpi, metadata=None if software is None else {"Software": software}
+        )

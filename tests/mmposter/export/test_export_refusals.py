@@ -50,7 +50,7 @@ def test_a_control_is_no_model_for_use(calibrated, edit_config, out):
 def test_nothing_is_replaced_unasked(calibrated, out):
     for name in ("x.pt", "x.pt.example.py"):
         (out / name).write_text("mine")
-        with pytest.raises(UserError, match=rf"{name} is already there; replace it with --overwrite"):
+        with pytest.raises(UserError, match=rf"{name} is there already; replace it with --overwrite"):
             export_run(calibrated, "torchscript", out / "x.pt")
         assert (out / name).read_text() == "mine"
         (out / name).unlink()

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from mmposter.errors import UserError
+from mmposter.disk import plain_words
 from mmposter.evaluation import METRICS, evaluate
 from mmposter.evaluation.comparison import Comparison, compare
 from mmposter.evaluation.evaluate import GENRE_COLUMNS
@@ -148,8 +148,9 @@ def test_genres_that_are_true_and_never_answered_are_named(tmp_path: Path):
 
 def test_a_folder_that_cannot_be_written_is_a_message(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written to .*--out FOLDER"):
+    with pytest.raises(NotADirectoryError) as end:
         write_evaluation(examination(), tmp_path / "file" / "out")
+    assert f"{tmp_path / 'file'} is a file, and a folder is needed there" in str(plain_words(end.value))
 
 
 def test_folders_of_evaluations_keep_masked_ones_apart():

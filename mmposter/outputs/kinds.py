@@ -1,0 +1,107 @@
+"""The folders that commands write, and every name in them; a writer that gets a new file adds its name here."""
+
+from __future__ import annotations
+
+from mmposter.outputs.folder import Kind
+
+_EVALUATION_PLOTS = ("average_precision", "precision_recall", "together", "confusion", "reliability")
+
+EVALUATION = Kind(
+    "an evaluation",
+    {"predictions.parquet": ("mmposter",)},
+    (
+        "predictions.parquet",
+        "evaluation.json",
+        "listing.txt",
+        "report.html",
+        *(f"plots/{name}.png" for name in _EVALUATION_PLOTS),
+    ),
+)
+
+RUN = Kind(
+    "a run",
+    {"model.json": ("config", "vocabulary")},
+    (
+        "model.json",
+        "best.safetensors",
+        "last.safetensors",
+        "tower.safetensors",
+        "metrics.jsonl",
+        "metrics.csv",
+        "validation.json",
+        "README.md",
+        "subsets.json",
+        "plots/training.png",
+        "plots/average_precision.png",
+        "tensorboard/events.out.tfevents.*",
+        *EVALUATION.under("evaluation/*"),
+    ),
+)
+
+TEACHERS = Kind("maps of teachers", {}, ("*.npy", "*.json"))
+"""What a distillation keeps of its teachers while it runs."""
+
+DISTILLATION = Kind(
+    "a distillation",
+    {"distillation.json": ("config", "history")},
+    (
+        "distillation.json",
+        "tower.safetensors",
+        "state.safetensors",
+        "genres.safetensors",
+        "metrics.csv",
+        "README.md",
+        "plots/curves.png",
+        *TEACHERS.under("teachers"),
+    ),
+)
+
+ABLATION = Kind(
+    "an ablation",
+    {"plan.json": ("manifest", "cells"), "ablation.json": ("provenance", "cells")},
+    (
+        "plan.json",
+        *(f"ablation.{ending}" for ending in ("html", "md", "csv", "tex", "json")),
+        "cells/*/seed-*/scores.npz",
+        "cells/*/seed-*/training.json",
+        *RUN.under("cells/*/seed-*/run"),
+    ),
+    left=("plots/*.png",),  # named by what was compared; the next report replaces its own
+)
+
+PREPARED = Kind(
+    "prepared data",
+    # Each of the three is the first that one of the writers makes.
+    {
+        "dataset.json": ("manifest_sha256",),
+        "manifest.parquet": ("raw_genres",),
+        "dropped.csv": ("id,path,reason,message",),
+    },
+    (
+        "dataset.json",
+        "manifest.parquet",
+        "vocabulary.json",
+        "report.md",
+        "dropped.csv",
+        "issues.csv",
+        "dead_links.csv",
+    ),
+)
+
+EXPLANATIONS = Kind("explanations", {}, ())
+"""Two files a poster, named after it: `mmposter.explain.folder` looks at each by itself."""
+
+PUBLISHED = Kind(
+    "a page of published systems",
+    {"published.json": ("metrics",)},
+    ("published.json", "published.md", "published.html"),
+)
+
+PUBLISHED_RESULT = Kind("a result", {"result.json": ("metrics", "variant")}, ("result.json",))
+"""Beside the run folder of one network."""
+
+COMPARISON = Kind(
+    "a comparison",
+    {"compare.csv": ("run,seeds,branches,metric",)},
+    ("compare.csv", "compare.md", "compare.html"),
+)
