@@ -199,7 +199,10 @@ class Run:
 
     @property
     def other_weights_allowed(self) -> tuple[str, ...]:
-        """Branches whose frozen models may come from other files of the same kind (`posters`, which comes without)."""
+        """Branches whose frozen models may come from other files of the same kind (`posters`, which comes without).
+
+        A run says this of itself, so it counts for what travels with the package alone, or where the person trusts it.
+        """
         return tuple(name for name in self.facts.get(OTHER_WEIGHTS, ()) if name in _MAY_DIFFER)
 
     def require_same_extractors(self, extractors: Mapping[str, BranchExtractors]) -> None:
@@ -210,15 +213,18 @@ class Run:
         Raises:
             UserError: naming the branch, and both identities.
         """
+        may_differ = self.other_weights_allowed if is_shipped(self.folder) or is_trusted() else ()
         for name, branch in extractors.items():
-            then, now = self.fingerprints[name], branch.feature.identity()
-            if name in self.other_weights_allowed:
+            then, now = self.fingerprints.get(name), branch.feature.identity()
+            if name in may_differ and then is not None:
                 then, now = _without_weights(then), _without_weights(now)
             if now != then:
+                asks = ". It says that others will do: if you know who made it, type the same command with --trust"
                 raise UserError(
                     f"the {name} branch of {self.folder} was trained behind other weights or settings than those found "
-                    f"here:\n  then: {then}\n  now:  {now}\n"
+                    f"here:\n  then: {shown(then)}\n  now:  {shown(now)}\n"
                     "Give it the same files, or leave the branch out with --branches"
+                    + (asks if name in self.other_weights_allowed and name not in may_differ else "")
                 )
 
     def require_same_sizes(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:

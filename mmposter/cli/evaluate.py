@@ -14,6 +14,7 @@ from mmposter.cli.options import (
     Offline,
     Root,
     RunName,
+    Trust,
     choose_data,
     go_offline,
     prepare_libraries,
@@ -56,6 +57,7 @@ def evaluate_command(
     ] = False,
     device: Device = "auto",
     offline: Offline = False,
+    trust: Trust = False,
     root: Root = None,
 ) -> None:
     """Measure a run on one split: each metric beside the best constant answer's, headline metrics with intervals.

@@ -16,6 +16,7 @@ from mmposter.cli.options import (
     Overrides,
     Root,
     Threads,
+    Trust,
     Workers,
     engine_device,
     go_offline,
@@ -35,6 +36,7 @@ def extract_command(
     set: Overrides = None,
     device: Device = "auto",
     offline: Offline = False,
+    trust: Trust = False,
     root: Root = None,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Do share I of N (from 0), for several machines on one store.")
