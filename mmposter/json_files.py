@@ -58,7 +58,7 @@ def parse_json(text: str | bytes, where: str | Path, *, mend: str = _MEND) -> An
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
         values = json.loads(text, parse_float=_finite, parse_int=_whole, parse_constant=_no_number)
-        _require_sound(values)
+        require_plain(values)
     except (ValueError, RecursionError) as error:
         raise damaged(where, error, mend) from error
     return values
@@ -88,7 +88,7 @@ def read_text(path: str | Path, *, limit: int = LIMIT, mend: str = _MEND) -> str
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise damaged(path, error, mend) from error
+        raise UserError(f"{path} cannot be read as UTF-8 text ({error}); {mend}") from error
 
 
 def damaged(where: str | Path, error: Exception, mend: str = _MEND) -> UserError:
@@ -108,6 +108,30 @@ def sound(where: str | Path, mend: str = _MEND) -> Iterator[None]:
         yield
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
         raise damaged(where, error, mend) from error
+
+
+def require_plain(values: Any) -> None:
+    """Refuse what a text may say and nobody should have to walk: deep nesting, numbers beyond 64 bits, half letters.
+
+    Raises:
+        ValueError: there is some of it.
+    """
+    level, depth = [values], 0
+    while level:
+        if depth > DEPTH:
+            raise ValueError(f"more than {DEPTH} lists and objects lie in each other")
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += [*value, *value.values()]
+            elif isinstance(value, list):
+                inner += value
+            elif isinstance(value, str):
+                if not value.isascii():
+                    value.encode("utf-8")  # a UnicodeEncodeError, which is a ValueError, for half a pair of surrogates
+            elif isinstance(value, int) and abs(value) >= _LARGEST:
+                raise ValueError("a whole number there is more than 64 bits hold")
+        level, depth = inner, depth + 1
 
 
 def mapping(value: Any, what: str) -> Mapping[str, Any]:
@@ -186,30 +210,10 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    if len(text) > 20 or abs(int(text)) >= _LARGEST:
+    if len(text) > 21 or abs(int(text)) >= _LARGEST:
         raise ValueError(f"{shorten(text)} is more than a whole number can be")
     return int(text)
 
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")
-
-
-def _require_sound(values: Any) -> None:
-    """Refuse deep nesting, which whoever walks the values later could not follow, and half letters."""
-    level, depth = [values], 0
-    while level:
-        if depth > DEPTH:
-            raise ValueError(f"more than {DEPTH} lists and objects lie in each other")
-        for value in level:
-            keys = [value] if isinstance(value, str) else value if isinstance(value, dict) else ()
-            for key in keys:
-                if not key.isascii():
-                    key.encode("utf-8")  # a UnicodeEncodeError, which is a ValueError, for half of a surrogate pair
-        level = [
-            inner
-            for value in level
-            if isinstance(value, dict | list)
-            for inner in (value.values() if isinstance(value, dict) else value)
-        ]
-        depth += 1
