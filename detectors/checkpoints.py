@@ -188,7 +188,7 @@ class _Builder:
         state = self.build(shell.state)
         if shell.arguments or type(state) is not dict or not all(isinstance(key, str) for key in state):
             raise ValueError(f"the checkpoint's {shell.path} is none that ultralytics writes")
-        layer.__setstate__(state)
+        layer.__setstate__(state)  # type: ignore[no-untyped-call]
         return layer
 
     def _method(self, owner: Any = None, name: Any = None, *others: Any) -> Callable[..., Any]:

@@ -93,8 +93,7 @@ def read_text(path: str | Path, *, limit: int = LIMIT, mend: str = _MEND) -> str
 
 def damaged(where: str | Path, error: Exception, mend: str = _MEND) -> UserError:
     """The message about a file whose values are not those that it should hold."""
-    said = f"its key {error} is missing" if isinstance(error, KeyError) else str(error) or type(error).__name__
-    return UserError(f"{where} is damaged ({shorten(said)}); {mend}")
+    return UserError(f"{where} is damaged ({type(error).__name__}: {shorten(str(error))}); {mend}")
 
 
 @contextmanager
@@ -106,7 +105,8 @@ def sound(where: str | Path, mend: str = _MEND) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+    # RuntimeError: a deep recursion, and what torch says of tensors that do not fit.
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise damaged(where, error, mend) from error
 
 

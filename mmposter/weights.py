@@ -25,7 +25,8 @@ ENVIRONMENT = "MMPOSTER_WEIGHTS"
 
 @dataclass(frozen=True)
 class WeightSource:
-    """One pretrained thing and the places where it may be.
+    """One pretrained thing and the places where it may be. Its name and its files are joined to folders: a name that
+    would lead out of them is refused, as it may come from a file of a stranger's.
 
     Attributes:
         name: what to call it in messages.
@@ -49,6 +50,19 @@ class WeightSource:
     fetch: Callable[[Path], Path | None] | None = None
     shared_names: bool = False
     megabytes: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.files:
+            _require_inside(name)
+
+
+def _require_inside(name: str) -> None:
+    parts = name.replace("\\", "/").split("/")
+    if not name.isprintable() or ":" in name or any(part in ("", ".", "..") for part in parts):
+        raise UserError(
+            f"{name!r} is no published name and no file or folder here. Give a name such as yolo11n.pt or "
+            "sentence-transformers/all-MiniLM-L6-v2, or the path of what is here"
+        )
 
 
 def resolve(source: WeightSource, *, explicit: Path | None = None, offline: bool = False) -> Path:
@@ -127,6 +141,7 @@ def _places(source: WeightSource, explicit: Path | None) -> Iterable[tuple[str, 
     if explicit is not None:
         yield "the path given", explicit.parent if explicit.is_file() else explicit
         return
+    _require_inside(source.name)
     if folder := os.environ.get(ENVIRONMENT):
         if not source.shared_names:
             yield ENVIRONMENT, Path(folder)

@@ -123,8 +123,8 @@ def _require_bounded(text: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, size = open_.pop()
         elif isinstance(event, yaml.AliasEvent):
-            if event.anchor not in sizes:
-                raise ValueError(f"the alias *{shorten(event.anchor)} is of nothing that ends before it")
+            if event.anchor is None or event.anchor not in sizes:
+                raise ValueError(f"the alias *{shorten(str(event.anchor))} is of nothing that ends before it")
             size = sizes[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
             anchor, size = event.anchor, 1 + len(event.value)

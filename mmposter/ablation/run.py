@@ -22,6 +22,7 @@ from mmposter.device import resolve_device
 from mmposter.engines import Workers, run
 from mmposter.errors import UserError
 from mmposter.features.table import extract_dataset, settle_on
+from mmposter.json_files import read_json
 from mmposter.progress import progress
 from mmposter.training.inputs import cached_branches
 
@@ -184,6 +185,6 @@ def _claim(out: Path, plan: Plan, dataset: Dataset, settings: Settings, *, resum
 
 def _manifest(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["manifest"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_json(path)["manifest"]
+    except (UserError, KeyError, TypeError):
         return None

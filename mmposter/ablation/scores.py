@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 
 from mmposter.atomic import atomic_path, write_json
 from mmposter.config import Config
+from mmposter.errors import UserError
+from mmposter.json_files import read_json
 
 CELLS = "cells"
 _SCORES, _FACTS = "scores.npz", "training.json"
@@ -74,12 +75,12 @@ def seed_folder(out: Path, key: str, seed: int) -> Path:
 def load_scores(folder: Path, config: Config, manifest: str, split: str) -> Scores | None:
     """What lies in `folder`; None if it is not whole, or of another configuration, data set or split."""
     try:
-        values = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        values = read_json(folder / _FACTS)
         facts = TrainingFacts(**values)
         if (facts.config, facts.manifest, facts.split) != (config.model_dump(mode="json"), manifest, split):
             return None
         with np.load(folder / _SCORES) as arrays:
             probs = {name.removeprefix("probs:"): arrays[name] for name in arrays.files if name != "rows"}
             return Scores(facts, arrays["rows"], probs)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile):
+    except (UserError, OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile):
         return None

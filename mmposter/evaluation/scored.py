@@ -22,6 +22,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation.arrays import BoolArray, FloatArray
 from mmposter.evaluation.thresholds import EmptyPolicy
 from mmposter.formats import require_format
+from mmposter.json_files import parse_json
 
 PREDICTIONS = "predictions.parquet"
 FORMAT = 1
@@ -133,7 +134,7 @@ class ScoredPosters:
 
         try:
             table = pq.read_table(path)
-            facts = json.loads((table.schema.metadata or {})[_KEY])
+            facts = parse_json((table.schema.metadata or {})[_KEY], path)
             require_format(path, facts["format"], FORMAT)
             genres = tuple(facts["genres"])
             place = {genre: g for g, genre in enumerate(genres)}
@@ -150,7 +151,7 @@ class ScoredPosters:
                 thresholds=np.array(facts["thresholds"], dtype=np.float64),
                 source=source,
             )
-        except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        except (OSError, pa.ArrowException, LookupError, ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path} is no file of scored posters, or is damaged ({type(error).__name__}: {error}); make it again "
                 "with: mmposter evaluate RUN DATA"

@@ -5,12 +5,12 @@ A model is a run folder here, as `mmposter train` writes it. Where a run is aske
 
 from __future__ import annotations
 
-import json
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from mmposter.errors import UserError
+from mmposter.json_files import read_json, sound, text
 
 __all__ = [
     "POSTERS",
@@ -83,8 +83,9 @@ def shipped_tower() -> ShippedTower | None:
     folder = _folder() / POSTERS
     if not (folder / _MODEL).is_file() or not (folder / _TOWER).is_file():
         return None
-    config = json.loads((folder / _MODEL).read_text(encoding="utf-8"))["config"]
-    return ShippedTower(config["cnn"]["backbone"], folder / _TOWER)
+    with sound(folder / _MODEL, "install mmposter again"):
+        config = read_json(folder / _MODEL)["config"]
+        return ShippedTower(text(config["cnn"]["backbone"], "cnn.backbone"), folder / _TOWER)
 
 
 def settled_init(backbone: str, init: str) -> str:

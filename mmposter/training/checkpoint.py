@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from mmposter.atomic import atomic_path
 from mmposter.errors import UserError
+from mmposter.json_files import mapping, parse_json, shorten, sound
+from mmposter.tensor_files import load_tensors, tensor_metadata
 
 StateT = TypeVar("StateT")
 
@@ -96,21 +97,23 @@ def load_checkpoint(
     Raises:
         UserError: if the file is damaged or of another model.
     """
+    mend = "start again with --overwrite"
+    tensors = load_tensors(path)
+    with sound(path, mend):
+        progress = make(**mapping(parse_json(tensor_metadata(path)["progress"], path, mend=mend), "progress"))
+        states: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in _under(tensors, "optimizer.").items():
+            index, name = key.split(".", 1)
+            states.setdefault(int(index), {})[name] = value
+        random = tensors["rng.cpu"]
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            progress = make(**json.loads(file.metadata()["progress"]))
         model.load_state_dict(_under(tensors, "model."))
-    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path} cannot be resumed ({error}); start again with --overwrite") from error
-    states: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in _under(tensors, "optimizer.").items():
-        index, name = key.split(".", 1)
-        states.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
-    torch.set_rng_state(tensors["rng.cpu"])
-    if "rng.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["rng.cuda"])
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        torch.set_rng_state(random)
+        if "rng.cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["rng.cuda"])
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} cannot be resumed ({shorten(str(error))}); {mend}") from error
     return progress
 
 

@@ -61,9 +61,9 @@ class YoloExtractor(FeatureExtractor):
             )
         except UnsafeCheckpointError as error:
             raise UserError(
-                f"{self._file} was not loaded, as that could run code: {error}.\nCheckpoints of ultralytics' own, such as "
-                "yolo11n.pt, load as they are. If you know who made this one, type the same command with --trust (in "
-                "Python: with mmposter.trusting())"
+                f"{self._file} was not loaded, as that could run code: {error}.\nCheckpoints of ultralytics' own, such "
+                "as yolo11n.pt, load as they are. If you know who made this one, type the same command with --trust "
+                "(in Python: with mmposter.trusting())"
             ) from error
         except ValueError as error:
             raise UserError(f"the yolo branch cannot be used: {error}") from error
