@@ -35,7 +35,7 @@ Rate = Annotated[float, Field(gt=0, le=1e6)]
 Name = Annotated[str, Field(max_length=4096)]
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
-_MOST_PROBLEMS = 30
+_MOST_PROBLEMS = 20
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 # In configs/, and no recipes: genre lists, and the facts about published systems (mmposter.published).
 _NO_RECIPES = ("vocabularies", "__pycache__", "system.yaml")

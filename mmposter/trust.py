@@ -26,11 +26,10 @@ def trusting() -> Iterator[None]:
         _given -= 1
 
 
-def set_trust(given: bool) -> bool:
-    """``--trust`` of the command line: for the whole of a command, and that command alone."""
+def set_trust(given: bool) -> None:
+    """``--trust`` of the command line, from a command's beginning to its end."""
     global _command
     _command = given
-    return given
 
 
 def is_trusted() -> bool:

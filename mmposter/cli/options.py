@@ -84,13 +84,22 @@ Init = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
+
+
+def _trust(context: typer.Context, given: bool) -> bool:
+    """For this command alone: its end takes the word back, where a program runs several commands."""
+    set_trust(given)
+    context.call_on_close(lambda: set_trust(False))
+    return given
+
+
 Trust = Annotated[
     bool,
     typer.Option(
         "--trust",
         help="Let this command load an object detector's checkpoint that may run code. Only for a file whose maker you "
         "know.",
-        callback=set_trust,
+        callback=_trust,
     ),
 ]
 Root = Annotated[

@@ -106,8 +106,8 @@ def hf_folder(backbone: str, files: tuple[str, ...], *, offline: bool) -> Path:
         UserError: as in `mmposter.weights.resolve`.
     """
     name = backbone.removeprefix(HF)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = weights.folder_here(name)
+    if folder is not None:
         return weights.resolve(WeightSource(name, files, "see its model card"), explicit=folder, offline=offline)
     return weights.resolve(pretrained.hub(name, files, "see its model card"), offline=offline)
 

@@ -17,6 +17,7 @@ from mmposter.config import Config, flat_config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture
 from mmposter.features.tower import TowerInput, TowerWeights, settle_init
+from mmposter.json_files import mapping, sound, text, whole
 
 if TYPE_CHECKING:
     from fusion import Backbone
@@ -36,6 +37,8 @@ _EXTRACTOR = {"cnn": "cnn", "style": "style", "yolo": "yolo", "ocr": "text"}
 """Of each branch the extractor whose records it reads."""
 
 _FILES = ("cnn.init", "yolo.model", "ocr.encoder")
+_NO_FILES = ("imagenet", "posters", "none")
+_WIDEST = 65_536
 _TOWER_IDENTITY = ("backbone", "weights", "architecture")
 
 
@@ -74,9 +77,23 @@ class Pins:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Pins | None:
-        """Those of a data set that comes from a pack; None for any other."""
-        known = dataset.info.get("pins")
-        return None if known is None else cls(**known)
+        """Those of a data set that comes from a pack; None for any other.
+
+        Raises:
+            UserError: the pack is damaged.
+        """
+        values = dataset.info.get("pins")
+        if values is None:
+            return None
+        with sound(dataset.folder, "get the pack again"):
+            known = mapping(values, "pins")
+            fingerprints = mapping(known["fingerprints"], "fingerprints")
+            return cls(
+                text(known["pack"], "pack"),
+                mapping(known["settings"], "settings"),
+                {name: mapping(identity, name) for name, identity in fingerprints.items()},
+                whole(known["embedding_dim"], "embedding_dim", most=_WIDEST),
+            )
 
     @classmethod
     def from_extractors(cls, pack: str, config: Config, branches: Mapping[str, BranchExtractors], width: int) -> Pins:
@@ -91,7 +108,7 @@ class Pins:
         flat = flat_config(config.model_dump(mode="json"))
         settings = {key: flat[key] for name in branches for key in _KEYS[name]}
         for key in _FILES:
-            if key in settings and Path(settings[key]).exists():
+            if key in settings and (weights.file_here(settings[key]) or weights.folder_here(settings[key])):
                 settings[key] = Path(settings[key]).name
         if settings.get("cnn.init") == "none":
             settings["seed"] = config.seed
@@ -108,7 +125,8 @@ class Pins:
 
     def tower(self, config: Config) -> TowerWeights:
         """The image network: its file where it is here, else its identity alone."""
-        for init in dict.fromkeys((config.cnn.init, self.settings["cnn.init"])):
+        packed = self.settings["cnn.init"]  # of a file, the name is there, and is no word of the person's
+        for init in dict.fromkeys((config.cnn.init, *([packed] if packed in _NO_FILES else []))):
             if (found := self._tower_here(config, init)) is not None:
                 return found
         known = self._tower_identity
@@ -190,10 +208,10 @@ class Pins:
             known = self.fingerprints.get("cnn") or self.fingerprints["style"]
             return bool(list(TowerInput.of(config.cnn, self.tower(config).architecture).size) == known["size"])
         if key == "yolo.model":
-            file = Path(asked)
-            return self.weights("yolo") == weights.digest([file]) if file.is_file() else file.name == str(packed)
-        if key == "ocr.encoder" and Path(asked).is_dir():
-            files = [Path(asked) / name for name in pretrained.text_encoder(asked).files]
+            file = weights.file_here(asked)
+            return Path(asked).name == str(packed) if file is None else self.weights("yolo") == weights.digest([file])
+        if key == "ocr.encoder" and (folder := weights.folder_here(asked)) is not None:
+            files = [folder / name for name in pretrained.text_encoder(asked).files]
             return all(file.is_file() for file in files) and weights.digest(files) == self.weights("text")
         return bool(asked == packed)
 

@@ -20,7 +20,7 @@ from mmposter.atomic import atomic_path
 from mmposter.config import CnnConfig, Config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture, hf_folder
-from mmposter.json_files import parse_json, shorten, sound, whole
+from mmposter.json_files import parse_json, shorten, shown, sound, whole
 from mmposter.picture import Picture
 from mmposter.shipped import POSTERS, settled_init, shipped_tower
 from mmposter.tensor_files import count_numbers, load_tensors, tensor_metadata
@@ -76,9 +76,11 @@ class TowerWeights:
         elif init == POSTERS:
             file = _shipped(config.backbone)
         elif init != "none":
-            file = Path(init)
-            if not file.is_file():
-                raise UserError(f"cnn.init must be auto, posters, imagenet, none or an existing file; got {init!r}")
+            file = weights.file_here(init)
+            if file is None:
+                raise UserError(
+                    f"cnn.init must be auto, posters, imagenet, none or an existing file; got {shown(init)}"
+                )
         architecture = None
         if config.backbone.startswith(LIBRARIES):
             said = None if file is None else _metadata(file).get(_ARCHITECTURE)
@@ -349,8 +351,8 @@ def settle_init(config: Config) -> Config:
 
 def _size_of(backbone: str, init: str) -> tuple[int, int] | None:
     """Height and width in pixels that the weights were made for, where ``cnn.init`` is a file of ours that says so."""
-    file = _shipped(backbone) if init == POSTERS else Path(init)
-    return _said_size(file) if file.is_file() else None
+    file = _shipped(backbone) if init == POSTERS else weights.file_here(init)
+    return None if file is None else _said_size(file)
 
 
 def _said_size(file: Path) -> tuple[int, int] | None:

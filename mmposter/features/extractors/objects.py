@@ -37,7 +37,7 @@ class YoloExtractor(FeatureExtractor):
         self._trust = is_trusted()  # kept here, as workers in other processes get the extractor alone
         if pinned is not None:
             return
-        explicit = Path(config.model) if Path(config.model).is_file() else None
+        explicit = weights.file_here(config.model)
         source = pretrained.yolo(Path(config.model).name)
         self._file = weights.resolve(source, explicit=explicit, offline=offline) / source.files[0]
 

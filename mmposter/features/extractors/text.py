@@ -99,7 +99,7 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
         return self._folder
 
     def _find(self) -> Path:
-        explicit = Path(self._config.encoder) if Path(self._config.encoder).is_dir() else None
+        explicit = weights.folder_here(self._config.encoder)
         return weights.resolve(pretrained.text_encoder(self._config.encoder), explicit=explicit, offline=self._offline)
 
     def _digest(self, folder: Path) -> str:
