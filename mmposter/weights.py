@@ -40,6 +40,7 @@ class WeightSource:
         shared_names: whether other sources' files are called the same (``model.safetensors``): then the files count
             only in a folder called `name` inside ``MMPOSTER_WEIGHTS``, as those beside them may be another model's.
         megabytes: how much a download takes, where its owner says so (10^6 bytes).
+        here: the folder that holds it, or the file, where its name is a path; then no other place counts.
     """
 
     name: str
@@ -51,10 +52,7 @@ class WeightSource:
     fetch: Callable[[Path], Path | None] | None = None
     shared_names: bool = False
     megabytes: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in self.files:
-            _require_inside(name)
+    here: Path | None = None
 
 
 def file_here(name: str) -> Path | None:
@@ -157,10 +155,12 @@ def download_file(url: str, target: Path) -> None:
 
 
 def _places(source: WeightSource, explicit: Path | None) -> Iterable[tuple[str, Path | None]]:
+    explicit = source.here if explicit is None else explicit
     if explicit is not None:
         yield "the path given", explicit.parent if explicit.is_file() else explicit
         return
-    _require_inside(source.name)
+    for name in (source.name, *source.files):
+        _require_inside(name)
     if folder := os.environ.get(ENVIRONMENT):
         if not source.shared_names:
             yield ENVIRONMENT, Path(folder)

@@ -37,9 +37,9 @@ class YoloExtractor(FeatureExtractor):
         self._trust = is_trusted()  # kept here, as workers in other processes get the extractor alone
         if pinned is not None:
             return
-        explicit = weights.file_here(config.model)
-        source = pretrained.yolo(Path(config.model).name)
-        self._file = weights.resolve(source, explicit=explicit, offline=offline) / source.files[0]
+        # A path that is not here may be one of another machine: its file is looked for as any published one is.
+        source = pretrained.yolo(config.model if weights.file_here(config.model) else Path(config.model).name)
+        self._file = weights.resolve(source, offline=offline) / source.files[0]
 
     def fingerprint(self) -> dict[str, Any]:
         return {

@@ -99,8 +99,7 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
         return self._folder
 
     def _find(self) -> Path:
-        explicit = weights.folder_here(self._config.encoder)
-        return weights.resolve(pretrained.text_encoder(self._config.encoder), explicit=explicit, offline=self._offline)
+        return weights.resolve(pretrained.text_encoder(self._config.encoder), offline=self._offline)
 
     def _digest(self, folder: Path) -> str:
         return weights.digest(folder / file for file in pretrained.text_encoder(self._config.encoder).files)
