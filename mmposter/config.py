@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from mmposter.errors import UserError
 from mmposter.json_files import shorten, shown
+from mmposter.paths import file_here
 from mmposter.yaml_files import parse_yaml, read_yaml, require_own_keys
 
 BranchName = Literal["cnn", "style", "yolo", "ocr"]
@@ -397,7 +398,7 @@ def _recipe(source: str | Path) -> dict[Any, Any]:
 def _recipe_text(source: str | Path) -> str:
     if str(source) in recipe_names():
         return resources.files("mmposter.configs").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
-    if not Path(source).is_file():
+    if file_here(source) is None:
         short = [name for name in recipe_names() if not name.startswith("published/")]
         raise UserError(
             f"--config takes a YAML file or a recipe ({', '.join(short)}, or published/NAME with a name that "

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmposter.errors import UserError
-from mmposter.weights import WeightSource, download_file, file_here, folder_here
+from mmposter.paths import file_here, folder_here
+from mmposter.weights import WeightSource, download_file
 
 if TYPE_CHECKING:
     from fusion import BackboneSpec

@@ -22,6 +22,7 @@ from mmposter.features.tower import TowerInput, TowerWeights, require_fitting
 from mmposter.formats import require_format
 from mmposter.json_files import MEGABYTE, mapping, number, read_json, shorten, shown, sound, texts
 from mmposter.model import Sizes, build_image_classifier, build_model, build_tower
+from mmposter.paths import file_here
 from mmposter.shipped import is_shipped
 from mmposter.tensor_files import load_tensors, require_shapes
 from mmposter.trust import is_trusted
@@ -112,7 +113,7 @@ class Run:
         """
         folder = Path(folder)
         path = folder / MODEL
-        if not path.is_file():
+        if file_here(path) is None:
             raise UserError(
                 f"{folder} is no run folder (it has no {MODEL}); make one with: mmposter train DATA --out {folder}"
             )

@@ -14,6 +14,7 @@ import numpy as np
 
 from mmposter.errors import UserError
 from mmposter.json_files import parse_json, read_text, shown
+from mmposter.paths import file_here
 from mmposter.yaml_files import LIMIT, parse_yaml
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Vocabulary:
             UserError: neither a built-in name nor a readable vocabulary file.
         """
         text = str(name_or_file)
-        if text.endswith(_FILE_SUFFIXES) or Path(text).is_file():
+        if text.endswith(_FILE_SUFFIXES) or file_here(text) is not None:
             mend = (
                 "give the path of a YAML file with name, genres and mapping, or a built-in name: "
                 f"{', '.join(builtin_vocabularies())}"

@@ -55,24 +55,6 @@ class WeightSource:
     here: Path | None = None
 
 
-def file_here(name: str) -> Path | None:
-    """The file that a text names, if there is one; a text of any kind may be asked about."""
-    return _here(name, Path.is_file)
-
-
-def folder_here(name: str) -> Path | None:
-    """The folder that a text names, if there is one; as `file_here`."""
-    return _here(name, Path.is_dir)
-
-
-def _here(name: str, is_there: Callable[[Path], bool]) -> Path | None:
-    try:
-        path = Path(name).expanduser()
-        return path if name and is_there(path) else None
-    except (OSError, RuntimeError, ValueError):  # longer than a path can be; the home of an unknown user; a zero byte
-        return None
-
-
 def _require_inside(name: str) -> None:
     parts = name.replace("\\", "/").split("/")
     if not name.isprintable() or ":" in name or any(part in ("", ".", "..") or len(part) > 200 for part in parts):

@@ -70,7 +70,7 @@ def require_own_keys(values: Mapping[str, Any]) -> None:
     for where, text in _texts(values, ""):
         names = _OWN_KEY.findall(text)
         count += len(names)
-        if len(names) != text.count("${"):
+        if len(names) != text.count("${") or "\\$" in text:
             raise ValueError(
                 f"{where} is {shorten(text)!r}; a recipe may refer to its own keys alone, such as ${{seed}}. Write the "
                 "value itself, or give it with --set"

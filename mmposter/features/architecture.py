@@ -12,6 +12,7 @@ from fusion.backbones import DESCRIPTION_FILES, HF, LIBRARIES, TIMM, require_mod
 from mmposter import pretrained, weights
 from mmposter.errors import UserError
 from mmposter.json_files import MEGABYTE, mapping, number, read_json, shown, text, whole
+from mmposter.paths import folder_here
 from mmposter.weights import WeightSource
 
 _LARGEST = 16 * MEGABYTE  # of a config.json
@@ -106,7 +107,7 @@ def hf_folder(backbone: str, files: tuple[str, ...], *, offline: bool) -> Path:
         UserError: as in `mmposter.weights.resolve`.
     """
     name = backbone.removeprefix(HF)
-    folder = weights.folder_here(name)
+    folder = folder_here(name)
     if folder is not None:
         return weights.resolve(WeightSource(name, files, "see its model card"), explicit=folder, offline=offline)
     return weights.resolve(pretrained.hub(name, files, "see its model card"), offline=offline)

@@ -18,6 +18,7 @@ from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture
 from mmposter.features.tower import TowerInput, TowerWeights, settle_init
 from mmposter.json_files import mapping, sound, text, whole
+from mmposter.paths import file_here, folder_here
 
 if TYPE_CHECKING:
     from fusion import Backbone
@@ -108,7 +109,7 @@ class Pins:
         flat = flat_config(config.model_dump(mode="json"))
         settings = {key: flat[key] for name in branches for key in _KEYS[name]}
         for key in _FILES:
-            if key in settings and (weights.file_here(settings[key]) or weights.folder_here(settings[key])):
+            if key in settings and (file_here(settings[key]) or folder_here(settings[key])):
                 settings[key] = Path(settings[key]).name
         if settings.get("cnn.init") == "none":
             settings["seed"] = config.seed
@@ -208,9 +209,9 @@ class Pins:
             known = self.fingerprints.get("cnn") or self.fingerprints["style"]
             return bool(list(TowerInput.of(config.cnn, self.tower(config).architecture).size) == known["size"])
         if key == "yolo.model":
-            file = weights.file_here(asked)
+            file = file_here(asked)
             return Path(asked).name == str(packed) if file is None else self.weights("yolo") == weights.digest([file])
-        if key == "ocr.encoder" and (folder := weights.folder_here(asked)) is not None:
+        if key == "ocr.encoder" and (folder := folder_here(asked)) is not None:
             files = [folder / name for name in pretrained.text_encoder(asked).files]
             return all(file.is_file() for file in files) and weights.digest(files) == self.weights("text")
         return bool(asked == packed)

@@ -21,6 +21,7 @@ from mmposter.config import CnnConfig, Config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture, hf_folder
 from mmposter.json_files import parse_json, shorten, shown, sound, whole
+from mmposter.paths import file_here
 from mmposter.picture import Picture
 from mmposter.shipped import POSTERS, settled_init, shipped_tower
 from mmposter.tensor_files import count_numbers, load_tensors, tensor_metadata
@@ -76,7 +77,7 @@ class TowerWeights:
         elif init == POSTERS:
             file = _shipped(config.backbone)
         elif init != "none":
-            file = weights.file_here(init)
+            file = file_here(init)
             if file is None:
                 raise UserError(
                     f"cnn.init must be auto, posters, imagenet, none or an existing file; got {shown(init)}"
@@ -351,7 +352,7 @@ def settle_init(config: Config) -> Config:
 
 def _size_of(backbone: str, init: str) -> tuple[int, int] | None:
     """Height and width in pixels that the weights were made for, where ``cnn.init`` is a file of ours that says so."""
-    file = _shipped(backbone) if init == POSTERS else weights.file_here(init)
+    file = _shipped(backbone) if init == POSTERS else file_here(init)
     return None if file is None else _said_size(file)
 
 

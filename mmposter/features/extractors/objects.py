@@ -15,6 +15,7 @@ from mmposter.config import YoloConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, Poster, pad, slot_mask
 from mmposter.features.store import Record
+from mmposter.paths import file_here
 from mmposter.trust import is_trusted
 
 _CPU_SLICE = 2  # posters at a time on a CPU: the maps of more do not stay in its cache
@@ -38,7 +39,7 @@ class YoloExtractor(FeatureExtractor):
         if pinned is not None:
             return
         # A path that is not here may be one of another machine: its file is looked for as any published one is.
-        source = pretrained.yolo(config.model if weights.file_here(config.model) else Path(config.model).name)
+        source = pretrained.yolo(config.model if file_here(config.model) else Path(config.model).name)
         self._file = weights.resolve(source, offline=offline) / source.files[0]
 
     def fingerprint(self) -> dict[str, Any]:
