@@ -136,7 +136,7 @@ class Run:
                 facts=mapping(known["facts"], "facts"),
             )
             texts(run.facts.get(OTHER_WEIGHTS, ()), OTHER_WEIGHTS)
-            run.tower_input()  # its architecture is read from the file, too
+            _ = run.architecture  # made of the file's values, too
         if finished and (run.thresholds is None or not (folder / WEIGHTS).is_file()):
             raise UserError(
                 f"the training in {folder} has not ended; go on with: mmposter train DATA --out {folder} --resume"
@@ -202,8 +202,13 @@ class Run:
         return None if known is None else Architecture.from_json(known)
 
     def tower_input(self) -> TowerInput:
-        """How posters are fed to the image network, without asking anyone but this folder."""
-        return TowerInput.of(self.config.cnn, self.architecture)
+        """How posters are fed to the image network, without asking anyone but this folder.
+
+        Raises:
+            UserError: it names a network that nobody knows.
+        """
+        with sound(self.folder / MODEL, _MEND):
+            return TowerInput.of(self.config.cnn, self.architecture)
 
     def subsets(self) -> Subsets | None:
         """What `mmposter calibrate` fitted and measured; None where it was not run.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmposter.cli.options import Offline, RunName, Trust, go_offline, prepare_libraries
+from mmposter.cli.options import Offline, RunName, go_offline, prepare_libraries
 
 
 def export_command(
@@ -23,7 +23,6 @@ def export_command(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file and its example.")] = False,
     offline: Offline = False,
-    trust: Trust = False,
 ) -> None:
     """Write a run as one file for programs without mmposter: a poster's pixels in, probabilities of genres out.
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from mmposter.atomic import atomic_path
 from mmposter.errors import UserError
-from mmposter.json_files import mapping, parse_json, shorten, sound
+from mmposter.json_files import mapping, number, parse_json, shorten, shown, sound, whole
 from mmposter.tensor_files import load_tensors, tensor_metadata
 
 StateT = TypeVar("StateT")
@@ -47,6 +47,17 @@ class Progress:
     best_epoch: int = -1
     finished: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in ("epoch", "batch", "step", "seen"):
+            whole(getattr(self, name), name)
+        whole(self.best_epoch, "best_epoch", least=-1)
+        for name in ("loss_sum", "seconds", "best"):
+            number(getattr(self, name), name)
+        if not isinstance(self.finished, bool) or not isinstance(self.history, list):
+            raise ValueError(f"finished and history must be true or false and a list, got {shown(self.history)}")
+        for row in self.history:
+            mapping(row, "a row of history")
 
 
 def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:

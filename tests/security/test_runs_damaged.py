@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmposter import Run, UserError
+from mmposter.cli import main
 from mmposter.run import MODEL, WEIGHTS
 from mmposter.runs import list_runs
 from mmposter.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -142,6 +143,32 @@ def test_a_huge_file_is_not_read(run):
         Run.load(run)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "predict {poster} -m {run}",
+        "explain {poster} -m {run} -o {out}",
+        "evaluate {run}",
+        "calibrate {run}",
+        "export {run} --to torchscript -o {out}.pt",
+        "serve --model {run} --port 0",
+    ],
+)
+def test_every_command_ends_in_words(run, tmp_path, capsys, monkeypatch, command, make_drawn):
+    make_drawn(1).save(tmp_path / "poster.png")
+    named = {"poster": tmp_path / "poster.png", "run": run, "out": tmp_path / "out"}
+    values = json.loads((run / MODEL).read_text())
+    monkeypatch.setattr("sys.argv", ["mmposter", *(part.format(**named) for part in command.split())])
+    for text in (replaced(values, ("format",), "1e400"), replaced(values, ("config",), DEEP)):
+        (run / MODEL).write_text(text)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        said = capsys.readouterr().err
+        assert "model.json is damaged" in said
+        assert "Traceback" not in said
+
+
 # --- weights ---
 
 
@@ -202,7 +229,9 @@ def test_a_model_larger_than_its_weights_is_never_made(run, monkeypatch):
 # --- checkpoints of a training ---
 
 
-@pytest.mark.parametrize("progress", ["[]", "{", "null", '{"epoch": 1e400}', '{"other": 1}', DEEP])
+@pytest.mark.parametrize(
+    "progress", ["[]", "{", "null", '{"epoch": 1e400}', '{"other": 1}', '{"epoch": "1"}', '{"history": [1]}', DEEP]
+)
 def test_a_checkpoint_of_a_training(tmp_path, progress):
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.AdamW(model.parameters())
