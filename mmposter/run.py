@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion.backbones import LIBRARIES
 from mmposter.atomic import write_json
 from mmposter.config import Config, parse_config
 from mmposter.decisions import Decision, Subsets
 from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.architecture import Architecture
-from mmposter.features.tower import TowerInput, TowerWeights
+from mmposter.features.tower import TowerInput, TowerWeights, require_fitting
 from mmposter.formats import require_format
+from mmposter.json_files import MEGABYTE, mapping, number, read_json, shorten, shown, sound, texts
 from mmposter.model import Sizes, build_image_classifier, build_model, build_tower
+from mmposter.paths import file_here
+from mmposter.shipped import is_shipped
+from mmposter.tensor_files import load_tensors, require_shapes
+from mmposter.trust import is_trusted
 from mmposter.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -31,6 +37,9 @@ MODEL, WEIGHTS, TOWER = "model.json", "best.safetensors", "tower.safetensors"
 
 OTHER_WEIGHTS = "other_weights_allowed"
 """The fact that names branches whose files need not be the very ones that the run was trained behind."""
+
+_LARGEST = 16 * MEGABYTE  # of model.json: of ours, that is a few kilobytes
+_MEND = "get the run folder again, or train again with --overwrite"
 _MAY_DIFFER = ("yolo", "ocr")  # what they find is much the same from any copy; features of another network mean nothing
 
 
@@ -104,27 +113,30 @@ class Run:
         """
         folder = Path(folder)
         path = folder / MODEL
-        if not path.is_file():
+        if file_here(path) is None:
             raise UserError(
                 f"{folder} is no run folder (it has no {MODEL}); make one with: mmposter train DATA --out {folder}"
             )
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            require_format(path, values["format"], FORMAT)
-            thresholds = values["thresholds"]
+        values = read_json(path, limit=_LARGEST, mend=_MEND)
+        with sound(path, _MEND):
+            known = mapping(values, MODEL)
+            require_format(path, known["format"], FORMAT)
+            vocabulary = Vocabulary.from_json(known["vocabulary"], where=str(path))
+            try:
+                config = parse_config(known["config"])
+            except UserError as error:
+                raise UserError(f"{path} cannot be used: {error}\n{_MEND}") from error
             run = cls(
                 folder=folder,
-                config=parse_config(values["config"]),
-                vocabulary=Vocabulary.from_json(values["vocabulary"], where=str(path)),
-                sizes=Sizes.from_json(values["sizes"]),
-                fingerprints=values["fingerprints"],
-                thresholds=None if thresholds is None else np.array(thresholds),
-                facts=values["facts"],
+                config=config,
+                vocabulary=vocabulary,
+                sizes=Sizes.from_json(known["sizes"]),
+                fingerprints=_fingerprints(known["fingerprints"]),
+                thresholds=_thresholds(known["thresholds"], len(vocabulary)),
+                facts=mapping(known["facts"], "facts"),
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is damaged ({type(error).__name__}: {error}); train again with --overwrite"
-            ) from error
+            texts(run.facts.get(OTHER_WEIGHTS, ()), OTHER_WEIGHTS)
+            _ = run.architecture  # made of the file's values, too
         if finished and (run.thresholds is None or not (folder / WEIGHTS).is_file()):
             raise UserError(
                 f"the training in {folder} has not ended; go on with: mmposter train DATA --out {folder} --resume"
@@ -138,19 +150,44 @@ class Run:
             UserError: if the weights are damaged or belong to another model.
         """
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
 
-        model = self._untrained()
+        file = self.folder / WEIGHTS
+        self._require_fitting(file)
+        with sound(self.folder / MODEL, _MEND):
+            model = self._untrained()
         try:
-            model.load_state_dict(load_file(str(self.folder / WEIGHTS)))
+            model.load_state_dict(load_tensors(file))
         except (OSError, SafetensorError, RuntimeError) as error:
-            raise UserError(f"{self.folder / WEIGHTS} does not hold this model's weights: {error}") from error
+            raise UserError(f"{file} does not hold this model's weights: {shorten(str(error))}") from error
+        if any(value.is_floating_point() and value.isnan().any() for value in model.state_dict().values()):
+            raise UserError(f"{file} holds weights that are no numbers; {_MEND}")
         return model.eval()
+
+    def _require_fitting(self, file: Path) -> None:
+        """Compare what the run says with the header of its weights, before a model of that size is made.
+
+        Raises:
+            UserError: they are of another model.
+        """
+        import torch
+
+        name, learns = self.config.cnn.backbone, self._learns_images
+        if learns and name.startswith(LIBRARIES):
+            require_fitting(name, self.architecture, file)
+            return
+        with sound(self.folder / MODEL, _MEND), torch.random.fork_rng(devices=[]), torch.device("meta"):
+            wanted = {key: tuple(value.shape) for key, value in self._untrained().state_dict().items()}
+        require_shapes(file, wanted, "this model's weights")
+
+    @property
+    def _learns_images(self) -> bool:
+        """Whether the image network is a part of the model, and not in front of it."""
+        return self.config.regime == "finetune" and bool({"cnn", "style"} & set(self.config.branches))
 
     def _untrained(self) -> PosterModel | ImageClassifier:
         """The model with random weights: the checkpoint holds the trained ones."""
         config, genres = self.config, len(self.vocabulary)
-        if config.regime == "features" or not {"cnn", "style"} & set(config.branches):
+        if not self._learns_images:
             return build_model(config, self.sizes, genres)
         size = self.tower_input().size
         backbone = TowerWeights(config.cnn.backbone, None, architecture=self.architecture, size=size).build()
@@ -161,12 +198,17 @@ class Run:
     @property
     def architecture(self) -> Architecture | None:
         """Of the run's ``timm/`` or ``hf/`` network, as it was found when training began; None for others."""
-        known = self.fingerprints.get("tower", {}).get("architecture")
+        known = mapping(self.fingerprints.get("tower", {}), "tower").get("architecture")
         return None if known is None else Architecture.from_json(known)
 
     def tower_input(self) -> TowerInput:
-        """How posters are fed to the image network, without asking anyone but this folder."""
-        return TowerInput.of(self.config.cnn, self.architecture)
+        """How posters are fed to the image network, without asking anyone but this folder.
+
+        Raises:
+            UserError: it names a network that nobody knows.
+        """
+        with sound(self.folder / MODEL, _MEND):
+            return TowerInput.of(self.config.cnn, self.architecture)
 
     def subsets(self) -> Subsets | None:
         """What `mmposter calibrate` fitted and measured; None where it was not run.
@@ -199,7 +241,10 @@ class Run:
 
     @property
     def other_weights_allowed(self) -> tuple[str, ...]:
-        """Branches whose frozen models may come from other files of the same kind (`posters`, which comes without)."""
+        """Branches whose frozen models may come from other files of the same kind (`posters`, which comes without).
+
+        A run says this of itself, so it counts for what travels with the package alone, or where the person trusts it.
+        """
         return tuple(name for name in self.facts.get(OTHER_WEIGHTS, ()) if name in _MAY_DIFFER)
 
     def require_same_extractors(self, extractors: Mapping[str, BranchExtractors]) -> None:
@@ -210,15 +255,18 @@ class Run:
         Raises:
             UserError: naming the branch, and both identities.
         """
+        may_differ = self.other_weights_allowed if is_shipped(self.folder) or is_trusted() else ()
         for name, branch in extractors.items():
-            then, now = self.fingerprints[name], branch.feature.identity()
-            if name in self.other_weights_allowed:
+            then, now = self.fingerprints.get(name), branch.feature.identity()
+            if name in may_differ and then is not None:
                 then, now = _without_weights(then), _without_weights(now)
             if now != then:
+                asks = ". It says that others will do: if you know who made it, type the same command with --trust"
                 raise UserError(
                     f"the {name} branch of {self.folder} was trained behind other weights or settings than those found "
-                    f"here:\n  then: {then}\n  now:  {now}\n"
+                    f"here:\n  then: {shown(then)}\n  now:  {shown(now)}\n"
                     "Give it the same files, or leave the branch out with --branches"
+                    + (asks if name in self.other_weights_allowed and name not in may_differ else "")
                 )
 
     def require_same_sizes(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
@@ -253,6 +301,21 @@ class Run:
     def with_result(self, thresholds: NDArray[np.float64], facts: Mapping[str, Any]) -> Run:
         """This run with what the end of training adds."""
         return replace(self, thresholds=thresholds, facts={**self.facts, **facts})
+
+
+def _fingerprints(values: Any) -> Mapping[str, Any]:
+    return {
+        name: mapping(identity, f"the fingerprint of {name}")
+        for name, identity in mapping(values, "fingerprints").items()
+    }
+
+
+def _thresholds(values: Any, genres: int) -> NDArray[np.float64] | None:
+    if values is None:
+        return None
+    if not isinstance(values, list) or len(values) != genres:
+        raise ValueError(f"thresholds must be {genres} numbers, one a genre; got {shown(values)}")
+    return np.array([number(value, "a threshold") for value in values], np.float64)
 
 
 def _without_weights(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from typing import Any
 
 from mmposter.config import flat_config
 from mmposter.errors import UserError
+from mmposter.json_files import MEGABYTE, mapping, number, parse_json, read_json, read_text, texts
 
 # Kept as text, not imported from mmposter.run: a listing should not wait for torch.
 _MODEL, _METRICS = "model.json", "metrics.jsonl"
+_LARGEST = 16 * MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,21 @@ def _summary(
 
 def _read(path: Path) -> dict[str, Any] | None:
     """`model.json` with the validation mAP of every epoch as ``val_map``; None where either file is damaged."""
-    metrics = path.with_name(_METRICS)
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        config = values["config"]
-        lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
-        scores = [float(json.loads(line)["val_map"]) for line in lines if line]
-        readable = isinstance(config["branches"], list) and isinstance(config["regime"], str)
-    except (OSError, ValueError, KeyError, TypeError):
+        values = mapping(read_json(path, limit=_LARGEST), _MODEL)
+        scores = _scores(path.with_name(_METRICS))
+        config = mapping(values["config"], "config")
+        readable = bool(texts(config["branches"], "branches")) and isinstance(config["regime"], str)
+    except (UserError, ValueError, KeyError, OSError):
         return None
     return {**values, "val_map": scores} if readable else None
+
+
+def _scores(metrics: Path) -> list[float]:
+    if not metrics.is_file():
+        return []
+    lines = (parse_json(line, metrics) for line in read_text(metrics, limit=_LARGEST).splitlines() if line)
+    return [number(mapping(row, "a line")["val_map"], "val_map") for row in lines]
 
 
 def _varying(configs: list[dict[str, Any]]) -> list[str]:

@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from mmposter.errors import UserError
-from mmposter.json_files import parse_json, shown
+from mmposter.json_files import parse_json, read_text, shown
+from mmposter.paths import file_here
+from mmposter.yaml_files import LIMIT, parse_yaml
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -26,6 +29,10 @@ NO_GENRE = "N/A"
 
 _FILE_SUFFIXES = (".yaml", ".yml", ".json")
 _KEYS = ("name", "genres", "mapping", "labels")
+
+# Far above what anybody has: a list of more is a damaged or a hostile file.
+_MOST_GENRES, _MOST_NAMES, _LONGEST = 10_000, 100_000, 200
+_MOST_PROBLEMS = 20
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,12 @@ class Vocabulary:
     def __post_init__(self) -> None:
         object.__setattr__(self, "genres", tuple(self.genres))
         object.__setattr__(self, "mapping", dict(self.mapping))
-        problems = list(_problems(self.genres, self.mapping))
+        problems = list(islice(_problems(self.genres, self.mapping), _MOST_PROBLEMS))
         if self.labels not in get_args(Labels):
-            problems.append(f"labels must be {' or '.join(get_args(Labels))}, got {self.labels!r}")
+            problems.append(f"labels must be {' or '.join(get_args(Labels))}, got {shown(self.labels)}")
         if problems:
             raise UserError(
-                f"vocabulary {self.name!r} cannot be used:\n  " + "\n  ".join(problems) + "\nGenres are a list of "
+                f"vocabulary {shown(self.name)} cannot be used:\n  " + "\n  ".join(problems) + "\nGenres are a list of "
                 "different names; the mapping leads raw names to names of that list or to null. Mend its file."
             )
 
@@ -81,15 +88,12 @@ class Vocabulary:
             UserError: neither a built-in name nor a readable vocabulary file.
         """
         text = str(name_or_file)
-        if text.endswith(_FILE_SUFFIXES) or Path(text).is_file():
-            path = Path(text)
-            try:
-                return cls.from_json(_parse(path.read_text(encoding="utf-8"), text), where=text)
-            except (OSError, UnicodeDecodeError) as error:
-                raise UserError(
-                    f"the vocabulary file {text} cannot be read ({error}).\nGive the path of a YAML file with name, "
-                    f"genres and mapping, or a built-in name: {', '.join(builtin_vocabularies())}."
-                ) from error
+        if text.endswith(_FILE_SUFFIXES) or file_here(text) is not None:
+            mend = (
+                "give the path of a YAML file with name, genres and mapping, or a built-in name: "
+                f"{', '.join(builtin_vocabularies())}"
+            )
+            return cls.from_json(_parse(read_text(text, limit=LIMIT, mend=mend), text), where=text)
         if text not in builtin_vocabularies():
             raise UserError(
                 f"there is no vocabulary {text!r}.\nBuilt in: {', '.join(builtin_vocabularies())}.\n"
@@ -109,7 +113,7 @@ class Vocabulary:
             raise UserError(f"{where}: a vocabulary is a mapping with name, genres and mapping, not {shown(value)}.")
         unknown = sorted(str(key) for key in set(value) - set(_KEYS))
         genres, mapping = value.get("genres"), value.get("mapping") or {}
-        problems = [f"unknown key {key!r} (allowed: {', '.join(_KEYS)})" for key in unknown]
+        problems = [f"unknown key {shown(key)} (allowed: {', '.join(_KEYS)})" for key in unknown[:5]]
         if not isinstance(value.get("name"), str):
             problems.append(f"name must be a text, got {shown(value.get('name'))}")
         if not isinstance(genres, list | tuple) or not all(isinstance(genre, str) for genre in genres):
@@ -242,6 +246,12 @@ def _key(name: str) -> str:
 def _problems(genres: Sequence[str], mapping: Mapping[str, str | None]) -> Iterable[str]:
     if not genres:
         yield "the list of genres is empty"
+    if len(genres) > _MOST_GENRES or len(mapping) > _MOST_NAMES:
+        yield f"it has {len(genres)} genres and {len(mapping)} raw names; {_MOST_GENRES} and {_MOST_NAMES} are allowed"
+        return
+    if longest := [name for name in (*genres, *mapping) if len(name) > _LONGEST]:
+        yield f"names have {_LONGEST} letters at most, got {shown(longest[0])}"
+    known = set(genres)
     seen: dict[str, str] = {}
     for genre in genres:
         if not genre.strip():
@@ -256,21 +266,17 @@ def _problems(genres: Sequence[str], mapping: Mapping[str, str | None]) -> Itera
         if _key(raw) in raw_seen:
             yield f"raw name {raw!r} is mapped twice (as {raw_seen[_key(raw)]!r})"
         raw_seen.setdefault(_key(raw), raw)
-        if target is not None and target not in genres:
+        if target is not None and target not in known:
             yield f"{raw!r} is mapped to {target!r}, which is no genre of the list"
         elif _key(raw) in seen and seen[_key(raw)] != target:
             yield f"{raw!r} is a genre of the list and is mapped to {target!r}"
 
 
 def _parse(text: str, where: str) -> Any:
-    """YAML or JSON text as plain lists and dicts; a key given twice is an error (omegaconf's loader checks that)."""
+    """YAML or JSON text as plain lists and dicts; a key given twice is an error in YAML."""
     if where.endswith(".json"):
-        return parse_json(text, where)
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
+        return parse_json(text, where, mend="mend the file at that place")
     try:
-        return OmegaConf.to_container(OmegaConf.create(text))
-    except (YAMLError, OmegaConfBaseException) as error:
+        return parse_yaml(text)
+    except ValueError as error:
         raise UserError(f"{where} is not valid YAML ({error}). Mend the file at that place.") from error

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mmposter.atomic import atomic_path
 from mmposter.errors import UserError
+from mmposter.json_files import shown
 from mmposter.progress import console
 
 ENVIRONMENT = "MMPOSTER_WEIGHTS"
@@ -25,7 +26,8 @@ ENVIRONMENT = "MMPOSTER_WEIGHTS"
 
 @dataclass(frozen=True)
 class WeightSource:
-    """One pretrained thing and the places where it may be.
+    """One pretrained thing and the places where it may be. Its name and its files are joined to folders: a name that
+    would lead out of them is refused, as it may come from a file of a stranger's.
 
     Attributes:
         name: what to call it in messages.
@@ -38,6 +40,7 @@ class WeightSource:
         shared_names: whether other sources' files are called the same (``model.safetensors``): then the files count
             only in a folder called `name` inside ``MMPOSTER_WEIGHTS``, as those beside them may be another model's.
         megabytes: how much a download takes, where its owner says so (10^6 bytes).
+        here: the folder that holds it, or the file, where its name is a path; then no other place counts.
     """
 
     name: str
@@ -49,6 +52,16 @@ class WeightSource:
     fetch: Callable[[Path], Path | None] | None = None
     shared_names: bool = False
     megabytes: float | None = None
+    here: Path | None = None
+
+
+def _require_inside(name: str) -> None:
+    parts = name.replace("\\", "/").split("/")
+    if not name.isprintable() or ":" in name or any(part in ("", ".", "..") or len(part) > 200 for part in parts):
+        raise UserError(
+            f"{shown(name)} is no published name and no file or folder here. Give a name such as yolo11n.pt or "
+            "sentence-transformers/all-MiniLM-L6-v2, or the path of what is here"
+        )
 
 
 def resolve(source: WeightSource, *, explicit: Path | None = None, offline: bool = False) -> Path:
@@ -124,9 +137,12 @@ def download_file(url: str, target: Path) -> None:
 
 
 def _places(source: WeightSource, explicit: Path | None) -> Iterable[tuple[str, Path | None]]:
+    explicit = source.here if explicit is None else explicit
     if explicit is not None:
         yield "the path given", explicit.parent if explicit.is_file() else explicit
         return
+    for name in (source.name, *source.files):
+        _require_inside(name)
     if folder := os.environ.get(ENVIRONMENT):
         if not source.shared_names:
             yield ENVIRONMENT, Path(folder)

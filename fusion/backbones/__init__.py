@@ -15,8 +15,10 @@ from fusion.backbones.catalogue import (
     add_backbone,
     backbone_spec,
     build_backbone,
+    count_parameters,
     list_backbones,
 )
+from fusion.backbones.descriptions import require_modest, require_no_code
 
 __all__ = [
     "DESCRIPTION_FILES",
@@ -29,6 +31,9 @@ __all__ = [
     "add_backbone",
     "backbone_spec",
     "build_backbone",
+    "count_parameters",
     "global_average",
     "list_backbones",
+    "require_modest",
+    "require_no_code",
 ]

@@ -148,6 +148,25 @@ def build_backbone(
     return Backbone(name, entry.cut(original), input_size=size or entry.spec.input_size)
 
 
+def count_parameters(name: str, config: Mapping[str, Any] | None = None) -> int:
+    """How many parameters a network of `LIBRARIES` has, its own classifier included; takes no memory for them.
+
+    Args:
+        name: ``timm/<name>`` or ``hf/<name>``.
+        config: hf only: what its ``config.json`` says.
+
+    Raises:
+        ValueError: unknown name, a missing package, or no network can be made of the description.
+    """
+    if name.startswith(TIMM):
+        from fusion.backbones.timm_models import count_timm
+
+        return count_timm(name)
+    from fusion.backbones.huggingface import count_hf
+
+    return count_hf(name, config)
+
+
 def _enter_families(until: str | None = None) -> None:
     """Import families, until one of them has entered the name that is asked for."""
     global _entering

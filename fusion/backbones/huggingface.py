@@ -25,10 +25,12 @@ from torch import Tensor, nn
 
 from fusion.backbones.base import Backbone, evaluating, global_average
 from fusion.backbones.catalogue import DESCRIPTION_FILES, HF, HF_WEIGHTS, BackboneSpec
+from fusion.backbones.descriptions import require_modest, without_code
 from fusion.backbones.whole_networks import Pool, close, whole_stages
 
 # Whether to build a pooler, where transformers' default for the bare model is not what the published files hold.
 _POOLER = {"vit": False, "deit": False, "data2vec-vision": True}
+_WRAPPER = "timm_wrapper"  # builds whatever timm makes of a name and arguments that the description gives
 Channels: TypeAlias = tuple[float, float, float]
 
 # Tensors that some files hold and no network needs to read: made anew, or for pretraining.
@@ -85,7 +87,9 @@ def build_hf(
     if config is None:
         raise ValueError(f"config must be given for {name!r}: {DESCRIPTION_FILES[0]}")
     cls, settings, options = _model_class(name, config)
-    network = cls(settings, **options) if state_dict is None else _load(name, cls, settings, options, state_dict)
+    network: nn.Module = (
+        _make(name, cls, settings, options) if state_dict is None else _load(name, cls, settings, options, state_dict)
+    )
     size = size or _two_numbers(getattr(settings, "image_size", None)) or (224, 224)
     features = _features_for(name, network, size)
     try:
@@ -95,15 +99,44 @@ def build_hf(
     return Backbone(name, stages, input_size=size, probe_size=size, map_stage=next(iter(stages))).train()
 
 
+def count_hf(name: str, config: Mapping[str, Any] | None) -> int:
+    """Parameters of the model called ``hf/<name>``.
+
+    Args:
+        name: with the prefix, for messages.
+        config: what its ``config.json`` says.
+
+    Raises:
+        ValueError: as in `build_hf`.
+    """
+    if config is None:
+        raise ValueError(f"config must be given for {name!r}: {DESCRIPTION_FILES[0]}")
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        network: nn.Module = _make(name, *_model_class(name, config))
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _make(name: str, cls: Any, settings: Any, options: Mapping[str, Any]) -> Any:
+    try:
+        return cls(settings, **options)
+    except Exception as error:  # each model refuses in its own way
+        raise ValueError(
+            f"config must describe a network, got another for {name!r} ({type(error).__name__}: {error})"
+        ) from error
+
+
 def _model_class(name: str, config: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     """Class, configuration and arguments of the part of the model that looks at images."""
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-    kind = config.get("model_type")
+    require_modest(config)
+    kind, plain = config.get("model_type"), without_code(config)
+    if kind == _WRAPPER:
+        raise ValueError(f"backbone must be named timm/NAME where it is a model of timm, got {name!r} around one")
     try:
-        settings = transformers.AutoConfig.for_model(kind, **{k: v for k, v in config.items() if k != "model_type"})
-    except (ValueError, TypeError, KeyError) as error:
+        settings = transformers.AutoConfig.for_model(kind, **{k: v for k, v in plain.items() if k != "model_type"})
+    except Exception as error:  # of values that no model has, anything
         raise ValueError(
             f"backbone must be a model that transformers {transformers.__version__} knows, got {name!r} of model_type "
             f"{kind!r}; code that comes with a model is not run"
@@ -114,8 +147,8 @@ def _model_class(name: str, config: Mapping[str, Any]) -> tuple[Any, Any, dict[s
             vision.projection_dim = settings.projection_dim
         settings = vision
     if isinstance(settings, transformers.CLIPVisionConfig):
-        plain = config.get("architectures") == ["CLIPVisionModel"]
-        return transformers.CLIPVisionModel if plain else transformers.CLIPVisionModelWithProjection, settings, {}
+        alone = config.get("architectures") == ["CLIPVisionModel"]
+        return transformers.CLIPVisionModel if alone else transformers.CLIPVisionModelWithProjection, settings, {}
     cls = MODEL_MAPPING.get(type(settings), None)
     if getattr(cls, "main_input_name", None) != "pixel_values":
         raise ValueError(f"backbone must be a vision model, got {name!r} of model_type {kind!r}")
@@ -133,7 +166,12 @@ def _load(
     logging.disable_progress_bar()
     try:
         network, found = cls.from_pretrained(
-            None, config=settings, state_dict=dict(state_dict), output_loading_info=True, **options
+            None,
+            config=settings,
+            state_dict=dict(state_dict),
+            output_loading_info=True,
+            trust_remote_code=False,
+            **options,
         )
     except Exception as error:
         raise ValueError(f"state_dict must hold the weights of {name}, got others ({error})") from error

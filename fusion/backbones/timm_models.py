@@ -78,6 +78,17 @@ def build_timm(
     return Backbone(name, stages, input_size=size, probe_size=size, map_stage=next(iter(stages))).train()
 
 
+def count_timm(name: str) -> int:
+    """Parameters of the model called ``timm/<name>``.
+
+    Raises:
+        ValueError: as in `timm_spec`.
+    """
+    model = _model_name(name)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return sum(parameter.numel() for parameter in _create(_timm(name), model, {}).parameters())
+
+
 def _timm(name: str) -> Any:
     try:
         import timm

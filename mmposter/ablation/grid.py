@@ -17,6 +17,7 @@ from typing import Any, get_args
 from mmposter.ablation.result import Mode
 from mmposter.config import Config, parse_config
 from mmposter.errors import UserError
+from mmposter.yaml_files import parse_yaml
 
 GRIDS = ("subsets", "leave-one-out", "add-one")
 MODES = ("retrain", "mask", "both")
@@ -163,14 +164,12 @@ def parse_axes(texts: Iterable[str]) -> dict[str, list[Any]]:
     Raises:
         UserError: for a text that has another form.
     """
-    from yaml import YAMLError, safe_load
-
     axes: dict[str, list[Any]] = {}
     for text in texts:
         key, equals, values = text.partition("=")
         try:
-            found = safe_load(f"[{values}]")
-        except YAMLError:
+            found = parse_yaml(f"[{values}]")
+        except ValueError:
             found = []
         if not equals or not key or not found:
             raise UserError(f"--axis takes key=value,value such as fusion.head=concat,gated; got {text!r}")

@@ -18,6 +18,7 @@ from mmposter.cli.options import (
     Offline,
     Overrides,
     Root,
+    Trust,
     choose_data,
     go_offline,
     prepare_libraries,
@@ -78,6 +79,7 @@ def ablate_command(
     ] = False,
     device: Device = "auto",
     offline: Offline = False,
+    trust: Trust = False,
     root: Root = None,
 ) -> None:
     """Train a grid of configurations with several seeds, compare them, and write a report.

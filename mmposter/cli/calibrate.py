@@ -14,6 +14,7 @@ from mmposter.cli.options import (
     Device,
     Offline,
     Root,
+    Trust,
     choose_data,
     go_offline,
     prepare_libraries,
@@ -37,6 +38,7 @@ def calibrate_command(
     ] = False,
     device: Device = "auto",
     offline: Offline = False,
+    trust: Trust = False,
     root: Root = None,
 ) -> None:
     """Fit probabilities and thresholds of a run anew, for every set of its branches, and measure each set.

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mmposter.cli.answers import answer_json
-from mmposter.cli.options import Device, Offline, Root, go_offline, prepare_libraries
+from mmposter.cli.options import Device, Offline, Root, Trust, go_offline, prepare_libraries
 
 
 def compare_command(
@@ -36,6 +36,7 @@ def compare_command(
     seed: Annotated[int, typer.Option(help="Of the half-samples.")] = 0,
     device: Device = "auto",
     offline: Offline = False,
+    trust: Trust = False,
     root: Root = None,
 ) -> None:
     """Compare runs on the same posters: metrics with intervals, and paired differences to the first run with theirs.

@@ -15,6 +15,7 @@ from mmposter.cli.options import (
     Offline,
     Root,
     RunName,
+    Trust,
     choose_data,
     go_offline,
     prepare_libraries,
@@ -57,6 +58,7 @@ def evaluate_command(
     ] = False,
     device: Device = "auto",
     offline: Offline = False,
+    trust: Trust = False,
     root: Root = None,
 ) -> None:
     """Measure a run on one split: each metric beside the best constant answer's, headline metrics with intervals.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmposter.cli.answers import require_result
-from mmposter.cli.options import Device, Model, Offline, go_offline, prepare_libraries
+from mmposter.cli.options import Device, Model, Offline, Trust, go_offline, prepare_libraries
 from mmposter.errors import UserError
 from mmposter.shipped import POSTERS
 
@@ -37,6 +37,7 @@ def explain_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in --out.")] = False,
     device: Device = "auto",
     offline: Offline = False,
+    trust: Trust = False,
 ) -> None:
     """Why posters get the genres that they get: a card and a JSON file a poster.
 

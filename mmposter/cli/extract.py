@@ -17,6 +17,7 @@ from mmposter.cli.options import (
     Overrides,
     Root,
     Threads,
+    Trust,
     Workers,
     engine_device,
     go_offline,
@@ -36,6 +37,7 @@ def extract_command(
     set: Overrides = None,
     device: Device = "auto",
     offline: Offline = False,
+    trust: Trust = False,
     root: Root = None,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Do share I of N (from 0), for several machines on one store.")

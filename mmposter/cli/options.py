@@ -11,6 +11,7 @@ from mmposter.benchmark import BENCHMARK
 from mmposter.engines import ENGINES
 from mmposter.errors import UserError
 from mmposter.libraries import go_offline, prepare_libraries
+from mmposter.trust import set_trust
 
 __all__ = [
     "Branches",
@@ -26,6 +27,7 @@ __all__ = [
     "Root",
     "RunName",
     "Threads",
+    "Trust",
     "Workers",
     "choose_data",
     "engine_device",
@@ -82,6 +84,24 @@ Init = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
+
+
+def _trust(context: typer.Context, given: bool) -> bool:
+    """For this command alone: its end takes the word back, where a program runs several commands."""
+    set_trust(given)
+    context.call_on_close(lambda: set_trust(False))
+    return given
+
+
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Let this command load an object detector's checkpoint that may run code. Only for a file whose maker you "
+        "know.",
+        callback=_trust,
+    ),
+]
 Root = Annotated[
     Path | None, typer.Option(help="Where the posters lie now, if they were moved since `mmposter prepare`.")
 ]

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmposter.cli.answers import answer_path
-from mmposter.cli.options import Branches, ConfigSource, Data, Init, Offline, Overrides, go_offline, prepare_libraries
+from mmposter.cli.options import (
+    Branches,
+    ConfigSource,
+    Data,
+    Init,
+    Offline,
+    Overrides,
+    Trust,
+    go_offline,
+    prepare_libraries,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,6 +42,7 @@ def pack_command(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
     offline: Offline = False,
+    trust: Trust = False,
 ) -> None:
     """Put a prepared data set and its cached features into one small file, without any picture.
 

@@ -18,6 +18,7 @@ from mmposter.cli.options import (
     Model,
     Offline,
     Threads,
+    Trust,
     Workers,
     go_offline,
     parse_engine,
@@ -49,6 +50,7 @@ def predict_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
     device: Device = "auto",
     offline: Offline = False,
+    trust: Trust = False,
     workers: Workers = "auto",
     threads: Threads = None,
     engine: Engine = "local",
@@ -122,13 +124,14 @@ def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None) -
     import hashlib
 
     from mmposter.decisions import SUBSETS
+    from mmposter.json_files import read_text
     from mmposter.predict import missing_branches
     from mmposter.run import MODEL, Run
 
     known = [str(folder), str(branches), str(top_k)]
     if (folder / MODEL).is_file():
         files = [folder / name for name in (MODEL, SUBSETS)]
-        known[0] = "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+        known[0] = "\n".join(read_text(file) for file in files if file.is_file())
         known += [state.branch for state in missing_branches(Run.load(folder), branches)]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmposter.cli.answers import answer_json
-from mmposter.cli.options import Device, Init, Offline, Overrides, Root, go_offline, prepare_libraries
+from mmposter.cli.options import Device, Init, Offline, Overrides, Root, Trust, go_offline, prepare_libraries
 from mmposter.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def reproduce_command(
     json_output: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of tables.")] = False,
     device: Device = "auto",
     offline: Offline = False,
+    trust: Trust = False,
     root: Root = None,
 ) -> None:
     """Train networks of published systems on your posters, and show them beside the paper's numbers and the constants.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mmposter.cli.options import Device, Model, Offline, go_offline, prepare_libraries
+from mmposter.cli.options import Device, Model, Offline, Trust, go_offline, prepare_libraries
 from mmposter.errors import UserError
 from mmposter.shipped import POSTERS, find_run
 
@@ -44,6 +44,7 @@ def serve_command(
     branches: Annotated[str | None, typer.Option("--branches", "-b", help="Look through these only.")] = None,
     device: Device = "auto",
     offline: Offline = False,
+    trust: Trust = False,
     max_posters: Annotated[int, typer.Option(help="Posters of one request.", min=1)] = 16,
     max_mb: Annotated[float, typer.Option(help="Megabytes of one poster's file.", min=0.001)] = 10.0,
     queue: Annotated[

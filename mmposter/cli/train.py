@@ -18,6 +18,7 @@ from mmposter.cli.options import (
     Offline,
     Overrides,
     Root,
+    Trust,
     choose_data,
     go_offline,
     prepare_libraries,
@@ -45,6 +46,7 @@ def train_command(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     offline: Offline = False,
+    trust: Trust = False,
     root: Root = None,
 ) -> None:
     """Train a model on a prepared data set and write a run folder.

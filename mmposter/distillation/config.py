@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from mmposter.config import Section, Side, check_values, given, read_values
+from mmposter.config import Name, Rate, Section, Side, check_values, given, read_values
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -17,12 +17,12 @@ class Phase(Section):
 
     size: tuple[Side, Side] = (192, 128)
     """Height and width in pixels of the random crops that the student sees."""
-    posters: int = Field(90_000, ge=1)
+    posters: int = Field(90_000, ge=1, le=10**9)
     """How many crops are shown, those of earlier phases not counted."""
     scale: tuple[Share, Share] = (0.2, 1.0)
     """The smallest and the largest part of a poster that a crop shows."""
-    batch_size: int = Field(32, ge=2)
-    learning_rate: float = Field(2e-3, gt=0)
+    batch_size: int = Field(32, ge=2, le=1_000_000)
+    learning_rate: Rate = 2e-3
 
     @field_validator("scale")
     @classmethod
@@ -35,16 +35,16 @@ class Phase(Section):
 class DistillationConfig(Section):
     """Everything that decides a distillation."""
 
-    student: str = "densenet121"
+    student: Name = "densenet121"
     """The network that learns: any backbone that ends in a map of places."""
-    init: str = "none"
+    init: Name = "none"
     """``none`` (random weights), a file of a network distilled before, or another value of ``cnn.init``."""
-    teachers: tuple[str, ...] = Field(("efficientnet_lite0", "efficientnet_lite1"), min_length=1)
+    teachers: tuple[Name, ...] = Field(("efficientnet_lite0", "efficientnet_lite1"), min_length=1, max_length=32)
     """Backbones with published weights."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
     teacher_size: tuple[Side, Side] = (320, 224)
     """Height and width in pixels at which the teachers see whole posters, and from which crops are cut."""
-    strides: tuple[Annotated[int, Field(ge=1)], ...] = (8, 16, 32)
+    strides: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field((8, 16, 32), max_length=32)
     """Pixels between the places of the maps that are predicted, beside the last one."""
     phases: tuple[Phase, ...] = (
         Phase(size=(96, 64), posters=40_000, scale=(0.2, 1.0)),
@@ -54,29 +54,29 @@ class DistillationConfig(Section):
     """Small pictures first: they cost a quarter, and much is learnt there."""
     mixup: float = Field(0.3, ge=0, le=1)
     """Chance that a batch is mixed with itself in another order, pictures and targets alike."""
-    temperature: float = Field(2.0, gt=0)
+    temperature: float = Field(2.0, gt=0, le=1e6)
     """Of the classifiers' scores."""
-    logits_weight: float = Field(0.5, ge=0)
+    logits_weight: float = Field(0.5, ge=0, le=1e6)
     """Of the divergence of those scores, beside squared errors of maps that weigh 1 each."""
-    genre_weight: float = Field(6.0, ge=0)
+    genre_weight: float = Field(6.0, ge=0, le=1e6)
     """Of soft genres, where the data have genres; 0: none is looked at."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """``muon``: of the student's convolutions; all other weights are moved by AdamW, at the same rate."""
-    weight_decay: float = Field(0.02, ge=0)
+    weight_decay: float = Field(0.02, ge=0, le=1e6)
     """Of matrices and convolutions."""
-    warmup: int = Field(200, ge=1)
+    warmup: int = Field(200, ge=1, le=10**9)
     """Steps in which the rate rises."""
     decay: float = Field(13 / 24, ge=0, le=1)
     """The share of all posters, at the end, over which the rate falls to 0 along a cosine: 130,000 of 240,000."""
-    clip_norm: float = Field(5.0, gt=0)
+    clip_norm: float = Field(5.0, gt=0, le=1e12)
     """The largest norm of a gradient."""
     average: float = Field(0.999, ge=0, lt=1)
     """What a step leaves of the averaged weights, which are the result; less in the first steps."""
     held_norms: float = Field(0.15, ge=0, le=1)
     """The share of all posters, at the end, through which batch norms hold their statistics, as they do in use."""
-    val_posters: int = Field(256, ge=1)
+    val_posters: int = Field(256, ge=1, le=10**9)
     """At most so many validation posters are watched."""
-    report_steps: int = Field(500, ge=1)
+    report_steps: int = Field(500, ge=1, le=10**9)
     """Steps between two rows of metrics.csv."""
 
     @field_validator("teachers", mode="before")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from mmposter.distillation.views import PosterMaps, Views
 from mmposter.errors import UserError
 from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.formats import require_format
+from mmposter.json_files import mapping, read_json, shown, sound
 from mmposter.outputs import claim, remove_ours
 from mmposter.outputs.kinds import DISTILLATION, TEACHERS
 from mmposter.progress import console
@@ -304,12 +304,16 @@ def _require_same(out: Path, there: Mapping[str, Any], config: DistillationConfi
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        require_format(path, values["format"], FORMAT)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); replace the folder with --overwrite") from error
-    return dict(values)
+    mend = "replace the folder with --overwrite"
+    values = read_json(path, mend=mend)
+    with sound(path, mend):
+        known = mapping(values, INFO)
+        require_format(path, known["format"], FORMAT)
+        for name in ("config", "facts"):
+            mapping(known[name], name)
+        if not isinstance(known["history"], list):
+            raise ValueError(f"history must be a list, got {shown(known['history'])}")
+    return dict(known)
 
 
 def _tidy(out: Path, *, keep_maps: bool) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fusion import crop_maps, genre_head
@@ -17,7 +16,9 @@ from fusion.backbones import global_average
 from mmposter.distillation.views import PosterMaps, random_boxes
 from mmposter.errors import UserError
 from mmposter.evaluation.metrics import mean_average_precision
+from mmposter.json_files import sound
 from mmposter.progress import progress
+from mmposter.tensor_files import load_tensors
 from mmposter.training.checkpoint import save_weights
 
 FILE = "genres.safetensors"
@@ -84,7 +85,8 @@ class SoftGenres(nn.Module):
         torch.manual_seed(seed)
         soft = cls(final, sum(posters.maps[name].shape[1] for name in final), posters.labels.shape[1])
         if (folder / FILE).is_file():
-            soft.load_state_dict(load_file(folder / FILE))
+            with sound(folder / FILE, "remove it, and it is made again"):
+                soft.load_state_dict(load_tensors(folder / FILE))
         else:
             soft._train(posters, posters.labels, seed, device=device, quiet=quiet)
             save_weights(folder / FILE, soft.state_dict())

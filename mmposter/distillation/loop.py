@@ -33,6 +33,7 @@ from mmposter.distillation.schedule import Schedule, Step
 from mmposter.distillation.views import Views
 from mmposter.errors import DivergedError, UserError
 from mmposter.interrupts import late_interrupt
+from mmposter.json_files import mapping, number, shown, whole
 from mmposter.progress import progress as show_progress
 from mmposter.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -65,6 +66,17 @@ class Progress:
     since: int = 0
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        whole(self.step, "step")
+        whole(self.since, "since")
+        number(self.seconds, "seconds")
+        for name, value in mapping(self.sums, "sums").items():
+            number(value, name)
+        if not isinstance(self.history, list):
+            raise ValueError(f"history must be a list, got {shown(self.history)}")
+        for row in self.history:
+            mapping(row, "a row of history")
 
 
 class DistillationLoop:

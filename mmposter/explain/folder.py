@@ -15,6 +15,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation.plots.style import save_png
 from mmposter.evaluation.scored import file_hash
 from mmposter.explain.result import Explanation
+from mmposter.json_files import read_json
 from mmposter.predict import PosterClassifier
 from mmposter.run import WEIGHTS
 
@@ -109,8 +110,8 @@ def identity(classifier: PosterClassifier, genres: Sequence[str] | None) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        values = read_json(file)
+    except UserError:
         return {}
     return values if isinstance(values, dict) else {}
 

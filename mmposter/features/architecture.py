@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fusion import backbone_spec
-from fusion.backbones import DESCRIPTION_FILES, HF, LIBRARIES, TIMM
+from fusion.backbones import DESCRIPTION_FILES, HF, LIBRARIES, TIMM, require_modest
 from mmposter import pretrained, weights
 from mmposter.errors import UserError
+from mmposter.json_files import MEGABYTE, mapping, number, read_json, shown, text, whole
+from mmposter.paths import folder_here
 from mmposter.weights import WeightSource
+
+_LARGEST = 16 * MEGABYTE  # of a config.json
+_LARGEST_SIDE = 8192  # pixels
 
 # Of a config.json: what says nothing of the network, or names code and folders that are never looked at.
 _IDLE = (
@@ -59,7 +63,7 @@ class Architecture:
         if backbone.startswith(HF):
             folder = hf_folder(backbone, DESCRIPTION_FILES, offline=offline)
             config, preprocessor = (_read(folder / name) for name in DESCRIPTION_FILES)
-            config = {key: value for key, value in config.items() if key not in _IDLE}
+            config = _checked({key: value for key, value in config.items() if key not in _IDLE})
         try:
             spec = backbone_spec(backbone, config, preprocessor)
         except ValueError as error:
@@ -79,10 +83,21 @@ class Architecture:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Architecture:
-        """The inverse of `to_json`."""
-        height, width = values["input_size"]
-        return cls(values["label"], tuple(values["mean"]), tuple(values["std"]), (height, width), values["config"])
+    def from_json(cls, values: Any) -> Architecture:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: values that no network has.
+        """
+        known = mapping(values, "architecture")
+        height, width = (whole(side, "input_size", least=1, most=_LARGEST_SIDE) for side in known["input_size"])
+        mean, std = (tuple(number(value, name) for value in known[name]) for name in ("mean", "std"))
+        if len(mean) != 3 or len(std) != 3 or not all(std):
+            raise ValueError(
+                f"mean and std must be three numbers each, got {shown(known['mean'])}, {shown(known['std'])}"
+            )
+        config = None if known["config"] is None else _checked(mapping(known["config"], "config"))
+        return cls(text(known["label"], "label"), mean, std, (height, width), config)
 
 
 def hf_folder(backbone: str, files: tuple[str, ...], *, offline: bool) -> Path:
@@ -92,17 +107,27 @@ def hf_folder(backbone: str, files: tuple[str, ...], *, offline: bool) -> Path:
         UserError: as in `mmposter.weights.resolve`.
     """
     name = backbone.removeprefix(HF)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = folder_here(name)
+    if folder is not None:
         return weights.resolve(WeightSource(name, files, "see its model card"), explicit=folder, offline=offline)
     return weights.resolve(pretrained.hub(name, files, "see its model card"), offline=offline)
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error})") from error
+    values = read_json(file, limit=_LARGEST, mend="get the model's folder again")
     if not isinstance(values, dict):
         raise UserError(f"{file} must hold a JSON object; got a {type(values).__name__}")
     return values
+
+
+def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``config.json`` of sizes that a network may have.
+
+    Raises:
+        UserError: some are not.
+    """
+    try:
+        require_modest(config)
+    except ValueError as error:
+        raise UserError(f"{DESCRIPTION_FILES[0]} of the image network cannot be used: {error}") from error
+    return dict(config)

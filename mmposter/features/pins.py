@@ -18,6 +18,7 @@ from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture
 from mmposter.features.tower import TowerInput, TowerWeights, settle_init
 from mmposter.json_files import mapping, shown, sound, text, whole
+from mmposter.paths import file_here, folder_here
 
 if TYPE_CHECKING:
     from fusion import Backbone
@@ -37,7 +38,8 @@ _EXTRACTOR = {"cnn": "cnn", "style": "style", "yolo": "yolo", "ocr": "text"}
 """Of each branch the extractor whose records it reads."""
 
 _FILES = ("cnn.init", "yolo.model", "ocr.encoder")
-_WIDEST = 2**20
+_NO_FILES = ("imagenet", "posters", "none")
+_WIDEST = 65_536
 _TOWER_IDENTITY = ("backbone", "weights", "architecture")
 
 
@@ -124,7 +126,7 @@ class Pins:
         flat = flat_config(config.model_dump(mode="json"))
         settings = {key: flat[key] for name in branches for key in _KEYS[name]}
         for key in _FILES:
-            if key in settings and Path(settings[key]).exists():
+            if key in settings and (file_here(settings[key]) or folder_here(settings[key])):
                 settings[key] = Path(settings[key]).name
         if settings.get("cnn.init") == "none":
             settings["seed"] = config.seed
@@ -141,7 +143,8 @@ class Pins:
 
     def tower(self, config: Config) -> TowerWeights:
         """The image network: its file where it is here, else its identity alone."""
-        for init in dict.fromkeys((config.cnn.init, self.settings["cnn.init"])):
+        packed = self.settings["cnn.init"]  # of a file, the name is there, and is no word of the person's
+        for init in dict.fromkeys((config.cnn.init, *([packed] if packed in _NO_FILES else []))):
             if (found := self._tower_here(config, init)) is not None:
                 return found
         known = self._tower_identity
@@ -223,10 +226,10 @@ class Pins:
             known = self.fingerprints.get("cnn") or self.fingerprints["style"]
             return bool(list(TowerInput.of(config.cnn, self.tower(config).architecture).size) == known["size"])
         if key == "yolo.model":
-            file = Path(asked)
-            return self.weights("yolo") == weights.digest([file]) if file.is_file() else file.name == str(packed)
-        if key == "ocr.encoder" and Path(asked).is_dir():
-            files = [Path(asked) / name for name in pretrained.text_encoder(asked).files]
+            file = file_here(asked)
+            return Path(asked).name == str(packed) if file is None else self.weights("yolo") == weights.digest([file])
+        if key == "ocr.encoder" and (folder := folder_here(asked)) is not None:
+            files = [folder / name for name in pretrained.text_encoder(asked).files]
             return all(file.is_file() for file in files) and weights.digest(files) == self.weights("text")
         return bool(asked == packed)
 

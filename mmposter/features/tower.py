@@ -8,22 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import save, save_file
 
 from fusion import Backbone, backbone_spec, build_backbone
-from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, LIBRARIES
+from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, LIBRARIES, count_parameters
 from mmposter import pretrained, weights
 from mmposter.atomic import atomic_path
 from mmposter.config import CnnConfig, Config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture, hf_folder
+from mmposter.json_files import parse_json, shorten, shown, sound, whole
+from mmposter.paths import file_here
 from mmposter.picture import Picture
 from mmposter.shipped import POSTERS, settled_init, shipped_tower
+from mmposter.tensor_files import count_numbers, load_tensors, tensor_metadata
 from mmposter.transforms import PosterTransform
 
 # Keys in a safetensors header under which `TowerWeights.save` keeps what the weights were made from, and for what.
@@ -32,6 +33,9 @@ _ORIGIN, _ARCHITECTURE, _SIZE = "mmposter_weights", "mmposter_architecture", "mm
 # Posters at a time on a CPU: the maps of more do not stay in its cache (EfficientNet-Lite0 at 320 x 224, one thread:
 # 21 ms a poster by 2, 54 ms by 32).
 _CPU_SLICE = 2
+
+_LARGEST_SIDE = 8192  # pixels
+_CLASSIFIER = 25_000_000  # numbers of a network's own classifier, which a file of ours leaves out
 
 
 @dataclass(frozen=True)
@@ -73,16 +77,18 @@ class TowerWeights:
         elif init == POSTERS:
             file = _shipped(config.backbone)
         elif init != "none":
-            file = Path(init)
-            if not file.is_file():
-                raise UserError(f"cnn.init must be auto, posters, imagenet, none or an existing file; got {init!r}")
+            file = file_here(init)
+            if file is None:
+                raise UserError(
+                    f"cnn.init must be auto, posters, imagenet, none or an existing file; got {shown(init)}"
+                )
         architecture = None
         if config.backbone.startswith(LIBRARIES):
             said = None if file is None else _metadata(file).get(_ARCHITECTURE)
             if said is None:
                 architecture = Architecture.find(config.backbone, offline=offline)
             else:
-                architecture = Architecture.from_json(json.loads(said))
+                architecture = _said_architecture(cast(Path, file), said)
         size = config.size or (None if architecture is None else architecture.input_size)
         return cls(config.backbone, file, seed if file is None else 0, architecture, size)
 
@@ -173,12 +179,14 @@ class TowerWeights:
         return build_backbone(self.backbone, state_dict, size=self.size, config=config)
 
     def _build_own(self, file: Path) -> Backbone:
+        if self.backbone.startswith(LIBRARIES):
+            require_fitting(self.backbone, self.architecture, file)
         with torch.random.fork_rng(devices=[]):  # weights that are drawn and overwritten shift nobody's numbers
             backbone = self._build(None)
         try:
-            backbone.load_state_dict(load_file(file))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise UserError(f"{file} does not hold the weights of {self.backbone}: {error}") from error
+            backbone.load_state_dict(load_tensors(file))
+        except RuntimeError as error:
+            raise UserError(f"{file} does not hold the weights of {self.backbone}: {shorten(str(error))}") from error
         return backbone.eval()
 
 
@@ -344,16 +352,41 @@ def settle_init(config: Config) -> Config:
 
 def _size_of(backbone: str, init: str) -> tuple[int, int] | None:
     """Height and width in pixels that the weights were made for, where ``cnn.init`` is a file of ours that says so."""
-    file = _shipped(backbone) if init == POSTERS else Path(init)
-    return _said_size(file) if file.is_file() else None
+    file = _shipped(backbone) if init == POSTERS else file_here(init)
+    return None if file is None else _said_size(file)
 
 
 def _said_size(file: Path) -> tuple[int, int] | None:
     said = _metadata(file).get(_SIZE)
     if said is None:
         return None
-    height, width = json.loads(said)
-    return int(height), int(width)
+    with sound(file):
+        height, width = parse_json(said, file)
+        return whole(height, "a height", least=1, most=_LARGEST_SIDE), whole(
+            width, "a width", least=1, most=_LARGEST_SIDE
+        )
+
+
+def _said_architecture(file: Path, said: str) -> Architecture:
+    """Of a ``timm/`` or ``hf/`` network, as a file of ours keeps it."""
+    with sound(file):
+        return Architecture.from_json(parse_json(said, file))
+
+
+def require_fitting(backbone: str, architecture: Architecture | None, file: Path) -> None:
+    """Refuse a ``timm/`` or ``hf/`` network that is larger than the file of its weights, before it is made.
+
+    Raises:
+        UserError: it is; or no such network can be made.
+    """
+    try:
+        count = count_parameters(backbone, None if architecture is None else architecture.config)
+    except ValueError as error:
+        raise UserError(f"{file}: {error}") from error
+    if count > count_numbers(file) + _CLASSIFIER:
+        raise UserError(
+            f"{file} holds {count_numbers(file):,} numbers, and {backbone} as it is described has {count:,}"
+        )
 
 
 def _shipped(backbone: str) -> Path:
@@ -388,25 +421,15 @@ def _published(backbone: str, *, offline: bool) -> Path:
 
 def _metadata(file: Path) -> dict[str, str]:
     """What a safetensors file says beside its tensors; nothing for a file of another kind."""
-    if file.suffix != ".safetensors":
-        return {}
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return dict(opened.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} cannot be read as safetensors ({error})") from error
+    return tensor_metadata(file) if file.suffix == ".safetensors" else {}
 
 
 def _load_original(file: Path) -> dict[str, torch.Tensor]:
     if file.suffix == ".safetensors":
-        try:
-            tensors: dict[str, torch.Tensor] = load_file(file)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{file} cannot be read as safetensors ({error})") from error
-        return tensors
+        return load_tensors(file)
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+    except Exception as error:  # of a damaged pickle, anything
         # Not torch's own words: they tell how to run whatever code the file may hold.
         raise UserError(f"{file} is damaged, or no file of weights alone; it must be a state dict") from error
     if not isinstance(state, dict):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mmposter.errors import UserError
+from mmposter.json_files import read_json
 from mmposter.published.systems import Variant
 
 RESULT = "result.json"
@@ -60,9 +61,9 @@ class Result:
     def load(cls, path: Path) -> Result | None:
         """Read one; None where there is none, or it is damaged or of another format."""
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = dict(read_json(path))
             return cls(**values) if values.pop("format") == FORMAT else None
-        except (OSError, ValueError, TypeError, KeyError):
+        except (UserError, ValueError, TypeError, KeyError):
             return None
 
 

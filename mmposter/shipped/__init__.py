@@ -83,9 +83,9 @@ def shipped_tower() -> ShippedTower | None:
     folder = _folder() / POSTERS
     if not (folder / _MODEL).is_file() or not (folder / _TOWER).is_file():
         return None
-    with sound(folder / _MODEL):
-        backbone = text(read_json(folder / _MODEL)["config"]["cnn"]["backbone"], "config.cnn.backbone")
-    return ShippedTower(backbone, folder / _TOWER)
+    with sound(folder / _MODEL, "install mmposter again"):
+        config = read_json(folder / _MODEL)["config"]
+        return ShippedTower(text(config["cnn"]["backbone"], "cnn.backbone"), folder / _TOWER)
 
 
 def settled_init(backbone: str, init: str) -> str:

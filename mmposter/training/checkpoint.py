@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from mmposter.atomic import atomic_path
 from mmposter.errors import UserError
+from mmposter.json_files import mapping, number, parse_json, shorten, shown, sound, whole
+from mmposter.tensor_files import load_tensors, tensor_metadata
 
 StateT = TypeVar("StateT")
 
@@ -46,6 +47,17 @@ class Progress:
     best_epoch: int = -1
     finished: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in ("epoch", "batch", "step", "seen"):
+            whole(getattr(self, name), name)
+        whole(self.best_epoch, "best_epoch", least=-1)
+        for name in ("loss_sum", "seconds", "best"):
+            number(getattr(self, name), name)
+        if not isinstance(self.finished, bool) or not isinstance(self.history, list):
+            raise ValueError(f"finished and history must be true or false and a list, got {shown(self.history)}")
+        for row in self.history:
+            mapping(row, "a row of history")
 
 
 def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
@@ -96,21 +108,23 @@ def load_checkpoint(
     Raises:
         UserError: if the file is damaged or of another model.
     """
+    mend = "start again with --overwrite"
+    tensors = load_tensors(path)
+    with sound(path, mend):
+        progress = make(**mapping(parse_json(tensor_metadata(path)["progress"], path, mend=mend), "progress"))
+        states: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in _under(tensors, "optimizer.").items():
+            index, name = key.split(".", 1)
+            states.setdefault(int(index), {})[name] = value
+        random = tensors["rng.cpu"]
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            progress = make(**json.loads(file.metadata()["progress"]))
         model.load_state_dict(_under(tensors, "model."))
-    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path} cannot be resumed ({error}); start again with --overwrite") from error
-    states: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in _under(tensors, "optimizer.").items():
-        index, name = key.split(".", 1)
-        states.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
-    torch.set_rng_state(tensors["rng.cpu"])
-    if "rng.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["rng.cuda"])
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        torch.set_rng_state(random)
+        if "rng.cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["rng.cuda"])
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} cannot be resumed ({shorten(str(error))}); {mend}") from error
     return progress
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from mmposter.atomic import write_csv
 from mmposter.config import Config, EvaluationConfig, flat_config
@@ -38,6 +37,7 @@ from mmposter.outputs.kinds import RUN
 from mmposter.progress import console
 from mmposter.provenance import package_version
 from mmposter.run import TOWER, WEIGHTS, Run
+from mmposter.tensor_files import load_tensors
 from mmposter.training.checkpoint import Progress
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import Trainer
@@ -169,7 +169,7 @@ def fit(
     if resume:
         trainer.resume()
     progress = trainer.fit(quiet=quiet)
-    trainer.plain_model.load_state_dict(load_file(str(out / WEIGHTS)))
+    trainer.plain_model.load_state_dict(load_tensors(out / WEIGHTS))
     probs, rows = trainer.predict(trainer.val_rows)
     thresholds = choose_thresholds(config.evaluation, inputs.labels[rows], probs)
     return Fitted(run, trainer, progress, weights, probs, rows, thresholds)

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from detectors import YoloDetector
+from detectors import UnsafeCheckpointError, YoloDetector
 from mmposter import pretrained, weights
 from mmposter.config import YoloConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, Poster, pad, slot_mask
 from mmposter.features.store import Record
+from mmposter.paths import file_here
+from mmposter.trust import is_trusted
 
 _CPU_SLICE = 2  # posters at a time on a CPU: the maps of more do not stay in its cache
 
@@ -33,11 +35,12 @@ class YoloExtractor(FeatureExtractor):
 
     def __init__(self, config: YoloConfig, *, device: str, offline: bool, pinned: str | None = None) -> None:
         self._config, self._device, self._offline, self._pinned = config, device, offline, pinned
+        self._trust = is_trusted()  # kept here, as workers in other processes get the extractor alone
         if pinned is not None:
             return
-        explicit = Path(config.model) if Path(config.model).is_file() else None
-        source = pretrained.yolo(Path(config.model).name)
-        self._file = weights.resolve(source, explicit=explicit, offline=offline) / source.files[0]
+        # A path that is not here may be one of another machine: its file is looked for as any published one is.
+        source = pretrained.yolo(config.model if file_here(config.model) else Path(config.model).name)
+        self._file = weights.resolve(source, offline=offline) / source.files[0]
 
     def fingerprint(self) -> dict[str, Any]:
         return {
@@ -55,7 +58,14 @@ class YoloExtractor(FeatureExtractor):
                 confidence=self._config.confidence,
                 device=self._device,
                 offline=self._offline,
+                trust=self._trust,
             )
+        except UnsafeCheckpointError as error:
+            raise UserError(
+                f"{self._file} was not loaded, as that could run code: {error}.\nCheckpoints of ultralytics' own, such "
+                "as yolo11n.pt, load as they are. If you know who made this one, type the same command with --trust "
+                "(in Python: with mmposter.trusting())"
+            ) from error
         except ValueError as error:
             raise UserError(f"the yolo branch cannot be used: {error}") from error
 

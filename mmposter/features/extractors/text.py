@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from detectors import READINGS, resolve_precision
+from fusion.backbones import require_modest, require_no_code
 from mmposter import pretrained, weights
 from mmposter.config import OcrConfig
 from mmposter.errors import UserError
@@ -18,6 +20,13 @@ from mmposter.features.extractors.base import FeatureExtractor, RecordExtractor,
 from mmposter.features.extractors.masking import MaskedExtractor
 from mmposter.features.extractors.ocr import OcrExtractor, decode_lines
 from mmposter.features.store import Record
+from mmposter.json_files import mapping, read_json, shorten
+
+_CONFIG, _ADAPTERS = "config.json", ("adapter_config.json",)
+_MEND = "Get it again, or take another one with --set ocr.encoder=NAME_OR_FOLDER"
+
+# For every file that transformers reads: none is fetched, and no code that lies beside the weights is run.
+_AS_DATA: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 # A line of a poster is short; the joined text of a crowded one is cut here (MiniLM was trained on 128 tokens).
 _MAX_TOKENS = 128
@@ -90,8 +99,7 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
         return self._folder
 
     def _find(self) -> Path:
-        explicit = Path(self._config.encoder) if Path(self._config.encoder).is_dir() else None
-        return weights.resolve(pretrained.text_encoder(self._config.encoder), explicit=explicit, offline=self._offline)
+        return weights.resolve(pretrained.text_encoder(self._config.encoder), offline=self._offline)
 
     def _digest(self, folder: Path) -> str:
         return weights.digest(folder / file for file in pretrained.text_encoder(self._config.encoder).files)
@@ -101,18 +109,41 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
         """E, the width of the encoder."""
         if self._pinned is not None:
             return self._pinned[1]
-        from transformers import AutoConfig
-
-        return int(AutoConfig.from_pretrained(self._found, local_files_only=True).hidden_size)
+        return int(self._settings().hidden_size)
 
     def start(self) -> None:
         from transformers import AutoModel, AutoTokenizer
 
         self.find_encoder()
-        self._tokenizer = AutoTokenizer.from_pretrained(self._found, local_files_only=True)
-        dtype = resolve_precision(self._precision, self._device)
-        self._model = AutoModel.from_pretrained(self._found, local_files_only=True).to(self._device, dtype).eval()
+        settings, dtype = self._settings(), resolve_precision(self._precision, self._device)
+        with self._as_encoder():
+            self._tokenizer = AutoTokenizer.from_pretrained(self._found, **_AS_DATA)
+            model = AutoModel.from_pretrained(self._found, config=settings, use_safetensors=True, **_AS_DATA)
+            self._model = model.to(self._device, dtype).eval()
         self._width = int(self._model.config.hidden_size)
+
+    def _settings(self) -> Any:
+        """What ``config.json`` says, without what would make transformers run other code than its own."""
+        from transformers import AutoConfig
+
+        said = read_json(self._found / _CONFIG, mend=_MEND)
+        with self._as_encoder():
+            require_modest(mapping(said, _CONFIG))
+            if lying := [name for name in _ADAPTERS if (self._found / name).exists()]:
+                raise ValueError(f"it has {lying[0]}, and leads to another model")
+            require_no_code(said)
+            return AutoConfig.from_pretrained(self._found, **_AS_DATA)
+
+    @contextmanager
+    def _as_encoder(self) -> Iterator[None]:
+        """Around what transformers makes of the folder, which may be anybody's."""
+        try:
+            yield
+        except Exception as error:
+            raise UserError(
+                f"the text encoder in {self._found} cannot be used, or not without running code of its own, which is "
+                f"never done ({shorten(str(error))}). {_MEND}"
+            ) from error
 
     def metadata(self) -> dict[str, Any]:
         return {"embedding_dim": self._width}
