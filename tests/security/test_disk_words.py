@@ -78,17 +78,14 @@ def test_faults_of_programs_and_networks_are_not_hidden(error: Exception, monkey
 
 
 def test_a_wrapped_error_is_found() -> None:
-    try:
-        try:
-            raise OSError(errno.ENOSPC, "No space left on device", "/x")
-        except OSError as error:
-            raise RuntimeError("the batch could not be stored") from error
-    except RuntimeError as error:
-        assert disk_error(error) is error.__cause__
-    assert "/x cannot be written" in str(plain_words(disk_error(OSError(errno.ENOSPC, "", "/x")) or ValueError()))
+    full = OSError(errno.ENOSPC, "No space left on device", "/x")
+    wrapped = RuntimeError("the batch could not be stored")
+    wrapped.__cause__ = full
+    assert disk_error(wrapped) is full
+    assert "/x cannot be written" in str(plain_words(wrapped))
 
 
-class Foreign(Exception):
+class ForeignError(Exception):
     """As of a library in Rust, such as safetensors."""
 
 
@@ -96,7 +93,7 @@ class Foreign(Exception):
     "raised",
     [
         OSError(errno.ENOSPC, "No space left on device"),
-        Foreign("Error while serializing: I/O error: No space left on device (os error 28)"),
+        ForeignError("Error while serializing: I/O error: No space left on device (os error 28)"),
         OSError("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device"),
     ],
 )
@@ -109,7 +106,7 @@ def test_a_file_on_a_full_disk_is_named_and_the_old_one_stays(tmp_path: Path, ra
             temporary.write_text("half")
             raise raised
 
-    with pytest.raises(OSError, match="best.safetensors") as end:
+    with pytest.raises(OSError, match=r"best\.safetensors") as end:
         write()
     assert (end.value.errno, end.value.filename) == (errno.ENOSPC, str(target))
     assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors"]
@@ -169,13 +166,17 @@ def test_predictions_survive_a_disk_that_is_full(tmp_path: Path) -> None:
     path = tmp_path / "genres.csv"
     one, two = (Prediction(name, ["Drama"], {"Drama": 1.0}) for name in "ab")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    file = PredictionFile(path)
-    try:
-        with pytest.raises(OSError, match=r"genres\.csv\.partial") as end, file:
+
+    def two_of_them() -> None:
+        with PredictionFile(path) as file:
             file.write(one)
             size = (tmp_path / "genres.csv.partial").stat().st_size + 9
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
             file.write(two)
+
+    try:
+        with pytest.raises(OSError, match=r"genres\.csv\.partial") as end:
+            two_of_them()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert "ulimit -f" in str(plain_words(end.value))
