@@ -36,9 +36,7 @@ def end_of(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
 def test_predict_ends_with_1_where_no_poster_could_be_used(  # type: ignore[no-untyped-def]
     folders, tmp_path: Path, monkeypatch, capsys, how: str
 ) -> None:
-    more = {"listing": ["--listing"], "lines": []}.get(
-        how, ["--out", tmp_path / f"out.{how}"]
-    )
+    more = {"listing": ["--listing"], "lines": []}.get(how, ["--out", tmp_path / f"out.{how}"])
     mixed, bad = folders
     assert end_of(monkeypatch, "predict", bad, *QUICK, *more) == 1
     told = capsys.readouterr()
