@@ -32,7 +32,7 @@ Width = Annotated[int, Field(ge=1, le=65_536)]
 asks for a machine's whole memory, or its time."""
 
 Slots = Annotated[int, Field(ge=1, le=1000)]
-Rate = Annotated[float, Field(gt=0, le=1e6)]
+Rate = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(max_length=4096)]
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
 

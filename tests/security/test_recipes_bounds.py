@@ -168,7 +168,7 @@ def test_what_is_no_file(tmp_path):
             "style.reduced=1e9",
         ),
         *("train.epochs=100000000", "train.batch_size=1000000000", "train.workers=1000000", "seed=1e30", "seed=-1"),
-        *("evaluation.bootstrap=1000000000", "train.learning_rate=1e30", "train.learning_rate=.nan", "loss.gamma=.inf"),
+        *("evaluation.bootstrap=1000000000", "train.learning_rate=0", "train.learning_rate=.nan", "loss.gamma=.inf"),
         *("fusion.dropout=1", f"cnn.backbone={'x' * 5000}", "ocr.languages=[" + ",".join(["en"] * 1000) + "]"),
         f"cnn.hidden=[{','.join(['64'] * 100)}]",
     ],

@@ -58,7 +58,7 @@ class YoloExtractor(FeatureExtractor):
                 confidence=self._config.confidence,
                 device=self._device,
                 offline=self._offline,
-                trust=self._trust,
+                **({"trust": True} if self._trust else {}),
             )
         except UnsafeCheckpointError as error:
             raise UserError(
