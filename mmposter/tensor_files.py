@@ -1,12 +1,19 @@
-"""Safetensors files as they may come from a stranger: what they hold is known before any of it is loaded."""
+"""Safetensors files as they may come from a stranger: what they hold is known before any of it is loaded.
+
+Those that we write carry a CRC-32 of their tensors among their metadata. Bits that flip on a disk leave weights that
+look like weights; only a checksum shows them. A file without one, such as those of earlier versions, is read as it is.
+"""
 
 from __future__ import annotations
 
 import math
+import mmap
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmposter.atomic import atomic_path
 from mmposter.errors import UserError
 from mmposter.json_files import shorten
 
@@ -15,6 +22,7 @@ if TYPE_CHECKING:
 
     Shapes = Mapping[str, tuple[int, ...]]
 
+_CHECKSUM, _UNKNOWN = "crc32", "00000000"
 _LARGEST_HEADER = 32_000_000  # bytes; a network of a thousand layers has some hundred thousand
 _SHOWN = 3
 
@@ -37,16 +45,44 @@ def tensor_metadata(file: Path) -> dict[str, str]:
     return _header(file)[1]
 
 
+def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a file, atomically, with the checksum of its tensors.
+
+    Args:
+        file: safetensors.
+        tensors: on any device, of any layout; two may share their memory.
+        metadata: what is said beside them.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    with atomic_path(file) as temporary:
+        save_file(plain, temporary, metadata={**(metadata or {}), _CHECKSUM: _UNKNOWN})
+        with temporary.open("r+b") as stream:
+            start, known = _data_start(stream.read(8)), f'"{_CHECKSUM}":"'.encode()
+            header = stream.read(start - 8)
+            stream.seek(8 + header.index(known) + len(known))
+            stream.write(f"{_crc32(temporary, start):08x}".encode())
+
+
 def load_tensors(file: Path) -> dict[str, Tensor]:
     """All tensors, on the CPU.
 
     Raises:
-        UserError: it is no safetensors file.
+        UserError: it is no safetensors file, or has another checksum than it says.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    _require_header(file)
+    said = tensor_metadata(file).get(_CHECKSUM)
+    if said is not None and said != f"{_crc32(file):08x}":
+        raise UserError(
+            f"{file} is damaged: its bytes are not those that were written (the checksum differs). Copy it again from "
+            "where it came, or make it again"
+        )
     try:
         tensors: dict[str, Tensor] = load_file(file)
     except (OSError, SafetensorError, ValueError, KeyError, RuntimeError, AttributeError) as error:
@@ -106,11 +142,27 @@ def _require_header(file: Path) -> None:
     """Refuse a header that is longer than the file, or than any network's: the library would read all of it."""
     try:
         with file.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
+            size = _data_start(stream.read(8)) - 8
     except OSError as error:
         raise _unreadable(file, error) from error
     if size > min(_LARGEST_HEADER, file.stat().st_size):
         raise UserError(f"{file} cannot be read as safetensors (its header would have {size:,} bytes)")
+
+
+def _data_start(first: bytes) -> int:
+    """Where the tensors begin, said by the first eight bytes: the length of the header behind them."""
+    return 8 + int.from_bytes(first, "little")
+
+
+def _crc32(file: Path, start: int | None = None) -> int:
+    """Of all bytes behind the header."""
+    with file.open("rb") as stream:
+        start = _data_start(stream.read(8)) if start is None else start
+        if file.stat().st_size <= start:
+            return 0
+        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        with data, memoryview(data) as view, view[start:] as tensors:
+            return zlib.crc32(tensors)
 
 
 def _unreadable(file: Path, error: Exception) -> UserError:

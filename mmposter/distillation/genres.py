@@ -18,8 +18,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation.metrics import mean_average_precision
 from mmposter.json_files import sound
 from mmposter.progress import progress
-from mmposter.tensor_files import load_tensors
-from mmposter.training.checkpoint import save_weights
+from mmposter.tensor_files import load_tensors, save_tensors
 
 FILE = "genres.safetensors"
 
@@ -89,7 +88,7 @@ class SoftGenres(nn.Module):
                 soft.load_state_dict(load_tensors(folder / FILE))
         else:
             soft._train(posters, posters.labels, seed, device=device, quiet=quiet)
-            save_weights(folder / FILE, soft.state_dict())
+            save_tensors(folder / FILE, soft.state_dict())
         return soft.eval().requires_grad_(False).to(device)
 
     def _train(self, posters: PosterMaps, labels: NDArray[np.float32], seed: int, *, device: str, quiet: bool) -> None:

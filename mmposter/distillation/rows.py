@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -14,9 +13,11 @@ from numpy.typing import NDArray
 
 from mmposter.atomic import write_json
 from mmposter.disk import naming
+from mmposter.json_files import mapping, read_json, sound, whole
 from mmposter.progress import progress
 
 _KEEP_EVERY_S = 10.0
+_MEND = "remove the folder that it lies in; it is made again"
 
 
 class RowArrays:
@@ -84,8 +85,12 @@ class RowArrays:
 
     def load(self, key: str) -> NDArray[Any]:
         """One of the arrays, in memory."""
-        values: NDArray[Any] = np.load(self._file(key))
-        return values
+        path, (shape, dtype) = self._file(key), self.arrays[key]
+        with sound(path, _MEND):
+            values: NDArray[Any] = np.load(path, mmap_mode="r")
+            if values.shape != (self.count, *shape) or values.dtype != dtype:
+                raise ValueError(f"it holds {values.dtype} {values.shape}")
+            return np.array(values)
 
     def _reserve(self) -> None:
         """Make the files, with all of their space: a disk that gets full under a mapped file kills the process."""
@@ -108,4 +113,5 @@ class RowArrays:
     def _done(self) -> int:
         if not self._marker.is_file():
             return 0
-        return int(json.loads(self._marker.read_text(encoding="utf-8"))["rows"])
+        with sound(self._marker, _MEND):
+            return whole(mapping(read_json(self._marker), "it")["rows"], "rows", most=self.count)

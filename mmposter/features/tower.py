@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import save
 
 from fusion import Backbone, backbone_spec, build_backbone
 from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, LIBRARIES, count_parameters
 from mmposter import pretrained, weights
-from mmposter.atomic import atomic_path
 from mmposter.config import CnnConfig, Config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture, hf_folder
@@ -24,7 +23,7 @@ from mmposter.json_files import parse_json, shorten, shown, sound, whole
 from mmposter.paths import file_here
 from mmposter.picture import Picture
 from mmposter.shipped import POSTERS, settled_init, shipped_tower
-from mmposter.tensor_files import count_numbers, load_tensors, tensor_metadata
+from mmposter.tensor_files import count_numbers, load_tensors, save_tensors, tensor_metadata
 from mmposter.transforms import PosterTransform
 
 # Keys in a safetensors header under which `TowerWeights.save` keeps what the weights were made from, and for what.
@@ -132,8 +131,7 @@ class TowerWeights:
             metadata[_SIZE] = json.dumps(size)
         if self.architecture is not None:
             metadata[_ARCHITECTURE] = json.dumps(self.architecture.to_json())
-        with atomic_path(path) as temporary:
-            save_file(state, temporary, metadata=metadata)
+        save_tensors(path, state, metadata)
 
     def _origin(self) -> str:
         if self.file is None:

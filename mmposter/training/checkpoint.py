@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
-from mmposter.atomic import atomic_path
 from mmposter.errors import UserError
 from mmposter.json_files import mapping, number, parse_json, shorten, shown, sound, whole
-from mmposter.tensor_files import load_tensors, tensor_metadata
+from mmposter.tensor_files import load_tensors, save_tensors, tensor_metadata
 
 StateT = TypeVar("StateT")
 
@@ -60,12 +58,6 @@ class Progress:
             mapping(row, "a row of history")
 
 
-def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Write a state dict atomically."""
-    with atomic_path(path) as temporary:
-        save_file({key: value.detach().cpu().contiguous().clone() for key, value in state.items()}, temporary)
-
-
 def save_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]
 ) -> None:
@@ -83,12 +75,7 @@ def save_checkpoint(
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
-    with atomic_path(path) as temporary:
-        save_file(
-            {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()},
-            temporary,
-            metadata={"progress": json.dumps(dict(progress))},
-        )
+    save_tensors(path, tensors, {"progress": json.dumps(dict(progress))})
 
 
 def load_checkpoint(

@@ -26,8 +26,9 @@ from mmposter.errors import DivergedError, UserError
 from mmposter.evaluation.metrics import mean_average_precision
 from mmposter.progress import console
 from mmposter.progress import progress as show_progress
+from mmposter.tensor_files import save_tensors
 from mmposter.training.batches import EpochSampler, PosterBatches
-from mmposter.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
+from mmposter.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 # A long epoch (finetune) is not lost to a kill: the state is also kept in between, at most this often.
 CHECKPOINT_SECONDS = 30.0
@@ -186,7 +187,7 @@ class Trainer:
         if last or val_map > state.best:
             state.best, state.best_epoch = float(val_map), state.epoch
             if self.accelerator.is_main_process:
-                save_weights(self.out / BEST, self.plain_model.state_dict())
+                save_tensors(self.out / BEST, self.plain_model.state_dict())
         waited = state.epoch - state.best_epoch
         state.finished = state.epoch + 1 >= self.config.epochs or (not last and waited >= self.config.patience)
         state.epoch, state.batch, state.loss_sum, state.seen, state.seconds = state.epoch + 1, 0, 0.0, 0, 0.0

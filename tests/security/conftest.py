@@ -18,7 +18,7 @@ from mmposter.evaluation.scaling import Scaling
 from mmposter.evaluation.scored import file_hash
 from mmposter.model import Sizes, build_model
 from mmposter.run import WEIGHTS, Run
-from mmposter.training.checkpoint import save_weights
+from mmposter.tensor_files import save_tensors
 from mmposter.vocabulary import Vocabulary
 
 GENRES = ("Calm", "Loud")
@@ -47,7 +47,7 @@ def write_run() -> Callable[..., Path]:
         run = Run(folder, config, vocabulary, sizes, thresholds=np.array([0.5, 0.4]), **given)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(0)
-        save_weights(folder / WEIGHTS, build_model(config, sizes, len(GENRES)).state_dict())
+        save_tensors(folder / WEIGHTS, build_model(config, sizes, len(GENRES)).state_dict())
         run.save()
         return folder
 
