@@ -62,6 +62,16 @@ def has_genre(target: BoolArray) -> BoolArray:
     return np.asarray(target.any(axis=1))
 
 
+def is_single_label(target: ArrayLike) -> bool:
+    """Does every poster that has a genre have exactly one?
+
+    >>> is_single_label([[1, 0], [0, 1], [0, 0]]), is_single_label([[1, 1], [0, 1]])
+    (True, False)
+    """
+    sizes = check_binary(target, "target").sum(axis=1)
+    return bool((sizes <= 1).all() and sizes.any())
+
+
 def rank_genres(probs: FloatArray) -> IntArray:
     """Rank of every genre of every poster, N x G, 0 = best.
 

@@ -76,7 +76,7 @@ class ConstantPredictor:
     def score(self, target: ArrayLike) -> float:
         """The metric of this constant answer on the posters of a split (N x G); see `metrics` for what is left out."""
         shape = check_binary(target, "target").shape
-        return self.metric.function(
+        return self.metric.value(
             target, np.broadcast_to(self.decisions if self.metric.kind == "decision" else self.probs, shape)
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmposter.evaluation import weighted
-from mmposter.evaluation.arrays import BoolArray, FloatArray, check_binary, check_probs
+from mmposter.evaluation.arrays import BoolArray, FloatArray, check_binary, check_probs, is_single_label
 from mmposter.evaluation.bootstrap import half_samples, interval, labelled_groups, values_and_halves
 from mmposter.evaluation.constant import ConstantPredictor
 from mmposter.evaluation.metrics import (
@@ -25,7 +25,6 @@ from mmposter.evaluation.metrics import (
 from mmposter.evaluation.single_label import (
     SINGLE_LABEL_METRICS,
     SingleLabelResult,
-    is_single_label,
     macro_precision_interval,
     single_label_metrics,
 )
