@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +17,14 @@ from mmposter.atomic import atomic_path
 from mmposter.errors import UserError
 
 StateT = TypeVar("StateT")
+
+
+class Scaler(Protocol):
+    """What scales the loss in half precision, as `torch.amp.GradScaler`: its scale grows and shrinks on the way."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
 @dataclass
@@ -55,7 +63,11 @@ def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Mapping[str, Any],
+    scaler: Scaler | None = None,
 ) -> None:
     """Write all that an exact continuation needs: weights, the optimiser's moments, random states, progress.
 
@@ -64,6 +76,7 @@ def save_checkpoint(
         model: all of whose state dict is kept.
         optimizer: whose moments are kept.
         progress: values that JSON holds.
+        scaler: of the loss in half precision; None in any other.
     """
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -71,16 +84,21 @@ def save_checkpoint(
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    metadata = {"progress": json.dumps(dict(progress))}
+    if scaler is not None:
+        metadata["scaler"] = json.dumps(scaler.state_dict())
     with atomic_path(path) as temporary:
         save_file(
-            {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()},
-            temporary,
-            metadata={"progress": json.dumps(dict(progress))},
+            {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, temporary, metadata
         )
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, make: Callable[..., StateT]
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    make: Callable[..., StateT],
+    scaler: Scaler | None = None,
 ) -> StateT:
     """Put model, optimiser and torch's generators into the state of `save_checkpoint`.
 
@@ -89,6 +107,7 @@ def load_checkpoint(
         model: as it was saved.
         optimizer: over the same parameters.
         make: takes the values of `progress` by their keys, such as `Progress`.
+        scaler: of the loss in half precision. A checkpoint that holds none, as older ones, leaves it as it is.
 
     Returns:
         what `make` made.
@@ -99,8 +118,11 @@ def load_checkpoint(
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-            progress = make(**json.loads(file.metadata()["progress"]))
+            metadata = file.metadata()
+        progress = make(**json.loads(metadata["progress"]))
         model.load_state_dict(_under(tensors, "model."))
+        if scaler is not None and "scaler" in metadata:
+            scaler.load_state_dict(json.loads(metadata["scaler"]))
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{path} cannot be resumed ({error}); start again with --overwrite") from error
     states: dict[int, dict[str, torch.Tensor]] = {}
