@@ -48,6 +48,9 @@ def labelled(
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre.
+
+    >>> labelled([[1, 0], [0, 0]], [[0.9, 0.1], [0.5, 0.5]], None)[1].tolist()
+    [[0.9, 0.1]]
     """
     truth = check_binary(target, "target")
     keep = has_genre(truth)
@@ -64,12 +67,20 @@ def labelled(
 
 
 def count_without_genre(target: ArrayLike) -> int:
-    """How many posters have no genre and are left out of every metric."""
+    """How many posters have no genre and are left out of every metric.
+
+    >>> count_without_genre([[1, 0], [0, 0]])
+    1
+    """
     return int((~has_genre(check_binary(target, "target"))).sum())
 
 
 def genres_without_positives(target: ArrayLike, genres: Sequence[str]) -> list[str]:
-    """The genres that no poster has: left out of every mean over genres."""
+    """The genres that no poster has: left out of every mean over genres.
+
+    >>> genres_without_positives([[1, 0], [1, 0]], ["Drama", "War"])
+    ['War']
+    """
     support = check_binary(target, "target").sum(axis=0)
     return [genre for genre, count in zip(genres, support.tolist(), strict=True) if count == 0]
 
@@ -88,8 +99,8 @@ class Metric:
         k: of a top-k metric.
         single_label: defined only where no poster has two genres.
 
-    >>> macro_f1, decisions = get_metric("macro_f1"), [[True, False], [True, True]]
-    >>> macro_f1.value([[1, 0], [0, 1]], decisions)  # F1 of the genres: 2/3 and 1
+    >>> macro_f1 = get_metric("macro_f1")
+    >>> macro_f1.value([[1, 0], [0, 1]], [[True, False], [True, True]])  # F1 of the genres: 2/3 and 1
     0.8333333333333333
     """
 

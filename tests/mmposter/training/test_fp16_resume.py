@@ -108,5 +108,5 @@ def test_a_damaged_state_is_refused_in_words(tmp_path):
     save_checkpoint(file, model, optimizer, vars(Progress()))
     for damaged in ("{}", '{"scale": 2}'):
         save_file(load_file(file), file, metadata={"progress": json.dumps(vars(Progress())), "scaler": damaged})
-        with pytest.raises(UserError, match="cannot be resumed .*; start again with --overwrite"):
+        with pytest.raises(UserError, match=r"cannot be resumed .*; start again with --overwrite"):
             load_checkpoint(file, model, optimizer, Progress, _scaler())
