@@ -125,7 +125,7 @@ class _Fitter:
         return Subset(
             decision=decision,
             metrics={metric.name: Difference(values[metric.name], ends[metric.name]) for metric in _METRICS},
-            error_before=Difference(_ERROR.function(target, raw), ends_before[_ERROR.name]),
+            error_before=Difference(_ERROR.value(target, raw), ends_before[_ERROR.name]),
             error_after=Difference(values[_ERROR.name], ends[_ERROR.name]),
             difference=difference,
         )

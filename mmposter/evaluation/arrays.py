@@ -21,6 +21,9 @@ def check_binary(values: ArrayLike, name: str) -> BoolArray:
 
     Raises:
         ValueError: not two-dimensional, or something else than 0 and 1 inside.
+
+    >>> check_binary([[0, 1], [1, 1]], "target").tolist()
+    [[False, True], [True, True]]
     """
     array: NDArray[Any] = np.asarray(values)
     if array.ndim != 2:
@@ -35,6 +38,12 @@ def check_probs(values: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
 
     Raises:
         ValueError: another shape than `shape`, or a value outside 0-1 (logits?), or NaN.
+
+    >>> check_probs([[0.5, 1]], (1, 2)).tolist()
+    [[0.5, 1.0]]
+    >>> check_probs([[0.5, 3]], (1, 2))
+    Traceback (most recent call last):
+    ValueError: probs must lie in 0-1 (after the sigmoid), got 0.5 to 3.0
     """
     array: FloatArray = np.asarray(values, dtype=np.float64)
     if array.shape != shape:
@@ -50,6 +59,9 @@ def check_decisions(values: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
 
     Raises:
         ValueError: another shape than `shape`, or something else than 0 and 1 inside.
+
+    >>> check_decisions([[0, 1]], (1, 2)).tolist()
+    [[False, True]]
     """
     array = check_binary(values, "decisions")
     if array.shape != shape:
@@ -58,8 +70,22 @@ def check_decisions(values: ArrayLike, shape: tuple[int, ...]) -> BoolArray:
 
 
 def has_genre(target: BoolArray) -> BoolArray:
-    """Which posters have at least one genre (N); the others are left out of every metric."""
+    """Which posters have at least one genre (N); the others are left out of every metric.
+
+    >>> has_genre(np.array([[True, False], [False, False]])).tolist()
+    [True, False]
+    """
     return np.asarray(target.any(axis=1))
+
+
+def is_single_label(target: ArrayLike) -> bool:
+    """Does every poster that has a genre have exactly one?
+
+    >>> is_single_label([[1, 0], [0, 1], [0, 0]]), is_single_label([[1, 1], [0, 1]])
+    (True, False)
+    """
+    sizes = check_binary(target, "target").sum(axis=1)
+    return bool((sizes <= 1).all() and sizes.any())
 
 
 def rank_genres(probs: FloatArray) -> IntArray:
@@ -67,6 +93,9 @@ def rank_genres(probs: FloatArray) -> IntArray:
 
     Equal scores are ranked in genre order (a stable sort), so that a constant answer has one well-defined ranking
     and every run gives the same number.
+
+    >>> rank_genres(np.array([[0.2, 0.9, 0.2]])).tolist()
+    [[1, 0, 2]]
     """
     order = np.argsort(-probs, axis=1, kind="stable")
     ranks = np.empty_like(order)

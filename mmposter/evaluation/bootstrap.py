@@ -55,7 +55,12 @@ QUARTERS = 250  # enough: chance then moves an interval of 1000 half-samples by 
 
 @dataclass(frozen=True)
 class Difference:
-    """First model minus second, and its 95 % interval (None if it cannot be estimated)."""
+    """First model minus second, and its 95 % interval (None if it cannot be estimated).
+
+    >>> better = Difference(value=0.04, ci95=(0.01, 0.07))
+    >>> better.ci95[0] > 0
+    True
+    """
 
     value: float
     ci95: tuple[float, float] | None
@@ -69,6 +74,9 @@ def half_samples(n: int, n_boot: int, seed: int, groups: ArrayLike | None = None
     Raises:
         UserError: `n_boot` below 2.
         ValueError: `groups` has another length than `n`.
+
+    >>> half_samples(6, n_boot=2, seed=0, groups=list("aabbcd")).astype(int).tolist()
+    [[1, 1, 0, 0, 1, 0], [0, 0, 1, 1, 0, 1]]
     """
     if n_boot < 2:
         raise UserError(f"n_boot must be 2 or more (1000 is usual), got {n_boot}.")
@@ -90,7 +98,12 @@ def half_samples(n: int, n_boot: int, seed: int, groups: ArrayLike | None = None
 
 
 def replicates(statistics: Sequence[Statistic], weights: BoolArray) -> FloatArray:
-    """Each statistic on the posters of each row of `weights`: R x number of statistics (their columns side by side)."""
+    """Each statistic on the posters of each row of `weights`: R x number of statistics (their columns side by side).
+
+    >>> replicates([weighted.poster_mean(np.array([1.0, 2.0, 6.0]))], np.array([[1, 1, 0], [0, 1, 1]], dtype=bool))
+    array([[1.5],
+           [4. ]])
+    """
     parts = []
     for start in range(0, len(weights), CHUNK):
         some = weights[start : start + CHUNK].astype(np.float64)
@@ -103,6 +116,9 @@ def quarter_samples(halves: BoolArray) -> BoolArray:
 
     Every four hold each poster once, and groups stay whole. Q is at most half of R, and at most `QUARTERS`: more would
     cost more than they tell.
+
+    >>> quarter_samples(half_samples(4, n_boot=8, seed=0)).astype(int).tolist()
+    [[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
     """
     count = min(len(halves) // 2, QUARTERS) // 4 * 4
     first, second = halves[:count:4], halves[2:count:4]
@@ -145,6 +161,11 @@ def values_and_halves(
         metrics: rows of `METRICS`.
         weights: R x N, from `half_samples`. A half without a poster (there is but one poster or one group) gives NaN.
         genres: also the average precision of each genre.
+
+    >>> truth, weights = np.eye(4, 2, dtype=bool) | np.eye(4, 2, -2, dtype=bool), half_samples(4, n_boot=2, seed=0)
+    >>> values, halves = values_and_halves(truth, truth * 0.9, truth, METRICS[:3], weights)
+    >>> values.shape, halves.shape
+    ((3,), (2, 3))
     """
     rows = np.vstack([np.ones((1, len(target)), dtype=np.bool_), weights])
     by_genre = bias = np.zeros((0, 0))
@@ -179,6 +200,10 @@ def interval(value: float, halves: FloatArray, n: int) -> tuple[float, float] | 
 
     Halves in which the metric is undefined are left out; None if that is more than one in ten, or if `value` is
     undefined. If all halves agree the sample says nothing about its own error, and the interval has no width.
+
+    >>> low, high = interval(0.5, np.array([0.42, 0.62]), n=100)  # bias .02, standard error .1
+    >>> f"{low:.3f} {high:.3f}"
+    '0.296 0.669'
     """
     known = halves[~np.isnan(halves)]
     if np.isnan(value) or len(known) < max(2, 0.9 * len(halves)):
@@ -190,7 +215,11 @@ def interval(value: float, halves: FloatArray, n: int) -> tuple[float, float] | 
 
 
 def logit_interval(centre: float, reach: float, n: int) -> tuple[float, float]:
-    """`centre` +- `reach` of a metric of `n` posters, on the logit scale and hence within 0-1."""
+    """`centre` +- `reach` of a metric of `n` posters, on the logit scale and hence within 0-1.
+
+    >>> [f"{end:.3f}" for end in logit_interval(0.9, 0.1, n=50)]
+    ['0.748', '0.965']
+    """
     # The correction may leave 0-1, where there is no logit: half of one poster is the nearest that counts.
     margin = 0.5 / (n + 1)
     middle = min(max(centre, margin), 1 - margin)
@@ -204,6 +233,9 @@ def labelled_groups(target: ArrayLike, groups: ArrayLike | None) -> NDArray[Any]
 
     Raises:
         ValueError: `groups` has another length than `target`.
+
+    >>> labelled_groups([[1, 0], [0, 0], [0, 1]], ["a", "b", "c"]).tolist()
+    ['a', 'c']
     """
     if groups is None:
         return None
@@ -246,6 +278,12 @@ def bootstrap_ci(
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre, or `n_boot` below 2.
+
+    >>> target = np.tile([[1, 0], [0, 1], [1, 1]], (20, 1))
+    >>> probs = np.tile([[0.9, 0.2], [0.6, 0.5], [0.4, 0.7]], (20, 1))
+    >>> found = bootstrap_ci(target, probs, probs > 0.5, n_boot=100)
+    >>> [f"{end:.2f}" for end in found["r_precision"]]  # of the value 2/3
+    ['0.54', '0.77']
     """
     weights = _weights(target, n_boot, seed, groups)
     values, halves = _measured(metrics, target, probs, decisions, weights)
@@ -279,6 +317,12 @@ def bootstrap_difference(
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre, or `n_boot` below 2.
+
+    >>> target = np.tile([[1, 0], [0, 1], [1, 1]], (20, 1))
+    >>> probs = np.tile([[0.9, 0.2], [0.6, 0.5], [0.4, 0.7]], (20, 1))
+    >>> found = bootstrap_difference(target, (target, target), (probs, probs > 0.5), n_boot=100)["macro_f1"]
+    >>> f"{found.value:.2f}", [f"{end:.2f}" for end in found.ci95]
+    ('0.42', ['0.32', '0.51'])
     """
     weights = _weights(target, n_boot, seed, groups)
     (values, halves), (values_2, halves_2) = (_measured(metrics, target, *model, weights) for model in (first, second))

@@ -69,6 +69,9 @@ class Calibrator:
         method: which of the two.
         temperature: T; None for isotonic.
         knots: probabilities and what they become, 2 x K, linear in between; None for temperature.
+
+    >>> Calibrator("temperature", temperature=2.0).apply([0.8, 0.5]).round(3).tolist()  # .8 is 4 : 1, then 2 : 1
+    [0.667, 0.5]
     """
 
     method: Method
@@ -142,6 +145,12 @@ def reliability(target: ArrayLike, probs: ArrayLike, bins: int = ECE_BINS) -> Re
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre.
+
+    >>> found = reliability([[1, 0], [0, 1]], [[0.9, 0.2], [0.3, 0.6]], bins=2)
+    >>> found.count.tolist(), found.mean_probability.tolist(), found.share.tolist()
+    ([2, 2], [0.25, 0.75], [0.0, 1.0])
+    >>> found.calibration_error()
+    0.25
     """
     truth, scores, _ = labelled(target, probs, None)
     assert scores is not None
@@ -165,6 +174,9 @@ def log_loss(target: ArrayLike, probs: ArrayLike) -> float:
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre.
+
+    >>> log_loss([[1, 0]], [[0.5, 0.5]])
+    0.6931471805599453
     """
     truth, scores, _ = labelled(target, probs, None)
     assert scores is not None
@@ -172,7 +184,11 @@ def log_loss(target: ArrayLike, probs: ArrayLike) -> float:
 
 
 def cross_entropy(target: ArrayLike, probs: ArrayLike) -> FloatArray:
-    """-log of the probability given to what is true, N x G; a probability counts as at least 1e-7."""
+    """-log of the probability given to what is true, N x G; a probability counts as at least 1e-7.
+
+    >>> cross_entropy([[1, 0]], [[0.5, 0.25]]).round(3).tolist()
+    [[0.693, 0.288]]
+    """
     given = np.where(np.asarray(target, dtype=np.bool_), probs, 1 - np.asarray(probs, dtype=np.float64))
     return np.asarray(-np.log(np.clip(given, _NEAREST, 1)))
 
@@ -185,6 +201,11 @@ def fit_temperature(target: ArrayLike, probs: ArrayLike) -> Calibrator:
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre.
+
+    >>> target = [[1, 0]] * 8 + [[0, 1]] * 2  # it says 99 %, and 80 % is true: 99 : 1 become 4 : 1
+    >>> found = fit_temperature(target, [[0.99, 0.01]] * 10)
+    >>> found.apply([0.99]).round(4).tolist()
+    [0.8]
     """
     from scipy.optimize import minimize_scalar
 
@@ -208,6 +229,10 @@ def fit_isotonic(target: ArrayLike, probs: ArrayLike) -> Calibrator:
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre.
+
+    >>> found = fit_isotonic([[1, 0], [1, 1]], [[0.9, 0.6], [0.7, 0.5]])
+    >>> found.apply([0.55, 0.9]).tolist()  # of .5 and .6 one in two
+    [0.5, 1.0]
     """
     from sklearn.isotonic import IsotonicRegression
 
@@ -241,6 +266,11 @@ def calibrate(
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre, in either part.
+
+    >>> target, probs = [[1, 0]] * 8 + [[0, 1]] * 2, [[0.99, 0.01]] * 10
+    >>> found = calibrate("temperature", (target, probs), (target, probs), n_boot=20)
+    >>> f"{found.error_before.value:.3f} {found.error_after.value:.3f}"
+    '0.190 0.000'
     """
     calibrator = fit_temperature(*fit) if method == "temperature" else fit_isotonic(*fit)
     target, probs = measure

@@ -46,6 +46,10 @@ class ConstantPredictor:
 
     `probs` (G) are scores in the order of the best ranking, or the training prevalences where no ranking of genres is
     asked for; `decisions` (G) is the constant set of a decision metric and all False for the others.
+
+    >>> best = ConstantPredictor.fit([[1, 0], [1, 0], [0, 1]], "r_precision")
+    >>> best.score([[1, 0], [0, 1], [0, 1], [0, 1]])  # always the first genre
+    0.25
     """
 
     metric: Metric
@@ -76,7 +80,7 @@ class ConstantPredictor:
     def score(self, target: ArrayLike) -> float:
         """The metric of this constant answer on the posters of a split (N x G); see `metrics` for what is left out."""
         shape = check_binary(target, "target").shape
-        return self.metric.function(
+        return self.metric.value(
             target, np.broadcast_to(self.decisions if self.metric.kind == "decision" else self.probs, shape)
         )
 

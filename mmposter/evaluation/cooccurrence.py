@@ -96,6 +96,10 @@ def cooccurrence(target: ArrayLike, decisions: ArrayLike, genres: Sequence[str],
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre.
+
+    >>> found = cooccurrence([[1, 0], [1, 1], [0, 1]], [[1, 1], [1, 1], [0, 1]], ["War", "Drama"])
+    >>> found.true.tolist(), found.decided.tolist()
+    ([[1.0, 0.5], [0.5, 1.0]], [[1.0, 1.0], [0.5, 1.0]])
     """
     truth, _, decided = labelled(target, None, decisions)
     assert decided is not None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmposter.evaluation import weighted
-from mmposter.evaluation.arrays import BoolArray, FloatArray, check_binary, check_probs
+from mmposter.evaluation.arrays import BoolArray, FloatArray, check_binary, check_probs, is_single_label
 from mmposter.evaluation.bootstrap import half_samples, interval, labelled_groups, values_and_halves
 from mmposter.evaluation.constant import ConstantPredictor
 from mmposter.evaluation.metrics import (
@@ -25,7 +25,6 @@ from mmposter.evaluation.metrics import (
 from mmposter.evaluation.single_label import (
     SINGLE_LABEL_METRICS,
     SingleLabelResult,
-    is_single_label,
     macro_precision_interval,
     single_label_metrics,
 )
@@ -44,7 +43,11 @@ MIN_SUPPORT_FOR_INTERVAL = 10
 
 @dataclass(frozen=True)
 class MetricResult:
-    """A metric of the model, its 95 % interval, and the value of the best constant answer on the same posters."""
+    """A metric of the model, its 95 % interval, and the value of the best constant answer on the same posters.
+
+    >>> verdict(get_metric("macro_f1"), MetricResult(value=0.4, ci95=(0.35, 0.45), constant=0.3))
+    'better'
+    """
 
     value: float
     ci95: Interval
@@ -53,7 +56,13 @@ class MetricResult:
 
 @dataclass(frozen=True)
 class GenreResult:
-    """One genre. Without a positive, average precision, recall and F1 are NaN; precision is 0 if nothing is decided."""
+    """One genre. Without a positive, average precision, recall and F1 are NaN; precision is 0 if nothing is decided.
+
+    >>> target, settings = [[1, 0], [1, 1], [0, 1]], {"split": "test", "n_boot": 10}
+    >>> found = evaluate(target, np.full((3, 2), 0.6), [0.5, 0.7], ["War", "Drama"], train_target=target, **settings)
+    >>> found.by_genre["War"].precision, found.by_genre["Drama"].precision, found.by_genre["Drama"].recall
+    (0.6666666666666666, 0.0, 0.0)
+    """
 
     support: int
     average_precision: float
@@ -71,6 +80,11 @@ class Evaluation:
 
     Where every poster has exactly one genre, those of training included, `metrics` holds accuracy, macro precision and
     macro recall too, and `single_label` the confusion matrix.
+
+    >>> target, settings = [[1, 0], [1, 1], [0, 1]], {"split": "test", "n_boot": 10}
+    >>> found = evaluate(target, np.full((3, 2), 0.6), [0.5, 0.7], ["War", "Drama"], train_target=target, **settings)
+    >>> found.title(), found.verdict("mean_average_precision")  # all scores are equal, as the constant's
+    ('test: 3 posters', 'NOT BETTER')
     """
 
     split: str
@@ -238,7 +252,11 @@ _DISPENSABLE = (("threshold",), ("precision", "recall"), ("F1",), ("prevalence",
 
 
 def verdict(metric: Metric, result: MetricResult) -> Verdict:
-    """Compare a result with the constant answer's in the direction that is good for the metric."""
+    """Compare a result with the constant answer's in the direction that is good for the metric.
+
+    >>> verdict(get_metric("expected_calibration_error"), MetricResult(0.05, (0.03, 0.07), constant=0.06))
+    'within noise'
+    """
     if math.isnan(result.value) or math.isnan(result.constant):
         return "undefined"
     sign = 1 if metric.higher_is_better else -1
@@ -280,6 +298,11 @@ def evaluate(
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre, in `target` or in `train_target`, or a bad `n_boot` or `empty`.
+
+    >>> target, probs = [[1, 0], [1, 1], [0, 1]], [[0.9, 0.2], [0.4, 0.7], [0.3, 0.6]]
+    >>> found = evaluate(target, probs, [0.5, 0.5], ["War", "Drama"], train_target=target, split="test", n_boot=10)
+    >>> found.metrics["overall_recall"].value, found.by_genre["War"].recall, found.verdict("overall_recall")
+    (0.75, 0.5, 'NOT BETTER')
     """
     checked = check_binary(target, "target")
     count = checked.shape[1]

@@ -67,6 +67,11 @@ def hardest_posters(
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre.
+
+    >>> target, probs = [[1, 0], [0, 1]], [[0.9, 0.2], [0.3, 0.1]]
+    >>> worst = hardest_posters(["a", "b"], target, probs, np.eye(2), ["War", "Drama"])[0]
+    >>> worst.id, worst.worst, worst.worst_probability
+    ('b', 'Drama', 0.1)
     """
     truth, scores, decided = labelled(target, probs, decisions)
     assert scores is not None

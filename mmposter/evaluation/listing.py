@@ -34,6 +34,10 @@ def listing_line(title: str, year: int | None, scores: Mapping[str, float], k: i
 
 
 def heading(title: str, year: int | None) -> str:
-    """Title and year on one line, the year only where it is known."""
+    """Title and year on one line, the year only where it is known.
+
+    >>> heading("Heat", 1995), heading("Heat", None)
+    ('Heat (1995)', 'Heat')
+    """
     text = visible(" ".join(title.split()))
     return text if year is None else f"{text} ({year})"

@@ -74,6 +74,10 @@ def threshold_table(
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre.
+
+    >>> row = threshold_table([[1], [0], [1], [1]], [[0.9], [0.6], [0.4], [0.3]], [0.35], ["War"])[0]
+    >>> row.tuned.recall, row.half.precision, row.hindsight.threshold
+    (0.6666666666666666, 1.0, 0.15)
     """
     truth, scores, _ = labelled(target, probs, None)
     assert scores is not None

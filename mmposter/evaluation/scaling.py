@@ -37,6 +37,9 @@ class Scaling:
     Attributes:
         slope: of the logits, the same for all genres, above 0.
         offsets: G, added to the scaled logits.
+
+    >>> Scaling(slope=0.5, offsets=np.zeros(1)).apply([[0.8]]).round(3).tolist()  # .8 is 4 : 1, then 2 : 1
+    [[0.667]]
     """
 
     slope: float
@@ -66,6 +69,10 @@ def fit_scaling(target: ArrayLike, probs: ArrayLike, shrinkage: float = DEFAULT_
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre, or a `shrinkage` that is not above 0.
+
+    >>> target, probs = [[1, 0]] * 6 + [[1, 1], [0, 1]] * 2, [[0.99, 0.01]] * 10
+    >>> fit_scaling(target, probs).apply([[0.99, 0.01]]).round(3).tolist()
+    [[0.8, 0.4]]
     """
     from scipy.optimize import minimize
     from scipy.special import expit

@@ -98,6 +98,13 @@ def measure(
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre.
+
+    >>> from mmposter.evaluation.bootstrap import half_samples
+    >>> from mmposter.evaluation.metrics import METRICS
+    >>> target, probs = [[1, 0], [0, 1]] * 4, [[0.9, 0.2], [0.6, 0.5]] * 4
+    >>> found = measure(target, probs, target, half_samples(8, 4, seed=0), METRICS[:3])
+    >>> found.values.shape, found.halves.shape  # three metrics, then average precision of two genres
+    ((5,), (4, 5))
     """
     truth, scores, decided = labelled(target, probs, decisions)
     assert scores is not None
@@ -193,6 +200,10 @@ def estimate_metric(values: ArrayLike, halves: ArrayLike, n: int) -> Estimate:
 
     Raises:
         ValueError: a wrong shape.
+
+    >>> found = estimate_metric([0.52, 0.54], [[0.50, 0.53, 0.52], [0.53, 0.56, 0.53]], n=100)
+    >>> f"{found.value:.2f} +- {found.standard_error:.3f}"
+    '0.53 +- 0.015'
     """
     checked, half = _check(values, halves)
     value, spread = float(checked.mean()), _spread(checked, half)
@@ -217,6 +228,10 @@ def estimate_difference(values: ArrayLike, halves: ArrayLike) -> Estimate:
 
     Raises:
         ValueError: a wrong shape.
+
+    >>> found = estimate_difference([0.05, 0.06, 0.05], [[0.04, 0.06], [0.05, 0.07], [0.04, 0.06]])
+    >>> f"{found.value:.3f}, p = {found.p_value:.4f}"
+    '0.053, p = 0.0053'
     """
     checked, half = _check(values, halves)
     value, spread = float(checked.mean()), _spread(checked, half)

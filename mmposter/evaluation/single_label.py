@@ -17,7 +17,6 @@ there are, 0 for those that were never answered here. On sets of 300, 600 and 12
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,15 +24,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmposter.evaluation import weighted
-from mmposter.evaluation.arrays import BoolArray, FloatArray, check_binary
+from mmposter.evaluation.arrays import BoolArray, FloatArray, is_single_label
 from mmposter.evaluation.bootstrap import interval, values_and_halves
-from mmposter.evaluation.metrics import Metric, labelled
-from mmposter.evaluation.weighted import Statistic, mean_over_genres, shares_by_genre
+from mmposter.evaluation.metrics import ONE_GENRE, Metric, labelled
+from mmposter.evaluation.weighted import mean_over_genres, shares_by_genre
 
 
 @dataclass(frozen=True)
 class SingleLabelResult:
-    """The confusion matrix (G x G, row = true, column = answered), and what it sums up to."""
+    """The confusion matrix (G x G, row = true, column = answered), and what it sums up to.
+
+    >>> SingleLabelResult(((2, 1), (0, 1))).accuracy
+    0.75
+    """
 
     confusion: tuple[tuple[int, ...], ...]
 
@@ -60,12 +63,6 @@ class SingleLabelResult:
         return np.diagonal(counts)[None], counts.sum(axis=1)[None], counts.sum(axis=0)[None]
 
 
-def is_single_label(target: ArrayLike) -> bool:
-    """Does every poster that has a genre have exactly one?"""
-    sizes = check_binary(target, "target").sum(axis=1)
-    return bool((sizes <= 1).all() and sizes.any())
-
-
 def single_label_metrics(target: ArrayLike, probs: ArrayLike) -> SingleLabelResult:
     """Answer each poster with its surest genre (the first in genre order of equal ones) and compare.
 
@@ -73,31 +70,19 @@ def single_label_metrics(target: ArrayLike, probs: ArrayLike) -> SingleLabelResu
 
     Raises:
         ValueError: a wrong shape or value, or a poster with two genres, or none with one.
+
+    >>> found = single_label_metrics([[1, 0], [1, 0], [0, 1]], [[0.6, 0.4], [0.3, 0.7], [0.2, 0.8]])
+    >>> found.confusion, found.macro_precision  # right are one of one answer and one of two
+    (((1, 1), (0, 1)), 0.75)
     """
-    truth, scores = _checked(target, probs)
+    if not is_single_label(target):
+        raise ValueError(ONE_GENRE)
+    truth, scores, _ = labelled(target, probs, None)
+    assert scores is not None
     genres = truth.shape[1]
     pairs = truth.argmax(axis=1) * genres + weighted.surest(scores)
     confusion = np.bincount(pairs, minlength=genres * genres).reshape(genres, genres)
     return SingleLabelResult(tuple(tuple(row) for row in confusion.tolist()))
-
-
-def accuracy(target: ArrayLike, probs: ArrayLike) -> float:
-    """Share of posters whose surest genre is the true one.
-
-    >>> accuracy([[1, 0, 0], [0, 1, 0]], [[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]])
-    0.5
-    """
-    return _once(weighted.accuracy, target, probs)
-
-
-def macro_precision(target: ArrayLike, probs: ArrayLike) -> float:
-    """Mean over genres, true or answered, of: right answers / answers; 0 if never answered."""
-    return _once(weighted.macro_precision, target, probs)
-
-
-def macro_recall(target: ArrayLike, probs: ArrayLike) -> float:
-    """Mean over genres, true or answered, of: right answers / posters of the genre; 0 if never true."""
-    return _once(weighted.macro_recall, target, probs)
 
 
 def macro_precision_interval(
@@ -109,35 +94,17 @@ def macro_precision_interval(
     return None if low is None or high is None else (low[0], high[1])
 
 
-def _once(statistic: Callable[[BoolArray, FloatArray], Statistic], target: ArrayLike, probs: ArrayLike) -> float:
-    truth, scores = _checked(target, probs)
-    return float(statistic(truth, scores)(np.ones((1, len(truth))))[0])
-
-
-def _checked(target: ArrayLike, probs: ArrayLike) -> tuple[BoolArray, FloatArray]:
-    if not is_single_label(target):
-        raise ValueError("target must hold one genre a poster, got posters with several or none with one")
-    truth, scores, _ = labelled(target, probs, None)
-    assert scores is not None
-    return truth, scores
-
-
-SINGLE_LABEL_METRICS: tuple[Metric, ...] = (
-    Metric("accuracy", "accuracy", accuracy, "ranking", weighted.accuracy, headline=True, k=1),
-    Metric(
-        "macro_precision", "macro precision", macro_precision, "ranking", weighted.macro_precision, headline=True, k=1
-    ),
-    Metric("macro_recall", "macro recall", macro_recall, "ranking", weighted.macro_recall, headline=True, k=1),
+SINGLE_LABEL_METRICS: tuple[Metric, ...] = tuple(
+    Metric(name, title, "ranking", statistic, headline=True, k=1, single_label=True)
+    for name, title, statistic in (
+        ("accuracy", "accuracy", weighted.accuracy),
+        ("macro_precision", "macro precision", weighted.macro_precision),
+        ("macro_recall", "macro recall", weighted.macro_recall),
+    )
 )
 """Beside `METRICS` where every poster has exactly one genre; they see the first of a poster's ranking alone."""
 
 _MACRO_PRECISION_ENDS = tuple(
-    Metric(
-        f"macro_precision_{name}",
-        "macro precision",
-        macro_precision,
-        "ranking",
-        partial(weighted.macro_precision, unsure=unsure),
-    )
+    Metric(f"macro_precision_{name}", "macro precision", "ranking", partial(weighted.macro_precision, unsure=unsure))
     for name, unsure in (("low", 0.0), ("high", 1.0))
 )

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -16,6 +16,16 @@ from mmposter.json_files import mapping, number, parse_json, shorten, shown, sou
 from mmposter.tensor_files import load_tensors, save_tensors, tensor_metadata
 
 StateT = TypeVar("StateT")
+
+_SAID = ("progress", "scaler")  # in the file's metadata, as JSON
+
+
+class Scaler(Protocol):
+    """What scales the loss in half precision, as `torch.amp.GradScaler`: its scale grows and shrinks on the way."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
 @dataclass
@@ -59,7 +69,11 @@ class Progress:
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Mapping[str, Any],
+    scaler: Scaler | None = None,
 ) -> None:
     """Write all that an exact continuation needs: weights, the optimiser's moments, random states, progress.
 
@@ -68,6 +82,7 @@ def save_checkpoint(
         model: all of whose state dict is kept.
         optimizer: whose moments are kept.
         progress: values that JSON holds.
+        scaler: of the loss in half precision; None in any other.
     """
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -75,11 +90,18 @@ def save_checkpoint(
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
-    save_tensors(path, tensors, {"progress": json.dumps(dict(progress))})
+    metadata = {"progress": json.dumps(dict(progress))}
+    if scaler is not None:
+        metadata["scaler"] = json.dumps(scaler.state_dict())
+    save_tensors(path, tensors, metadata)
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, make: Callable[..., StateT]
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    make: Callable[..., StateT],
+    scaler: Scaler | None = None,
 ) -> StateT:
     """Put model, optimiser and torch's generators into the state of `save_checkpoint`.
 
@@ -88,6 +110,7 @@ def load_checkpoint(
         model: as it was saved.
         optimizer: over the same parameters.
         make: takes the values of `progress` by their keys, such as `Progress`.
+        scaler: of the loss in half precision. A checkpoint that holds none, as older ones, leaves it as it is.
 
     Returns:
         what `make` made.
@@ -98,7 +121,9 @@ def load_checkpoint(
     mend = "start again with --overwrite"
     tensors = load_tensors(path)
     with sound(path, mend):
-        progress = make(**mapping(parse_json(tensor_metadata(path)["progress"], path, mend=mend), "progress"))
+        said = {key: parse_json(text, path, mend=mend) for key, text in tensor_metadata(path).items() if key in _SAID}
+        progress = make(**mapping(said["progress"], "progress"))
+        scale = mapping(said["scaler"], "scaler") if "scaler" in said else None
         states: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in _under(tensors, "optimizer.").items():
             index, name = key.split(".", 1)
@@ -107,6 +132,8 @@ def load_checkpoint(
     try:
         model.load_state_dict(_under(tensors, "model."))
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        if scaler is not None and scale is not None:
+            scaler.load_state_dict(dict(scale))
         torch.set_rng_state(random)
         if "rng.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["rng.cuda"])

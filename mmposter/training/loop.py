@@ -92,7 +92,9 @@ class Trainer:
         path = self.out / LAST
         if not path.exists():
             return False
-        self.progress = load_checkpoint(path, self.plain_model, self.optimizer.optimizer, Progress)
+        self.progress = load_checkpoint(
+            path, self.plain_model, self.optimizer.optimizer, Progress, self.accelerator.scaler
+        )
         return True
 
     def fit(self, *, quiet: bool = False) -> Progress:
@@ -209,7 +211,8 @@ class Trainer:
 
     def _save(self, name: str) -> None:
         if self.accelerator.is_main_process:
-            save_checkpoint(self.out / name, self.plain_model, self.optimizer.optimizer, vars(self.progress))
+            progress, scaler = vars(self.progress), self.accelerator.scaler
+            save_checkpoint(self.out / name, self.plain_model, self.optimizer.optimizer, progress, scaler)
 
 
 def _tensorboard(out: Path) -> Any:

@@ -40,6 +40,16 @@ def test_order_of_rows_does_not_matter_and_the_seed_does():
     assert first != stratified_sides(ids, labels, RATIOS, seed=1)
 
 
+def test_a_group_counts_with_the_labels_of_all_its_posters():
+    """Three posters a group, one genre each: the sides are those of 60 posters that have the genres of their group."""
+    labels = np.eye(6, dtype=np.float32)[np.random.default_rng(0).integers(0, 6, (60, 3))]
+    names = [f"g{number:02}" for number in range(60)]
+    whole = stratified_sides(list(np.repeat(names, 3)), labels.reshape(180, 6), RATIOS, seed=0)
+    assert whole == stratified_sides(names, labels.max(axis=1), RATIOS, seed=0)
+    for other in (*labels.transpose(1, 0, 2), labels.min(axis=1)):  # one poster's labels alone give other sides
+        assert whole != stratified_sides(names, other, RATIOS, seed=0)
+
+
 def test_side_with_share_zero_stays_empty():
     ids, labels = synthetic(100)
     assert set(stratified_sides(ids, labels, (0.8, 0.0, 0.2), seed=0).values()) == {"train", "test"}

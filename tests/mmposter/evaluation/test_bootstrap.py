@@ -16,7 +16,7 @@ from mmposter.evaluation.bootstrap import (
     values_and_halves,
 )
 from mmposter.evaluation.evaluate import evaluate
-from mmposter.evaluation.metrics import METRICS, average_precision_by_genre, compute_metrics, get_metric
+from mmposter.evaluation.metrics import METRICS, compute_metrics, get_metric
 from mmposter.evaluation.thresholds import apply_thresholds
 
 HEADLINES = [metric for metric in METRICS if metric.headline]
@@ -75,7 +75,7 @@ def test_quarters_are_halves_cut_in_two():
     assert QUARTERS - 4 < len(quarter_samples(half_samples(40, 1000, 0))) <= QUARTERS
 
 
-def test_bias_of_average_precision_by_hand():
+def test_bias_of_average_precision_by_hand(genre_precisions):
     target, probs, decisions = draw(np.random.default_rng(0), 300)
     target[1:, 19] = False  # one positive is left: most quarters have none
     target[0, 19] = target[1:, 0] = True  # and every poster a genre
@@ -85,9 +85,9 @@ def test_bias_of_average_precision_by_hand():
         values, halves = values_and_halves(target, probs, decisions, metrics, weights, genres=True)
 
         def mean(rows):
-            return np.nanmean([average_precision_by_genre(target[row], probs[row]) for row in rows], axis=0)
+            return np.nanmean([genre_precisions(target[row], probs[row]) for row in rows], axis=0)
 
-        whole = average_precision_by_genre(target, probs)
+        whole = genre_precisions(target, probs)
         bias = first = mean(weights) - whole
         if cut:
             bias = 3 * first - (mean(quarter_samples(weights)) - mean(weights[:cut]))

@@ -11,7 +11,7 @@ import pytest
 
 from mmposter.evaluation.bootstrap import bootstrap_ci, bootstrap_difference, half_samples
 from mmposter.evaluation.comparison import compare, group_seeds
-from mmposter.evaluation.metrics import METRICS, average_precision_by_genre, get_metric
+from mmposter.evaluation.metrics import METRICS, get_metric
 from mmposter.evaluation.multiple import holm
 from mmposter.evaluation.plots.comparison import plot_comparison, plot_genre_differences
 from mmposter.evaluation.scored import ScoredPosters, Source
@@ -56,7 +56,7 @@ def model(
 WORSE, BETTER = model(0.1), model(0.3, config={"loss": {"name": "focal"}})
 
 
-def test_two_single_runs_have_the_intervals_of_the_bootstrap():
+def test_two_single_runs_have_the_intervals_of_the_bootstrap(genre_precisions):
     found = compare([("a", WORSE), ("b", BETTER)], n_boot=BOOT)
     assert [row.name for row in found.rows] == ["a", "b"]
     for row, one in zip(found.rows, (WORSE, BETTER), strict=True):
@@ -64,7 +64,7 @@ def test_two_single_runs_have_the_intervals_of_the_bootstrap():
         for name, estimate in row.metrics.items():
             assert estimate.ci95 == pytest.approx(theirs[name]), name
         values = [row.by_genre[genre].value for genre in GENRES]
-        assert values == pytest.approx(average_precision_by_genre(one.target, one.probs))
+        assert values == pytest.approx(genre_precisions(one.target, one.probs))
     theirs = bootstrap_difference(
         WORSE.target, (BETTER.probs, BETTER.decisions), (WORSE.probs, WORSE.decisions), METRICS, BOOT, 0, WORSE.groups
     )
@@ -135,12 +135,12 @@ def test_what_is_no_group_of_seeds():
     assert len(group_seeds([("a", model(0.1, 0, {"branches": ("cnn",)})), ("b", model(0.1, 1))])) == 1
 
 
-def test_rows_with_other_seeds_are_paired_as_far_as_they_go_and_it_is_said():
+def test_rows_with_other_seeds_are_paired_as_far_as_they_go_and_it_is_said(genre_precisions):
     config = {"loss": {"name": "focal"}}
     found = compare([("a0", model(0.1, 0)), ("a1", model(0.1, 1)), ("b1", model(0.3, 1, config))], n_boot=BOOT)
     assert found.rows[1].difference.pairs == 1
-    theirs = average_precision_by_genre(model(0.3, 1, config).target, model(0.3, 1, config).probs)
-    ours = average_precision_by_genre(model(0.1, 1).target, model(0.1, 1).probs)
+    theirs = genre_precisions(model(0.3, 1, config).target, model(0.3, 1, config).probs)
+    ours = genre_precisions(model(0.1, 1).target, model(0.1, 1).probs)
     assert found.rows[1].difference.by_genre["War"].value == pytest.approx((theirs - ours)[2])
     assert any(
         "other seeds than a0: the difference is over the pairs there are: b1 (1 of 2)" in note for note in found.notes()
@@ -176,7 +176,7 @@ def test_posters_are_matched_by_id_and_missing_ones_left_out():
     assert any("not measured in all runs: 10 posters" in note for note in found.notes())
     keep = np.sort(order)
     for row, one in zip(found.rows, (WORSE, BETTER), strict=True):
-        value = get_metric("r_precision").function(one.target[keep], one.probs[keep])
+        value = get_metric("r_precision").value(one.target[keep], one.probs[keep])
         assert row.metrics["r_precision"].value == pytest.approx(value)
 
 

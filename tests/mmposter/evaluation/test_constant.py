@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import combinations, permutations
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from mmposter.errors import UserError
 from mmposter.evaluation import constant as constant_module
+from mmposter.evaluation import weighted
 from mmposter.evaluation.constant import ConstantPredictor
 from mmposter.evaluation.metrics import METRICS
 
@@ -40,7 +42,7 @@ def all_answers(kind: str) -> list[np.ndarray]:
 @pytest.mark.parametrize("seed", range(4))
 def test_no_constant_answer_is_better_on_the_training_posters(metric, seed: int):
     target = labels(seed)
-    best = max(metric.function(target, np.broadcast_to(answer, target.shape)) for answer in all_answers(metric.kind))
+    best = max(metric.value(target, np.broadcast_to(answer, target.shape)) for answer in all_answers(metric.kind))
     assert ConstantPredictor.fit(target, metric).score(target) == pytest.approx(best, abs=1e-12)
 
 
@@ -48,7 +50,7 @@ def test_covering_beats_frequency():
     # Genres 0 and 1 always come together; 2 is rarer but covers other posters.
     target = np.array([[1, 1, 0]] * 6 + [[0, 0, 1]] * 4)
     metric = next(m for m in METRICS if m.name == "any_hit_at_3")
-    two = type(metric)("any_hit_at_2", "any hit@2", metric.function, "ranking", metric.statistic, k=2)
+    two = type(metric)("any_hit_at_2", "any hit@2", "ranking", partial(weighted.any_hit_at_k, k=2), k=2)
     order = np.argsort(-ConstantPredictor.fit(target, two).probs)
     assert set(order[:2]) == {0, 2}
 

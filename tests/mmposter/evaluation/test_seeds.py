@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from mmposter.evaluation.bootstrap import bootstrap_difference, half_samples, interval, replicates
-from mmposter.evaluation.metrics import METRICS, average_precision_by_genre, compute_metrics, get_metric
+from mmposter.evaluation.metrics import METRICS, compute_metrics, get_metric
 from mmposter.evaluation.multiple import holm
 from mmposter.evaluation.seeds import Estimate, estimate_difference, estimate_metric, measure
 
@@ -57,7 +57,7 @@ def small_data(seed=0, n=120, models=3):
 # Measuring -----------------------------------------------------------------------------------------------------------
 
 
-def test_measure_agrees_with_the_metrics_on_all_posters_and_on_every_half():
+def test_measure_agrees_with_the_metrics_on_all_posters_and_on_every_half(genre_precisions):
     target, (probs, *_) = small_data()
     target[:, 19] = False  # a genre without a positive
     decisions, keep = probs >= THRESHOLDS, target.any(axis=1)
@@ -71,7 +71,7 @@ def test_measure_agrees_with_the_metrics_on_all_posters_and_on_every_half():
     target, probs, decisions = target[keep], probs[keep], decisions[keep]
     for half in [np.ones(len(target), dtype=bool), *weights]:
         expected = compute_metrics(target[half], probs[half], decisions[half])
-        by_genre = average_precision_by_genre(target[half], probs[half])
+        by_genre = genre_precisions(target[half], probs[half])
         halves.append([*(expected[metric.name] for metric in metrics), *by_genre])
         assert halves[-1][3] == pytest.approx(average_precision_score(target[half][:, 0], probs[half][:, 0]))
     values, expected = halves[0], np.array(halves[1:])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mmposter.errors import UserError
-from mmposter.evaluation.metrics import macro_f1
-from mmposter.evaluation.thresholds import NEVER, apply_thresholds, tune_thresholds
+from mmposter.evaluation.metrics import get_metric
+from mmposter.evaluation.thresholds import NEVER, apply_thresholds, best_threshold, tune_thresholds
 
 
 def random_case(seed: int, n: int = 80) -> tuple[np.ndarray, np.ndarray]:
@@ -48,12 +48,12 @@ def test_no_other_threshold_has_a_better_f1(seed: int):
     target, probs = random_case(seed)
     thresholds = tune_thresholds(target, probs, shrinkage=0)
     shared = tune_thresholds(target, probs, shrinkage=1e15)
-    best_shared = macro_f1(target, apply_thresholds(probs, shared))
+    best_shared = get_metric("macro_f1").value(target, apply_thresholds(probs, shared))
     for limit in np.linspace(0, 1, 203):
         for g in range(4):
             mine, other = probs[:, g] >= thresholds[g], probs[:, g] >= limit
             assert _f1(target[:, g], mine) >= _f1(target[:, g], other) - 1e-12
-        assert best_shared >= macro_f1(target, probs >= limit) - 1e-12
+        assert best_shared >= get_metric("macro_f1").value(target, probs >= limit) - 1e-12
 
 
 def _f1(truth: np.ndarray, said: np.ndarray) -> float:
@@ -79,13 +79,25 @@ def test_equal_scores_are_never_torn_apart():
     probs = np.full((4, 2), 0.25)
     thresholds = tune_thresholds(target, probs, shrinkage=0)
     assert apply_thresholds(probs, thresholds).all()
-    # Neighbouring floats have no number between them: the lower one must not pass.
-    low, high = 0.3, np.nextafter(0.3, 1)
-    target, probs = np.array([[1, 0], [0, 1]]), np.array([[high, low], [low, high]])
-    decisions = apply_thresholds(probs, tune_thresholds(target, probs, shrinkage=0))
-    assert (decisions == target).all()
+    # Neighbouring floats have no number between them: the lower one must not pass. Their midpoint is rounded to an
+    # even one, so of three neighbours in a row one pair rounds up and the other down. The last one's is rounded to 0.
+    for low in (0.3, np.nextafter(0.3, 1), 0.0):
+        high = np.nextafter(low, 1)
+        target, probs = np.array([[1, 0], [0, 1]]), np.array([[high, low], [low, high]])
+        decisions = apply_thresholds(probs, tune_thresholds(target, probs, shrinkage=0))
+        assert (decisions == target).all(), low
     # A score of exactly 0 that is worth a yes passes.
     assert apply_thresholds(np.zeros((2, 1)), tune_thresholds([[1], [1]], np.zeros((2, 1)))).all()
+
+
+def test_of_equally_good_thresholds_the_highest_is_taken():
+    # .9 alone: one of two positives, nothing wrong: 2/3. Down to .2: both, and two wrong: 4/6. So it is .65, not .1.
+    positive, scores = np.array([True, False, False, True]), np.array([0.9, 0.4, 0.3, 0.2])
+    assert best_threshold(positive, scores) == 0.65
+    # The same of the one for all genres: of these two, which see the same, it has macro F1 2/3 in both places.
+    both = np.column_stack([positive, positive]), np.column_stack([scores, scores])
+    shared = tune_thresholds(np.column_stack([both[0], ~positive]), np.column_stack([both[1], np.ones(4)]), 1e15)
+    assert shared == pytest.approx([0.65] * 3)
 
 
 def test_a_genre_without_positives_gets_the_global_threshold():
