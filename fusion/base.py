@@ -6,15 +6,20 @@ Letters: B posters, D embedding.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fusion.registry import Registry
+from fusion.gates import ChannelGate
+from fusion.registry import Class, ClassRegistry, Option
 
 Inputs = Mapping[str, Tensor]
 """A flat batch: every tensor has B posters in front. See the package's docstring for the keys."""
+
+IMAGE, POOLED, STYLE, WEIGHTS = "image", "cnn.pooled", "style.", "style.weights"
+"""Keys of a batch: an image, the pooled features of an image network, how the keys of the tapped stage's statistics
+begin, and the weights that the gate gives its channels."""
 
 
 def batch_size(inputs: Inputs) -> int:
@@ -52,6 +57,18 @@ class Branch(nn.Module):
         device = next(iter(inputs.values())).device
         return torch.ones(batch_size(inputs), dtype=torch.bool, device=device)
 
+    def tower_inputs(self) -> dict[str, int]:
+        """The entries of the batch that it reads and an image network makes, with the width of each; here none.
+
+        `fusion.model.PosterModel` makes these from the image where they are not in the batch. The keys are those of
+        `fusion.tower.ImageTower.widths`.
+        """
+        return {}
+
+    def channel_gate(self) -> ChannelGate | None:
+        """The gate that can re-weight the image network's channels; here none."""
+        return None
+
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Embed every poster.
 
@@ -61,13 +78,11 @@ class Branch(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
 
-BranchClass = TypeVar("BranchClass", bound=type[Branch])
-
-_BRANCHES: Registry[Branch] = Registry("branch")
+_BRANCHES = ClassRegistry("branch", Branch)
 
 
-def register_branch(name: str) -> Callable[[BranchClass], BranchClass]:
-    """Class decorator: enter a `Branch` under the name that configs and the command line use.
+def register_branch(name: str) -> Callable[[Class], Class]:
+    """Class decorator: register a `Branch` under the name that configurations use.
 
     Raises:
         ValueError: the name is taken already.
@@ -89,6 +104,6 @@ def branch_names() -> list[str]:
     return _BRANCHES.names()
 
 
-def branch_options(name: str) -> dict[str, Any]:
-    """The keyword arguments of the branch called ``name`` with their defaults."""
+def branch_options(name: str) -> dict[str, Option]:
+    """The options of the branch called ``name``; those without a default are widths of its input."""
     return _BRANCHES.options(name)

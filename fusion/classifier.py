@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from fusion.backbones.base import Backbone, evaluating, named_sequence
-from fusion.base import Inputs
+from fusion.base import IMAGE, Inputs
 from fusion.layers import Dropout, check_choice, check_probability
 
 KINDS = ("own", "dense")
-CNN, IMAGE = "cnn", "image"
 _LARGEST_PROBE = 512  # pixels; no network here needs more than 76 a side
 
 
@@ -76,19 +75,21 @@ class ImageClassifier(nn.Module):
     Args:
         tower: the image network.
         classifier: made for the tower's final map, see `build_classifier`.
+        branch: the name of the one branch that it stands for.
     """
 
-    def __init__(self, tower: Backbone, classifier: Classifier) -> None:
+    def __init__(self, tower: Backbone, classifier: Classifier, branch: str = "cnn") -> None:
         super().__init__()
         self.tower = tower
         self.classifier = classifier
+        self.branch = branch
 
     def forward(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
         """Logits of every genre.
 
         Args:
             inputs: "image", B x 3 x H x W, normalised for the tower; other entries are not looked at.
-            only: the branches to look at: None or "cnn" alone, because there is no other.
+            only: the branches to look at: None or ``branch`` alone, because there is no other.
 
         Returns:
             B x G.
@@ -96,8 +97,10 @@ class ImageClassifier(nn.Module):
         Raises:
             ValueError: other branches are asked for, or there is no image.
         """
-        if only is not None and set([only] if isinstance(only, str) else only) != {CNN}:
-            raise ValueError(f"only must be None or hold {CNN!r}, the one branch of an image classifier, got {only!r}")
+        if only is not None and set([only] if isinstance(only, str) else only) != {self.branch}:
+            raise ValueError(
+                f"only must be None or hold {self.branch!r}, the one branch of an image classifier, got {only!r}"
+            )
         if IMAGE not in inputs:
             raise ValueError(f"inputs must hold {IMAGE!r} for an image classifier, got {sorted(inputs)}")
         logits: Tensor = self.classifier(self.tower.forward_stages(inputs[IMAGE]))

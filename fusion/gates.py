@@ -8,14 +8,14 @@ Letters: B posters, C' channels of the stage, R side of the Gram matrix.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fusion.layers import BatchNormRows
-from fusion.registry import Registry
+from fusion.registry import Class, ClassRegistry, Option
 
 Statistics = Mapping[str, Tensor]
 """gram B x R x R, mean B x C', std B x C', as `fusion.gram.StageStatistics` returns them."""
@@ -41,7 +41,16 @@ class ChannelGate(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
 
-_GATES: Registry[ChannelGate] = Registry("gate")
+_GATES = ClassRegistry("gate", ChannelGate)
+
+
+def register_gate(name: str) -> Callable[[Class], Class]:
+    """Class decorator: register a `ChannelGate` under the name that configurations use.
+
+    Raises:
+        ValueError: the name is taken already.
+    """
+    return _GATES.register(name)
 
 
 def build_gate(name: str, **options: Any) -> ChannelGate:
@@ -58,7 +67,12 @@ def gate_names() -> list[str]:
     return _GATES.names()
 
 
-@_GATES.register("gram")
+def gate_options(name: str) -> dict[str, Option]:
+    """The options of the gate called ``name``; those without a default are widths of its input."""
+    return _GATES.options(name)
+
+
+@register_gate("gram")
 class GramGate(ChannelGate):
     """s = sigmoid(BN(w_i . K_i)) with one filter of length R for each row of the Gram matrix.
 
@@ -80,7 +94,7 @@ class GramGate(ChannelGate):
         return weights
 
 
-@_GATES.register("se")
+@register_gate("se")
 class SEGate(ChannelGate):
     """Squeeze-and-excitation (Hu, Shen, Sun 2018, arXiv 1709.01507): two linear layers on the channel means.
 
@@ -102,7 +116,7 @@ class SEGate(ChannelGate):
         return weights
 
 
-@_GATES.register("srm")
+@register_gate("srm")
 class SRMGate(ChannelGate):
     """Style-based recalibration (Lee, Kim, Nam 2019, arXiv 1903.10829): s = sigmoid(BN(w_i . [mean_i, std_i]))."""
 

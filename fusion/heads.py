@@ -8,7 +8,7 @@ Letters: B posters, K branches, D_k embedding of branch k, G genres, D the head'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fusion.layers import Dropout, check_probability
 from fusion.pooling import masked_softmax
-from fusion.registry import Registry
+from fusion.registry import Class, ClassRegistry, Option
 
 
 class Head(nn.Module):
@@ -41,7 +41,16 @@ class Head(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
 
-_HEADS: Registry[Head] = Registry("head")
+_HEADS = ClassRegistry("head", Head)
+
+
+def register_head(name: str) -> Callable[[Class], Class]:
+    """Class decorator: register a `Head` under the name that configurations use.
+
+    Raises:
+        ValueError: the name is taken already.
+    """
+    return _HEADS.register(name)
 
 
 def build_head(name: str, **options: Any) -> Head:
@@ -58,12 +67,12 @@ def head_names() -> list[str]:
     return _HEADS.names()
 
 
-def head_options(name: str) -> dict[str, Any]:
-    """The keyword arguments of the head called ``name`` with their defaults."""
+def head_options(name: str) -> dict[str, Option]:
+    """The options of the head called ``name``; those without a default (dims, num_genres) are the model's."""
     return _HEADS.options(name)
 
 
-@_HEADS.register("concat")
+@register_head("concat")
 class ConcatHead(Head):
     """All embeddings side by side, then an MLP; an absent branch is replaced by a learned vector of its own.
 
@@ -91,7 +100,7 @@ class ConcatHead(Head):
         return logits
 
 
-@_HEADS.register("gated")
+@register_head("gated")
 class GatedHead(Head):
     """A weighted mean of the projected embeddings, the weights a softmax over the branches that are present.
 
@@ -133,7 +142,7 @@ class GatedHead(Head):
         return masked_softmax(self.gate(projected.flatten(1)), present)
 
 
-@_HEADS.register("attention")
+@register_head("attention")
 class AttentionHead(Head):
     """A token a branch and a class token through a small transformer encoder; absent branches are not attended to.
 
@@ -187,7 +196,7 @@ class AttentionHead(Head):
         return logits
 
 
-@_HEADS.register("sum")
+@register_head("sum")
 class SumHead(Head):
     """Late fusion: logits = bias + the sum over the present branches of a linear map of each embedding.
 

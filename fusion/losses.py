@@ -11,14 +11,16 @@ Letters: B posters, G genres.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusion.layers import check_probability
-from fusion.registry import Registry
+from fusion.registry import Class, ClassRegistry, Option
 
 FOCUS_EPS = 1e-8  # a power's base never gets smaller: with an exponent below 1 its gradient at 0 is infinite
 
@@ -26,21 +28,44 @@ FOCUS_EPS = 1e-8  # a power's base never gets smaller: with an exponent below 1 
 class Loss(nn.Module):
     """Base of the losses."""
 
+    single_label: ClassVar[bool] = False
+    """Whether the genres exclude each other, so that probabilities are a softmax; see `probabilities`."""
+
+    @classmethod
+    def options_from_labels(cls, labels: Tensor) -> dict[str, Any]:
+        """The options that follow from the training labels, N x G in 0-1; here none."""
+        return {}
+
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """logits B x G, targets B x G in 0-1 (soft ones too) -> a scalar."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
 
-_LOSSES: Registry[Loss] = Registry("loss")
+_LOSSES = ClassRegistry("loss", Loss)
 
 
-def build_loss(name: str, **options: Any) -> Loss:
-    """The loss called ``name``, one of `loss_names`.
+def register_loss(name: str) -> Callable[[Class], Class]:
+    """Class decorator: register a `Loss` under the name that configurations use.
 
     Raises:
-        ValueError: unknown name (the message lists the known ones), or an unknown or bad option.
+        ValueError: the name is taken already.
     """
-    return _LOSSES.build(name, **options)
+    return _LOSSES.register(name)
+
+
+def build_loss(name: str, *, labels: Tensor | None = None, **options: Any) -> Loss:
+    """The loss called ``name``.
+
+    Args:
+        name: one of `loss_names`.
+        labels: N x G of the training posters, for losses that balance the genres; the others ignore them.
+        options: those of `loss_options`; they go before what follows from the labels.
+
+    Raises:
+        ValueError: unknown name (the message lists the known ones), or an unknown, bad or missing option.
+    """
+    found = {} if labels is None else _LOSSES.get(name).options_from_labels(labels)
+    return _LOSSES.build(name, **(found | options))
 
 
 def loss_names() -> list[str]:
@@ -48,12 +73,12 @@ def loss_names() -> list[str]:
     return _LOSSES.names()
 
 
-def loss_options(name: str) -> dict[str, Any]:
-    """The keyword arguments of the loss called ``name`` with their defaults."""
+def loss_options(name: str) -> dict[str, Option]:
+    """The options of the loss called ``name``; those without a default follow from the training labels."""
     return _LOSSES.options(name)
 
 
-@_LOSSES.register("bce")
+@register_loss("bce")
 class BCELoss(Loss):
     """Binary cross entropy."""
 
@@ -62,28 +87,37 @@ class BCELoss(Loss):
         return F.binary_cross_entropy_with_logits(logits.float(), targets.float())
 
 
-@_LOSSES.register("weighted_bce")
+@register_loss("weighted_bce")
 class WeightedBCELoss(Loss):
     """Binary cross entropy whose positive term is weighted, genre by genre.
 
     Args:
         pos_weight: G positive weights; above 1 raises recall of that genre.
+        max_pos_weight: larger weights are cut to it; None: no limit.
     """
 
     pos_weight: Tensor
 
-    def __init__(self, pos_weight: Tensor) -> None:
+    def __init__(self, pos_weight: Tensor, max_pos_weight: float | None = None) -> None:
         super().__init__()
+        if max_pos_weight is not None and not max_pos_weight > 0:
+            raise ValueError(f"max_pos_weight must be None or positive, got {max_pos_weight}")
         if pos_weight.ndim != 1 or not bool((pos_weight > 0).all()):
             raise ValueError(f"pos_weight must be a vector of positive numbers, one a genre, got {pos_weight}")
-        self.register_buffer("pos_weight", pos_weight.float())
+        self.register_buffer("pos_weight", pos_weight.float().clamp(max=max_pos_weight or math.inf))
+
+    @classmethod
+    def options_from_labels(cls, labels: Tensor) -> dict[str, Any]:
+        """A weight for each genre, negatives / positives: with it both kinds of posters weigh the same; none is 1."""
+        positives = labels.sum(dim=0)
+        return {"pos_weight": (len(labels) - positives).clamp(min=1) / positives.clamp(min=1)}
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """logits B x G, targets B x G -> mean, a scalar."""
         return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), pos_weight=self.pos_weight)
 
 
-@_LOSSES.register("focal")
+@register_loss("focal")
 class FocalLoss(Loss):
     """Focal loss (Lin et al. 2017, arXiv 1708.02002): -(1 - p_t)^gamma log p_t; gamma 0 without alpha is BCE.
 
@@ -110,7 +144,7 @@ class FocalLoss(Loss):
             return (positive + negative).mean()
 
 
-@_LOSSES.register("asl")
+@register_loss("asl")
 class AsymmetricLoss(Loss):
     """Asymmetric loss (Ridnik et al. 2021, arXiv 2009.14119); gammas and clip 0 is BCE.
 
@@ -145,16 +179,18 @@ class AsymmetricLoss(Loss):
             return (positive + negative).mean()
 
 
-@_LOSSES.register("cross_entropy")
+@register_loss("cross_entropy")
 class CrossEntropyLoss(Loss):
     """Cross entropy of a softmax, for posters with one genre each."""
+
+    single_label = True
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """logits B x G, targets B x G whose rows sum to 1 -> mean over the posters, a scalar."""
         return F.cross_entropy(logits.float(), targets.float())
 
 
-@_LOSSES.register("double_sigmoid_bce")
+@register_loss("double_sigmoid_bce")
 class DoubleSigmoidBCELoss(Loss):
     """Binary cross entropy with the sigmoid applied twice: a fault of published code, kept to be measured.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from fusion.backbones.base import Backbone, global_average
+from fusion.base import POOLED, STYLE
 from fusion.gram import StageStatistics
 
 Gate = Callable[[Mapping[str, Tensor]], Tensor]
@@ -47,6 +48,15 @@ class ImageTower(nn.Module):
         """Whether the tapped map is the final one, so that re-weighting can wait until after pooling."""
         return self.stage == self.backbone.last_stage
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """The entries that it can make, each with its last dimension."""
+        style = self.statistics
+        if style is None:
+            return {POOLED: self.backbone.num_features}
+        sizes = {"gram": style.gram_size, "mean": style.channels, "std": style.channels}
+        return {POOLED: self.backbone.num_features} | {f"{STYLE}{name}": size for name, size in sizes.items()}
+
     def forward(
         self, images: Tensor, gate: Gate | None = None, *, pooled: bool = True, style: bool = True
     ) -> dict[str, Tensor]:
@@ -72,9 +82,9 @@ class ImageTower(nn.Module):
                 raise ValueError("statistics must be given to the tower where style or a gate is asked for, got None")
             stats = self.statistics(x)
             if style:
-                entries.update({f"style.{name}": value for name, value in stats.items()})
+                entries.update({f"{STYLE}{name}": value for name, value in stats.items()})
             if gate is not None and pooled:
                 x = x * gate(stats).to(x.dtype)[:, :, None, None]
         if pooled:
-            entries["cnn.pooled"] = global_average(self.backbone.forward_stages(x, start=self.stage))
+            entries[POOLED] = global_average(self.backbone.forward_stages(x, start=self.stage))
         return entries

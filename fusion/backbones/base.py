@@ -1,4 +1,4 @@
-"""A convolutional network cut into stages, which can be run in parts and frozen in parts.
+"""An image network cut into stages, which can be run in parts and frozen in parts, and the facts about it.
 
 Letters: B posters, C channels, H W height and width.
 """
@@ -7,12 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 PROBE_SIZE = (96, 96)  # large enough for every family (cnn4 needs 76), small enough to cost milliseconds
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """Facts about one image network."""
+
+    name: str
+    mean: tuple[float, float, float]  # of the red, green and blue channel of an image in 0-1
+    std: tuple[float, float, float]
+    input_size: tuple[int, int]  # height and width in pixels; a poster's aspect, not ImageNet's square
+    weights_file: str | None  # None: there are no published weights
+    url: str | None  # None: the weights come in pip_package or from the hub only
+    pip_package: str | None
+    licence: str  # of the code and of the weights file
+    hub: str | None = None  # the Hugging Face repository that holds weights_file
+    megabytes: float | None = None  # of weights_file, as its owner says (10^6 bytes)
 
 
 class Backbone(nn.Module):

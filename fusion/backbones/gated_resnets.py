@@ -23,11 +23,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
-from fusion.backbones.base import named_sequence
-from fusion.backbones.catalogue import add_backbone, backbone_spec
-from fusion.backbones.torchvision_families import cut_resnet
+from fusion.backbones.base import BackboneSpec, named_sequence
+from fusion.backbones.catalogue import register_backbone
+from fusion.backbones.torchvision_families import cut_resnet, make_torchvision, torchvision_spec
 from fusion.gates import build_gate, gate_names
 from fusion.gram import StageStatistics, channel_moments
 
@@ -86,10 +85,12 @@ def _cut(model: Any, gate: str) -> dict[str, nn.Module]:
     return cut_resnet(model)
 
 
+def _spec(resnet: str, name: str) -> BackboneSpec:
+    return replace(torchvision_spec(resnet), name=name)
+
+
 for _gate in gate_names():
     for _resnet in ("resnet18", "resnet34", "resnet50"):
-        add_backbone(
-            replace(backbone_spec(_resnet), name=f"{_gate}_{_resnet}"),
-            partial(models.get_model, _resnet, weights=None),
-            partial(_cut, gate=_gate),
+        register_backbone(f"{_gate}_{_resnet}", partial(_spec, _resnet), partial(_cut, gate=_gate))(
+            partial(make_torchvision, _resnet)
         )

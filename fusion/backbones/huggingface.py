@@ -23,9 +23,18 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from fusion.backbones.base import Backbone, evaluating, global_average
-from fusion.backbones.catalogue import DESCRIPTION_FILES, HF, HF_WEIGHTS, BackboneSpec
+from fusion.backbones.base import Backbone, BackboneSpec, evaluating, global_average
+from fusion.backbones.catalogue import register_library
 from fusion.backbones.whole_networks import Pool, close, whole_stages
+
+HF = "hf/"
+"""What the names of these models begin with."""
+
+DESCRIPTION_FILES = ("config.json", "preprocessor_config.json")
+"""The files beside the weights that say what a model is: `config` and `preprocessor` of `hf_spec`."""
+
+HF_WEIGHTS = "model.safetensors"
+"""The file of the weights."""
 
 # Whether to build a pooler, where transformers' default for the bare model is not what the published files hold.
 _POOLER = {"vit": False, "deit": False, "data2vec-vision": True}
@@ -64,20 +73,22 @@ def hf_spec(
     )
 
 
+@register_library(HF, hf_spec, "NAME of the Hugging Face hub or a folder")
 def build_hf(
     name: str,
-    config: Mapping[str, Any] | None,
     state_dict: Mapping[str, Tensor] | None = None,
+    *,
     size: tuple[int, int] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> Backbone:
     """The model called ``hf/<name>`` as stages, in training mode with everything learning.
 
     Args:
         name: with the prefix, for messages.
-        config: what its ``config.json`` says.
         state_dict: under transformers' keys, of this model or of a larger one around it (a classifier, all of CLIP);
             None: random weights.
         size: height and width of its images; None: what `config` says it was made for.
+        config: what its ``config.json`` says.
 
     Raises:
         ValueError: no config or one of no vision model, a size that the model does not take, or other weights.

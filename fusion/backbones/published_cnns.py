@@ -19,8 +19,8 @@ from functools import partial
 
 from torch import nn
 
-from fusion.backbones.base import named_sequence
-from fusion.backbones.catalogue import BackboneSpec, add_backbone
+from fusion.backbones.base import BackboneSpec, named_sequence
+from fusion.backbones.catalogue import register_backbone
 from fusion.layers import Dropout
 
 
@@ -70,4 +70,4 @@ for _name, _input_size, _make in (
     ("cnn4", (200, 150), partial(_make_cnn, (16, 32, 64, 64), 5, 0, 0.25, False)),
     ("pixels", (96, 64), _make_pixels),
 ):
-    add_backbone(_spec(_name, _input_size), _make, _cut)
+    register_backbone(_name, _spec(_name, _input_size), _cut)(_make)

@@ -18,10 +18,9 @@ from functools import partial
 from typing import Any, cast
 
 from torch import nn
-from torchvision import models
 
-from fusion.backbones.base import group_by_resolution, named_sequence
-from fusion.backbones.catalogue import BackboneSpec, add_backbone
+from fusion.backbones.base import BackboneSpec, group_by_resolution, named_sequence
+from fusion.backbones.catalogue import register_backbone
 
 POSTER_SIZE = (320, 224)  # height and width; posters are about 3 to 2, and 32 divides both
 _LICENCE = "BSD-3-Clause (torchvision); weights trained on ImageNet, whose terms are for research"
@@ -86,7 +85,14 @@ _FAMILIES = {
 _INCEPTION_OPTIONS: dict[str, Any] = {"aux_logits": False, "transform_input": False, "init_weights": False}
 
 
-def _spec(name: str) -> BackboneSpec:
+def torchvision_spec(name: str) -> BackboneSpec:
+    """Facts about a network of torchvision, from its own records.
+
+    Args:
+        name: torchvision's own, such as "resnet18".
+    """
+    from torchvision import models  # takes over a second
+
     weights = models.get_model_weights(name).DEFAULT
     transform = weights.transforms()
     inception = name == "inception_v3"
@@ -108,7 +114,18 @@ def _megabytes(mebibytes: float | None) -> float | None:
     return None if mebibytes is None else round(mebibytes * 1.048576, 1)
 
 
+def make_torchvision(name: str) -> nn.Module:
+    """A network of torchvision with random weights.
+
+    Args:
+        name: torchvision's own.
+    """
+    from torchvision import models
+
+    network: nn.Module = models.get_model(name, weights=None, **(_INCEPTION_OPTIONS if name == "inception_v3" else {}))
+    return network
+
+
 for _cut, _names in _FAMILIES.items():
     for _name in _names:
-        _options = _INCEPTION_OPTIONS if _name == "inception_v3" else {}
-        add_backbone(_spec(_name), partial(models.get_model, _name, weights=None, **_options), _cut)
+        register_backbone(_name, torchvision_spec, _cut)(partial(make_torchvision, _name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fusion.base import Branch, Inputs, register_branch
+from fusion.base import POOLED, Branch, Inputs, register_branch
 from fusion.layers import BatchNormRows, Dropout, check_probability
 
 
@@ -30,6 +30,10 @@ class CnnBranch(Branch):
             nn.GELU(),
         )
 
+    def tower_inputs(self) -> dict[str, int]:
+        """The pooled features, C."""
+        return {POOLED: self.num_features}
+
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Embed: cnn.pooled B x C -> embedding B x D, present B (all True)."""
-        return self.layers(inputs["cnn.pooled"]), self.present(inputs)
+        return self.layers(inputs[POOLED]), self.present(inputs)
