@@ -62,7 +62,6 @@ from fusion.heads import (
 from fusion.losses import Loss, build_loss, loss_names, loss_options, probabilities, register_loss
 from fusion.model import FusionModel, PosterModel, parameter_groups
 from fusion.muon import Muon, convolution_weights
-from fusion.registry import Option
 from fusion.tower import ImageTower
 
 __all__ = [
@@ -88,7 +87,6 @@ __all__ = [
     "Inputs",
     "Loss",
     "Muon",
-    "Option",
     "PosterModel",
     "SEGate",
     "SRMGate",

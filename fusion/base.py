@@ -5,14 +5,13 @@ Letters: B posters, D embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from fusion.gates import ChannelGate
-from fusion.registry import Class, ClassRegistry, Option
+from fusion.registry import ClassRegistry
 
 Inputs = Mapping[str, Tensor]
 """A flat batch: every tensor has B posters in front. See the package's docstring for the keys."""
@@ -79,31 +78,11 @@ class Branch(nn.Module):
 
 
 _BRANCHES = ClassRegistry("branch", Branch)
-
-
-def register_branch(name: str) -> Callable[[Class], Class]:
-    """Class decorator: register a `Branch` under the name that configurations use.
-
-    Raises:
-        ValueError: the name is taken already.
-    """
-    return _BRANCHES.register(name)
-
-
-def build_branch(name: str, **options: Any) -> Branch:
-    """The branch called ``name``.
-
-    Raises:
-        ValueError: unknown name (the message lists the known ones), or an unknown or bad option.
-    """
-    return _BRANCHES.build(name, **options)
-
-
-def branch_names() -> list[str]:
-    """Names of all registered branches, sorted."""
-    return _BRANCHES.names()
-
-
-def branch_options(name: str) -> dict[str, Option]:
-    """The options of the branch called ``name``; those without a default are widths of its input."""
-    return _BRANCHES.options(name)
+register_branch = _BRANCHES.register
+"""Class decorator: register a `Branch` under the name that configurations use."""
+build_branch = _BRANCHES.build
+"""The branch called ``name``, made with these options."""
+branch_names = _BRANCHES.names
+"""Names of all registered branches, sorted."""
+branch_options = _BRANCHES.options
+"""Types and defaults of the branch's options; those without a default are widths of its input."""

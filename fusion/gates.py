@@ -8,14 +8,13 @@ Letters: B posters, C' channels of the stage, R side of the Gram matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from fusion.layers import BatchNormRows
-from fusion.registry import Class, ClassRegistry, Option
+from fusion.registry import ClassRegistry
 
 Statistics = Mapping[str, Tensor]
 """gram B x R x R, mean B x C', std B x C', as `fusion.gram.StageStatistics` returns them."""
@@ -42,34 +41,14 @@ class ChannelGate(nn.Module):
 
 
 _GATES = ClassRegistry("gate", ChannelGate)
-
-
-def register_gate(name: str) -> Callable[[Class], Class]:
-    """Class decorator: register a `ChannelGate` under the name that configurations use.
-
-    Raises:
-        ValueError: the name is taken already.
-    """
-    return _GATES.register(name)
-
-
-def build_gate(name: str, **options: Any) -> ChannelGate:
-    """The gate called ``name`` ("gram", "se", "srm").
-
-    Raises:
-        ValueError: unknown name or option.
-    """
-    return _GATES.build(name, **options)
-
-
-def gate_names() -> list[str]:
-    """Names of all registered gates, sorted."""
-    return _GATES.names()
-
-
-def gate_options(name: str) -> dict[str, Option]:
-    """The options of the gate called ``name``; those without a default are widths of its input."""
-    return _GATES.options(name)
+register_gate = _GATES.register
+"""Class decorator: register a `ChannelGate` under the name that configurations use."""
+build_gate = _GATES.build
+"""The gate called ``name``, made with these options."""
+gate_names = _GATES.names
+"""Names of all registered gates, sorted."""
+gate_options = _GATES.options
+"""Types and defaults of the gate's options; those without a default are widths of its input."""
 
 
 @register_gate("gram")

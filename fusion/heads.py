@@ -8,15 +8,14 @@ Letters: B posters, K branches, D_k embedding of branch k, G genres, D the head'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from fusion.layers import Dropout, check_probability
 from fusion.pooling import masked_softmax
-from fusion.registry import Class, ClassRegistry, Option
+from fusion.registry import ClassRegistry
 
 
 class Head(nn.Module):
@@ -42,34 +41,14 @@ class Head(nn.Module):
 
 
 _HEADS = ClassRegistry("head", Head)
-
-
-def register_head(name: str) -> Callable[[Class], Class]:
-    """Class decorator: register a `Head` under the name that configurations use.
-
-    Raises:
-        ValueError: the name is taken already.
-    """
-    return _HEADS.register(name)
-
-
-def build_head(name: str, **options: Any) -> Head:
-    """The head called ``name`` ("concat", "gated", "attention", "sum").
-
-    Raises:
-        ValueError: unknown name or option.
-    """
-    return _HEADS.build(name, **options)
-
-
-def head_names() -> list[str]:
-    """Names of all registered heads, sorted."""
-    return _HEADS.names()
-
-
-def head_options(name: str) -> dict[str, Option]:
-    """The options of the head called ``name``; those without a default (dims, num_genres) are the model's."""
-    return _HEADS.options(name)
+register_head = _HEADS.register
+"""Class decorator: register a `Head` under the name that configurations use."""
+build_head = _HEADS.build
+"""The head called ``name``, made with these options."""
+head_names = _HEADS.names
+"""Names of all registered heads, sorted."""
+head_options = _HEADS.options
+"""Types and defaults of the head's options; those without a default (dims, num_genres) are the model's."""
 
 
 @register_head("concat")

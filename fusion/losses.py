@@ -12,7 +12,6 @@ Letters: B posters, G genres.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusion.layers import check_probability
-from fusion.registry import Class, ClassRegistry, Option
+from fusion.registry import ClassRegistry
 
 FOCUS_EPS = 1e-8  # a power's base never gets smaller: with an exponent below 1 its gradient at 0 is infinite
 
@@ -42,15 +41,12 @@ class Loss(nn.Module):
 
 
 _LOSSES = ClassRegistry("loss", Loss)
-
-
-def register_loss(name: str) -> Callable[[Class], Class]:
-    """Class decorator: register a `Loss` under the name that configurations use.
-
-    Raises:
-        ValueError: the name is taken already.
-    """
-    return _LOSSES.register(name)
+register_loss = _LOSSES.register
+"""Class decorator: register a `Loss` under the name that configurations use."""
+loss_names = _LOSSES.names
+"""Names of all registered losses, sorted."""
+loss_options = _LOSSES.options
+"""Types and defaults of the loss's options; those without a default follow from the training labels."""
 
 
 def build_loss(name: str, *, labels: Tensor | None = None, **options: Any) -> Loss:
@@ -66,16 +62,6 @@ def build_loss(name: str, *, labels: Tensor | None = None, **options: Any) -> Lo
     """
     found = {} if labels is None else _LOSSES.get(name).options_from_labels(labels)
     return _LOSSES.build(name, **(found | options))
-
-
-def loss_names() -> list[str]:
-    """Names of all registered losses, sorted."""
-    return _LOSSES.names()
-
-
-def loss_options(name: str) -> dict[str, Option]:
-    """The options of the loss called ``name``; those without a default follow from the training labels."""
-    return _LOSSES.options(name)
 
 
 @register_loss("bce")

@@ -8,29 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 Class = TypeVar("Class", bound=type[Any])
-
-
-@dataclass(frozen=True)
-class Option:
-    """One argument of a registered class, as the class's signature says.
-
-    Attributes:
-        type: the annotation, such as ``float`` or ``int | None``; Any where there is none.
-        default: the default; ``inspect.Parameter.empty`` where there is none.
-    """
-
-    type: Any
-    default: Any = inspect.Parameter.empty
-
-    @property
-    def required(self) -> bool:
-        """Whether there is no default. Such values (widths, class weights) come from the data, not from a user."""
-        return self.default is inspect.Parameter.empty
 
 
 class Registry(Generic[T]):
@@ -91,29 +72,26 @@ class ClassRegistry(Registry[type[T]]):
         """
 
         def enter(cls: Class) -> Class:
-            if not issubclass(cls, self._base):
+            fits = issubclass(cls, self._base)  # a name of its own: mypy would forget what `cls` is
+            if not fits:
                 raise ValueError(f"{self.kind} {name!r} must inherit from {self._base.__name__}, got {cls.__name__}")
             self.add(name, cls)
             return cls
 
         return enter
 
-    def options(self, name: str) -> dict[str, Option]:
-        """The options of the class called ``name``, with types and defaults from its constructor.
+    def options(self, name: str) -> dict[str, inspect.Parameter]:
+        """The options of the class called ``name``: the parameters of its constructor.
+
+        Each has a type (``annotation``, evaluated) and a ``default``; without a default it is required.
 
         Raises:
             ValueError: unknown name.
         """
-        parameters = inspect.signature(self.get(name), eval_str=True).parameters.values()
+        parameters = inspect.signature(self.get(name), eval_str=True).parameters
         # A class without a constructor of its own shows nn.Module's (*args, **kwargs): it has no options.
         variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        return {
-            parameter.name: Option(
-                Any if parameter.annotation is inspect.Parameter.empty else parameter.annotation, parameter.default
-            )
-            for parameter in parameters
-            if parameter.kind not in variable
-        }
+        return {key: parameter for key, parameter in parameters.items() if parameter.kind not in variable}
 
     def build(self, name: str, **options: Any) -> T:
         """An instance of the class called ``name``.
@@ -125,7 +103,7 @@ class ClassRegistry(Registry[type[T]]):
         unknown = sorted(set(options) - set(allowed))
         if unknown:
             raise ValueError(f"options of {self.kind} {name!r} must be among {sorted(allowed)}, got {unknown}")
-        missing = [key for key, option in allowed.items() if option.required and key not in options]
+        missing = [key for key, option in allowed.items() if option.default is option.empty and key not in options]
         if missing:
             raise ValueError(f"{self.kind} {name!r} must be given {missing}, got {sorted(options)}")
         return self.get(name)(**options)

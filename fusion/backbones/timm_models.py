@@ -26,12 +26,10 @@ TIMM = "timm/"
 """What the names of these models begin with."""
 
 
-def timm_spec(name: str, *description: object) -> BackboneSpec:
+def timm_spec(name: str, *_: object) -> BackboneSpec:
     """Facts about the model called ``timm/<name>``, with ``.tag`` for other weights than timm's default ones.
 
-    Args:
-        name: with the prefix.
-        description: not used; timm describes its own models.
+    What else `backbone_spec` is given is not used: timm describes its own models.
 
     Raises:
         ValueError: timm is missing or knows no such model or tag.
@@ -58,11 +56,7 @@ def timm_spec(name: str, *description: object) -> BackboneSpec:
 
 @register_library(TIMM, timm_spec, "NAME of timm")
 def build_timm(
-    name: str,
-    state_dict: Mapping[str, Tensor] | None = None,
-    *,
-    size: tuple[int, int] | None = None,
-    config: Mapping[str, Any] | None = None,
+    name: str, state_dict: Mapping[str, Tensor] | None = None, *, size: tuple[int, int] | None = None, **_: object
 ) -> Backbone:
     """The model called ``timm/<name>`` as stages, in training mode with everything learning.
 
@@ -70,7 +64,6 @@ def build_timm(
         name: with the prefix.
         state_dict: under timm's own keys, its classifier included or not; None: random weights.
         size: height and width of its images; None: its own.
-        config: not used; timm describes its own models.
 
     Raises:
         ValueError: as in `timm_spec`; a size that the model does not take; weights of another network.

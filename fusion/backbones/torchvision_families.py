@@ -86,11 +86,7 @@ _INCEPTION_OPTIONS: dict[str, Any] = {"aux_logits": False, "transform_input": Fa
 
 
 def torchvision_spec(name: str) -> BackboneSpec:
-    """Facts about a network of torchvision, from its own records.
-
-    Args:
-        name: torchvision's own, such as "resnet18".
-    """
+    """Facts about the network called ``name`` in torchvision, from its own records."""
     from torchvision import models  # takes over a second
 
     weights = models.get_model_weights(name).DEFAULT
@@ -115,11 +111,7 @@ def _megabytes(mebibytes: float | None) -> float | None:
 
 
 def make_torchvision(name: str) -> nn.Module:
-    """A network of torchvision with random weights.
-
-    Args:
-        name: torchvision's own.
-    """
+    """The network called ``name`` in torchvision, with random weights."""
     from torchvision import models
 
     network: nn.Module = models.get_model(name, weights=None, **(_INCEPTION_OPTIONS if name == "inception_v3" else {}))

@@ -59,7 +59,7 @@ def test_the_loss_is_built_by_its_name_from_the_labels(names: dict[str, Any]) ->
     weighted = names["weighted"]
     torch.testing.assert_close(weighted.weights, torch.tensor([1.0, 1.0]))
     assert weighted.power == 2.0
-    assert fusion.loss_options("rare")["power"].type is float
+    assert fusion.loss_options("rare")["power"].annotation is float
 
 
 def test_the_backbone_is_built_by_its_name_and_both_image_branches_look_through_it(names, make_drawn) -> None:

@@ -111,8 +111,10 @@ def test_options_are_those_a_config_may_set():
         "gamma_pos": 1.0,
         "clip": 0.05,
     }
-    assert loss_options("focal")["alpha"].type == float | None
-    assert [name for name, option in loss_options("weighted_bce").items() if option.required] == ["pos_weight"]
+    assert loss_options("focal")["alpha"].annotation == float | None
+    assert [name for name, option in loss_options("weighted_bce").items() if option.default is option.empty] == [
+        "pos_weight"
+    ]
 
 
 def test_weights_follow_from_the_labels():

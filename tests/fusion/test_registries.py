@@ -149,9 +149,12 @@ def test_head_loss_and_gate_from_outside():
 
     assert "first" in head_names()
     assert "hinge" in loss_names()
-    assert head_options("first")["scale"] == fusion.Option(float, 2.0)
-    assert loss_options("hinge")["hard"] == fusion.Option(bool, False)
-    assert [name for name, option in gate_options("open").items() if option.required] == ["channels", "reduced"]
+    scale, hard = head_options("first")["scale"], loss_options("hinge")["hard"]
+    assert (scale.annotation, scale.default, hard.annotation, hard.default) == (float, 2.0, bool, False)
+    assert [name for name, option in gate_options("open").items() if option.default is option.empty] == [
+        "channels",
+        "reduced",
+    ]
     assert isinstance(build_head("first", dims=[3], num_genres=2, scale=1.0), FirstHead)
     assert build_loss("hinge", labels=torch.eye(4)).margin == 0.25
     assert isinstance(build_gate("open", channels=3, reduced=2), OpenGate)
@@ -207,8 +210,10 @@ def test_all_options_that_a_user_may_set_have_a_type():
     for registry in (_BRANCHES, _GATES, _HEADS, _LOSSES):
         for name in registry.names():
             for option in registry.options(name).values():
-                assert option.type is not inspect.Parameter.empty
-                assert not isinstance(option.type, str)  # evaluated, so that the application can check values by it
+                assert option.annotation is not inspect.Parameter.empty
+                assert not isinstance(
+                    option.annotation, str
+                )  # evaluated, so that the application can check values by it
 
 
 def imports(path: Path, modules: set[str]) -> set[str]:
@@ -233,7 +238,8 @@ def test_imports_run_in_no_circle():
 def test_all_names_are_known_without_a_library_of_networks():
     code = (
         "import sys, json, fusion; names = fusion.list_backbones(); fusion.build_backbone('pixels');"
-        "loaded = {'torchvision', 'timm', 'transformers'} & set(sys.modules); print(json.dumps([len(names), list(loaded)]))"
+        "loaded = sorted({'torchvision', 'timm', 'transformers'} & set(sys.modules));"
+        "print(json.dumps([len(names), loaded]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True)
     count, loaded = json.loads(done.stdout)
