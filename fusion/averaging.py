@@ -21,6 +21,12 @@ def renew_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
     Args:
         network: whose statistics are replaced; its modes stay.
         batches: its input, each B x 3 x H x W with B of 2 or more.
+
+    Examples:
+        >>> norm = nn.BatchNorm2d(1)
+        >>> renew_batch_norms(norm, [torch.full((2, 1, 4, 4), 3.0), torch.full((2, 1, 4, 4), 5.0)])
+        >>> norm.running_mean
+        tensor([4.])
     """
     norms = _batch_norms(network)
     if not norms:
@@ -44,6 +50,12 @@ def hold_batch_norms(network: nn.Module) -> None:
     What is learnt so is what is used: by a batch's own statistics a network can learn to lean on its batch mates, and
     then misses badly where they are not there. (Y. Wu and J. Johnson, "Rethinking 'Batch' in BatchNorm", 2021, arXiv
     2105.07576, on frozen batch norms.)
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).train()
+        >>> hold_batch_norms(network)
+        >>> [part.training for part in network]
+        [True, False]
     """
     for norm in _batch_norms(network):
         norm.eval()

@@ -37,6 +37,14 @@ class Branch(nn.Module):
 
     Args:
         output_dim: D, the length of the embedding.
+
+    Examples:
+        >>> class Pages(Branch):
+        ...     def forward(self, inputs):
+        ...         return inputs["pages.count"], self.present(inputs)
+        >>> embedding, present = Pages(output_dim=1)({"pages.count": torch.ones(5, 1)})
+        >>> embedding.shape, present.shape
+        (torch.Size([5, 1]), torch.Size([5]))
     """
 
     def __init__(self, output_dim: int) -> None:

@@ -35,6 +35,10 @@ class Classifier(nn.Module):
     Attributes:
         body: as given.
         last: the linear layer from F to G, always new.
+
+    Examples:
+        >>> Classifier(nn.Flatten(), num_features=24, num_genres=3)(torch.rand(5, 6, 2, 2)).shape
+        torch.Size([5, 3])
     """
 
     def __init__(self, body: nn.Module, num_features: int, num_genres: int, *, pretrained: bool = False) -> None:
@@ -76,6 +80,13 @@ class ImageClassifier(nn.Module):
         tower: the image network.
         classifier: made for the tower's final map, see `build_classifier`.
         branch: the name of the one branch that it stands for.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> backbone = build_backbone("cnn3")
+        >>> classifier = build_classifier("dense", "cnn3", backbone, map_shape(backbone, (96, 64)), num_genres=3)
+        >>> ImageClassifier(backbone, classifier)({"image": torch.rand(2, 3, 96, 64)}).shape
+        torch.Size([2, 3])
     """
 
     def __init__(self, tower: Backbone, classifier: Classifier, branch: str = "cnn") -> None:
@@ -150,6 +161,12 @@ def build_classifier(
     Raises:
         ValueError: unknown kind, a map of another network, hidden layers for an own classifier, or weights that lack
             the classifier's layers.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> backbone = build_backbone("cnn3")
+        >>> build_classifier("dense", "cnn3", backbone, (128, 12, 8), num_genres=3, hidden=[64]).last
+        Linear(in_features=64, out_features=3, bias=True)
     """
     check_choice("kind", kind, KINDS)
     check_probability("dropout", dropout)
@@ -186,6 +203,11 @@ def map_shape(backbone: Backbone, size: tuple[int, int]) -> tuple[int, int, int]
 
     Raises:
         ValueError: the network cannot take images of this size.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> map_shape(build_backbone("cnn3"), (96, 64))
+        (128, 12, 8)
     """
     try:
         return _probe(backbone, size)

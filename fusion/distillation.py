@@ -52,6 +52,10 @@ class Hint:
         teacher_stage: whose map is predicted.
         channels: C.
         final: whether it is the teacher's last map, whose average its classifier may read.
+
+    Examples:
+        >>> Hint("densenet121", "layer4", "block4", channels=1024, final=True).name
+        'densenet121/block4'
     """
 
     teacher: str
@@ -75,6 +79,11 @@ def stage_shapes(backbone: Backbone, size: tuple[int, int]) -> dict[str, tuple[i
 
     Raises:
         ValueError: the network cannot take images of this size.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> stage_shapes(build_backbone("cnn3"), (96, 64))
+        {'conv1': (32, 48, 32), 'conv2': (64, 24, 16), 'conv3': (128, 12, 8)}
     """
     map_shape(backbone, size)  # refuses a wrong size in good words
     shapes = {}
@@ -100,6 +109,11 @@ def stage_strides(backbone: Backbone, size: tuple[int, int]) -> dict[str, int]:
 
     Raises:
         ValueError: the network cannot take images of this size.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> stage_strides(build_backbone("cnn3"), (96, 64))
+        {'conv1': 2, 'conv2': 4, 'conv3': 8}
     """
     strides = {}
     for name, (_, height, width) in stage_shapes(backbone, size).items():
@@ -127,6 +141,12 @@ def match_stages(
 
     Raises:
         ValueError: one of them cannot take images of this size, or has no map of places at its end.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> hints = match_stages(build_backbone("cnn3"), build_backbone("cnn6"), (96, 64))
+        >>> [(hint.student_stage, hint.name) for hint in hints]
+        [('conv3', 'cnn6/conv3'), ('conv3', 'cnn6/conv6')]
     """
     mine, theirs = stage_strides(student, size), stage_strides(teacher, size)
     for backbone, found in ((student, mine), (teacher, theirs)):
@@ -154,6 +174,13 @@ class Distiller(nn.Module):
 
     Raises:
         ValueError: no hint, two of one name, or an unknown stage.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> student, teacher = build_backbone("cnn3"), build_backbone("cnn6")
+        >>> distiller = Distiller(student, match_stages(student, teacher, (96, 64)), num_genres=3)
+        >>> {name: tuple(value.shape) for name, value in distiller(torch.rand(2, 3, 96, 64)).items()}
+        {'cnn6/conv3': (2, 64, 12, 8), 'cnn6/conv6': (2, 128, 12, 8), 'genres': (2, 3)}
     """
 
     def __init__(self, student: Backbone, hints: Sequence[Hint], num_genres: int = 0) -> None:
@@ -204,6 +231,10 @@ class ChannelStatistics:
         mean: over pictures and places.
         std: over the same.
         pooled_std: over pictures, of the averages over places.
+
+    Examples:
+        >>> ChannelStatistics.of(torch.tensor([[[[1.0, 3.0]]], [[[5.0, 7.0]]]])).mean
+        tensor([4.])
     """
 
     mean: Tensor
@@ -236,6 +267,11 @@ class HintLoss(nn.Module):
 
     Raises:
         ValueError: a temperature that is not positive, or a classifier of other channels or without ``final``.
+
+    Examples:
+        >>> loss = HintLoss(ChannelStatistics.of(torch.rand(9, 12, 4, 3)), final=True)
+        >>> sorted(loss(torch.rand(5, 12, 4, 3), torch.rand(5, 12, 4, 3)))
+        ['map', 'pooled']
     """
 
     mean: Tensor
@@ -304,6 +340,11 @@ class SoftGenreLoss(nn.Module):
     Args:
         prior: G, the mean of the targets.
         weight: of the divergence.
+
+    Examples:
+        >>> loss, targets = SoftGenreLoss(prior=torch.tensor([0.5, 0.2]), weight=1.0), torch.tensor([[0.5, 0.5]])
+        >>> loss(torch.zeros(1, 2), targets).item()  # the logits say 0.5, too
+        0.0
     """
 
     prior_logits: Tensor
@@ -331,6 +372,11 @@ class DistillationLoss(nn.Module):
     Args:
         parts: by a hint's name.
         genres: of soft genres; None without them.
+
+    Examples:
+        >>> loss = DistillationLoss({"teacher/map": HintLoss(ChannelStatistics.of(torch.rand(9, 12, 4, 3)))})
+        >>> list(loss({"teacher/map": torch.rand(5, 12, 4, 3)}, {"teacher/map": torch.rand(5, 12, 4, 3)}))
+        ['teacher/map/map']
     """
 
     def __init__(self, parts: Mapping[str, HintLoss], genres: SoftGenreLoss | None = None) -> None:
@@ -381,6 +427,10 @@ def crop_maps(maps: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
     Raises:
         ValueError: not one box a map.
+
+    Examples:
+        >>> crop_maps(torch.rand(1, 3, 96, 64), torch.tensor([[0.0, 0.0, 0.5, 0.5]]), (24, 16)).shape
+        torch.Size([1, 3, 24, 16])
     """
     from torchvision.ops import roi_align  # takes over a second, which nobody should wait who distils nothing
 
@@ -402,6 +452,11 @@ def linear_classifier(state_dict: Mapping[str, Tensor], num_features: int) -> tu
 
     Returns:
         weight K x C and bias K; None where it is something else or not there.
+
+    Examples:
+        >>> weight, bias = linear_classifier({"fc.weight": torch.rand(1000, 512), "fc.bias": torch.rand(1000)}, 512)
+        >>> weight.shape, bias.shape
+        (torch.Size([1000, 512]), torch.Size([1000]))
     """
     for name in ("fc", "_fc", "classifier"):
         weight, bias = state_dict.get(f"{name}.weight"), state_dict.get(f"{name}.bias")
@@ -411,7 +466,12 @@ def linear_classifier(state_dict: Mapping[str, Tensor], num_features: int) -> tu
 
 
 def genre_head(num_features: int, num_genres: int) -> nn.Sequential:
-    """Two layers from the teachers' pooled features, B x `num_features`, to genre logits, B x `num_genres`."""
+    """Two layers from the teachers' pooled features, B x `num_features`, to genre logits, B x `num_genres`.
+
+    Examples:
+        >>> genre_head(num_features=512, num_genres=3)(torch.rand(5, 512)).shape
+        torch.Size([5, 3])
+    """
     return nn.Sequential(
         nn.BatchNorm1d(num_features),
         Dropout(0.5),

@@ -26,6 +26,11 @@ class ChannelGate(nn.Module):
     Args:
         channels: C', how many weights.
         reduced: R, side of the Gram matrix; gates that do not read the matrix ignore it.
+
+    Examples:
+        >>> gate = SEGate(channels=12, reduced=4)
+        >>> isinstance(gate, ChannelGate), gate.channels
+        (True, 12)
     """
 
     def __init__(self, channels: int, reduced: int) -> None:
@@ -57,6 +62,10 @@ class GramGate(ChannelGate):
 
     Where the map was reduced (R < C'), a linear layer expands the R numbers to the C' channels before the sigmoid
     (expansion as in global second-order pooling, arXiv 1811.12006).
+
+    Examples:
+        >>> GramGate(channels=12, reduced=4)({"gram": torch.rand(5, 4, 4)}).shape
+        torch.Size([5, 12])
     """
 
     def __init__(self, channels: int, reduced: int) -> None:
@@ -82,6 +91,10 @@ class SEGate(ChannelGate):
         reduced: unused, see `ChannelGate`.
         ratio: the hidden layer has C' / ratio units, 16 in the paper; at least 8, because one or two ReLUs may be dead
             for every poster.
+
+    Examples:
+        >>> SEGate(channels=12, reduced=4)({"mean": torch.rand(5, 12)}).shape
+        torch.Size([5, 12])
     """
 
     def __init__(self, channels: int, reduced: int, ratio: int = 16) -> None:
@@ -97,7 +110,12 @@ class SEGate(ChannelGate):
 
 @register_gate("srm")
 class SRMGate(ChannelGate):
-    """Style-based recalibration (Lee, Kim, Nam 2019, arXiv 1903.10829): s = sigmoid(BN(w_i . [mean_i, std_i]))."""
+    """Style-based recalibration (Lee, Kim, Nam 2019, arXiv 1903.10829): s = sigmoid(BN(w_i . [mean_i, std_i])).
+
+    Examples:
+        >>> SRMGate(channels=12, reduced=4)({"mean": torch.rand(5, 12), "std": torch.rand(5, 12)}).shape
+        torch.Size([5, 12])
+    """
 
     def __init__(self, channels: int, reduced: int) -> None:
         super().__init__(channels, reduced)

@@ -39,6 +39,11 @@ def gram_matrix(x: Tensor, normaliser: str = "hw") -> Tensor:
 
     Raises:
         ValueError: unknown normaliser.
+
+    Examples:
+        >>> gram_matrix(torch.tensor([[[[1.0, 1.0]], [[2.0, 0.0]]]]))  # 2 channels, 2 places
+        tensor([[[1., 1.],
+                 [1., 2.]]])
     """
     check_choice("normaliser", normaliser, NORMALISERS)
     with torch.autocast(device_type=x.device.type, enabled=False):
@@ -73,6 +78,11 @@ class StageStatistics(nn.Module):
 
     Raises:
         ValueError: reduced is not in 1..channels, or unknown normaliser.
+
+    Examples:
+        >>> found = StageStatistics(channels=12, reduced=4)(torch.rand(5, 12, 7, 6))
+        >>> {name: tuple(value.shape) for name, value in found.items()}
+        {'gram': (5, 4, 4), 'mean': (5, 12), 'std': (5, 12)}
     """
 
     def __init__(

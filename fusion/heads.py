@@ -24,6 +24,11 @@ class Head(nn.Module):
     Args:
         dims: D_k of each branch, in the order the embeddings come.
         num_genres: G.
+
+    Examples:
+        >>> head = SumHead(dims=[8, 4], num_genres=3)
+        >>> isinstance(head, Head), head.dims
+        (True, (8, 4))
     """
 
     def __init__(self, dims: Sequence[int], num_genres: int) -> None:
@@ -60,6 +65,11 @@ class ConcatHead(Head):
         num_genres: G.
         hidden: units of the hidden layer; 0: one linear layer.
         dropout: before the last layer, in [0, 1).
+
+    Examples:
+        >>> head = ConcatHead(dims=[8, 4], num_genres=3)
+        >>> head([torch.rand(5, 8), torch.rand(5, 4)], torch.ones(5, 2).bool()).shape
+        torch.Size([5, 3])
     """
 
     def __init__(self, dims: Sequence[int], num_genres: int, hidden: int = 256, dropout: float = 0.2) -> None:
@@ -92,6 +102,11 @@ class GatedHead(Head):
         num_genres: G.
         hidden: D, common width of the projections.
         dropout: before the last layer, in [0, 1).
+
+    Examples:
+        >>> head, embeddings = GatedHead(dims=[8, 4], num_genres=3), [torch.rand(1, 8), torch.rand(1, 4)]
+        >>> head.gate_weights(embeddings, torch.tensor([[True, False]])).tolist()
+        [[1.0, 0.0]]
     """
 
     def __init__(self, dims: Sequence[int], num_genres: int, hidden: int = 256, dropout: float = 0.2) -> None:
@@ -132,6 +147,11 @@ class AttentionHead(Head):
         dropout: inside the encoder and before the last layer, in [0, 1).
         heads: attention heads; must divide hidden.
         depth: encoder layers.
+
+    Examples:
+        >>> head = AttentionHead(dims=[8, 4], num_genres=3, hidden=16)
+        >>> head([torch.rand(5, 8), torch.rand(5, 4)], torch.ones(5, 2).bool()).shape
+        torch.Size([5, 3])
     """
 
     def __init__(
@@ -183,6 +203,11 @@ class SumHead(Head):
         dims: D_k of each branch.
         num_genres: G.
         dropout: on the embeddings, in [0, 1).
+
+    Examples:
+        >>> head, embeddings = SumHead(dims=[8, 4], num_genres=3), [torch.rand(5, 8), torch.rand(5, 4)]
+        >>> head.contributions(embeddings, torch.ones(5, 2).bool()).shape
+        torch.Size([5, 2, 3])
     """
 
     def __init__(self, dims: Sequence[int], num_genres: int, dropout: float = 0.2) -> None:

@@ -25,7 +25,15 @@ FOCUS_EPS = 1e-8  # a power's base never gets smaller: with an exponent below 1 
 
 
 class Loss(nn.Module):
-    """Base of the losses."""
+    """Base of the losses.
+
+    Examples:
+        >>> class SquaredError(Loss):
+        ...     def forward(self, logits, targets):
+        ...         return (logits.sigmoid() - targets).square().mean()
+        >>> SquaredError()(torch.zeros(5, 3), torch.ones(5, 3)).item()
+        0.25
+    """
 
     single_label: ClassVar[bool] = False
     """Whether the genres exclude each other, so that probabilities are a softmax; see `probabilities`."""
@@ -59,6 +67,13 @@ def build_loss(name: str, *, labels: Tensor | None = None, **options: Any) -> Lo
 
     Raises:
         ValueError: unknown name (the message lists the known ones), or an unknown, bad or missing option.
+
+    Examples:
+        >>> labels = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> build_loss("weighted_bce", labels=labels).pos_weight
+        tensor([3., 1.])
+        >>> build_loss("focal", labels=labels, gamma=1.5).gamma
+        1.5
     """
     found = {} if labels is None else _LOSSES.get(name).options_from_labels(labels)
     return _LOSSES.build(name, **(found | options))
@@ -196,6 +211,12 @@ def probabilities(logits: Tensor, *, single_label: bool = False) -> Tensor:
     Args:
         logits: B x G.
         single_label: the genres exclude each other (softmax, rows sum to 1); otherwise each stands alone (sigmoid).
+
+    Examples:
+        >>> probabilities(torch.tensor([[0.0, 0.0, 0.0, 0.0]]))
+        tensor([[0.5000, 0.5000, 0.5000, 0.5000]])
+        >>> probabilities(torch.tensor([[0.0, 0.0, 0.0, 0.0]]), single_label=True)
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
     return logits.float().softmax(dim=1) if single_label else logits.float().sigmoid()
 

@@ -29,6 +29,13 @@ class FusionModel(nn.Module):
 
     Raises:
         ValueError: no branch, a head made for other dims, or a chance out of range.
+
+    Examples:
+        >>> from fusion import build_branch, build_head
+        >>> branches = nn.ModuleDict({"cnn": build_branch("cnn", num_features=12, dim=8)})
+        >>> model = FusionModel(branches, build_head("sum", dims=[8], num_genres=3))
+        >>> model({"cnn.pooled": torch.rand(5, 12)}).shape
+        torch.Size([5, 3])
     """
 
     def __init__(self, branches: nn.ModuleDict, head: Head, branch_dropout: float = 0.0) -> None:
@@ -144,6 +151,14 @@ class PosterModel(nn.Module):
 
     Raises:
         ValueError: a tower that does not fit the branches, or a re-weighting that cannot be done.
+
+    Examples:
+        >>> from fusion import build_backbone, build_branch, build_head
+        >>> branches = nn.ModuleDict({"cnn": build_branch("cnn", num_features=128, dim=8)})
+        >>> fusion = FusionModel(branches, build_head("sum", dims=[8], num_genres=3))
+        >>> model = PosterModel(fusion, ImageTower(build_backbone("cnn3")))
+        >>> model({"image": torch.rand(2, 3, 96, 64)}).shape, model({"cnn.pooled": torch.rand(2, 128)}).shape
+        (torch.Size([2, 3]), torch.Size([2, 3]))
     """
 
     def __init__(
@@ -305,6 +320,11 @@ def parameter_groups(
 
     Returns:
         the groups that are not empty, each with "params", "weight_decay" and, where given, "lr".
+
+    Examples:
+        >>> groups = parameter_groups(nn.Linear(12, 3), weight_decay=0.05, lr=0.001)
+        >>> [(group["weight_decay"], group["lr"]) for group in groups]
+        [(0.05, 0.001), (0.0, 0.001)]
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():

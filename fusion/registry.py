@@ -38,7 +38,13 @@ class Registry(Generic[T]):
         self._entries[name] = entry
 
     def names(self) -> list[str]:
-        """The registered names, sorted."""
+        """The registered names, sorted.
+
+        Examples:
+            >>> from fusion import gate_names
+            >>> gate_names()
+            ['gram', 'se', 'srm']
+        """
         return sorted(self._entries)
 
     def get(self, name: str, hint: str = "") -> T:
@@ -69,6 +75,18 @@ class ClassRegistry(Registry[type[T]]):
 
         Raises:
             ValueError: the name is taken already, or the class does not inherit from the base.
+
+        Examples:
+            >>> shapes = ClassRegistry("shape", object)
+            >>> @shapes.register("square")
+            ... class Square:
+            ...     def __init__(self, side: float = 1.0) -> None:
+            ...         self.side = side
+            >>> shapes.build("square", side=2.0).side
+            2.0
+            >>> shapes.register("square")(Square)
+            Traceback (most recent call last):
+            ValueError: shape must have a new name, 'square' is taken by Square
         """
 
         def enter(cls: Class) -> Class:
@@ -87,6 +105,11 @@ class ClassRegistry(Registry[type[T]]):
 
         Raises:
             ValueError: unknown name.
+
+        Examples:
+            >>> from fusion import loss_options
+            >>> loss_options("focal")["gamma"]
+            <Parameter "gamma: float = 2.0">
         """
         parameters = inspect.signature(self.get(name), eval_str=True).parameters
         # A class without a constructor of its own shows nn.Module's (*args, **kwargs): it has no options.
@@ -98,6 +121,14 @@ class ClassRegistry(Registry[type[T]]):
 
         Raises:
             ValueError: unknown name or option, or a required option is missing.
+
+        Examples:
+            >>> from fusion import build_head
+            >>> build_head("sum", dims=[8, 4], num_genres=3).num_genres
+            3
+            >>> build_head("sum", dims=[8, 4], num_genres=3, depth=2)
+            Traceback (most recent call last):
+            ValueError: options of head 'sum' must be among ['dims', 'dropout', 'num_genres'], got ['depth']
         """
         allowed = self.options(name)
         unknown = sorted(set(options) - set(allowed))

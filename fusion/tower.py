@@ -27,6 +27,13 @@ class ImageTower(nn.Module):
 
     Raises:
         ValueError: unknown stage, or statistics made for another number of channels.
+
+    Examples:
+        >>> import torch
+        >>> from fusion import build_backbone
+        >>> tower = ImageTower(build_backbone("cnn3"), "conv2", StageStatistics(channels=64, reduced=8))
+        >>> {name: tuple(value.shape) for name, value in tower(torch.rand(2, 3, 96, 64)).items()}
+        {'style.gram': (2, 8, 8), 'style.mean': (2, 64), 'style.std': (2, 64), 'cnn.pooled': (2, 128)}
     """
 
     def __init__(self, backbone: Backbone, stage: str | None = None, statistics: StageStatistics | None = None) -> None:

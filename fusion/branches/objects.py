@@ -34,6 +34,12 @@ class YoloBranch(Branch):
 
     Raises:
         ValueError: unknown encoding or pooling, or a size out of range.
+
+    Examples:
+        >>> inputs = {"yolo.boxes": torch.rand(5, 3, 4), "yolo.scores": torch.rand(5, 3)}
+        >>> inputs |= {"yolo.labels": torch.zeros(5, 3).long(), "yolo.mask": torch.ones(5, 3).bool()}
+        >>> YoloBranch(num_classes=80, dim=8)(inputs)[0].shape
+        torch.Size([5, 8])
     """
 
     def __init__(

@@ -29,6 +29,13 @@ class StyleBranch(Branch):
 
     Raises:
         ValueError: unknown gate or descriptor, or a descriptor that needs the gate where there is none.
+
+    Examples:
+        >>> branch = StyleBranch(channels=12, reduced=4, dim=8)
+        >>> moments = {"style.mean": torch.rand(5, 12), "style.std": torch.rand(5, 12)}
+        >>> inputs = {"style.gram": torch.rand(5, 4, 4), **moments}
+        >>> branch(inputs)[0].shape, branch.weights(inputs).shape
+        (torch.Size([5, 8]), torch.Size([5, 12]))
     """
 
     def __init__(

@@ -28,6 +28,12 @@ class TextBranch(Branch):
         dim: D, length of the embedding.
         heads: of the attention pooling; must divide dim.
         dropout: on the whole text's embedding and on the lines' tokens, in [0, 1).
+
+    Examples:
+        >>> inputs = {"ocr.document": torch.rand(5, 10), "ocr.embeddings": torch.rand(5, 3, 10)}
+        >>> inputs |= {"ocr.geometry": torch.rand(5, 3, 5), "ocr.mask": torch.ones(5, 3).bool()}
+        >>> TextBranch(embedding_dim=10, dim=8)(inputs)[0].shape
+        torch.Size([5, 8])
     """
 
     def __init__(self, embedding_dim: int, dim: int = 128, heads: int = 4, dropout: float = 0.2) -> None:
