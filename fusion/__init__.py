@@ -1,6 +1,6 @@
-"""What learns: records and images in, genre logits out.
+"""The model: from records and images to genre logits.
 
-Plain `torch.nn` modules that know no files, no YAML and no detectors. A batch is a flat dict of tensors:
+Plain `torch.nn` modules without files, YAML or detectors. A batch is a flat dict of tensors:
 
 | key | shape | what |
 |---|---|---|

@@ -33,7 +33,7 @@ def batch_size(inputs: Inputs) -> int:
 
 
 class Branch(nn.Module):
-    """One way of looking at a poster: picks its own entries from the batch and makes one embedding of them.
+    """Base of the branches: reads its own entries of the batch and makes one embedding of them.
 
     Args:
         output_dim: D, the length of the embedding.
@@ -54,9 +54,9 @@ class Branch(nn.Module):
         self.output_dim = output_dim
 
     def present(self, inputs: Inputs) -> Tensor:
-        """Which posters give this branch something to look at; here all of them.
+        """Which posters have something for this branch; here all of them.
 
-        Separate from `forward` because branch dropout must know it before the picture is computed.
+        Separate from `forward` because branch dropout must know it before the image network runs.
 
         Returns:
             B bool.

@@ -1,7 +1,7 @@
 """Channel gates: statistics of a feature map in, one weight a channel out.
 
-`GramGate` is the Gram layer's own (see `fusion.gram` for its source and for what is our reading); `SEGate` and
-`SRMGate` are the published controls that look at the mean alone, or at mean and standard deviation.
+`GramGate` belongs to the Gram layer (`fusion.gram` has its source and says what is our choice). `SEGate` and `SRMGate`
+are published gates to compare it with: they read the mean alone, or the mean and the standard deviation.
 
 Letters: B posters, C' channels of the stage, R side of the Gram matrix.
 """
@@ -21,7 +21,7 @@ Statistics = Mapping[str, Tensor]
 
 
 class ChannelGate(nn.Module):
-    """Base of the gates; all take the same two sizes, so that they can stand in for each other.
+    """Base of the gates; all take the same two sizes, so that one can replace another.
 
     Args:
         channels: C', how many weights.
@@ -89,8 +89,8 @@ class SEGate(ChannelGate):
     Args:
         channels: C'.
         reduced: unused, see `ChannelGate`.
-        ratio: the hidden layer has C' / ratio units, 16 in the paper; at least 8, because one or two ReLUs may be dead
-            for every poster.
+        ratio: the hidden layer has C' / ratio units, 16 in the paper; at least 8, because one or two ReLUs may be 0 for
+            every poster.
 
     Examples:
         >>> SEGate(channels=12, reduced=4)({"mean": torch.rand(5, 12)}).shape

@@ -5,9 +5,9 @@ Formula, for a feature map X of B x C x H x W with rows F (B x C x HW):
     K = F F^T / (H W)            # B x C x C, symmetric, positive semi-definite
 
 Source: J. A. Wi, S. Jang, Y. Kim, "Poster-Based Multiple Movie Genre Classification Using Inter-Channel Features",
-IEEE Access 8:66615 (2020). Public is that a Gram matrix over the channels is formed, turned into a style weight and
-multiplied with X. The normaliser, the network behind the weight and its place are not public: those here (and in
-`fusion.gates`) are our reading.
+IEEE Access 8:66615 (2020). The paper says that a Gram matrix over the channels becomes a style weight that multiplies
+X. It does not give the normaliser, the network that makes the weight, or its place: those here (and in `fusion.gates`)
+are our choice.
 
 What we add: wide stages are first reduced from C' to R channels by a 1x1 convolution, because a C' x C' matrix of 1024
 channels is a million numbers a poster; the gate expands from R back to C', as in global second-order pooling (Gao, Xie,

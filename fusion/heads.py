@@ -1,6 +1,6 @@
-"""Heads: the branches' embeddings and the mask of who is present in, genre logits out.
+"""Heads: from the branches' embeddings and the mask of present branches to genre logits.
 
-Every head takes a list of K embeddings (B x D_k) and ``present`` (B x K), and what stands in an absent slot never
+Every head takes a list of K embeddings (B x D_k) and ``present`` (B x K). The embedding of an absent branch never
 reaches the logits. With all branches absent the logits are learned constants, a prior over the genres.
 
 Letters: B posters, K branches, D_k embedding of branch k, G genres, D the head's own width.
@@ -186,7 +186,7 @@ class AttentionHead(Head):
         """K times B x D_k, B x K bool -> logits B x G."""
         pairs = zip(self.projections, embeddings, strict=True)
         tokens = torch.stack([layer(embedding) for layer, embedding in pairs], dim=1) + self.branch_type
-        # Masked keys get weight 0, but 0 times a NaN is a NaN: what an absent slot holds must not even be looked at.
+        # Masked keys get weight 0, but 0 times a NaN is a NaN: the value of an absent slot must not be used at all.
         tokens = tokens.masked_fill(~present.unsqueeze(2), 0)
         class_token = self.class_token.expand(len(tokens), 1, -1)
         visible = torch.cat([present.new_ones(len(present), 1), present], dim=1)  # the class token always is

@@ -1,7 +1,7 @@
 """Losses on logits, and the probabilities that they belong to.
 
 All multi-label ones return the **mean** over the B x G entries. The authors of the asymmetric loss sum over the batch
-in their code: with theirs, a learning rate means something else.
+in their code: with theirs, the same learning rate has another effect.
 
 All are computed in float32, whatever the logits come in: under autocast a bfloat16 logit keeps three digits, and the
 powers and logarithms here would lose the rest.
@@ -206,11 +206,11 @@ class DoubleSigmoidBCELoss(Loss):
 
 
 def probabilities(logits: Tensor, *, single_label: bool = False) -> Tensor:
-    """What logits say of each genre, B x G in 0-1 and in float32.
+    """The probability of each genre, B x G in 0-1 and in float32.
 
     Args:
         logits: B x G.
-        single_label: the genres exclude each other (softmax, rows sum to 1); otherwise each stands alone (sigmoid).
+        single_label: the genres exclude each other (softmax, rows sum to 1); otherwise they are independent (sigmoid).
 
     Examples:
         >>> probabilities(torch.tensor([[0.0, 0.0, 0.0, 0.0]]))

@@ -25,7 +25,7 @@ class FusionModel(nn.Module):
         branches: `fusion.base.Branch` modules by name; the head sees them in this order.
         head: made for the branches' ``output_dim`` in the same order.
         branch_dropout: in training, the chance that a present branch of a poster is hidden, so that every subset of
-            branches can be used afterwards; never all the present ones of a poster.
+            branches can be used afterwards; at least one present branch of a poster stays.
 
     Raises:
         ValueError: no branch, a head made for other dims, or a chance out of range.
@@ -79,7 +79,7 @@ class FusionModel(nn.Module):
     def keep_mask(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
         """Which branch of which poster is used: present, not masked by ``only``, not hidden by branch dropout.
 
-        In training each call draws anew.
+        In training each call draws new random numbers.
 
         Returns:
             B x K bool.
@@ -89,8 +89,8 @@ class FusionModel(nn.Module):
         """
         active = self.active(only)
         device = next(iter(inputs.values())).device
-        nobody = torch.zeros(batch_size(inputs), dtype=torch.bool, device=device)
-        columns = [self.branch(name).present(inputs) if name in active else nobody for name in self.branches]
+        absent = torch.zeros(batch_size(inputs), dtype=torch.bool, device=device)
+        columns = [self.branch(name).present(inputs) if name in active else absent for name in self.branches]
         present = torch.stack(columns, dim=1)
         if self.training and self.branch_dropout > 0:
             return drop_branches(present, self.branch_dropout)

@@ -1,4 +1,4 @@
-"""Muon: steps whose singular values are all alike for weights that are matrices, AdamW for all others.
+"""Muon: steps with nearly equal singular values for weights that are matrices, AdamW for all others.
 
 K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
 https://kellerjordan.github.io/posts/muon/: Nesterov momentum, then the nearest semi-orthogonal matrix by five steps of
@@ -86,7 +86,7 @@ class Muon(torch.optim.Optimizer):
     def _adamw(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
-            # The count is a tensor, as torch has it: it goes through files as the moments do.
+            # The count is a tensor, as in torch: it is saved and loaded as the moments are.
             state |= {"step": torch.tensor(0.0), "mean": torch.zeros_like(parameter)}
             state["square"] = torch.zeros_like(parameter)
         state["step"] += 1

@@ -23,7 +23,7 @@ class ImageTower(nn.Module):
     Args:
         backbone: the image network.
         stage: the stage after which style is measured and channels are re-weighted; None: the last.
-        statistics: what is measured there; None: style is never asked for.
+        statistics: what is measured there; None: no style is measured.
 
     Raises:
         ValueError: unknown stage, or statistics made for another number of channels.
@@ -80,7 +80,7 @@ class ImageTower(nn.Module):
             re-weighting), if wanted.
 
         Raises:
-            ValueError: style or a gate is asked for, and the tower has no statistics.
+            ValueError: style or a gate is wanted, and the tower has no statistics.
         """
         entries: dict[str, Tensor] = {}
         x = self.backbone.forward_stages(images, stop=self.stage)

@@ -1,7 +1,7 @@
 """Image networks cut into stages: what can be built, and how.
 
-Adding one: a function that makes the network, under `register_backbone`, in a file of yours or beside this one. The
-models of timm and of the Hugging Face hub are there by name (`LIBRARIES`).
+To add one, register a function that makes the network with `register_backbone`: in a file here that is imported below,
+or anywhere. Any model of timm and of the Hugging Face hub can be named (`LIBRARIES`).
 """
 
 # The first line imports what registers its networks and is used for nothing else here.

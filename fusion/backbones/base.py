@@ -122,7 +122,7 @@ class Backbone(nn.Module):
         return global_average(self.forward_stages(x))
 
     def set_trainable(self, mode: str) -> None:
-        """Choose what learns; each call sets every stage anew, so calls may repeat in any order.
+        """Choose what learns; each call sets every stage, so calls may repeat in any order.
 
         Frozen stages have ``requires_grad`` off and stay in evaluation mode, so that the running statistics of their
         batch norms do not move and their stochastic depth is off.
@@ -193,7 +193,7 @@ def named_sequence(modules: Mapping[str, nn.Module]) -> nn.Sequential:
 
 
 def _probe_channels(stages: nn.ModuleDict, size: tuple[int, int]) -> dict[str, int]:
-    """Channels after each stage, measured, so that they cannot disagree with the network."""
+    """Channels after each stage, measured on the network itself."""
     channels = {}
     with evaluating(stages.values()), torch.no_grad():
         x = torch.zeros(1, 3, *size)
@@ -203,9 +203,18 @@ def _probe_channels(stages: nn.ModuleDict, size: tuple[int, int]) -> dict[str, i
     return channels
 
 
+def other_shapes(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """The tensors of a state dict whose shapes differ from those of a network, in words."""
+    return [
+        f"{key} {tuple(given[key].shape)} in place of {tuple(value.shape)}"
+        for key, value in wanted.items()
+        if key in given and given[key].shape != value.shape
+    ]
+
+
 @contextmanager
 def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Modules in evaluation mode for the length of a block, so that a probe leaves no trace in batch norms."""
+    """Modules in evaluation mode inside a block, so that a probe does not change the statistics of batch norms."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     for part, _ in modes:
         part.training = False

@@ -1,8 +1,8 @@
 """The registry of image networks, and how weights get into them.
 
-A family of networks (a file beside this one) registers each by name. Two libraries are too large for that: all their
-models stand under one prefix, ``timm/<name>`` and ``hf/<name>``. This file knows neither; they register themselves.
-Registering must be quick: what imports a library is a function that runs when the network is asked for.
+Each file of networks registers its own by name. Two libraries have too many models for that; each registers a prefix
+for all of them, ``timm/<name>`` and ``hf/<name>``. This file imports none of these files. Registering must be quick: a
+library is imported by a function that runs when a network is asked for.
 """
 
 from __future__ import annotations
@@ -14,17 +14,11 @@ from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
-from fusion.backbones.base import Backbone, BackboneSpec
+from fusion.backbones.base import Backbone, BackboneSpec, other_shapes
 from fusion.registry import Registry
 
-Make: TypeAlias = Callable[[], nn.Module]
-"""The original library's network with random weights."""
-
 Cut: TypeAlias = Callable[[Any], dict[str, nn.Module]]
-"""From that network to its stages by name, in the order they run."""
-
-MakeT = TypeVar("MakeT", bound=Make)
-BuildT = TypeVar("BuildT", bound=Callable[..., Backbone])
+Function = TypeVar("Function", bound=Callable[..., nn.Module])
 
 CLASSIFIER_PREFIXES = ("classifier.", "fc.", "_fc.", "AuxLogits.")
 """Parts of the original networks that are left out: ImageNet's classes and Inception's auxiliary classifier."""
@@ -38,14 +32,14 @@ _OLD_DENSENET_KEY = re.compile(
 @dataclass(frozen=True)
 class _Entry:
     spec: BackboneSpec | Callable[[str], BackboneSpec]
-    make: Make
+    make: Callable[..., nn.Module]
     cut: Cut
 
 
 @dataclass(frozen=True)
 class _Library:
     spec: Callable[..., BackboneSpec]
-    build: Callable[..., Backbone]
+    build: Callable[..., Any]
     what: str
 
 
@@ -55,7 +49,7 @@ _LIBRARIES: Registry[_Library] = Registry("prefix of a library")
 
 def register_backbone(
     name: str, spec: BackboneSpec | Callable[[str], BackboneSpec], cut: Cut
-) -> Callable[[MakeT], MakeT]:
+) -> Callable[[Function], Function]:
     """Decorator of a function that makes a network with random weights: register it as a backbone.
 
     Args:
@@ -69,14 +63,14 @@ def register_backbone(
     if isinstance(spec, BackboneSpec) and spec.name != name:
         raise ValueError(f"spec must have the name {name!r}, got {spec.name!r}")
 
-    def enter(make: MakeT) -> MakeT:
+    def enter(make: Function) -> Function:
         _BACKBONES.add(name, _Entry(spec, make, cut))
         return make
 
     return enter
 
 
-def register_library(prefix: str, spec: Callable[..., BackboneSpec], what: str) -> Callable[[BuildT], BuildT]:
+def register_library(prefix: str, spec: Callable[..., BackboneSpec], what: str) -> Callable[[Function], Function]:
     """Decorator of a function that builds any model of a library by its name, called as `build_backbone` is.
 
     Args:
@@ -88,7 +82,7 @@ def register_library(prefix: str, spec: Callable[..., BackboneSpec], what: str) 
         ValueError: the prefix is taken already.
     """
 
-    def enter(build: BuildT) -> BuildT:
+    def enter(build: Function) -> Function:
         _LIBRARIES.add(prefix, _Library(spec, build, what))
         return build
 
@@ -152,7 +146,8 @@ def build_backbone(
         (['conv1', 'conv2', 'conv3'], 128)
     """
     if library := _library(name):
-        return library.build(name, state_dict, size=size, config=config)
+        backbone: Backbone = library.build(name, state_dict, size=size, config=config)
+        return backbone
     entry = _entry(name)
     original = entry.make()
     if state_dict is not None:
@@ -176,11 +171,7 @@ def _load_original(original: nn.Module, state_dict: Mapping[str, Tensor], name: 
     # Files from before PyTorch 0.4.1 have no num_batches_tracked (DenseNet's are such); nothing here reads it.
     missing = [key for key in wanted if key not in given and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in given if key not in wanted]
-    shapes = [
-        f"{key} {tuple(given[key].shape)} in place of {tuple(wanted[key].shape)}"
-        for key in wanted
-        if key in given and given[key].shape != wanted[key].shape
-    ]
+    shapes = other_shapes(wanted, given)
     problems = [
         f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
         for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))

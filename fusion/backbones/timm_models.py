@@ -1,12 +1,12 @@
-"""Any image model of timm, by ``timm/<name>``; the package is imported only when one is asked for.
+"""Any image model of timm, by ``timm/<name>``; the package is imported when a model is asked for.
 
 Stages: ``map`` (the last map, after the final norm and activation) or ``tokens`` (all of them, the class token too),
 then ``pooled`` where timm pools by more than the average; what follows is what timm's classifier reads
 (``forward_head(x, pre_logits=True)``). Size, mean and deviation are those of timm's ``pretrained_cfg``. timm also crops
 the middle of an evaluation image; we never crop a poster.
 
-Another size than the model's own is asked of timm in turn by ``dynamic_img_size`` (position embeddings are interpolated
-on the way), as it is, and by ``img_size`` (the network is built for it).
+For images of another size than the model's own, three ways are tried in turn: timm's ``dynamic_img_size`` (position
+embeddings are interpolated), no option, and ``img_size`` (the network is built for it).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def build_timm(
     options = _options_for(timm, model, size, facts.input_size)
     network = _create(timm, model, options) if state_dict is None else _load(timm, model, options, state_dict)
     network.reset_classifier(0)
-    network.pretrained_cfg.pop("state_dict", None)  # timm keeps all it was told, and copies would carry it
+    network.pretrained_cfg.pop("state_dict", None)  # the weights, which copies would hold too
     try:
         stages = whole_stages(
             network, _features, _pool, size, channels_last=getattr(network, "output_fmt", "NCHW") == "NHWC"
@@ -140,7 +140,7 @@ def _load(timm: Any, model: str, options: Mapping[str, Any], state_dict: Mapping
     overlay = {"state_dict": dict(state_dict), "num_classes": classes, "label_offset": 0}
     try:
         return timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes, **options)
-    except Exception as error:  # torch's own, or whatever timm's conversion of another network's weights runs into
+    except Exception as error:  # torch's own, or any error of timm's conversion of another network's weights
         said = " ".join(str(error).split())
         sized = " for images of {} x {}".format(*options["img_size"]) if "img_size" in options else ""
         raise ValueError(

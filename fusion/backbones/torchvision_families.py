@@ -1,13 +1,13 @@
 """The torchvision networks, cut into stages.
 
-Normalisation and the address of the weights are read from torchvision's own weight records (the default ones), so they
-cannot disagree with the installed version. Where a family differs:
+Normalisation and the address of the weights are read from the default weight records of the installed torchvision.
+Where a family differs:
 
 - DenseNet: block k includes the transition before it; block4 ends with norm5 and the ReLU that torchvision applies in
   `forward`.
 - VGG and AlexNet: only the convolutions; the fully connected layers (nine tenths of the weights) are left out.
 - Inception v3: torchvision's pretrained network turns ImageNet-normalised images into (x - .5) / .5 inside `forward`;
-  here .5 and .5 are the spec's own mean and std, and the stages take the image as it comes. No auxiliary classifier.
+  here the spec's mean and std are .5, and the stages do not change the image. No auxiliary classifier.
 - ConvNeXt: its classifier starts with a LayerNorm *after* pooling, which is left out, because a re-weighting of
   channels would not commute with it; the branch on top normalises anyway.
 """

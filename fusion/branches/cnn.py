@@ -1,4 +1,4 @@
-"""The whole poster, as the image network's pooled feature map sees it."""
+"""The whole poster: the pooled features of the image network."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ LINE_FEATURES = 5  # centre x, centre y, width, height, confidence
 class TextBranch(Branch):
     """Embedding of a poster's text; present where at least one line was read.
 
-    Two paths side by side: the whole text as one sentence, and the lines with their places, pooled by attention. With
-    attention alone a few thousand posters do not suffice to find what a linear model reads off the whole text.
+    Two paths side by side: the whole text as one sentence, and the lines with their places, pooled by attention. A few
+    thousand posters are too few for attention alone to learn what a linear model finds in the whole text.
 
     Args:
         embedding_dim: E.
