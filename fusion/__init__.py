@@ -1,6 +1,6 @@
-"""What learns: records and images in, genre logits out.
+"""The model: from records and images to genre logits.
 
-Plain `torch.nn` modules that know no files, no YAML and no detectors. A batch is a flat dict of tensors:
+Plain `torch.nn` modules without files, YAML or detectors. A batch is a flat dict of tensors:
 
 | key | shape | what |
 |---|---|---|
@@ -20,7 +20,15 @@ N detections, T text lines, E text embedding, D embedding, G genres, R reduced c
 """
 
 from fusion.averaging import hold_batch_norms, renew_batch_norms
-from fusion.backbones import Backbone, BackboneSpec, add_backbone, backbone_spec, build_backbone, list_backbones
+from fusion.backbones import (
+    Backbone,
+    BackboneSpec,
+    backbone_spec,
+    build_backbone,
+    list_backbones,
+    register_backbone,
+    register_library,
+)
 from fusion.base import Branch, Inputs, branch_names, branch_options, build_branch, register_branch
 from fusion.branches import CnnBranch, StyleBranch, TextBranch, YoloBranch
 from fusion.classifier import Classifier, ImageClassifier, build_classifier, map_shape
@@ -38,7 +46,7 @@ from fusion.distillation import (
     stage_shapes,
     stage_strides,
 )
-from fusion.gates import ChannelGate, GramGate, SEGate, SRMGate, build_gate, gate_names
+from fusion.gates import ChannelGate, GramGate, SEGate, SRMGate, build_gate, gate_names, gate_options, register_gate
 from fusion.gram import StageStatistics, gram_matrix
 from fusion.heads import (
     AttentionHead,
@@ -49,8 +57,9 @@ from fusion.heads import (
     build_head,
     head_names,
     head_options,
+    register_head,
 )
-from fusion.losses import Loss, build_loss, loss_names, loss_options, probabilities
+from fusion.losses import Loss, build_loss, loss_names, loss_options, probabilities, register_loss
 from fusion.model import FusionModel, PosterModel, parameter_groups
 from fusion.muon import Muon, convolution_weights
 from fusion.tower import ImageTower
@@ -87,7 +96,6 @@ __all__ = [
     "SumHead",
     "TextBranch",
     "YoloBranch",
-    "add_backbone",
     "backbone_spec",
     "branch_names",
     "branch_options",
@@ -100,6 +108,7 @@ __all__ = [
     "convolution_weights",
     "crop_maps",
     "gate_names",
+    "gate_options",
     "genre_head",
     "gram_matrix",
     "head_names",
@@ -113,7 +122,12 @@ __all__ = [
     "match_stages",
     "parameter_groups",
     "probabilities",
+    "register_backbone",
     "register_branch",
+    "register_gate",
+    "register_head",
+    "register_library",
+    "register_loss",
     "renew_batch_norms",
     "stage_shapes",
     "stage_strides",

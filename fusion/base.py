@@ -5,16 +5,20 @@ Letters: B posters, D embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from fusion.registry import Registry
+from fusion.gates import ChannelGate
+from fusion.registry import ClassRegistry
 
 Inputs = Mapping[str, Tensor]
 """A flat batch: every tensor has B posters in front. See the package's docstring for the keys."""
+
+IMAGE, POOLED, STYLE, WEIGHTS = "image", "cnn.pooled", "style.", "style.weights"
+"""Keys of a batch: an image, the pooled features of an image network, how the keys of the tapped stage's statistics
+begin, and the weights that the gate gives its channels."""
 
 
 def batch_size(inputs: Inputs) -> int:
@@ -29,10 +33,18 @@ def batch_size(inputs: Inputs) -> int:
 
 
 class Branch(nn.Module):
-    """One way of looking at a poster: picks its own entries from the batch and makes one embedding of them.
+    """Base of the branches: reads its own entries of the batch and makes one embedding of them.
 
     Args:
         output_dim: D, the length of the embedding.
+
+    Examples:
+        >>> class Pages(Branch):
+        ...     def forward(self, inputs):
+        ...         return inputs["pages.count"], self.present(inputs)
+        >>> embedding, present = Pages(output_dim=1)({"pages.count": torch.ones(5, 1)})
+        >>> embedding.shape, present.shape
+        (torch.Size([5, 1]), torch.Size([5]))
     """
 
     def __init__(self, output_dim: int) -> None:
@@ -42,15 +54,27 @@ class Branch(nn.Module):
         self.output_dim = output_dim
 
     def present(self, inputs: Inputs) -> Tensor:
-        """Which posters give this branch something to look at; here all of them.
+        """Which posters have something for this branch; here all of them.
 
-        Separate from `forward` because branch dropout must know it before the picture is computed.
+        Separate from `forward` because branch dropout must know it before the image network runs.
 
         Returns:
             B bool.
         """
         device = next(iter(inputs.values())).device
         return torch.ones(batch_size(inputs), dtype=torch.bool, device=device)
+
+    def tower_inputs(self) -> dict[str, int]:
+        """The entries of the batch that it reads and an image network makes, with the width of each; here none.
+
+        `fusion.model.PosterModel` makes these from the image where they are not in the batch. The keys are those of
+        `fusion.tower.ImageTower.widths`.
+        """
+        return {}
+
+    def channel_gate(self) -> ChannelGate | None:
+        """The gate that can re-weight the image network's channels; here none."""
+        return None
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Embed every poster.
@@ -61,34 +85,12 @@ class Branch(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
 
-BranchClass = TypeVar("BranchClass", bound=type[Branch])
-
-_BRANCHES: Registry[Branch] = Registry("branch")
-
-
-def register_branch(name: str) -> Callable[[BranchClass], BranchClass]:
-    """Class decorator: enter a `Branch` under the name that configs and the command line use.
-
-    Raises:
-        ValueError: the name is taken already.
-    """
-    return _BRANCHES.register(name)
-
-
-def build_branch(name: str, **options: Any) -> Branch:
-    """The branch called ``name``.
-
-    Raises:
-        ValueError: unknown name (the message lists the known ones), or an unknown or bad option.
-    """
-    return _BRANCHES.build(name, **options)
-
-
-def branch_names() -> list[str]:
-    """Names of all registered branches, sorted."""
-    return _BRANCHES.names()
-
-
-def branch_options(name: str) -> dict[str, Any]:
-    """The keyword arguments of the branch called ``name`` with their defaults."""
-    return _BRANCHES.options(name)
+_BRANCHES = ClassRegistry("branch", Branch)
+register_branch = _BRANCHES.register
+"""Class decorator: register a `Branch` under the name that configurations use."""
+build_branch = _BRANCHES.build
+"""The branch called ``name``, made with these options."""
+branch_names = _BRANCHES.names
+"""Names of all registered branches, sorted."""
+branch_options = _BRANCHES.options
+"""Types and defaults of the branch's options; those without a default are widths of its input."""

@@ -1,8 +1,7 @@
 """A plain image classifier: an image network and the layers between its final map and the genres, without fusion.
 
-This is how the published systems were built: either with the network's own classifier, its last layer made anew for
-the genres, or with dense layers on the flattened map. Beside them stands `fusion.model.PosterModel`, which is called in
-the same way.
+The published systems were built like this: with the network's own classifier and a new last layer for the genres, or
+with dense layers on the flattened map. `fusion.model.PosterModel` is called in the same way.
 
 Letters: B posters, C channels, H W height and width of the final map, F what the last layer reads, G genres.
 """
@@ -15,12 +14,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from fusion.backbones.base import Backbone, evaluating, named_sequence
-from fusion.base import Inputs
+from fusion.backbones.base import Backbone, evaluating, named_sequence, other_shapes
+from fusion.base import IMAGE, Inputs
 from fusion.layers import Dropout, check_choice, check_probability
 
 KINDS = ("own", "dense")
-CNN, IMAGE = "cnn", "image"
 _LARGEST_PROBE = 512  # pixels; no network here needs more than 76 a side
 
 
@@ -31,11 +29,15 @@ class Classifier(nn.Module):
         body: B x C x H x W -> B x F, without the last layer.
         num_features: F.
         num_genres: G.
-        pretrained: whether the body's parameters come from somewhere, and so are frozen with the network.
+        pretrained: whether the body's parameters are pretrained; if so, they are frozen with the network.
 
     Attributes:
         body: as given.
         last: the linear layer from F to G, always new.
+
+    Examples:
+        >>> Classifier(nn.Flatten(), num_features=24, num_genres=3)(torch.rand(5, 6, 2, 2)).shape
+        torch.Size([5, 3])
     """
 
     def __init__(self, body: nn.Module, num_features: int, num_genres: int, *, pretrained: bool = False) -> None:
@@ -76,19 +78,28 @@ class ImageClassifier(nn.Module):
     Args:
         tower: the image network.
         classifier: made for the tower's final map, see `build_classifier`.
+        branch: the name of the one branch that it stands for.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> backbone = build_backbone("cnn3")
+        >>> classifier = build_classifier("dense", "cnn3", backbone, map_shape(backbone, (96, 64)), num_genres=3)
+        >>> ImageClassifier(backbone, classifier)({"image": torch.rand(2, 3, 96, 64)}).shape
+        torch.Size([2, 3])
     """
 
-    def __init__(self, tower: Backbone, classifier: Classifier) -> None:
+    def __init__(self, tower: Backbone, classifier: Classifier, branch: str = "cnn") -> None:
         super().__init__()
         self.tower = tower
         self.classifier = classifier
+        self.branch = branch
 
     def forward(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
         """Logits of every genre.
 
         Args:
             inputs: "image", B x 3 x H x W, normalised for the tower; other entries are not looked at.
-            only: the branches to look at: None or "cnn" alone, because there is no other.
+            only: the branches to look at: None or ``branch`` alone, because there is no other.
 
         Returns:
             B x G.
@@ -96,8 +107,10 @@ class ImageClassifier(nn.Module):
         Raises:
             ValueError: other branches are asked for, or there is no image.
         """
-        if only is not None and set([only] if isinstance(only, str) else only) != {CNN}:
-            raise ValueError(f"only must be None or hold {CNN!r}, the one branch of an image classifier, got {only!r}")
+        if only is not None and set([only] if isinstance(only, str) else only) != {self.branch}:
+            raise ValueError(
+                f"only must be None or hold {self.branch!r}, the one branch of an image classifier, got {only!r}"
+            )
         if IMAGE not in inputs:
             raise ValueError(f"inputs must hold {IMAGE!r} for an image classifier, got {sorted(inputs)}")
         logits: Tensor = self.classifier(self.tower.forward_stages(inputs[IMAGE]))
@@ -133,8 +146,8 @@ def build_classifier(
     """The layers above a backbone's final map.
 
     Args:
-        kind: "own": the original network's classifier, its last layer made for the genres (a network that has none we
-            know: global average and one linear layer). "dense": the flattened map through ``hidden``, a ReLU and
+        kind: "own": the original network's classifier with a new last layer for the genres (where we know none: global
+            average and one linear layer). "dense": the flattened map through ``hidden``, a ReLU and
             dropout after each, and one linear layer.
         backbone_name: the name it was built under.
         backbone: the network below.
@@ -147,6 +160,12 @@ def build_classifier(
     Raises:
         ValueError: unknown kind, a map of another network, hidden layers for an own classifier, or weights that lack
             the classifier's layers.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> backbone = build_backbone("cnn3")
+        >>> build_classifier("dense", "cnn3", backbone, (128, 12, 8), num_genres=3, hidden=[64]).last
+        Linear(in_features=64, out_features=3, bias=True)
     """
     check_choice("kind", kind, KINDS)
     check_probability("dropout", dropout)
@@ -162,8 +181,8 @@ def build_classifier(
     layers = make_layers(map_shape[0] * side * side)
     body = named_sequence({"pool": nn.AdaptiveAvgPool2d(side), "flatten": nn.Flatten()})
     if layers:
-        body.add_module("classifier", named_sequence(layers))  # the keys are those of the original library
-    widths = [layer.out_features for layer in layers.values() if isinstance(layer, nn.Linear)]
+        body.add_module("classifier", nn.Sequential(*layers))  # the keys are those of the original library
+    widths = [layer.out_features for layer in layers if isinstance(layer, nn.Linear)]
     if state_dict is not None:
         _load_original(body, state_dict, backbone_name)
     return Classifier(
@@ -175,7 +194,7 @@ def build_classifier(
 
 
 def map_shape(backbone: Backbone, size: tuple[int, int]) -> tuple[int, int, int]:
-    """C, H and W of the final map of an image of this size, from one pass that leaves no trace.
+    """C, H and W of the final map of an image of this size, from one forward pass without side effects.
 
     Args:
         backbone: the network.
@@ -183,6 +202,11 @@ def map_shape(backbone: Backbone, size: tuple[int, int]) -> tuple[int, int, int]
 
     Raises:
         ValueError: the network cannot take images of this size.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> map_shape(build_backbone("cnn3"), (96, 64))
+        (128, 12, 8)
     """
     try:
         return _probe(backbone, size)
@@ -204,8 +228,8 @@ def _probe(backbone: Backbone, size: tuple[int, int]) -> tuple[int, int, int]:
 
 
 def _smallest_side(backbone: Backbone, too_small: int) -> int | None:
-    """The smallest square that the network takes, by bisection; None where it is not the size that it refuses."""
-    low, high = too_small, _LARGEST_PROBE  # low is refused; so may high be
+    """The smallest square that the network takes, by bisection; None where size is not what it refuses."""
+    low, high = too_small, _LARGEST_PROBE  # low is refused; high may be, too
     while high - low > 1:
         middle = (low + high) // 2
         try:
@@ -227,35 +251,33 @@ def _dense(map_shape: tuple[int, int, int], num_genres: int, hidden: Sequence[in
     return Classifier(named_sequence(layers), features, num_genres)
 
 
-# The original classifiers without their last layer, the keys as there (classifier.0, classifier.1, ...): the side to
+# The original classifiers without their last layer, under their own keys (classifier.0, classifier.1, ...): the side to
 # which the map is averaged, and the layers by the number of features that this gives. DenseNet and ResNet have none.
-_Layers = dict[str, nn.Module]
+_Layers = list[nn.Module]
 
 
 def _no_layers(features: int) -> _Layers:
-    return {}
+    return []
 
 
 def _dropout(rate: float) -> Callable[[int], _Layers]:
-    return lambda features: {"0": Dropout(rate)}
+    return lambda features: [Dropout(rate)]
 
 
 def _vgg(features: int) -> _Layers:
-    layers = [nn.Linear(features, 4096), nn.ReLU(), Dropout(0.5), nn.Linear(4096, 4096), nn.ReLU(), Dropout(0.5)]
-    return {str(index): layer for index, layer in enumerate(layers)}
+    return [nn.Linear(features, 4096), nn.ReLU(), Dropout(0.5), nn.Linear(4096, 4096), nn.ReLU(), Dropout(0.5)]
 
 
 def _alexnet(features: int) -> _Layers:
-    layers = [Dropout(0.5), nn.Linear(features, 4096), nn.ReLU(), Dropout(0.5), nn.Linear(4096, 4096), nn.ReLU()]
-    return {str(index): layer for index, layer in enumerate(layers)}
+    return [Dropout(0.5), *_vgg(features)[:-1]]
 
 
 def _mobilenet_v3_small(features: int) -> _Layers:
-    return {"0": nn.Linear(features, 1024), "1": nn.Hardswish(), "2": Dropout(0.2)}
+    return [nn.Linear(features, 1024), nn.Hardswish(), Dropout(0.2)]
 
 
 def _layer_norm(features: int) -> _Layers:
-    return {"0": nn.LayerNorm(features, eps=1e-6)}
+    return [nn.LayerNorm(features, eps=1e-6)]
 
 
 _OWN: dict[str, tuple[int, Callable[[int], _Layers]]] = {
@@ -275,14 +297,8 @@ _OWN: dict[str, tuple[int, Callable[[int], _Layers]]] = {
 def _load_original(body: nn.Module, state_dict: Mapping[str, Tensor], name: str) -> None:
     """Load the layers before the last, strictly; everything else in the file is the backbone's."""
     wanted = body.state_dict()
-    missing = [key for key in wanted if key not in state_dict]
-    if missing:
-        raise ValueError(f"state_dict must hold the classifier's layers of {name}, got none of {', '.join(missing)}")
-    shapes = [
-        f"{key} {tuple(state_dict[key].shape)} in place of {tuple(value.shape)}"
-        for key, value in wanted.items()
-        if state_dict[key].shape != value.shape
-    ]
-    if shapes:
-        raise ValueError(f"state_dict must hold the classifier's layers of {name}, got {'; '.join(shapes)}")
+    missing = ", ".join(key for key in wanted if key not in state_dict)
+    wrong = f"none of {missing}" if missing else "; ".join(other_shapes(wanted, state_dict))
+    if wrong:
+        raise ValueError(f"state_dict must hold the classifier's layers of {name}, got {wrong}")
     body.load_state_dict({key: state_dict[key] for key in wanted})

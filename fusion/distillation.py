@@ -1,19 +1,18 @@
-"""Distillation: a student network learns to see in pictures what pretrained teachers see.
+"""Distillation: a student network learns to predict the features of pretrained teachers from images.
 
 - Hints (A. Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, arXiv 1412.6550): from stages of the student
   1x1 convolutions predict the feature maps of the teachers at the same strides. The teachers' maps are standardised by
-  channel, so that every channel counts the same and a prediction of the mean costs about 1.
-- Dense targets (S. Yun et al., "Re-labeling ImageNet", CVPR 2021, arXiv 2101.05022): a teacher sees each whole picture
-  once, and the target of a random crop is cut out of its map by RoIAlign. Theirs are maps of class scores, ours maps of
-  features.
+  channel, so that every channel has the same weight and predicting the mean costs about 1.
+- Dense targets (S. Yun et al., "Re-labeling ImageNet", CVPR 2021, arXiv 2101.05022): a teacher sees each whole image
+  once, and RoIAlign cuts the target of a random crop out of its map. Their maps hold class scores, ours features.
 - The teacher's own classifier on the pooled features that the student predicts, against its scores on its own features,
   by the KL divergence at a temperature (G. Hinton, O. Vinyals, J. Dean, arXiv 1503.02531; without their factor of the
   squared temperature, which is a matter of the weight). Reusing the classifier: D. Chen et al., "Knowledge Distillation
   with the Reused Teacher Classifier", CVPR 2022, arXiv 2203.14001, who train by features alone.
-- Where there are labels, soft ones (Hinton et al. again): a head on the teachers' pooled features learns genres first,
-  and what it says of a crop is the target of a linear layer on the student's pooled features.
+- With labels, soft genres (Hinton et al. again): a head on the teachers' pooled features learns genres first, and its
+  probabilities for a crop are the target of a linear layer on the student's pooled features.
 
-None but the last needs a label.
+Only the last needs labels.
 
 Letters: B pictures, C channels of a teacher's stage, H W height and width of a map, K classes of its classifier, G
 genres.
@@ -37,9 +36,9 @@ STRIDES = (8, 16, 32)
 GENRES = "genres"
 """The key of soft genres among predictions and targets; hints' names hold a slash."""
 
-_CLIP = 8.0  # deviations from a channel's mean past which a target is an outlier
-_LEAST_STD = 1e-3  # of a channel that is nearly always silent
-_LEAST_PRIOR = 1e-4  # of a genre that is nearly always, or never, there
+_CLIP = 8.0  # standard deviations from a channel's mean; targets beyond are outliers and are cut to it
+_LEAST_STD = 1e-3  # for a channel that is nearly always 0
+_LEAST_PRIOR = 1e-4  # for a genre that nearly every poster has, or none
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,10 @@ class Hint:
         teacher_stage: whose map is predicted.
         channels: C.
         final: whether it is the teacher's last map, whose average its classifier may read.
+
+    Examples:
+        >>> Hint("densenet121", "layer4", "block4", channels=1024, final=True).name
+        'densenet121/block4'
     """
 
     teacher: str
@@ -67,7 +70,7 @@ class Hint:
 
 
 def stage_shapes(backbone: Backbone, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
-    """C, H and W of every stage's map up to `Backbone.map_stage`, from one pass that leaves no trace.
+    """C, H and W of every stage's map up to `Backbone.map_stage`, from one forward pass without side effects.
 
     Args:
         backbone: the network.
@@ -75,8 +78,13 @@ def stage_shapes(backbone: Backbone, size: tuple[int, int]) -> dict[str, tuple[i
 
     Raises:
         ValueError: the network cannot take images of this size.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> stage_shapes(build_backbone("cnn3"), (96, 64))
+        {'conv1': (32, 48, 32), 'conv2': (64, 24, 16), 'conv3': (128, 12, 8)}
     """
-    map_shape(backbone, size)  # refuses a wrong size in good words
+    map_shape(backbone, size)  # its message for a wrong size says what is allowed
     shapes = {}
     like = next(backbone.parameters(), torch.zeros(()))
     with evaluating([backbone]), torch.no_grad():
@@ -92,7 +100,7 @@ def stage_shapes(backbone: Backbone, size: tuple[int, int]) -> dict[str, tuple[i
 def stage_strides(backbone: Backbone, size: tuple[int, int]) -> dict[str, int]:
     """Pixels of an image that lie between two places of each stage's map, to the nearest power of two.
 
-    Measured, not read from names. What is no map of places (tokens in a row) is left out.
+    Measured, not read from names. Stages that give tokens in place of a map are left out.
 
     Args:
         backbone: the network.
@@ -100,6 +108,11 @@ def stage_strides(backbone: Backbone, size: tuple[int, int]) -> dict[str, int]:
 
     Raises:
         ValueError: the network cannot take images of this size.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> stage_strides(build_backbone("cnn3"), (96, 64))
+        {'conv1': 2, 'conv2': 4, 'conv3': 8}
     """
     strides = {}
     for name, (_, height, width) in stage_shapes(backbone, size).items():
@@ -112,21 +125,27 @@ def stage_strides(backbone: Backbone, size: tuple[int, int]) -> dict[str, int]:
 def match_stages(
     student: Backbone, teacher: Backbone, size: tuple[int, int], strides: Sequence[int] = STRIDES
 ) -> tuple[Hint, ...]:
-    """Which stages of a student meet which of a teacher: the last ones of each stride that both have.
+    """Pair the stages of a student with those of a teacher: the last ones of each stride that both have.
 
-    The teacher's last map is always met, by the student's last one where no stride is shared.
+    The teacher's last map is always paired, with the student's last one where no stride is shared.
 
     Args:
         student: the network that learns.
         teacher: a network that is learnt from.
         size: height and width of an image that both take.
-        strides: at which hints are given, beside the last map.
+        strides: at which hints are given, in addition to the last map.
 
     Returns:
         hints in the order of the teacher's stages.
 
     Raises:
         ValueError: one of them cannot take images of this size, or has no map of places at its end.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> hints = match_stages(build_backbone("cnn3"), build_backbone("cnn6"), (96, 64))
+        >>> [(hint.student_stage, hint.name) for hint in hints]
+        [('conv3', 'cnn6/conv3'), ('conv3', 'cnn6/conv6')]
     """
     mine, theirs = stage_strides(student, size), stage_strides(teacher, size)
     for backbone, found in ((student, mine), (teacher, theirs)):
@@ -154,6 +173,13 @@ class Distiller(nn.Module):
 
     Raises:
         ValueError: no hint, two of one name, or an unknown stage.
+
+    Examples:
+        >>> from fusion import build_backbone
+        >>> student, teacher = build_backbone("cnn3"), build_backbone("cnn6")
+        >>> distiller = Distiller(student, match_stages(student, teacher, (96, 64)), num_genres=3)
+        >>> {name: tuple(value.shape) for name, value in distiller(torch.rand(2, 3, 96, 64)).items()}
+        {'cnn6/conv3': (2, 64, 12, 8), 'cnn6/conv6': (2, 128, 12, 8), 'genres': (2, 3)}
     """
 
     def __init__(self, student: Backbone, hints: Sequence[Hint], num_genres: int = 0) -> None:
@@ -187,7 +213,7 @@ class Distiller(nn.Module):
             here = [index for index, hint in enumerate(self.hints) if hint.student_stage == stage]
             genres = self.genres if stage == self.student.map_stage else None
             if here or genres is not None:
-                # From a copy of what a projection has read: a stage may begin with an activation that works in place.
+                # From a copy of what a projection has read: a stage may begin with an in-place activation.
                 x = self.student.forward_stages(x if passed is None else x.clone(), passed, stage)
                 predicted |= {self.hints[index].name: self.projections[index](x) for index in here}
                 if genres is not None:
@@ -204,6 +230,10 @@ class ChannelStatistics:
         mean: over pictures and places.
         std: over the same.
         pooled_std: over pictures, of the averages over places.
+
+    Examples:
+        >>> ChannelStatistics.of(torch.tensor([[[[1.0, 3.0]]], [[[5.0, 7.0]]]])).mean
+        tensor([4.])
     """
 
     mean: Tensor
@@ -236,6 +266,11 @@ class HintLoss(nn.Module):
 
     Raises:
         ValueError: a temperature that is not positive, or a classifier of other channels or without ``final``.
+
+    Examples:
+        >>> loss = HintLoss(ChannelStatistics.of(torch.rand(9, 12, 4, 3)), final=True)
+        >>> sorted(loss(torch.rand(5, 12, 4, 3), torch.rand(5, 12, 4, 3)))
+        ['map', 'pooled']
     """
 
     mean: Tensor
@@ -304,6 +339,11 @@ class SoftGenreLoss(nn.Module):
     Args:
         prior: G, the mean of the targets.
         weight: of the divergence.
+
+    Examples:
+        >>> loss, targets = SoftGenreLoss(prior=torch.tensor([0.5, 0.2]), weight=1.0), torch.tensor([[0.5, 0.5]])
+        >>> loss(torch.zeros(1, 2), targets).item()  # the logits say 0.5, too
+        0.0
     """
 
     prior_logits: Tensor
@@ -331,6 +371,11 @@ class DistillationLoss(nn.Module):
     Args:
         parts: by a hint's name.
         genres: of soft genres; None without them.
+
+    Examples:
+        >>> loss = DistillationLoss({"teacher/map": HintLoss(ChannelStatistics.of(torch.rand(9, 12, 4, 3)))})
+        >>> list(loss({"teacher/map": torch.rand(5, 12, 4, 3)}, {"teacher/map": torch.rand(5, 12, 4, 3)}))
+        ['teacher/map/map']
     """
 
     def __init__(self, parts: Mapping[str, HintLoss], genres: SoftGenreLoss | None = None) -> None:
@@ -354,7 +399,7 @@ class DistillationLoss(nn.Module):
         return terms
 
     def constant(self, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What needs no picture: predictions of each channel's mean, and of the mean of soft genres.
+        """Predictions that need no image: each channel's mean, and the mean of the soft genres.
 
         Args:
             targets: as of `forward`; only their shapes are looked at.
@@ -366,9 +411,9 @@ class DistillationLoss(nn.Module):
 
 
 def crop_maps(maps: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut one box out of every map, and bring it to one size: RoIAlign with two samples a side in each place.
+    """Cut one box out of every map and resize it: RoIAlign with two samples a side in each place.
 
-    It serves pictures and feature maps alike, so that both see the same part. (K. He et al., "Mask R-CNN", ICCV 2017,
+    It works on images and on feature maps, so that both show the same part. (K. He et al., "Mask R-CNN", ICCV 2017,
     arXiv 1703.06870.)
 
     Args:
@@ -381,8 +426,12 @@ def crop_maps(maps: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
     Raises:
         ValueError: not one box a map.
+
+    Examples:
+        >>> crop_maps(torch.rand(1, 3, 96, 64), torch.tensor([[0.0, 0.0, 0.5, 0.5]]), (24, 16)).shape
+        torch.Size([1, 3, 24, 16])
     """
-    from torchvision.ops import roi_align  # takes over a second, which nobody should wait who distils nothing
+    from torchvision.ops import roi_align  # imported here: it takes over a second, and only distillation needs it
 
     if boxes.shape != (len(maps), 4):
         raise ValueError(f"boxes must be {len(maps)} x 4, one a map, got {' x '.join(map(str, boxes.shape))}")
@@ -402,6 +451,11 @@ def linear_classifier(state_dict: Mapping[str, Tensor], num_features: int) -> tu
 
     Returns:
         weight K x C and bias K; None where it is something else or not there.
+
+    Examples:
+        >>> weight, bias = linear_classifier({"fc.weight": torch.rand(1000, 512), "fc.bias": torch.rand(1000)}, 512)
+        >>> weight.shape, bias.shape
+        (torch.Size([1000, 512]), torch.Size([1000]))
     """
     for name in ("fc", "_fc", "classifier"):
         weight, bias = state_dict.get(f"{name}.weight"), state_dict.get(f"{name}.bias")
@@ -411,7 +465,12 @@ def linear_classifier(state_dict: Mapping[str, Tensor], num_features: int) -> tu
 
 
 def genre_head(num_features: int, num_genres: int) -> nn.Sequential:
-    """Two layers from the teachers' pooled features, B x `num_features`, to genre logits, B x `num_genres`."""
+    """Two layers from the teachers' pooled features, B x `num_features`, to genre logits, B x `num_genres`.
+
+    Examples:
+        >>> genre_head(num_features=512, num_genres=3)(torch.rand(5, 512)).shape
+        torch.Size([5, 3])
+    """
     return nn.Sequential(
         nn.BatchNorm1d(num_features),
         Dropout(0.5),

@@ -1,7 +1,7 @@
 """Channel gates: statistics of a feature map in, one weight a channel out.
 
-`GramGate` is the Gram layer's own (see `fusion.gram` for its source and for what is our reading); `SEGate` and
-`SRMGate` are the published controls that look at the mean alone, or at mean and standard deviation.
+`GramGate` belongs to the Gram layer (`fusion.gram` has its source and says what is our choice). `SEGate` and `SRMGate`
+are published gates to compare it with: they read the mean alone, or the mean and the standard deviation.
 
 Letters: B posters, C' channels of the stage, R side of the Gram matrix.
 """
@@ -9,24 +9,28 @@ Letters: B posters, C' channels of the stage, R side of the Gram matrix.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fusion.layers import BatchNormRows
-from fusion.registry import Registry
+from fusion.registry import ClassRegistry
 
 Statistics = Mapping[str, Tensor]
 """gram B x R x R, mean B x C', std B x C', as `fusion.gram.StageStatistics` returns them."""
 
 
 class ChannelGate(nn.Module):
-    """Base of the gates; all take the same two sizes, so that they can stand in for each other.
+    """Base of the gates; all take the same two sizes, so that one can replace another.
 
     Args:
         channels: C', how many weights.
         reduced: R, side of the Gram matrix; gates that do not read the matrix ignore it.
+
+    Examples:
+        >>> gate = SEGate(channels=12, reduced=4)
+        >>> isinstance(gate, ChannelGate), gate.channels
+        (True, 12)
     """
 
     def __init__(self, channels: int, reduced: int) -> None:
@@ -41,29 +45,27 @@ class ChannelGate(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
 
-_GATES: Registry[ChannelGate] = Registry("gate")
+_GATES = ClassRegistry("gate", ChannelGate)
+register_gate = _GATES.register
+"""Class decorator: register a `ChannelGate` under the name that configurations use."""
+build_gate = _GATES.build
+"""The gate called ``name``, made with these options."""
+gate_names = _GATES.names
+"""Names of all registered gates, sorted."""
+gate_options = _GATES.options
+"""Types and defaults of the gate's options; those without a default are widths of its input."""
 
 
-def build_gate(name: str, **options: Any) -> ChannelGate:
-    """The gate called ``name`` ("gram", "se", "srm").
-
-    Raises:
-        ValueError: unknown name or option.
-    """
-    return _GATES.build(name, **options)
-
-
-def gate_names() -> list[str]:
-    """Names of all registered gates, sorted."""
-    return _GATES.names()
-
-
-@_GATES.register("gram")
+@register_gate("gram")
 class GramGate(ChannelGate):
     """s = sigmoid(BN(w_i . K_i)) with one filter of length R for each row of the Gram matrix.
 
     Where the map was reduced (R < C'), a linear layer expands the R numbers to the C' channels before the sigmoid
     (expansion as in global second-order pooling, arXiv 1811.12006).
+
+    Examples:
+        >>> GramGate(channels=12, reduced=4)({"gram": torch.rand(5, 4, 4)}).shape
+        torch.Size([5, 12])
     """
 
     def __init__(self, channels: int, reduced: int) -> None:
@@ -80,15 +82,19 @@ class GramGate(ChannelGate):
         return weights
 
 
-@_GATES.register("se")
+@register_gate("se")
 class SEGate(ChannelGate):
     """Squeeze-and-excitation (Hu, Shen, Sun 2018, arXiv 1709.01507): two linear layers on the channel means.
 
     Args:
         channels: C'.
         reduced: unused, see `ChannelGate`.
-        ratio: the hidden layer has C' / ratio units, 16 in the paper; at least 8, because one or two ReLUs may be dead
-            for every poster.
+        ratio: the hidden layer has C' / ratio units, 16 in the paper; at least 8, because one or two ReLUs may be 0 for
+            every poster.
+
+    Examples:
+        >>> SEGate(channels=12, reduced=4)({"mean": torch.rand(5, 12)}).shape
+        torch.Size([5, 12])
     """
 
     def __init__(self, channels: int, reduced: int, ratio: int = 16) -> None:
@@ -102,9 +108,14 @@ class SEGate(ChannelGate):
         return weights
 
 
-@_GATES.register("srm")
+@register_gate("srm")
 class SRMGate(ChannelGate):
-    """Style-based recalibration (Lee, Kim, Nam 2019, arXiv 1903.10829): s = sigmoid(BN(w_i . [mean_i, std_i]))."""
+    """Style-based recalibration (Lee, Kim, Nam 2019, arXiv 1903.10829): s = sigmoid(BN(w_i . [mean_i, std_i])).
+
+    Examples:
+        >>> SRMGate(channels=12, reduced=4)({"mean": torch.rand(5, 12), "std": torch.rand(5, 12)}).shape
+        torch.Size([5, 12])
+    """
 
     def __init__(self, channels: int, reduced: int) -> None:
         super().__init__(channels, reduced)

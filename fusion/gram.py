@@ -5,9 +5,9 @@ Formula, for a feature map X of B x C x H x W with rows F (B x C x HW):
     K = F F^T / (H W)            # B x C x C, symmetric, positive semi-definite
 
 Source: J. A. Wi, S. Jang, Y. Kim, "Poster-Based Multiple Movie Genre Classification Using Inter-Channel Features",
-IEEE Access 8:66615 (2020). Public is that a Gram matrix over the channels is formed, turned into a style weight and
-multiplied with X. The normaliser, the network behind the weight and its place are not public: those here (and in
-`fusion.gates`) are our reading.
+IEEE Access 8:66615 (2020). The paper says that a Gram matrix over the channels becomes a style weight that multiplies
+X. It does not give the normaliser, the network that makes the weight, or its place: those here (and in `fusion.gates`)
+are our choice.
 
 What we add: wide stages are first reduced from C' to R channels by a 1x1 convolution, because a C' x C' matrix of 1024
 channels is a million numbers a poster; the gate expands from R back to C', as in global second-order pooling (Gao, Xie,
@@ -39,6 +39,11 @@ def gram_matrix(x: Tensor, normaliser: str = "hw") -> Tensor:
 
     Raises:
         ValueError: unknown normaliser.
+
+    Examples:
+        >>> gram_matrix(torch.tensor([[[[1.0, 1.0]], [[2.0, 0.0]]]]))  # 2 channels, 2 places
+        tensor([[[1., 1.],
+                 [1., 2.]]])
     """
     check_choice("normaliser", normaliser, NORMALISERS)
     with torch.autocast(device_type=x.device.type, enabled=False):
@@ -73,6 +78,11 @@ class StageStatistics(nn.Module):
 
     Raises:
         ValueError: reduced is not in 1..channels, or unknown normaliser.
+
+    Examples:
+        >>> found = StageStatistics(channels=12, reduced=4)(torch.rand(5, 12, 7, 6))
+        >>> {name: tuple(value.shape) for name, value in found.items()}
+        {'gram': (5, 4, 4), 'mean': (5, 12), 'std': (5, 12)}
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Heads: the branches' embeddings and the mask of who is present in, genre logits out.
+"""Heads: from the branches' embeddings and the mask of present branches to genre logits.
 
-Every head takes a list of K embeddings (B x D_k) and ``present`` (B x K), and what stands in an absent slot never
+Every head takes a list of K embeddings (B x D_k) and ``present`` (B x K). The embedding of an absent branch never
 reaches the logits. With all branches absent the logits are learned constants, a prior over the genres.
 
 Letters: B posters, K branches, D_k embedding of branch k, G genres, D the head's own width.
@@ -9,14 +9,13 @@ Letters: B posters, K branches, D_k embedding of branch k, G genres, D the head'
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fusion.layers import Dropout, check_probability
 from fusion.pooling import masked_softmax
-from fusion.registry import Registry
+from fusion.registry import ClassRegistry
 
 
 class Head(nn.Module):
@@ -25,6 +24,11 @@ class Head(nn.Module):
     Args:
         dims: D_k of each branch, in the order the embeddings come.
         num_genres: G.
+
+    Examples:
+        >>> head = SumHead(dims=[8, 4], num_genres=3)
+        >>> isinstance(head, Head), head.dims
+        (True, (8, 4))
     """
 
     def __init__(self, dims: Sequence[int], num_genres: int) -> None:
@@ -41,29 +45,18 @@ class Head(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
 
-_HEADS: Registry[Head] = Registry("head")
+_HEADS = ClassRegistry("head", Head)
+register_head = _HEADS.register
+"""Class decorator: register a `Head` under the name that configurations use."""
+build_head = _HEADS.build
+"""The head called ``name``, made with these options."""
+head_names = _HEADS.names
+"""Names of all registered heads, sorted."""
+head_options = _HEADS.options
+"""Types and defaults of the head's options; those without a default (dims, num_genres) are the model's."""
 
 
-def build_head(name: str, **options: Any) -> Head:
-    """The head called ``name`` ("concat", "gated", "attention", "sum").
-
-    Raises:
-        ValueError: unknown name or option.
-    """
-    return _HEADS.build(name, **options)
-
-
-def head_names() -> list[str]:
-    """Names of all registered heads, sorted."""
-    return _HEADS.names()
-
-
-def head_options(name: str) -> dict[str, Any]:
-    """The keyword arguments of the head called ``name`` with their defaults."""
-    return _HEADS.options(name)
-
-
-@_HEADS.register("concat")
+@register_head("concat")
 class ConcatHead(Head):
     """All embeddings side by side, then an MLP; an absent branch is replaced by a learned vector of its own.
 
@@ -72,6 +65,11 @@ class ConcatHead(Head):
         num_genres: G.
         hidden: units of the hidden layer; 0: one linear layer.
         dropout: before the last layer, in [0, 1).
+
+    Examples:
+        >>> head = ConcatHead(dims=[8, 4], num_genres=3)
+        >>> head([torch.rand(5, 8), torch.rand(5, 4)], torch.ones(5, 2).bool()).shape
+        torch.Size([5, 3])
     """
 
     def __init__(self, dims: Sequence[int], num_genres: int, hidden: int = 256, dropout: float = 0.2) -> None:
@@ -91,7 +89,7 @@ class ConcatHead(Head):
         return logits
 
 
-@_HEADS.register("gated")
+@register_head("gated")
 class GatedHead(Head):
     """A weighted mean of the projected embeddings, the weights a softmax over the branches that are present.
 
@@ -104,6 +102,11 @@ class GatedHead(Head):
         num_genres: G.
         hidden: D, common width of the projections.
         dropout: before the last layer, in [0, 1).
+
+    Examples:
+        >>> head, embeddings = GatedHead(dims=[8, 4], num_genres=3), [torch.rand(1, 8), torch.rand(1, 4)]
+        >>> head.gate_weights(embeddings, torch.tensor([[True, False]])).tolist()
+        [[1.0, 0.0]]
     """
 
     def __init__(self, dims: Sequence[int], num_genres: int, hidden: int = 256, dropout: float = 0.2) -> None:
@@ -133,7 +136,7 @@ class GatedHead(Head):
         return masked_softmax(self.gate(projected.flatten(1)), present)
 
 
-@_HEADS.register("attention")
+@register_head("attention")
 class AttentionHead(Head):
     """A token a branch and a class token through a small transformer encoder; absent branches are not attended to.
 
@@ -144,6 +147,11 @@ class AttentionHead(Head):
         dropout: inside the encoder and before the last layer, in [0, 1).
         heads: attention heads; must divide hidden.
         depth: encoder layers.
+
+    Examples:
+        >>> head = AttentionHead(dims=[8, 4], num_genres=3, hidden=16)
+        >>> head([torch.rand(5, 8), torch.rand(5, 4)], torch.ones(5, 2).bool()).shape
+        torch.Size([5, 3])
     """
 
     def __init__(
@@ -178,7 +186,7 @@ class AttentionHead(Head):
         """K times B x D_k, B x K bool -> logits B x G."""
         pairs = zip(self.projections, embeddings, strict=True)
         tokens = torch.stack([layer(embedding) for layer, embedding in pairs], dim=1) + self.branch_type
-        # Masked keys get weight 0, but 0 times a NaN is a NaN: what an absent slot holds must not even be looked at.
+        # Masked keys get weight 0, but 0 times a NaN is a NaN: the value of an absent slot must not be used at all.
         tokens = tokens.masked_fill(~present.unsqueeze(2), 0)
         class_token = self.class_token.expand(len(tokens), 1, -1)
         visible = torch.cat([present.new_ones(len(present), 1), present], dim=1)  # the class token always is
@@ -187,7 +195,7 @@ class AttentionHead(Head):
         return logits
 
 
-@_HEADS.register("sum")
+@register_head("sum")
 class SumHead(Head):
     """Late fusion: logits = bias + the sum over the present branches of a linear map of each embedding.
 
@@ -195,6 +203,11 @@ class SumHead(Head):
         dims: D_k of each branch.
         num_genres: G.
         dropout: on the embeddings, in [0, 1).
+
+    Examples:
+        >>> head, embeddings = SumHead(dims=[8, 4], num_genres=3), [torch.rand(5, 8), torch.rand(5, 4)]
+        >>> head.contributions(embeddings, torch.ones(5, 2).bool()).shape
+        torch.Size([5, 2, 3])
     """
 
     def __init__(self, dims: Sequence[int], num_genres: int, dropout: float = 0.2) -> None:

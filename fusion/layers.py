@@ -24,8 +24,8 @@ class Dropout(nn.Dropout):
 class BatchNormRows(nn.BatchNorm1d):
     """Batch normalisation of B x C rows that also accepts one poster in training.
 
-    One row has no variance, and `nn.BatchNorm1d` refuses it; the last batch of an epoch may well hold one poster.
-    Such a batch is normalised by the running statistics and leaves them alone.
+    One row has no variance, and `nn.BatchNorm1d` refuses it; the last batch of an epoch may hold one poster.
+    Such a batch is normalised by the running statistics and does not change them.
     """
 
     def forward(self, input: Tensor) -> Tensor:

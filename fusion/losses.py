@@ -1,7 +1,7 @@
 """Losses on logits, and the probabilities that they belong to.
 
 All multi-label ones return the **mean** over the B x G entries. The authors of the asymmetric loss sum over the batch
-in their code: with theirs, a learning rate means something else.
+in their code: with theirs, the same learning rate has another effect.
 
 All are computed in float32, whatever the logits come in: under autocast a bfloat16 logit keeps three digits, and the
 powers and logarithms here would lose the rest.
@@ -11,49 +11,75 @@ Letters: B posters, G genres.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusion.layers import check_probability
-from fusion.registry import Registry
+from fusion.registry import ClassRegistry
 
 FOCUS_EPS = 1e-8  # a power's base never gets smaller: with an exponent below 1 its gradient at 0 is infinite
 
 
 class Loss(nn.Module):
-    """Base of the losses."""
+    """Base of the losses.
+
+    Examples:
+        >>> class SquaredError(Loss):
+        ...     def forward(self, logits, targets):
+        ...         return (logits.sigmoid() - targets).square().mean()
+        >>> SquaredError()(torch.zeros(5, 3), torch.ones(5, 3)).item()
+        0.25
+    """
+
+    single_label: ClassVar[bool] = False
+    """Whether the genres exclude each other, so that probabilities are a softmax; see `probabilities`."""
+
+    @classmethod
+    def options_from_labels(cls, labels: Tensor) -> dict[str, Any]:
+        """The options that follow from the training labels, N x G in 0-1; here none."""
+        return {}
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """logits B x G, targets B x G in 0-1 (soft ones too) -> a scalar."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
 
-_LOSSES: Registry[Loss] = Registry("loss")
+_LOSSES = ClassRegistry("loss", Loss)
+register_loss = _LOSSES.register
+"""Class decorator: register a `Loss` under the name that configurations use."""
+loss_names = _LOSSES.names
+"""Names of all registered losses, sorted."""
+loss_options = _LOSSES.options
+"""Types and defaults of the loss's options; those without a default follow from the training labels."""
 
 
-def build_loss(name: str, **options: Any) -> Loss:
-    """The loss called ``name``, one of `loss_names`.
+def build_loss(name: str, *, labels: Tensor | None = None, **options: Any) -> Loss:
+    """The loss called ``name``.
+
+    Args:
+        name: one of `loss_names`.
+        labels: N x G of the training posters, for losses that balance the genres; the others ignore them.
+        options: those of `loss_options`; they go before what follows from the labels.
 
     Raises:
-        ValueError: unknown name (the message lists the known ones), or an unknown or bad option.
+        ValueError: unknown name (the message lists the known ones), or an unknown, bad or missing option.
+
+    Examples:
+        >>> labels = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> build_loss("weighted_bce", labels=labels).pos_weight
+        tensor([3., 1.])
+        >>> build_loss("focal", labels=labels, gamma=1.5).gamma
+        1.5
     """
-    return _LOSSES.build(name, **options)
+    found = {} if labels is None else _LOSSES.get(name).options_from_labels(labels)
+    return _LOSSES.build(name, **(found | options))
 
 
-def loss_names() -> list[str]:
-    """Names of all registered losses, sorted."""
-    return _LOSSES.names()
-
-
-def loss_options(name: str) -> dict[str, Any]:
-    """The keyword arguments of the loss called ``name`` with their defaults."""
-    return _LOSSES.options(name)
-
-
-@_LOSSES.register("bce")
+@register_loss("bce")
 class BCELoss(Loss):
     """Binary cross entropy."""
 
@@ -62,28 +88,37 @@ class BCELoss(Loss):
         return F.binary_cross_entropy_with_logits(logits.float(), targets.float())
 
 
-@_LOSSES.register("weighted_bce")
+@register_loss("weighted_bce")
 class WeightedBCELoss(Loss):
     """Binary cross entropy whose positive term is weighted, genre by genre.
 
     Args:
         pos_weight: G positive weights; above 1 raises recall of that genre.
+        max_pos_weight: larger weights are cut to it; None: no limit.
     """
 
     pos_weight: Tensor
 
-    def __init__(self, pos_weight: Tensor) -> None:
+    def __init__(self, pos_weight: Tensor, max_pos_weight: float | None = None) -> None:
         super().__init__()
+        if max_pos_weight is not None and not max_pos_weight > 0:
+            raise ValueError(f"max_pos_weight must be None or positive, got {max_pos_weight}")
         if pos_weight.ndim != 1 or not bool((pos_weight > 0).all()):
             raise ValueError(f"pos_weight must be a vector of positive numbers, one a genre, got {pos_weight}")
-        self.register_buffer("pos_weight", pos_weight.float())
+        self.register_buffer("pos_weight", pos_weight.float().clamp(max=max_pos_weight or math.inf))
+
+    @classmethod
+    def options_from_labels(cls, labels: Tensor) -> dict[str, Any]:
+        """A weight for each genre, negatives / positives: with it both kinds of posters weigh the same; none is 1."""
+        positives = labels.sum(dim=0)
+        return {"pos_weight": (len(labels) - positives).clamp(min=1) / positives.clamp(min=1)}
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """logits B x G, targets B x G -> mean, a scalar."""
         return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), pos_weight=self.pos_weight)
 
 
-@_LOSSES.register("focal")
+@register_loss("focal")
 class FocalLoss(Loss):
     """Focal loss (Lin et al. 2017, arXiv 1708.02002): -(1 - p_t)^gamma log p_t; gamma 0 without alpha is BCE.
 
@@ -110,7 +145,7 @@ class FocalLoss(Loss):
             return (positive + negative).mean()
 
 
-@_LOSSES.register("asl")
+@register_loss("asl")
 class AsymmetricLoss(Loss):
     """Asymmetric loss (Ridnik et al. 2021, arXiv 2009.14119); gammas and clip 0 is BCE.
 
@@ -145,16 +180,18 @@ class AsymmetricLoss(Loss):
             return (positive + negative).mean()
 
 
-@_LOSSES.register("cross_entropy")
+@register_loss("cross_entropy")
 class CrossEntropyLoss(Loss):
     """Cross entropy of a softmax, for posters with one genre each."""
+
+    single_label = True
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """logits B x G, targets B x G whose rows sum to 1 -> mean over the posters, a scalar."""
         return F.cross_entropy(logits.float(), targets.float())
 
 
-@_LOSSES.register("double_sigmoid_bce")
+@register_loss("double_sigmoid_bce")
 class DoubleSigmoidBCELoss(Loss):
     """Binary cross entropy with the sigmoid applied twice: a fault of published code, kept to be measured.
 
@@ -169,11 +206,17 @@ class DoubleSigmoidBCELoss(Loss):
 
 
 def probabilities(logits: Tensor, *, single_label: bool = False) -> Tensor:
-    """What logits say of each genre, B x G in 0-1 and in float32.
+    """The probability of each genre, B x G in 0-1 and in float32.
 
     Args:
         logits: B x G.
-        single_label: the genres exclude each other (softmax, rows sum to 1); otherwise each stands alone (sigmoid).
+        single_label: the genres exclude each other (softmax, rows sum to 1); otherwise they are independent (sigmoid).
+
+    Examples:
+        >>> probabilities(torch.tensor([[0.0, 0.0, 0.0, 0.0]]))
+        tensor([[0.5000, 0.5000, 0.5000, 0.5000]])
+        >>> probabilities(torch.tensor([[0.0, 0.0, 0.0, 0.0]]), single_label=True)
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
     return logits.float().softmax(dim=1) if single_label else logits.float().sigmoid()
 

@@ -5,21 +5,17 @@ Letters: B posters, K branches, D_k embedding of branch k, G genres, C channels,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TypeVar, cast
+from collections.abc import Collection
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from fusion.base import Branch, Inputs, batch_size
-from fusion.branches.cnn import CnnBranch
-from fusion.branches.style import StyleBranch
+from fusion.base import IMAGE, POOLED, STYLE, WEIGHTS, Branch, Inputs, batch_size
+from fusion.gates import ChannelGate, Statistics
 from fusion.heads import Head
 from fusion.layers import check_probability
-from fusion.tower import Gate, ImageTower
-
-CNN, STYLE, IMAGE = "cnn", "style", "image"
-BranchT = TypeVar("BranchT", bound=Branch)
+from fusion.tower import ImageTower
 
 
 class FusionModel(nn.Module):
@@ -29,10 +25,17 @@ class FusionModel(nn.Module):
         branches: `fusion.base.Branch` modules by name; the head sees them in this order.
         head: made for the branches' ``output_dim`` in the same order.
         branch_dropout: in training, the chance that a present branch of a poster is hidden, so that every subset of
-            branches can be used afterwards; never all the present ones of a poster.
+            branches can be used afterwards; at least one present branch of a poster stays.
 
     Raises:
         ValueError: no branch, a head made for other dims, or a chance out of range.
+
+    Examples:
+        >>> from fusion import build_branch, build_head
+        >>> branches = nn.ModuleDict({"cnn": build_branch("cnn", num_features=12, dim=8)})
+        >>> model = FusionModel(branches, build_head("sum", dims=[8], num_genres=3))
+        >>> model({"cnn.pooled": torch.rand(5, 12)}).shape
+        torch.Size([5, 3])
     """
 
     def __init__(self, branches: nn.ModuleDict, head: Head, branch_dropout: float = 0.0) -> None:
@@ -76,7 +79,7 @@ class FusionModel(nn.Module):
     def keep_mask(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
         """Which branch of which poster is used: present, not masked by ``only``, not hidden by branch dropout.
 
-        In training each call draws anew.
+        In training each call draws new random numbers.
 
         Returns:
             B x K bool.
@@ -86,8 +89,8 @@ class FusionModel(nn.Module):
         """
         active = self.active(only)
         device = next(iter(inputs.values())).device
-        nobody = torch.zeros(batch_size(inputs), dtype=torch.bool, device=device)
-        columns = [self.branch(name).present(inputs) if name in active else nobody for name in self.branches]
+        absent = torch.zeros(batch_size(inputs), dtype=torch.bool, device=device)
+        columns = [self.branch(name).present(inputs) if name in active else absent for name in self.branches]
         present = torch.stack(columns, dim=1)
         if self.training and self.branch_dropout > 0:
             return drop_branches(present, self.branch_dropout)
@@ -132,21 +135,30 @@ class FusionModel(nn.Module):
 class PosterModel(nn.Module):
     """The fusion with the image tower below it, in both regimes.
 
-    Where the batch holds "image", the tower makes the cnn and style entries, and with ``reweight_cnn`` the style gate
-    multiplies the feature map at the tapped stage. Where it holds cached features, the same is done after pooling,
-    which is equal (mean(s X) = s mean(X)) if and only if the tapped stage is the last one. A poster whose style is
-    masked or dropped is not re-weighted.
+    Where the batch holds "image", the tower makes the entries that the branches read of it (`Branch.tower_inputs`), and
+    with ``reweight_cnn`` a branch's gate (`Branch.channel_gate`, of the style branch) multiplies the feature map at the
+    tapped stage. Where the batch holds cached features, the same is done after pooling, which is equal
+    (mean(s X) = s mean(X)) if and only if the tapped stage is the last one. A poster whose gating branch is masked or
+    dropped is not re-weighted.
 
     Args:
         fusion: the branches and the head.
         tower: the image network; None: only cached features can be read.
-        reweight_cnn: whether the style gate re-weights the CNN's channels; without effect unless both the cnn and the
-            style branch are there.
-        tap_is_last: whether the cached style statistics are of the backbone's last stage; None: ask the tower. It must
-            be said where there is no tower, because stages may be of one width (block3 and block4 of densenet121).
+        reweight_cnn: whether the gate re-weights the channels of the pooled features; without effect unless some branch
+            reads these and some branch reads statistics of the tapped stage.
+        tap_is_last: whether the cached statistics are of the backbone's last stage; None: as the tower says. It must be
+            given where there is no tower, because stages may be of one width (block3 and block4 of densenet121).
 
     Raises:
         ValueError: a tower that does not fit the branches, or a re-weighting that cannot be done.
+
+    Examples:
+        >>> from fusion import build_backbone, build_branch, build_head
+        >>> branches = nn.ModuleDict({"cnn": build_branch("cnn", num_features=128, dim=8)})
+        >>> fusion = FusionModel(branches, build_head("sum", dims=[8], num_genres=3))
+        >>> model = PosterModel(fusion, ImageTower(build_backbone("cnn3")))
+        >>> model({"image": torch.rand(2, 3, 96, 64)}).shape, model({"cnn.pooled": torch.rand(2, 128)}).shape
+        (torch.Size([2, 3]), torch.Size([2, 3]))
     """
 
     def __init__(
@@ -159,25 +171,21 @@ class PosterModel(nn.Module):
         super().__init__()
         self.fusion = fusion
         self.tower = tower
-        cnn, style = self.cnn, self.style  # read once here, so that a branch of a wrong class is refused at once
-        self.reweight_cnn = reweight_cnn and cnn is not None and style is not None
         if tower is not None:
             self._check_tower(tower, tap_is_last)
             tap_is_last = tower.tap_is_last
         self.tap_is_last = bool(tap_is_last)
+        read = self._read_from_tower(fusion.branch_names)
+        self._gating = [name for name in fusion.branch_names if fusion.branch(name).channel_gate() is not None]
+        self.reweight_cnn = reweight_cnn and POOLED in read and _has_style(read)
         if self.reweight_cnn:
             self._check_reweighting()
 
-    # Properties, not attributes: a module under two names would stand twice in the state dict.
     @property
-    def cnn(self) -> CnnBranch | None:
-        """The cnn branch, if there is one."""
-        return _typed(self.fusion, CNN, CnnBranch)
-
-    @property
-    def style(self) -> StyleBranch | None:
-        """The style branch, if there is one."""
-        return _typed(self.fusion, STYLE, StyleBranch)
+    def gate(self) -> ChannelGate | None:
+        """The gate that can re-weight the channels, if a branch has one."""
+        # Not an attribute: a module under two names would stand twice in the state dict.
+        return self.fusion.branch(self._gating[0]).channel_gate() if self._gating else None
 
     def forward(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
         """Logits of every genre.
@@ -206,78 +214,77 @@ class PosterModel(nn.Module):
         embeddings, keep = self.fusion.embeddings(self._complete(inputs, only, keep), only, keep)
         return {name: (embeddings[k], keep[:, k]) for k, name in enumerate(self.fusion.branch_names)}
 
+    def _read_from_tower(self, names: Collection[str]) -> set[str]:
+        """The entries of the tower that these branches read."""
+        return {entry for name in names for entry in self.fusion.branch(name).tower_inputs()}
+
     def _complete(self, inputs: Inputs, only: Collection[str] | None, keep: Tensor) -> Inputs:
-        """The batch with what the cnn and style branches read: computed from images, or re-weighted from the cache."""
+        """The batch with what the branches read of the tower: made from images, or the cached features re-weighted."""
         active = self.fusion.active(only)
-        cnn, style = CNN in active, STYLE in active
-        reweight = self.reweight_cnn and cnn and style
-        if IMAGE in inputs and (cnn or style):
-            return self._from_images(inputs, keep, cnn=cnn, style=style, reweight=reweight)
-        if not reweight or self.style is None:
+        wanted = self._read_from_tower(active)
+        reweight = self.reweight_cnn and POOLED in wanted and self._gating[0] in active
+        if IMAGE in inputs and wanted:
+            return self._from_images(inputs, keep, wanted, reweight)
+        if not reweight:
             return inputs
         if not self.tap_is_last:
             raise ValueError(
                 f"inputs must hold {IMAGE!r} where reweight_cnn is on and the tap is not the last stage, "
                 f"got {sorted(inputs)}"
             )
-        weights = self.style.weights(inputs)
-        pooled = inputs["cnn.pooled"] * self._where_kept(weights, keep)
-        return {**inputs, "style.weights": weights, "cnn.pooled": pooled}
+        statistics = {key.removeprefix(STYLE): value for key, value in inputs.items() if key.startswith(STYLE)}
+        weights = self._weights(statistics)
+        return {**inputs, WEIGHTS: weights, POOLED: inputs[POOLED] * self._where_kept(weights, keep)}
 
-    def _from_images(self, inputs: Inputs, keep: Tensor, *, cnn: bool, style: bool, reweight: bool) -> Inputs:
+    def _from_images(self, inputs: Inputs, keep: Tensor, wanted: Collection[str], reweight: bool) -> Inputs:
         if self.tower is None:
             raise ValueError(f"tower must be given where the batch holds {IMAGE!r}, got None")
         made: dict[str, Tensor] = {}
 
-        def gate(stats: Mapping[str, Tensor]) -> Tensor:
-            made["style.weights"] = self._gate()(stats)
-            return self._where_kept(made["style.weights"], keep)
+        def gate(statistics: Statistics) -> Tensor:
+            made[WEIGHTS] = self._weights(statistics)
+            return self._where_kept(made[WEIGHTS], keep)
 
-        made.update(self.tower(inputs[IMAGE], gate if reweight else None, pooled=cnn, style=style))
+        pooled, style = POOLED in wanted, _has_style(wanted)
+        made.update(self.tower(inputs[IMAGE], gate if reweight else None, pooled=pooled, style=style))
         return {**inputs, **made}
 
-    def _gate(self) -> Gate:
-        if self.style is None or self.style.gate is None:
-            raise ValueError("style branch must have a gate where reweight_cnn is on, got None")
-        return self.style.gate
+    def _weights(self, statistics: Statistics) -> Tensor:
+        assert self.gate is not None  # checked where re-weighting was switched on
+        weights: Tensor = self.gate(statistics)
+        return weights
 
     def _where_kept(self, weights: Tensor, keep: Tensor) -> Tensor:
-        """The weights B x C', 1 for posters whose style is not kept."""
-        kept = keep[:, self.fusion.branch_names.index(STYLE), None]
+        """The weights B x C', 1 for posters whose gating branch is not kept."""
+        kept = keep[:, self.fusion.branch_names.index(self._gating[0]), None]
         return torch.where(kept, weights, torch.ones_like(weights))
 
     def _check_tower(self, tower: ImageTower, tap_is_last: bool | None) -> None:
         if tap_is_last is not None and tap_is_last != tower.tap_is_last:
             raise ValueError(f"tap_is_last must agree with the tower ({tower.tap_is_last}), got {tap_is_last}")
-        features = tower.backbone.num_features
-        if self.cnn is not None and self.cnn.num_features != features:
-            raise ValueError(
-                f"cnn branch must have num_features = {features} of the tower, got {self.cnn.num_features}"
-            )
-        if self.style is None:
-            return
-        if tower.statistics is None:
-            raise ValueError("tower must have statistics where there is a style branch, got None")
-        sizes = (tower.statistics.channels, tower.statistics.gram_size)
-        if (self.style.channels, self.style.reduced) != sizes:
-            raise ValueError(
-                f"style branch must have (channels, reduced) = {sizes} of the tower, "
-                f"got {(self.style.channels, self.style.reduced)}"
-            )
+        for name in self.fusion.branch_names:
+            for entry, width in self.fusion.branch(name).tower_inputs().items():
+                if tower.widths.get(entry) != width:
+                    made = ", ".join(f"{key} of width {size}" for key, size in tower.widths.items())
+                    raise ValueError(
+                        f"branch {name!r} must read what the tower makes ({made}), got {entry} of width {width}"
+                    )
 
     def _check_reweighting(self) -> None:
-        self._gate()
+        if len(self._gating) != 1 or self.gate is None:
+            raise ValueError(f"one branch must have a channel gate where reweight_cnn is on, got {self._gating}")
         if self.tower is None and not self.tap_is_last:
             raise ValueError(
                 "tap_is_last must be True where reweight_cnn is on without a tower: cached features can be re-weighted "
                 f"only at the backbone's last stage, got {self.tap_is_last}"
             )
-        cnn, style = cast(CnnBranch, self.cnn), cast(StyleBranch, self.style)
-        if self.tap_is_last and style.channels != cnn.num_features:
-            raise ValueError(
-                f"style branch must have channels = {cnn.num_features} of the last stage where tap_is_last is True, "
-                f"got {style.channels}"
-            )
+        for name in self.fusion.branch_names:
+            width = self.fusion.branch(name).tower_inputs().get(POOLED, self.gate.channels)
+            if self.tap_is_last and width != self.gate.channels:
+                raise ValueError(
+                    f"gate must have the {width} channels of the last stage where tap_is_last is True, "
+                    f"got {self.gate.channels}"
+                )
 
 
 def drop_branches(present: Tensor, probability: float) -> Tensor:
@@ -313,6 +320,11 @@ def parameter_groups(
 
     Returns:
         the groups that are not empty, each with "params", "weight_decay" and, where given, "lr".
+
+    Examples:
+        >>> groups = parameter_groups(nn.Linear(12, 3), weight_decay=0.05, lr=0.001)
+        >>> [(group["weight_decay"], group["lr"]) for group in groups]
+        [(0.05, 0.001), (0.0, 0.001)]
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -328,11 +340,5 @@ def parameter_groups(
     return result
 
 
-def _typed(fusion: FusionModel, name: str, cls: type[BranchT]) -> BranchT | None:
-    """The branch called ``name`` if there is one."""
-    if name not in fusion.branches:
-        return None
-    branch = fusion.branch(name)
-    if not isinstance(branch, cls):
-        raise ValueError(f"branch {name!r} must be a {cls.__name__}, got {type(branch).__name__}")
-    return branch
+def _has_style(entries: Collection[str]) -> bool:
+    return any(entry.startswith(STYLE) for entry in entries)

@@ -1,4 +1,4 @@
-"""Muon: steps whose singular values are all alike for weights that are matrices, AdamW for all others.
+"""Muon: steps with nearly equal singular values for weights that are matrices, AdamW for all others.
 
 K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
 https://kellerjordan.github.io/posts/muon/: Nesterov momentum, then the nearest semi-orthogonal matrix by five steps of
@@ -34,6 +34,13 @@ class Muon(torch.optim.Optimizer):
 
     Raises:
         ValueError: a parameter among `matrices` that is a vector.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+        >>> groups = [{"params": network.parameters(), "weight_decay": 0.05}]
+        >>> optimizer = Muon(groups, convolution_weights(network))
+        >>> [(group["muon"], len(group["params"])) for group in optimizer.param_groups]
+        [(True, 1), (False, 3)]
     """
 
     def __init__(
@@ -51,8 +58,9 @@ class Muon(torch.optim.Optimizer):
             raise ValueError("matrices must have two dimensions or more, got a vector")
         split = []
         for group in groups:
+            parameters = list(group["params"])  # torch takes iterators too, and here they are gone through twice
             for muon in (True, False):
-                part = [parameter for parameter in group["params"] if (id(parameter) in chosen) is muon]
+                part = [parameter for parameter in parameters if (id(parameter) in chosen) is muon]
                 if part:
                     split.append({**group, "params": part, "muon": muon})
         super().__init__(split, {"lr": lr, "weight_decay": 0.0, "momentum": momentum, "betas": betas, "eps": eps})
@@ -78,7 +86,7 @@ class Muon(torch.optim.Optimizer):
     def _adamw(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
-            # The count is a tensor, as torch has it: it goes through files as the moments do.
+            # The count is a tensor, as in torch: it is saved and loaded as the moments are.
             state |= {"step": torch.tensor(0.0), "mean": torch.zeros_like(parameter)}
             state["square"] = torch.zeros_like(parameter)
         state["step"] += 1
@@ -113,6 +121,11 @@ def convolution_weights(network: nn.Module) -> list[Tensor]:
     """The weights of a network that Muon moves: those of its convolutions that learn.
 
     A grouped convolution is left out: its weight is no matrix, but several that share no input.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Linear(8, 2))
+        >>> [tuple(weight.shape) for weight in convolution_weights(network)]
+        [(8, 3, 3, 3)]
     """
     return [
         layer.weight

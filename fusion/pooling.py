@@ -21,7 +21,7 @@ def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
 def pack(x: Tensor, mask: Tensor) -> Tensor:
     """The real tokens alone, one below the other: B x N x ..., B x N -> n x ...
 
-    Most slots of most posters are padding; layers that treat each token for itself cost a fraction on what is real.
+    Most slots of most posters are padding; layers that work on single tokens cost much less on the real ones alone.
     """
     return x.flatten(0, 1).index_select(0, mask.flatten().nonzero().squeeze(1))
 
@@ -60,7 +60,7 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 class AttentionPool(nn.Module):
-    """Attention with one learned query a head, in place of a mean: what matters most weighs most.
+    """Attention with one learned query for each head, in place of a mean.
 
     Args:
         dim: D, width of the tokens and of the output.

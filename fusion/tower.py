@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from fusion.backbones.base import Backbone, global_average
+from fusion.base import POOLED, STYLE
 from fusion.gram import StageStatistics
 
 Gate = Callable[[Mapping[str, Tensor]], Tensor]
@@ -22,10 +23,17 @@ class ImageTower(nn.Module):
     Args:
         backbone: the image network.
         stage: the stage after which style is measured and channels are re-weighted; None: the last.
-        statistics: what is measured there; None: style is never asked for.
+        statistics: what is measured there; None: no style is measured.
 
     Raises:
         ValueError: unknown stage, or statistics made for another number of channels.
+
+    Examples:
+        >>> import torch
+        >>> from fusion import build_backbone
+        >>> tower = ImageTower(build_backbone("cnn3"), "conv2", StageStatistics(channels=64, reduced=8))
+        >>> {name: tuple(value.shape) for name, value in tower(torch.rand(2, 3, 96, 64)).items()}
+        {'style.gram': (2, 8, 8), 'style.mean': (2, 64), 'style.std': (2, 64), 'cnn.pooled': (2, 128)}
     """
 
     def __init__(self, backbone: Backbone, stage: str | None = None, statistics: StageStatistics | None = None) -> None:
@@ -47,6 +55,15 @@ class ImageTower(nn.Module):
         """Whether the tapped map is the final one, so that re-weighting can wait until after pooling."""
         return self.stage == self.backbone.last_stage
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """The entries that it can make, each with its last dimension."""
+        style = self.statistics
+        if style is None:
+            return {POOLED: self.backbone.num_features}
+        sizes = {"gram": style.gram_size, "mean": style.channels, "std": style.channels}
+        return {POOLED: self.backbone.num_features} | {f"{STYLE}{name}": size for name, size in sizes.items()}
+
     def forward(
         self, images: Tensor, gate: Gate | None = None, *, pooled: bool = True, style: bool = True
     ) -> dict[str, Tensor]:
@@ -63,7 +80,7 @@ class ImageTower(nn.Module):
             re-weighting), if wanted.
 
         Raises:
-            ValueError: style or a gate is asked for, and the tower has no statistics.
+            ValueError: style or a gate is wanted, and the tower has no statistics.
         """
         entries: dict[str, Tensor] = {}
         x = self.backbone.forward_stages(images, stop=self.stage)
@@ -72,9 +89,9 @@ class ImageTower(nn.Module):
                 raise ValueError("statistics must be given to the tower where style or a gate is asked for, got None")
             stats = self.statistics(x)
             if style:
-                entries.update({f"style.{name}": value for name, value in stats.items()})
+                entries.update({f"{STYLE}{name}": value for name, value in stats.items()})
             if gate is not None and pooled:
                 x = x * gate(stats).to(x.dtype)[:, :, None, None]
         if pooled:
-            entries["cnn.pooled"] = global_average(self.backbone.forward_stages(x, start=self.stage))
+            entries[POOLED] = global_average(self.backbone.forward_stages(x, start=self.stage))
         return entries

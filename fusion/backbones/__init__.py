@@ -1,24 +1,26 @@
 """Image networks cut into stages: what can be built, and how.
 
-Adding one: a file beside this that calls `add_backbone`, and its name in `_FAMILIES` of `catalogue.py`. The models of
-timm and of the Hugging Face hub are there by name (`LIBRARIES`).
+To add one, register a function that makes the network with `register_backbone`: in a file here that is imported below,
+or anywhere. Any model of timm and of the Hugging Face hub can be named (`LIBRARIES`).
 """
 
-from fusion.backbones.base import Backbone, global_average
+# The first line imports what registers its networks and is used for nothing else here.
+from fusion.backbones import efficientnet_lite, gated_resnets, published_cnns, torchvision_families  # noqa: F401
+from fusion.backbones.base import Backbone, BackboneSpec, global_average
 from fusion.backbones.catalogue import (
-    DESCRIPTION_FILES,
-    HF,
-    HF_WEIGHTS,
-    LIBRARIES,
-    TIMM,
-    BackboneSpec,
-    add_backbone,
     backbone_spec,
     build_backbone,
     count_parameters,
     list_backbones,
+    register_backbone,
+    register_library,
 )
 from fusion.backbones.descriptions import require_modest, require_no_code
+from fusion.backbones.huggingface import DESCRIPTION_FILES, HF, HF_WEIGHTS
+from fusion.backbones.timm_models import TIMM
+
+LIBRARIES = (TIMM, HF)
+"""What the names of other libraries' models begin with."""
 
 __all__ = [
     "DESCRIPTION_FILES",
@@ -28,12 +30,13 @@ __all__ = [
     "TIMM",
     "Backbone",
     "BackboneSpec",
-    "add_backbone",
     "backbone_spec",
     "build_backbone",
     "count_parameters",
     "global_average",
     "list_backbones",
+    "register_backbone",
+    "register_library",
     "require_modest",
     "require_no_code",
 ]

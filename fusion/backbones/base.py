@@ -1,4 +1,4 @@
-"""A convolutional network cut into stages, which can be run in parts and frozen in parts.
+"""An image network cut into stages, which can be run in parts and frozen in parts, and the facts about it.
 
 Letters: B posters, C channels, H W height and width.
 """
@@ -7,12 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 PROBE_SIZE = (96, 96)  # large enough for every family (cnn4 needs 76), small enough to cost milliseconds
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """Facts about one image network.
+
+    Examples:
+        >>> from fusion import backbone_spec
+        >>> spec = backbone_spec("cnn4")
+        >>> spec.input_size, spec.mean, spec.weights_file
+        ((200, 150), (0.0, 0.0, 0.0), None)
+    """
+
+    name: str
+    mean: tuple[float, float, float]  # of the red, green and blue channel of an image in 0-1
+    std: tuple[float, float, float]
+    input_size: tuple[int, int]  # height and width in pixels; a poster's aspect, not ImageNet's square
+    weights_file: str | None  # None: there are no published weights
+    url: str | None  # None: the weights come in pip_package or from the hub only
+    pip_package: str | None
+    licence: str  # of the code and of the weights file
+    hub: str | None = None  # the Hugging Face repository that holds weights_file
+    megabytes: float | None = None  # of weights_file, as its owner says (10^6 bytes)
 
 
 class Backbone(nn.Module):
@@ -34,6 +58,13 @@ class Backbone(nn.Module):
         num_features: channels of the final map.
         map_stage: the last stage whose map has a style to be measured.
         input_size: as given.
+
+    Examples:
+        >>> backbone = Backbone("tiny", {"one": nn.Conv2d(3, 8, 3, stride=2), "two": nn.Conv2d(8, 16, 3, stride=2)})
+        >>> backbone.stage_channels
+        {'one': 8, 'two': 16}
+        >>> backbone(torch.rand(5, 3, 96, 64)).shape
+        torch.Size([5, 16])
     """
 
     def __init__(
@@ -91,7 +122,7 @@ class Backbone(nn.Module):
         return global_average(self.forward_stages(x))
 
     def set_trainable(self, mode: str) -> None:
-        """Choose what learns; each call sets every stage anew, so calls may repeat in any order.
+        """Choose what learns; each call sets every stage, so calls may repeat in any order.
 
         Frozen stages have ``requires_grad`` off and stay in evaluation mode, so that the running statistics of their
         batch norms do not move and their stochastic depth is off.
@@ -162,7 +193,7 @@ def named_sequence(modules: Mapping[str, nn.Module]) -> nn.Sequential:
 
 
 def _probe_channels(stages: nn.ModuleDict, size: tuple[int, int]) -> dict[str, int]:
-    """Channels after each stage, measured, so that they cannot disagree with the network."""
+    """Channels after each stage, measured on the network itself."""
     channels = {}
     with evaluating(stages.values()), torch.no_grad():
         x = torch.zeros(1, 3, *size)
@@ -172,9 +203,18 @@ def _probe_channels(stages: nn.ModuleDict, size: tuple[int, int]) -> dict[str, i
     return channels
 
 
+def other_shapes(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """The tensors of a state dict whose shapes differ from those of a network, in words."""
+    return [
+        f"{key} {tuple(given[key].shape)} in place of {tuple(value.shape)}"
+        for key, value in wanted.items()
+        if key in given and given[key].shape != value.shape
+    ]
+
+
 @contextmanager
 def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Modules in evaluation mode for the length of a block, so that a probe leaves no trace in batch norms."""
+    """Modules in evaluation mode inside a block, so that a probe does not change the statistics of batch norms."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     for part, _ in modes:
         part.training = False

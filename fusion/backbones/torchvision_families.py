@@ -1,13 +1,13 @@
 """The torchvision networks, cut into stages.
 
-Normalisation and the address of the weights are read from torchvision's own weight records (the default ones), so they
-cannot disagree with the installed version. Where a family differs:
+Normalisation and the address of the weights are read from the default weight records of the installed torchvision.
+Where a family differs:
 
 - DenseNet: block k includes the transition before it; block4 ends with norm5 and the ReLU that torchvision applies in
   `forward`.
 - VGG and AlexNet: only the convolutions; the fully connected layers (nine tenths of the weights) are left out.
 - Inception v3: torchvision's pretrained network turns ImageNet-normalised images into (x - .5) / .5 inside `forward`;
-  here .5 and .5 are the spec's own mean and std, and the stages take the image as it comes. No auxiliary classifier.
+  here the spec's mean and std are .5, and the stages do not change the image. No auxiliary classifier.
 - ConvNeXt: its classifier starts with a LayerNorm *after* pooling, which is left out, because a re-weighting of
   channels would not commute with it; the branch on top normalises anyway.
 """
@@ -18,10 +18,9 @@ from functools import partial
 from typing import Any, cast
 
 from torch import nn
-from torchvision import models
 
-from fusion.backbones.base import group_by_resolution, named_sequence
-from fusion.backbones.catalogue import BackboneSpec, add_backbone
+from fusion.backbones.base import BackboneSpec, group_by_resolution, named_sequence
+from fusion.backbones.catalogue import register_backbone
 
 POSTER_SIZE = (320, 224)  # height and width; posters are about 3 to 2, and 32 divides both
 _LICENCE = "BSD-3-Clause (torchvision); weights trained on ImageNet, whose terms are for research"
@@ -86,7 +85,10 @@ _FAMILIES = {
 _INCEPTION_OPTIONS: dict[str, Any] = {"aux_logits": False, "transform_input": False, "init_weights": False}
 
 
-def _spec(name: str) -> BackboneSpec:
+def torchvision_spec(name: str) -> BackboneSpec:
+    """Facts about the network called ``name`` in torchvision, from its own records."""
+    from torchvision import models  # takes over a second
+
     weights = models.get_model_weights(name).DEFAULT
     transform = weights.transforms()
     inception = name == "inception_v3"
@@ -108,7 +110,14 @@ def _megabytes(mebibytes: float | None) -> float | None:
     return None if mebibytes is None else round(mebibytes * 1.048576, 1)
 
 
+def make_torchvision(name: str) -> nn.Module:
+    """The network called ``name`` in torchvision, with random weights."""
+    from torchvision import models
+
+    network: nn.Module = models.get_model(name, weights=None, **(_INCEPTION_OPTIONS if name == "inception_v3" else {}))
+    return network
+
+
 for _cut, _names in _FAMILIES.items():
     for _name in _names:
-        _options = _INCEPTION_OPTIONS if _name == "inception_v3" else {}
-        add_backbone(_spec(_name), partial(models.get_model, _name, weights=None, **_options), _cut)
+        register_backbone(_name, torchvision_spec, _cut)(partial(make_torchvision, _name))

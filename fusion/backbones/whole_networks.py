@@ -1,4 +1,4 @@
-"""Networks that other libraries build and that we do not take apart: the whole of one is a stage, its pooling another.
+"""Networks of other libraries that are not cut into stages: one stage up to the last map, and one for the pooling.
 
 Letters: B images, C channels, H W height and width of the last map, N tokens, D the pooled features.
 """
@@ -22,7 +22,7 @@ Features: TypeAlias = Callable[[Any, Tensor], Tensor]
 Pool: TypeAlias = Callable[[Any, Tensor], Tensor]
 """From the network and that map to what its classifier reads, B x D; importable, as it is pickled."""
 
-# Of the pooled values' largest; far above float32's rounding, far below what another pooling gives.
+# Relative to the largest pooled value: far above float32's rounding, far below the difference to another pooling.
 _TOLERANCE = 1e-4
 
 
@@ -115,7 +115,7 @@ def close(one: Tensor, other: Tensor) -> bool:
 
 
 def _averages(stage: FeatureStage, pool: Pool, like: Tensor) -> bool:
-    """Whether `pool` is the plain average whatever the weights are: a fresh norm after it may change nothing yet."""
+    """Whether `pool` is the plain average for any weights: an untrained norm after it may change nothing."""
     weighted: list[nn.Module] = []
     holders = [
         part for part in stage.network.modules() if [*part.parameters(recurse=False), *part.buffers(recurse=False)]

@@ -1,6 +1,6 @@
-"""The branches: ways of looking at a poster.
+"""The branches: each makes one embedding of a poster.
 
-Adding one: a file beside this with a `fusion.base.Branch` under `register_branch`, and a line here that imports it.
+To add one, register a `fusion.base.Branch` with `register_branch`: in a file here that is imported below, or anywhere.
 """
 
 from fusion.branches.cnn import CnnBranch

@@ -1,10 +1,10 @@
-"""The whole poster, as the image network's pooled feature map sees it."""
+"""The whole poster: the pooled features of the image network."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fusion.base import Branch, Inputs, register_branch
+from fusion.base import POOLED, Branch, Inputs, register_branch
 from fusion.layers import BatchNormRows, Dropout, check_probability
 
 
@@ -18,6 +18,13 @@ class CnnBranch(Branch):
         num_features: C, channels of the backbone's final map.
         dim: D, length of the embedding.
         dropout: on the pooled features, in [0, 1).
+
+    Examples:
+        >>> import torch
+        >>> branch = CnnBranch(num_features=12, dim=8)
+        >>> embedding, present = branch({"cnn.pooled": torch.rand(5, 12)})
+        >>> embedding.shape
+        torch.Size([5, 8])
     """
 
     def __init__(self, num_features: int, dim: int = 256, dropout: float = 0.2) -> None:
@@ -30,6 +37,10 @@ class CnnBranch(Branch):
             nn.GELU(),
         )
 
+    def tower_inputs(self) -> dict[str, int]:
+        """The pooled features, C."""
+        return {POOLED: self.num_features}
+
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Embed: cnn.pooled B x C -> embedding B x D, present B (all True)."""
-        return self.layers(inputs["cnn.pooled"]), self.present(inputs)
+        return self.layers(inputs[POOLED]), self.present(inputs)

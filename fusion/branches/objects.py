@@ -1,6 +1,6 @@
-"""Objects and their places: the detector's boxes, as one vector a poster.
+"""Objects and their places: the detector's boxes, as one vector for each poster.
 
-No comparison of these encodings is published for posters; they are there to be ablated.
+No comparison of these encodings is published for posters; an ablation can compare them.
 
 Letters: B posters, N detections, K classes of the detector, D embedding.
 """
@@ -34,6 +34,12 @@ class YoloBranch(Branch):
 
     Raises:
         ValueError: unknown encoding or pooling, or a size out of range.
+
+    Examples:
+        >>> inputs = {"yolo.boxes": torch.rand(5, 3, 4), "yolo.scores": torch.rand(5, 3)}
+        >>> inputs |= {"yolo.labels": torch.zeros(5, 3).long(), "yolo.mask": torch.ones(5, 3).bool()}
+        >>> YoloBranch(num_classes=80, dim=8)(inputs)[0].shape
+        torch.Size([5, 8])
     """
 
     def __init__(
@@ -101,7 +107,7 @@ class YoloBranch(Branch):
         return unpack(self.tokens(boxes, scores, labels), mask)
 
     def _by_class(self, boxes: Tensor, scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        """What the two encodings without tokens say; padding must be zeros."""
+        """Features of the two encodings without tokens; padding must be zeros."""
         if self.encoding == "counts":
             return torch.log1p(self._sum_by_class(labels, mask.to(scores.dtype)))
         areas = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusion.base import Branch, Inputs, register_branch
+from fusion.base import STYLE, WEIGHTS, Branch, Inputs, register_branch
 from fusion.gates import ChannelGate, build_gate
 from fusion.layers import BatchNormRows, Dropout, check_choice, check_probability
 
@@ -29,6 +29,13 @@ class StyleBranch(Branch):
 
     Raises:
         ValueError: unknown gate or descriptor, or a descriptor that needs the gate where there is none.
+
+    Examples:
+        >>> branch = StyleBranch(channels=12, reduced=4, dim=8)
+        >>> moments = {"style.mean": torch.rand(5, 12), "style.std": torch.rand(5, 12)}
+        >>> inputs = {"style.gram": torch.rand(5, 4, 4), **moments}
+        >>> branch(inputs)[0].shape, branch.weights(inputs).shape
+        (torch.Size([5, 8]), torch.Size([5, 12]))
     """
 
     def __init__(
@@ -59,6 +66,14 @@ class StyleBranch(Branch):
             nn.GELU(),
         )
 
+    def tower_inputs(self) -> dict[str, int]:
+        """The statistics of the tapped stage: R for the Gram matrix, C' for mean and standard deviation."""
+        return {"style.gram": self.reduced, "style.mean": self.channels, "style.std": self.channels}
+
+    def channel_gate(self) -> ChannelGate | None:
+        """The gate, if it was built with one."""
+        return self.gate
+
     def weights(self, inputs: Inputs) -> Tensor:
         """The gate's weight of each channel: style.* -> B x C' in (0, 1).
 
@@ -68,11 +83,11 @@ class StyleBranch(Branch):
         Raises:
             ValueError: the branch was built with gate None.
         """
-        if "style.weights" in inputs:
-            return inputs["style.weights"]
+        if WEIGHTS in inputs:
+            return inputs[WEIGHTS]
         if self.gate is None:
             raise ValueError("gate must be a gate's name where channel weights are asked for, got None")
-        weights: Tensor = self.gate({name: inputs[f"style.{name}"] for name in ("gram", "mean", "std")})
+        weights: Tensor = self.gate({name: inputs[f"{STYLE}{name}"] for name in ("gram", "mean", "std")})
         return weights
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:

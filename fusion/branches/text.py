@@ -20,14 +20,20 @@ LINE_FEATURES = 5  # centre x, centre y, width, height, confidence
 class TextBranch(Branch):
     """Embedding of a poster's text; present where at least one line was read.
 
-    Two paths side by side: the whole text as one sentence, and the lines with their places, pooled by attention. With
-    attention alone a few thousand posters do not suffice to find what a linear model reads off the whole text.
+    Two paths side by side: the whole text as one sentence, and the lines with their places, pooled by attention. A few
+    thousand posters are too few for attention alone to learn what a linear model finds in the whole text.
 
     Args:
         embedding_dim: E.
         dim: D, length of the embedding.
         heads: of the attention pooling; must divide dim.
         dropout: on the whole text's embedding and on the lines' tokens, in [0, 1).
+
+    Examples:
+        >>> inputs = {"ocr.document": torch.rand(5, 10), "ocr.embeddings": torch.rand(5, 3, 10)}
+        >>> inputs |= {"ocr.geometry": torch.rand(5, 3, 5), "ocr.mask": torch.ones(5, 3).bool()}
+        >>> TextBranch(embedding_dim=10, dim=8)(inputs)[0].shape
+        torch.Size([5, 8])
     """
 
     def __init__(self, embedding_dim: int, dim: int = 128, heads: int = 4, dropout: float = 0.2) -> None:

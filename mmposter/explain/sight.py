@@ -34,7 +34,7 @@ class Sight:
         assert model.tower is not None
         self._tower = model.tower
         self._backbone = self._tower.backbone
-        self._gate = None if model.style is None else model.style.gate
+        self._gate = model.gate
         self._stage = cam_stage(self._backbone, self._tower.stage)
         self.reweights = model.reweight_cnn and {"cnn", "style"} <= set(branches)
         self.tap = self._backbone.forward_stages(image, stop=self._tower.stage)

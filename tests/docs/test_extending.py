@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import fusion.base
+import fusion.losses
 from fusion.backbones import catalogue, list_backbones
 from mmposter import load_config, prepare
 from mmposter.data import Dataset, sources
@@ -27,12 +28,11 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 @pytest.fixture(scope="module")
 def names() -> Iterator[dict[str, Any]]:
     """What the page's blocks leave behind; their entries in the registries are taken out again."""
-    list_backbones()  # all families are entered, so that the copy below holds them
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fusion.base._BRANCHES, "_classes", dict(fusion.base._BRANCHES._classes))
-        patch.setattr(catalogue, "_ENTRIES", dict(catalogue._ENTRIES))
+        for registry in (fusion.base._BRANCHES, fusion.losses._LOSSES, catalogue._BACKBONES):
+            patch.setattr(registry, "_entries", dict(registry._entries))
         blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-        assert len(blocks) == 6
+        assert len(blocks) == 7
         found: dict[str, Any] = {"__name__": "extending"}
         exec(compile("\n".join(blocks), str(PAGE), "exec"), found)
         yield found
@@ -52,6 +52,14 @@ def test_the_branch_learns_in_a_step_and_can_be_masked(names: dict[str, Any]) ->
     dark, light = names["model"](names["inputs"])[:2]
     assert not torch.allclose(dark, light)
     assert torch.equal(names["masked"], names["masked"][:1].expand(4, 2))
+
+
+def test_the_loss_is_built_by_its_name_from_the_labels(names: dict[str, Any]) -> None:
+    # Each genre has two of the four posters: a weight of 2 (1 - 1/2).
+    weighted = names["weighted"]
+    torch.testing.assert_close(weighted.weights, torch.tensor([1.0, 1.0]))
+    assert weighted.power == 2.0
+    assert fusion.loss_options("rare")["power"].annotation is float
 
 
 def test_the_backbone_is_built_by_its_name_and_both_image_branches_look_through_it(names, make_drawn) -> None:

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from fusion import BackboneSpec, add_backbone, backbone_spec, build_backbone, list_backbones
-from fusion.backbones import catalogue
+from fusion import BackboneSpec, backbone_spec, build_backbone, list_backbones, register_backbone
 
 SLOW = {
     "densenet201", "resnet101", "resnet152", "vgg16", "vgg19", "inception_v3", "convnext_tiny",
@@ -166,8 +165,10 @@ def test_unknown_name_lists_the_known():
 def test_a_name_is_taken_once():
     spec = BackboneSpec("resnet18", (0.5,) * 3, (0.5,) * 3, (320, 224), "x.pth", None, None, "none")
     with pytest.raises(ValueError, match="'resnet18' is taken"):
-        add_backbone(spec, nn.Identity, lambda model: {"all": model})
-    assert catalogue.backbone_spec("resnet18").url is not None
+        register_backbone("resnet18", spec, lambda model: {"all": model})(nn.Identity)
+    assert backbone_spec("resnet18").url is not None
+    with pytest.raises(ValueError, match="spec must have the name 'resnet19', got 'resnet18'"):
+        register_backbone("resnet19", spec, lambda model: {"all": model})
 
 
 def test_missing_package_names_the_command(monkeypatch):

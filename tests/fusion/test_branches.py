@@ -204,7 +204,7 @@ def test_registry_errors():
         build_branch("cnn", num_features=3, width=4)
     with pytest.raises(ValueError, match="'cnn' is taken by CnnBranch"):
         register_branch("cnn")(Branch)
-    assert branch_options("ocr")["heads"] == 4
+    assert branch_options("ocr")["heads"].default == 4
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ heads = pytest.mark.parametrize("name", head_names())
 
 def test_offered():
     assert head_names() == ["attention", "concat", "gated", "sum"]
-    assert head_options("attention")["depth"] == 1
+    assert head_options("attention")["depth"].default == 1
     with pytest.raises(ValueError, match=r"head must be one of \['attention', .*got 'mean'"):
         build_head("mean", dims=DIMS, num_genres=2)
     with pytest.raises(ValueError, match=r"options of head 'sum' .*got \['hidden'\]"):

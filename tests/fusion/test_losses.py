@@ -106,7 +106,36 @@ def test_bfloat16_autocast_computes_in_float32(name):
 
 def test_options_are_those_a_config_may_set():
     assert loss_options("bce") == {}
-    assert loss_options("asl") == {"gamma_neg": 4.0, "gamma_pos": 1.0, "clip": 0.05}
+    assert {name: option.default for name, option in loss_options("asl").items()} == {
+        "gamma_neg": 4.0,
+        "gamma_pos": 1.0,
+        "clip": 0.05,
+    }
+    assert loss_options("focal")["alpha"].annotation == float | None
+    assert [name for name, option in loss_options("weighted_bce").items() if option.default is option.empty] == [
+        "pos_weight"
+    ]
+
+
+def test_weights_follow_from_the_labels():
+    labels = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    weights = build_loss("weighted_bce", labels=labels).pos_weight
+    torch.testing.assert_close(weights, torch.tensor([1 / 3, 3.0, 4.0]))  # none counts as one
+    everywhere = build_loss("weighted_bce", labels=torch.ones(4, 1)).pos_weight
+    torch.testing.assert_close(everywhere, torch.tensor([1 / 4]))
+    limited = build_loss("weighted_bce", labels=labels, max_pos_weight=2.0).pos_weight
+    torch.testing.assert_close(limited, torch.tensor([1 / 3, 2.0, 2.0]))
+    given = build_loss("weighted_bce", labels=labels, pos_weight=torch.tensor([5.0, 6.0, 7.0])).pos_weight
+    torch.testing.assert_close(given, torch.tensor([5.0, 6.0, 7.0]))
+
+
+@pytest.mark.parametrize("name", loss_names())
+def test_every_loss_can_be_built_from_its_name_and_the_labels(name):
+    assert torch.isfinite(build_loss(name, labels=TARGETS)(LOGITS, TARGETS))
+
+
+def test_the_one_loss_of_one_genre_a_poster_says_so():
+    assert [name for name in loss_names() if build_loss(name, labels=TARGETS).single_label] == ["cross_entropy"]
 
 
 def test_errors():
@@ -122,6 +151,10 @@ def test_errors():
         build_loss("asl", clip=1.0)
     with pytest.raises(ValueError, match="pos_weight must be a vector of positive numbers"):
         build_loss("weighted_bce", pos_weight=torch.tensor([1.0, 0.0]))
+    with pytest.raises(ValueError, match=r"loss 'weighted_bce' must be given \['pos_weight'\], got \[\]"):
+        build_loss("weighted_bce")
+    with pytest.raises(ValueError, match="max_pos_weight must be None or positive, got 0"):
+        build_loss("weighted_bce", pos_weight=torch.ones(2), max_pos_weight=0.0)
 
 
 def test_cross_entropy_is_minus_the_log_of_what_the_true_genre_gets():

@@ -97,9 +97,9 @@ def test_reweighting_is_the_gates_and_does_change_the_answer(images):
     model = poster_model("two").eval()
     entries = cached(model, images)
     seen = []
-    model.cnn.register_forward_pre_hook(lambda _, args: seen.append(args[0]["cnn.pooled"]))
+    model.fusion.branch("cnn").register_forward_pre_hook(lambda _, args: seen.append(args[0]["cnn.pooled"]))
     model(entries)
-    torch.testing.assert_close(seen[0], entries["cnn.pooled"] * model.style.weights(entries))
+    torch.testing.assert_close(seen[0], entries["cnn.pooled"] * model.fusion.branch("style").weights(entries))
     model.reweight_cnn = False
     model(entries)
     torch.testing.assert_close(seen[1], entries["cnn.pooled"])
@@ -114,7 +114,7 @@ def test_no_reweighting_where_style_is_dropped(images, path):
     many = images.repeat(12, 1, 1, 1) + 0.1 * torch.randn(60, 3, 24, 16)
     entries = cached(model, many)
     seen, keeps = [], []
-    model.cnn.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    model.fusion.branch("cnn").register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     model.fusion.head.register_forward_pre_hook(lambda _, args: keeps.append(args[1]))
     model({"image": many} if path == "image" else entries)
     keep_cnn, keep_style = keeps[0].T
@@ -141,7 +141,7 @@ def test_the_gates_norm_sees_each_batch_once(images, path):
     entries = cached(model.eval(), images)
     model.train()
     model({"image": images} if path == "image" else entries)
-    assert int(model.style.gate.norm.num_batches_tracked) == 1
+    assert int(model.gate.norm.num_batches_tracked) == 1
 
 
 def test_without_cnn_the_network_stops_at_the_tap(images):
@@ -220,24 +220,26 @@ def test_errors_at_construction():
     fusion = poster_model("two").fusion
     with pytest.raises(ValueError, match="tap_is_last must be True where reweight_cnn is on without a tower"):
         PosterModel(fusion, None, reweight_cnn=True)
-    with pytest.raises(ValueError, match="tower must have statistics where there is a style branch"):
+    with pytest.raises(
+        ValueError,
+        match=r"the tower makes \(cnn.pooled of width 10\), got style.gram of width 4",
+    ):
         PosterModel(fusion, ImageTower(small_backbone()))
-    with pytest.raises(ValueError, match=r"\(channels, reduced\) = \(6, 4\) of the tower, got \(10, 4\)"):
+    with pytest.raises(ValueError, match=r"style.mean of width 6.*, got style.mean of width 10"):
         PosterModel(fusion, ImageTower(small_backbone(), "one", StageStatistics(CHANNELS, REDUCED)))
     with pytest.raises(ValueError, match=r"tap_is_last must agree with the tower \(True\), got False"):
         PosterModel(fusion, poster_model("two").tower, tap_is_last=False)
-    with pytest.raises(ValueError, match="channels = 10 of the last stage where tap_is_last is True, got 6"):
+    with pytest.raises(
+        ValueError, match="must have the 10 channels of the last stage where tap_is_last is True, got 6"
+    ):
         PosterModel(poster_model("one").fusion, None, reweight_cnn=True, tap_is_last=True)
     gateless = poster_model("two", reweight=False, gate=None, descriptor="gram").fusion
-    with pytest.raises(ValueError, match="style branch must have a gate where reweight_cnn is on"):
+    with pytest.raises(ValueError, match=r"one branch must have a channel gate where reweight_cnn is on, got \[\]"):
         PosterModel(gateless, None, reweight_cnn=True, tap_is_last=True)
     wide = nn.ModuleDict({"cnn": build_branch("cnn", num_features=9, dim=8)})
     wrong = FusionModel(wide, build_head("sum", dims=[8], num_genres=2))
-    with pytest.raises(ValueError, match="num_features = 10 of the tower, got 9"):
+    with pytest.raises(ValueError, match=r"branch 'cnn' must read .*, got cnn.pooled of width 9"):
         PosterModel(wrong, ImageTower(small_backbone()))
-    odd = FusionModel(nn.ModuleDict({"style": wide["cnn"]}), build_head("sum", dims=[8], num_genres=2))
-    with pytest.raises(ValueError, match="branch 'style' must be a StyleBranch, got CnnBranch"):
-        PosterModel(odd)
 
 
 def test_errors_at_run_time(images):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from fusion import BackboneSpec
+from fusion import BackboneSpec, register_backbone
 from fusion.backbones import catalogue
 from mmposter.data import Dataset, write_dataset
 from mmposter.distillation import card
@@ -46,8 +46,8 @@ class _Network(nn.Module):
 
 def _enter(monkeypatch: pytest.MonkeyPatch, name: str, make: Callable[[], nn.Module], file: str | None) -> None:
     spec = BackboneSpec(name, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3), (64, 48), file, None, None, "MIT")
-    entry = catalogue._Entry(spec, make, lambda network: {f"s{k}": s for k, s in enumerate(network.stages)})
-    monkeypatch.setitem(catalogue._ENTRIES, name, entry)
+    monkeypatch.setattr(catalogue._BACKBONES, "_entries", dict(catalogue._BACKBONES._entries))
+    register_backbone(name, spec, lambda network: {f"s{k}": s for k, s in enumerate(network.stages)})(make)
 
 
 @pytest.fixture
@@ -55,7 +55,6 @@ def networks(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     """`tiny` learns from `sage`, which has weights and a linear classifier, or `mute`, which has another one."""
     folder = tmp_path_factory.mktemp("weights")
     monkeypatch.setenv("MMPOSTER_WEIGHTS", str(folder))
-    catalogue._enter_families()
     makes = {
         "tiny": lambda: _Network((6, 8, 10), nn.Identity()),
         "sage": lambda: _Network((5, 7, 9), nn.Linear(9, 4)),
