@@ -103,7 +103,7 @@ def test_both_maps_are_grad_cam_of_the_whole_model(backbone, stage, reweight):
     model = make_model(backbone, stage, reweight=reweight)
     image = torch.randn(1, 3, 32, 24, generator=torch.Generator().manual_seed(2))
     found = FusionProbe(model, {"image": image}, ("cnn", "style"), {}, PLAIN).heat_maps(range(6))
-    tower, fusion, gate = model.tower, model.fusion, model.style.gate
+    tower, fusion, gate = model.tower, model.fusion, model.gate
     with torch.no_grad():
         tap = tower.backbone.forward_stages(image, stop=stage)
         stats = tower.statistics(tap)
