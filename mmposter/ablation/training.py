@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -20,7 +19,7 @@ from mmposter.errors import UserError
 from mmposter.features.cache import FeatureCache
 from mmposter.features.shuffling import shuffle_branches
 from mmposter.libraries import release_memory
-from mmposter.outputs import remove_ours
+from mmposter.outputs import remove_folder
 from mmposter.outputs.kinds import RUN
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import predict_rows
@@ -121,9 +120,7 @@ class GridTask(Task[Unit, Unit, UnitResult]):
             finish(fitted, dataset, inputs, seconds)
         scores.save(folder)
         if not self._keep:
-            remove_ours(run, RUN, refuse=False)
-            with suppress(OSError):  # somebody else's file is in it
-                run.rmdir()
+            remove_folder(run, RUN)
         return float(fitted.progress.best)
 
     def _score(self, cells: Sequence[Cell], config: Config, inputs: Inputs, fitted: Fitted, seconds: float) -> Scores:

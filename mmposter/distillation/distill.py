@@ -27,7 +27,7 @@ from mmposter.errors import UserError
 from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.formats import require_format
 from mmposter.json_files import mapping, read_json, shown, sound
-from mmposter.outputs import claim, remove_ours
+from mmposter.outputs import claim, remove_folder
 from mmposter.outputs.kinds import DISTILLATION, TEACHERS
 from mmposter.progress import console
 from mmposter.provenance import package_version, source_commit
@@ -320,4 +320,4 @@ def _tidy(out: Path, *, keep_maps: bool) -> None:
     for name in (STATE, GENRE_HEAD):
         (out / name).unlink(missing_ok=True)
     if not keep_maps and (out / FOLDER).is_dir():
-        remove_ours(out / FOLDER, TEACHERS, refuse=False)
+        remove_folder(out / FOLDER, TEACHERS)

@@ -148,6 +148,17 @@ def remove_ours(folder: Path, kind: Kind, *, refuse: bool = True) -> None:
                 (folder / place).rmdir()
 
 
+def remove_folder(folder: Path, kind: Kind) -> None:
+    """Remove a result, and its folder with it unless other files lie there: these are left where they are.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    remove_ours(folder, kind, refuse=False)
+    with suppress(OSError):  # not empty
+        folder.rmdir()
+
+
 def _refuse_to_replace(folder: Path, kind: Kind) -> None:
     ours, _ = _sorted_out(folder, kind)
     taken = [name for name in ours if _matches(name, kind.names)]

@@ -312,7 +312,7 @@ VIT = {
 
 def test_a_described_image_network_brings_no_code_and_fits():
     kernels = {**VIT, "_attn_implementation": "stranger/kernel", "auto_map": {"AutoModel": "evil.Evil"}}
-    built, plain = build_hf("hf/x", kernels), build_hf("hf/x", VIT)
+    built, plain = build_hf("hf/x", config=kernels), build_hf("hf/x", config=VIT)
     settings = [net.stages[net.map_stage].network.config for net in (built, plain)]
     assert settings[0]._attn_implementation == settings[1]._attn_implementation
     assert count_parameters("hf/x", VIT) == sum(value.numel() for value in plain.parameters())
@@ -323,7 +323,7 @@ def test_a_described_image_network_brings_no_code_and_fits():
         ({**VIT, "num_attention_heads": 0}, "config must describe a network|must be a model"),
     ):
         with pytest.raises(ValueError, match=words):
-            build_hf("hf/x", said)
+            build_hf("hf/x", config=said)
     require_modest(VIT)
     require_no_code({**VIT, "_attn_implementation": "eager", "auto_map": {}})
 
