@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from mmposter import Dataset, PosterClassifier
 from mmposter.explain.probe import Probe, branch_shares
 from mmposter.explain.task import ExplainRequest
-from mmposter.libraries import go_offline, prepare_libraries
-from mmposter.posters import list_posters
+from mmposter.engines.libraries import go_offline, prepare_libraries
+from mmposter.images.listing import list_posters
 from mmposter.progress import progress
 
 TOGETHER, LEAST = 3, 4

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from mmposter import BadImageError, Dataset, PosterClassifier, export_run
 from mmposter.evaluation import apply_thresholds
 from mmposter.export import FORMATS
-from mmposter.images import load_image
+from mmposter.images.reading import load_image
 
 Result = TypeVar("Result")
 

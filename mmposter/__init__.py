@@ -11,42 +11,42 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmposter.ablation.grid import build_plan
     from mmposter.ablation.run import ablate
-    from mmposter.calibrate import calibrate_run
-    from mmposter.compare import compare_runs
+    from mmposter.measurement.calibrate import calibrate_run
+    from mmposter.measurement.compare import compare_runs
     from mmposter.config import Config, load_config
     from mmposter.data import Dataset
     from mmposter.data.prepare import prepare
     from mmposter.errors import BadImageError, UserError
-    from mmposter.evaluate import evaluate_run, examine_run
+    from mmposter.measurement.evaluate import evaluate_run, examine_run
     from mmposter.export import export_run
-    from mmposter.predict import PosterClassifier, Prediction
-    from mmposter.run import Run
+    from mmposter.inference.classifier import PosterClassifier, Prediction
+    from mmposter.runs.run import Run
     from mmposter.shipped import shipped_model
     from mmposter.training.train import train
-    from mmposter.trust import trusting
-    from mmposter.vocabulary import Vocabulary
+    from mmposter.pretrained.trust import trusting
+    from mmposter.data.vocabulary import Vocabulary
 
 _HOMES = {
     "BadImageError": "mmposter.errors",
     "Config": "mmposter.config",
     "Dataset": "mmposter.data",
-    "PosterClassifier": "mmposter.predict",
-    "Prediction": "mmposter.predict",
-    "Run": "mmposter.run",
+    "PosterClassifier": "mmposter.inference.classifier",
+    "Prediction": "mmposter.inference.classifier",
+    "Run": "mmposter.runs.run",
     "UserError": "mmposter.errors",
-    "Vocabulary": "mmposter.vocabulary",
+    "Vocabulary": "mmposter.data.vocabulary",
     "ablate": "mmposter.ablation.run",
     "build_plan": "mmposter.ablation.grid",
-    "calibrate_run": "mmposter.calibrate",
-    "compare_runs": "mmposter.compare",
-    "evaluate_run": "mmposter.evaluate",
-    "examine_run": "mmposter.evaluate",
+    "calibrate_run": "mmposter.measurement.calibrate",
+    "compare_runs": "mmposter.measurement.compare",
+    "evaluate_run": "mmposter.measurement.evaluate",
+    "examine_run": "mmposter.measurement.evaluate",
     "export_run": "mmposter.export",
     "load_config": "mmposter.config",
     "prepare": "mmposter.data",
     "shipped_model": "mmposter.shipped",
     "train": "mmposter.training.train",
-    "trusting": "mmposter.trust",
+    "trusting": "mmposter.pretrained.trust",
 }
 
 __all__ = [

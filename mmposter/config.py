@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from mmposter.errors import UserError
-from mmposter.json_files import shorten, shown
-from mmposter.paths import file_here
-from mmposter.yaml_files import parse_yaml, read_yaml, require_own_keys
+from mmposter.files.strict_json import shorten, shown
+from mmposter.files.paths import file_here
+from mmposter.files.strict_yaml import parse_yaml, read_yaml, require_own_keys
 
 BranchName = Literal["cnn", "style", "yolo", "ocr"]
 BRANCHES: tuple[BranchName, ...] = ("cnn", "style", "yolo", "ocr")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmposter.decisions import ERROR, MEASURED, Subsets
+from mmposter.runs.decisions import ERROR, MEASURED, Subsets
 from mmposter.evaluation import Difference, get_metric
-from mmposter.markdown import markdown_table
-from mmposter.run import Run
+from mmposter.report.markdown import markdown_table
+from mmposter.runs.run import Run
 
 _SEES = {
     "cnn": "the whole picture, through an image network ({backbone})",

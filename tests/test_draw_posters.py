@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mmposter.data import prepare
-from mmposter.vocabulary import Vocabulary
+from mmposter.data.vocabulary import Vocabulary
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "draw_posters.py"
 COUNT = 36

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mmposter.config import load_config, recipe_names
-from mmposter.vocabulary import Vocabulary
+from mmposter.data.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("detectors", "fusion", "mmposter")

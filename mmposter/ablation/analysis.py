@@ -35,7 +35,7 @@ from mmposter.evaluation.seeds import Measured, measure
 from mmposter.evaluation.shapley import shapley_weights
 from mmposter.evaluation.thresholds import apply_thresholds
 from mmposter.progress import progress
-from mmposter.provenance import package_version, source_commit
+from mmposter.runs.provenance import package_version, source_commit
 
 _METRICS = [get_metric(name) for name in HEADLINES]
 

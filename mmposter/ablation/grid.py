@@ -17,7 +17,7 @@ from typing import Any, get_args
 from mmposter.ablation.result import Mode
 from mmposter.config import Config, parse_config
 from mmposter.errors import UserError
-from mmposter.yaml_files import parse_yaml
+from mmposter.files.strict_yaml import parse_yaml
 
 GRIDS = ("subsets", "leave-one-out", "add-one")
 MODES = ("retrain", "mask", "both")

@@ -14,14 +14,14 @@ from mmposter.ablation.grid import Plan
 from mmposter.ablation.result import AblationResult
 from mmposter.ablation.scores import Scores, load_scores, seed_folder
 from mmposter.ablation.training import GridTask, Unit, UnitId, UnitResult
-from mmposter.atomic import write_json
+from mmposter.files.atomic import write_json
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
-from mmposter.device import resolve_device
+from mmposter.engines.device import resolve_device
 from mmposter.engines import Workers, run
 from mmposter.errors import UserError
 from mmposter.features.table import extract_dataset, settle_on
-from mmposter.json_files import mapping, read_json
+from mmposter.files.strict_json import mapping, read_json
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import ABLATION
 from mmposter.progress import progress
@@ -71,7 +71,7 @@ def ablate(
     Raises:
         UserError: for an `out` that holds an ablation already, another data set's on resuming, a split without posters,
             if not one training of the reference could be finished, or for an `out` that another process is writing.
-        OSError: `out` cannot be written, see `mmposter.disk`.
+        OSError: `out` cannot be written, see `mmposter.files.disk`.
     """
     if settings.split not in ("val", "test"):
         raise UserError(f"--split of an ablation must be test or val; got {settings.split!r}")

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmposter.atomic import atomic_path, write_json
+from mmposter.files.atomic import atomic_path, write_json
 from mmposter.config import Config
 from mmposter.errors import UserError
-from mmposter.json_files import mapping, number, read_json, shown, text, whole
+from mmposter.files.strict_json import mapping, number, read_json, shown, text, whole
 
 CELLS = "cells"
 _SCORES, _FACTS = "scores.npz", "training.json"

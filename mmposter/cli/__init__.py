@@ -27,7 +27,7 @@ from mmposter.cli.serve import serve_command
 from mmposter.cli.stop import INTERRUPTED, ends_in_time, leave
 from mmposter.cli.train import train_command
 from mmposter.cli.weights import weights_command
-from mmposter.disk import plain_words
+from mmposter.files.disk import plain_words
 from mmposter.errors import UserError
 from mmposter.visible import visible_lines
 

@@ -24,7 +24,7 @@ from mmposter.visible import visible_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mmposter.decisions import Subsets
+    from mmposter.runs.decisions import Subsets
     from mmposter.evaluation import Difference
 
 
@@ -55,13 +55,13 @@ def calibrate_command(
     source = choose_data(data, data_option)
     prepare_libraries()
     go_offline(offline)
-    from mmposter.calibrate import calibrate_run
+    from mmposter.measurement.calibrate import calibrate_run
     from mmposter.data import Dataset
-    from mmposter.decisions import SUBSETS
+    from mmposter.runs.decisions import SUBSETS
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import RUN
     from mmposter.progress import console, make_console
-    from mmposter.run import Run
+    from mmposter.runs.run import Run
 
     trained, dataset = Run.load(run), Dataset.load(source, root)
     with claim(run, RUN, go_on=True):
@@ -88,7 +88,7 @@ def _table(found: Subsets) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from mmposter.decisions import ERROR, MEASURED
+    from mmposter.runs.decisions import ERROR, MEASURED
 
     fitted, measured = found.fitted, found.measured
     title = (

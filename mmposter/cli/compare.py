@@ -53,7 +53,7 @@ def compare_command(
     prepare_libraries()
     go_offline(offline)
 
-    from mmposter.compare import compare_runs
+    from mmposter.measurement.compare import compare_runs
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import COMPARISON
     from mmposter.progress import console, make_console
@@ -63,9 +63,9 @@ def compare_command(
 
     def evaluate(run: Path) -> None:
         from mmposter.data import Dataset
-        from mmposter.evaluate import examine_run
+        from mmposter.measurement.evaluate import examine_run
         from mmposter.report.evaluation import evaluation_folder, write_evaluation
-        from mmposter.run import Run
+        from mmposter.runs.run import Run
 
         assert data is not None
         console.print(f"evaluating {run}", highlight=False, soft_wrap=True, markup=False)

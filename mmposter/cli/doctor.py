@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from mmposter.doctor import Diagnosis, ModelState
+    from mmposter.pretrained.doctor import Diagnosis, ModelState
 
 _COLOURS = {"ready": "green", "downloads": "yellow", "missing": "red"}
 
@@ -27,7 +27,7 @@ def doctor_command(
       mmposter doctor
     """
 
-    from mmposter.doctor import diagnose
+    from mmposter.pretrained.doctor import diagnose
     from mmposter.progress import make_console
 
     found = diagnose()

@@ -83,12 +83,12 @@ def evaluate_command(
     from mmposter.config import parse_branches
     from mmposter.data import Dataset
     from mmposter.data.crops import split_warning
-    from mmposter.evaluate import examine_run
+    from mmposter.measurement.evaluate import examine_run
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import EVALUATION
     from mmposter.progress import console, make_console
     from mmposter.report.evaluation import evaluation_folder, write_evaluation
-    from mmposter.run import Run
+    from mmposter.runs.run import Run
     from mmposter.shipped import find_run
 
     folder = find_run(run)

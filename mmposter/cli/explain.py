@@ -16,7 +16,7 @@ from mmposter.shipped import POSTERS
 if TYPE_CHECKING:
     from mmposter.explain import Explanation
     from mmposter.explain.folder import ExplanationFolder
-    from mmposter.predict import PosterClassifier
+    from mmposter.inference.classifier import PosterClassifier
 
 _ROWS = 40  # of the table: a screen or two
 
@@ -62,8 +62,8 @@ def explain_command(
     from mmposter.explain.folder import ExplanationFolder, identity
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import EXPLANATIONS
-    from mmposter.posters import list_posters
-    from mmposter.predict import PosterClassifier
+    from mmposter.images.listing import list_posters
+    from mmposter.inference.classifier import PosterClassifier
 
     posters = list_posters(paths)
     if not posters:

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmposter.benchmark import BENCHMARK
+from mmposter.packs import BENCHMARK
 from mmposter.engines import ENGINES
 from mmposter.errors import UserError
-from mmposter.libraries import go_offline, prepare_libraries
-from mmposter.trust import set_trust
+from mmposter.engines.libraries import go_offline, prepare_libraries
+from mmposter.pretrained.trust import set_trust
 
 __all__ = [
     "Branches",
@@ -177,6 +177,6 @@ def engine_device(device: str, engine: str) -> str:
     """
     if engine == "ray" and device in ("cpu", "cuda"):
         return device
-    from mmposter.device import resolve_device
+    from mmposter.engines.device import resolve_device
 
     return resolve_device(device)

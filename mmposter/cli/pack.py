@@ -23,7 +23,7 @@ from mmposter.cli.options import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mmposter.benchmark.write import PackReport
+    from mmposter.packs.write import PackReport
 
 
 def pack_command(
@@ -59,7 +59,7 @@ def pack_command(
     go_offline(offline)
     import json
 
-    from mmposter.benchmark.write import TOLERANCE, write_pack
+    from mmposter.packs.write import TOLERANCE, write_pack
     from mmposter.config import load_config
     from mmposter.data import Dataset
     from mmposter.progress import console

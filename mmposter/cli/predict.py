@@ -29,7 +29,7 @@ from mmposter.errors import UserError
 from mmposter.shipped import POSTERS, find_run
 
 if TYPE_CHECKING:
-    from mmposter.predict import Prediction
+    from mmposter.inference.classifier import Prediction
 
 
 def predict_command(
@@ -83,9 +83,9 @@ def predict_command(
     prepare_libraries()
     go_offline(offline)
     from mmposter.config import parse_branches
-    from mmposter.posters import list_posters
-    from mmposter.predict import PosterClassifier
-    from mmposter.predictions import PredictionFile
+    from mmposter.images.listing import list_posters
+    from mmposter.inference.classifier import PosterClassifier
+    from mmposter.inference.predictions import PredictionFile
 
     only = None if branches is None else parse_branches(branches)
     processes, engine = parse_workers(workers), parse_engine(engine)
@@ -123,10 +123,10 @@ def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None) -
     """What must be the same for an unfinished file to be gone on with."""
     import hashlib
 
-    from mmposter.decisions import SUBSETS
-    from mmposter.json_files import read_text
-    from mmposter.predict import missing_branches
-    from mmposter.run import MODEL, Run
+    from mmposter.runs.decisions import SUBSETS
+    from mmposter.files.strict_json import read_text
+    from mmposter.inference.classifier import missing_branches
+    from mmposter.runs.run import MODEL, Run
 
     known = [str(folder), str(branches), str(top_k)]
     if (folder / MODEL).is_file():

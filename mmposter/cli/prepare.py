@@ -9,7 +9,7 @@ import typer
 
 from mmposter.cli.answers import answer_path
 from mmposter.data.sources import format_help
-from mmposter.vocabulary import builtin_vocabularies
+from mmposter.data.vocabulary import builtin_vocabularies
 
 if TYPE_CHECKING:
     from rich.table import Table

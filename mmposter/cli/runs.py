@@ -25,7 +25,7 @@ def runs_command(
     from rich.table import Table
 
     from mmposter.progress import make_console
-    from mmposter.runs import list_runs
+    from mmposter.runs.listing import list_runs
 
     runs = list_runs(folder)
     if json_output:

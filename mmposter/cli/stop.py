@@ -21,7 +21,7 @@ from functools import wraps
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-from mmposter.disk import KEPT
+from mmposter.files.disk import KEPT
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -22,7 +22,7 @@ def weights_command(
     from rich.table import Table
     from rich.text import Text
 
-    from mmposter.inventory import list_weights
+    from mmposter.pretrained.inventory import list_weights
     from mmposter.progress import make_console
 
     known = list_weights()

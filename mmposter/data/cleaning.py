@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from mmposter.data.sources.base import Issue
-from mmposter.vocabulary import NO_GENRE
+from mmposter.data.vocabulary import NO_GENRE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import pandas as pd
 
-    from mmposter.vocabulary import Vocabulary
+    from mmposter.data.vocabulary import Vocabulary
 
     # Kept rows with all their columns; dropped rows with the columns of DROPPED_COLUMNS.
     Cut: TypeAlias = tuple[pd.DataFrame, pd.DataFrame]

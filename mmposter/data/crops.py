@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from mmposter.images import Crop
+    from mmposter.images.reading import Crop
 
 CropOrder = Literal["split_first", "crops_first"]
 

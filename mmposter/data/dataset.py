@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from mmposter.atomic import atomic_path, write_json
+from mmposter.files.atomic import atomic_path, write_json
 from mmposter.data.splitting import NO_SPLIT, SPLITS
 from mmposter.errors import UserError
-from mmposter.json_files import damaged, mapping, read_json, shown, sound, text
-from mmposter.parquet_files import read_parquet
-from mmposter.vocabulary import Vocabulary
+from mmposter.files.strict_json import damaged, mapping, read_json, shown, sound, text
+from mmposter.files.strict_parquet import read_parquet
+from mmposter.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from mmposter.images import Crop
+    from mmposter.images.reading import Crop
 
 MANIFEST, INFO, VOCABULARY, FEATURES = "manifest.parquet", "dataset.json", "vocabulary.json", "features"
 KIND, SCHEMA = "mmposter-dataset", 1
@@ -62,7 +62,7 @@ class Dataset:
         """
         import pandas as pd
 
-        from mmposter.benchmark import find_data
+        from mmposter.packs import find_data
 
         given, folder = folder, find_data(folder)
         if root is not None and folder != Path(given):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mmposter.data.cleaning import cut
 from mmposter.errors import BadImageError
-from mmposter.images import MIN_SIDE, load_image, read_file
+from mmposter.images.reading import MIN_SIDE, load_image, read_file
 from mmposter.progress import progress
 
 if TYPE_CHECKING:

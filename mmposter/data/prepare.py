@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmposter.atomic import write_text
+from mmposter.files.atomic import write_text
 from mmposter.data import cleaning
 from mmposter.data.dataset import (
     MANIFEST,
@@ -26,11 +26,11 @@ from mmposter.data.duplicates import DUPLICATE_DISTANCE, MAX_DISTANCE, group_nea
 from mmposter.data.inspection import inspect_posters
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
 from mmposter.errors import UserError
-from mmposter.images import MIN_SIDE
+from mmposter.images.reading import MIN_SIDE
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PREPARED
-from mmposter.spreadsheets import table_text
-from mmposter.vocabulary import Vocabulary
+from mmposter.files.spreadsheets import table_text
+from mmposter.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import pandas as pd

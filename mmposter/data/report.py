@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mmposter.data.splitting import SPLITS
-from mmposter.markdown import markdown_table
+from mmposter.report.markdown import markdown_table
 
 if TYPE_CHECKING:
     from mmposter.data.downloading import Links

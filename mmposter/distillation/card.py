@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmposter.atomic import write_text
+from mmposter.files.atomic import write_text
 from mmposter.distillation.config import DistillationConfig
 from mmposter.evaluation.plots.style import BLUE, GREY, ORANGE, figure_style, new_figure, save_png
-from mmposter.markdown import markdown_table
-from mmposter.run import TOWER
+from mmposter.report.markdown import markdown_table
+from mmposter.runs.run import TOWER
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from fusion import Backbone, ChannelStatistics, DistillationLoss, Distiller, HintLoss, SoftGenreLoss
-from mmposter.atomic import write_json
+from mmposter.files.atomic import write_json
 from mmposter.config import CnnConfig, flat_config
 from mmposter.data.dataset import Dataset
-from mmposter.device import resolve_device
+from mmposter.engines.device import resolve_device
 from mmposter.distillation.card import write_card
 from mmposter.distillation.config import DistillationConfig
 from mmposter.distillation.genres import FILE as GENRE_HEAD
@@ -25,13 +25,13 @@ from mmposter.distillation.teachers import FOLDER, Teacher, poster_maps
 from mmposter.distillation.views import PosterMaps, Views
 from mmposter.errors import UserError
 from mmposter.features.tower import TowerInput, TowerWeights
-from mmposter.formats import require_format
-from mmposter.json_files import mapping, read_json, shown, sound
+from mmposter.files.formats import require_format
+from mmposter.files.strict_json import mapping, read_json, shown, sound
 from mmposter.outputs import claim, remove_folder
 from mmposter.outputs.kinds import DISTILLATION, TEACHERS
 from mmposter.progress import console
-from mmposter.provenance import package_version, source_commit
-from mmposter.run import TOWER
+from mmposter.runs.provenance import package_version, source_commit
+from mmposter.runs.run import TOWER
 
 INFO = "distillation.json"
 FORMAT = 1
@@ -89,7 +89,7 @@ def distill(
     Raises:
         UserError: unknown networks, missing weights, too few posters, an `out` that holds another distillation, or
             that another process is writing.
-        OSError: `out` cannot be written, see `mmposter.disk`.
+        OSError: `out` cannot be written, see `mmposter.files.disk`.
     """
     dataset.require_pictures("mmposter distill")
     device = resolve_device(device)

@@ -16,9 +16,9 @@ from fusion.backbones import global_average
 from mmposter.distillation.views import PosterMaps, random_boxes
 from mmposter.errors import UserError
 from mmposter.evaluation.metrics import mean_average_precision
-from mmposter.json_files import sound
+from mmposter.files.strict_json import sound
 from mmposter.progress import progress
-from mmposter.tensor_files import load_tensors, save_tensors
+from mmposter.files.tensors import load_tensors, save_tensors
 
 FILE = "genres.safetensors"
 

@@ -27,13 +27,13 @@ from fusion import (
     renew_batch_norms,
     stage_shapes,
 )
-from mmposter.atomic import write_csv
+from mmposter.files.atomic import write_csv
 from mmposter.distillation.config import DistillationConfig
 from mmposter.distillation.schedule import Schedule, Step
 from mmposter.distillation.views import Views
 from mmposter.errors import DivergedError, UserError
-from mmposter.interrupts import late_interrupt
-from mmposter.json_files import mapping, number, shown, whole
+from mmposter.engines.interrupts import late_interrupt
+from mmposter.files.strict_json import mapping, number, shown, whole
 from mmposter.progress import progress as show_progress
 from mmposter.training.checkpoint import load_checkpoint, save_checkpoint
 

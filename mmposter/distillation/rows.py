@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmposter.atomic import write_json
-from mmposter.disk import naming
-from mmposter.json_files import mapping, read_json, sound, whole
+from mmposter.files.atomic import write_json
+from mmposter.files.disk import naming
+from mmposter.files.strict_json import mapping, read_json, sound, whole
 from mmposter.progress import progress
 
 _KEEP_EVERY_S = 10.0

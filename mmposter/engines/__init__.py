@@ -1,6 +1,7 @@
 """Where the work is done: in this process, in several, or on a Ray cluster; parts in, results out, in their order.
 
-Nothing here knows what a part is. A `Task` says what to do with one (`mmposter.features.work`, `mmposter.predict`).
+Nothing here knows what a part is. A `Task` says what to do with one (`mmposter.features.work`,
+`mmposter.inference.task`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from mmposter.engines.machine import WORKER_MEMORY, automatic_workers, cores
 from mmposter.engines.processes import portable
 from mmposter.engines.task import Loading, Part, Result, Task, flow
 from mmposter.errors import UserError
-from mmposter.libraries import limit_threads, prepare_libraries
+from mmposter.engines.libraries import limit_threads, prepare_libraries
 
 ADDRESS = "RAY_ADDRESS"
 _INHERITED = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "YOLO_OFFLINE", "MMPOSTER_WEIGHTS")

@@ -29,7 +29,7 @@ from mmposter.evaluation.single_label import (
     single_label_metrics,
 )
 from mmposter.evaluation.thresholds import NEVER, EmptyPolicy, apply_thresholds
-from mmposter.markdown import markdown_table
+from mmposter.report.markdown import markdown_table
 
 if TYPE_CHECKING:
     from rich.console import Console

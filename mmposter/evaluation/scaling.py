@@ -9,7 +9,7 @@ the 15 sets of four branches and 5 folds of 562 validation posters, the mean log
 genres of a poster it may change.
 
 Unlike what `mmposter.evaluation.calibration` fits, which is reported alone, this one is put into use: see
-`mmposter.decisions`.
+`mmposter.runs.decisions`.
 """
 
 from __future__ import annotations

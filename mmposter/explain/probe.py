@@ -20,7 +20,7 @@ from torch import Tensor
 from fusion import ImageClassifier, PosterModel
 from fusion.base import Branch, Inputs
 from mmposter.config import BRANCHES
-from mmposter.decisions import Decision
+from mmposter.runs.decisions import Decision
 from mmposter.evaluation.shapley import shapley_weights
 from mmposter.explain.gradcam import Score, grad_cam
 from mmposter.explain.parts import Parts

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fusion import ImageClassifier, PosterModel, probabilities
-from mmposter.decisions import Decision
+from mmposter.runs.decisions import Decision
 from mmposter.engines import Task, finished
 from mmposter.evaluation import apply_thresholds
 from mmposter.explain.parts import Lines, Objects, Parts
@@ -25,12 +25,12 @@ from mmposter.features.extractors import Preparation
 from mmposter.features.extractors.base import pixels
 from mmposter.features.index import Failure
 from mmposter.features.tower import TowerWeights
-from mmposter.images import ImageInput
-from mmposter.libraries import release_memory
-from mmposter.loading import Loader, Prepared, Wish
-from mmposter.model import build_tower
-from mmposter.perception import Perception, Seen, decode, split_usable
-from mmposter.run import Run
+from mmposter.images.reading import ImageInput
+from mmposter.engines.libraries import release_memory
+from mmposter.features.loading import Loader, Prepared, Wish
+from mmposter.runs.building import build_tower
+from mmposter.inference.perception import Perception, Seen, decode, split_usable
+from mmposter.runs.run import Run
 
 _IMAGE = frozenset({"cnn", "style"})
 _PICTURE = (720, 900)  # width and height in pixels that a card needs of a poster

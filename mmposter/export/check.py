@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmposter.export.formats import Runner
-from mmposter.predict import PosterClassifier
+from mmposter.inference.classifier import PosterClassifier
 
 TOLERANCE = 1e-4
 """The largest difference of a probability that a file may have."""

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from fusion import ImageClassifier, PosterModel, probabilities
-from mmposter.decisions import Decision
+from mmposter.runs.decisions import Decision
 from mmposter.features.tower import TowerInput, TowerWeights
-from mmposter.model import build_tower
-from mmposter.run import Run
+from mmposter.runs.building import build_tower
+from mmposter.runs.run import Run
 
 
 class PosterGraph(nn.Module):

@@ -1,4 +1,4 @@
-"""The resize of `mmposter.transforms.PosterTransform` for graphs: to the last bit that of torch's 8-bit images.
+"""The resize of `mmposter.images.transforms.PosterTransform` for graphs: to the last bit that of torch's 8-bit images.
 
 torch resizes 8-bit pictures (bicubic, antialias) in whole numbers: first along the width, then along the height, each
 time with 16-bit weights, and each time rounded to 8 bits (`aten/src/ATen/native/cpu/UpSampleKernel.cpp`; the scheme is

@@ -10,18 +10,18 @@ from typing import Any
 
 from fusion import backbone_spec
 from fusion.backbones import HF
-from mmposter.atomic import atomic_path, write_text
+from mmposter.files.atomic import atomic_path, write_text
 from mmposter.errors import UserError
-from mmposter.evaluate import check_branches
+from mmposter.measurement.evaluate import check_branches
 from mmposter.evaluation.scored import file_hash
 from mmposter.export.check import TOLERANCE, check_pictures, largest_difference
 from mmposter.export.example import OPENING
 from mmposter.export.formats import FORMATS, Format
 from mmposter.export.graph import PosterGraph, load_with_tower
 from mmposter.outputs import claim_file, refuse_file
-from mmposter.predict import PosterClassifier
-from mmposter.provenance import package_version
-from mmposter.run import WEIGHTS, Run
+from mmposter.inference.classifier import PosterClassifier
+from mmposter.runs.provenance import package_version
+from mmposter.runs.run import WEIGHTS, Run
 from mmposter.shipped import POSTERS, find_run
 
 PIXELS = ("cnn", "style")

@@ -9,11 +9,11 @@ from typing import Any
 
 from fusion import backbone_spec
 from fusion.backbones import DESCRIPTION_FILES, HF, LIBRARIES, TIMM, require_modest
-from mmposter import pretrained, weights
+from mmposter.pretrained import catalogue, resolver
 from mmposter.errors import UserError
-from mmposter.json_files import MEGABYTE, mapping, number, read_json, shown, text, whole
-from mmposter.paths import folder_here
-from mmposter.weights import WeightSource
+from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shown, text, whole
+from mmposter.files.paths import folder_here
+from mmposter.pretrained.resolver import WeightSource
 
 _LARGEST = 16 * MEGABYTE  # of a config.json
 _LARGEST_SIDE = 8192  # pixels
@@ -104,13 +104,13 @@ def hf_folder(backbone: str, files: tuple[str, ...], *, offline: bool) -> Path:
     """The folder that holds all `files` of an ``hf/`` model: itself a folder, or found as any pretrained file is.
 
     Raises:
-        UserError: as in `mmposter.weights.resolve`.
+        UserError: as in `mmposter.pretrained.resolver.resolve`.
     """
     name = backbone.removeprefix(HF)
     folder = folder_here(name)
     if folder is not None:
-        return weights.resolve(WeightSource(name, files, "see its model card"), explicit=folder, offline=offline)
-    return weights.resolve(pretrained.hub(name, files, "see its model card"), offline=offline)
+        return resolver.resolve(WeightSource(name, files, "see its model card"), explicit=folder, offline=offline)
+    return resolver.resolve(catalogue.hub(name, files, "see its model card"), offline=offline)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mmposter.parquet_files import ParquetError
+from mmposter.files.strict_parquet import ParquetError
 
 SCHEMA = pa.schema(
     [

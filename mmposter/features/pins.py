@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmposter import pretrained, weights
+from mmposter.pretrained import catalogue, resolver
 from mmposter.config import Config, flat_config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture
 from mmposter.features.tower import TowerInput, TowerWeights, settle_init
-from mmposter.json_files import mapping, shown, sound, text, whole
-from mmposter.paths import file_here, folder_here
+from mmposter.files.strict_json import mapping, shown, sound, text, whole
+from mmposter.files.paths import file_here, folder_here
 
 if TYPE_CHECKING:
     from fusion import Backbone
@@ -227,10 +227,10 @@ class Pins:
             return bool(list(TowerInput.of(config.cnn, self.tower(config).architecture).size) == known["size"])
         if key == "yolo.model":
             file = file_here(asked)
-            return Path(asked).name == str(packed) if file is None else self.weights("yolo") == weights.digest([file])
+            return Path(asked).name == str(packed) if file is None else self.weights("yolo") == resolver.digest([file])
         if key == "ocr.encoder" and (folder := folder_here(asked)) is not None:
-            files = [folder / name for name in pretrained.text_encoder(asked).files]
-            return all(file.is_file() for file in files) and weights.digest(files) == self.weights("text")
+            files = [folder / name for name in catalogue.text_encoder(asked).files]
+            return all(file.is_file() for file in files) and resolver.digest(files) == self.weights("text")
         return bool(asked == packed)
 
 

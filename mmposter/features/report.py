@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmposter.atomic import write_text
+from mmposter.files.atomic import write_text
 from mmposter.features.extract import ExtractorReport
 
 

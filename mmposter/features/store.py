@@ -26,12 +26,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mmposter.atomic import atomic_path, write_json
+from mmposter.files.atomic import atomic_path, write_json
 from mmposter.errors import UserError
 from mmposter.features.index import ADDED, SCHEMA, Failure, Index, check_rows
 from mmposter.features.shard import SUFFIX, Record, Shard, ShardError, read_shard, write_shard
-from mmposter.json_files import mapping, read_json, sound
-from mmposter.parquet_files import ParquetError, read_parquet
+from mmposter.files.strict_json import mapping, read_json, sound
+from mmposter.files.strict_parquet import ParquetError, read_parquet
 
 __all__ = ["ExtractorStore", "Failure", "Record", "fingerprint_digest"]
 

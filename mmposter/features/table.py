@@ -27,8 +27,8 @@ from mmposter.features.pins import Pins
 from mmposter.features.ragged import Packer, Ragged
 from mmposter.features.store import ExtractorStore, Record
 from mmposter.features.tower import TowerWeights, settle_init
-from mmposter.json_files import sound, texts, whole
-from mmposter.model import Sizes
+from mmposter.files.strict_json import sound, texts, whole
+from mmposter.runs.building import Sizes
 
 _CHUNK = 256  # posters that are padded at a time
 _WIDTHS = {

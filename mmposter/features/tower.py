@@ -15,16 +15,16 @@ from safetensors.torch import save
 
 from fusion import Backbone, backbone_spec, build_backbone
 from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, LIBRARIES, count_parameters
-from mmposter import pretrained, weights
+from mmposter.pretrained import catalogue, resolver
 from mmposter.config import CnnConfig, Config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture, hf_folder
-from mmposter.json_files import parse_json, shorten, shown, sound, whole
-from mmposter.paths import file_here
-from mmposter.picture import Picture
+from mmposter.files.strict_json import parse_json, shorten, shown, sound, whole
+from mmposter.files.paths import file_here
+from mmposter.images.picture import Picture
 from mmposter.shipped import POSTERS, settled_init, shipped_tower
-from mmposter.tensor_files import count_numbers, load_tensors, save_tensors, tensor_metadata
-from mmposter.transforms import PosterTransform
+from mmposter.files.tensors import count_numbers, load_tensors, save_tensors, tensor_metadata
+from mmposter.images.transforms import PosterTransform
 
 # Keys in a safetensors header under which `TowerWeights.save` keeps what the weights were made from, and for what.
 _ORIGIN, _ARCHITECTURE, _SIZE = "mmposter_weights", "mmposter_architecture", "mmposter_size"
@@ -136,7 +136,7 @@ class TowerWeights:
     def _origin(self) -> str:
         if self.file is None:
             return f"random-{self.seed}"
-        return _metadata(self.file).get(_ORIGIN) or weights.digest([self.file])
+        return _metadata(self.file).get(_ORIGIN) or resolver.digest([self.file])
 
     def build(self) -> Backbone:
         """The backbone with its weights, in evaluation mode.
@@ -411,10 +411,10 @@ def _published(backbone: str, *, offline: bool) -> Path:
     if spec.weights_file is None:
         raise UserError(f"{backbone} has no published weights; use --init none, or --init FILE")
     if spec.hub is not None:
-        source = pretrained.hub(spec.hub, (spec.weights_file,), spec.licence)
+        source = catalogue.hub(spec.hub, (spec.weights_file,), spec.licence)
     else:
-        source = pretrained.backbone(spec)
-    return weights.resolve(source, offline=offline) / spec.weights_file
+        source = catalogue.backbone(spec)
+    return resolver.resolve(source, offline=offline) / spec.weights_file
 
 
 def _metadata(file: Path) -> dict[str, str]:

@@ -16,10 +16,10 @@ from mmposter.features.extractors import Extractor, Preparation, RecordExtractor
 from mmposter.features.index import Failure
 from mmposter.features.parts import Part, Poster, Share, no_source
 from mmposter.features.store import ExtractorStore, Record
-from mmposter.images import read_file
-from mmposter.libraries import release_memory
-from mmposter.loading import Decoded, Loader, Prepared, Wish, prepared, raised
-from mmposter.picture import decode_picture
+from mmposter.images.reading import read_file
+from mmposter.engines.libraries import release_memory
+from mmposter.features.loading import Decoded, Loader, Prepared, Wish, prepared, raised
+from mmposter.images.picture import decode_picture
 
 # What depends on the file's content stays true until the content changes, and then its hash, the key, does too. A
 # file that is missing or was changed after `prepare` may be put right, so that is looked at again in every run.

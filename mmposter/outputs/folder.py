@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mmposter.disk import naming
+from mmposter.files.disk import naming
 from mmposter.errors import UserError
 from mmposter.outputs.lock import LOCK, is_being_written, make_folder, one_writer
 
-_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")  # what a killed process leaves, see `mmposter.atomic`
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")  # what a killed process leaves, see `mmposter.files.atomic`
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # of desktops, and nobody's work: never removed, never refused
 _READ = 1 << 16  # bytes of a file's beginning, and of its end, that tell whose it is
 _NAMED = 5  # files of others that a message names

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from mmposter.disk import naming
+from mmposter.files.disk import naming
 from mmposter.errors import UserError
 
 if sys.platform == "win32":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmposter.atomic import write_json, write_text
+from mmposter.files.atomic import write_json, write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PUBLISHED
 from mmposter.published.table import ALIGN, COLUMNS, LEAKS, VERDICT, Group, to_markdown

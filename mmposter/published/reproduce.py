@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmposter.atomic import write_json
+from mmposter.files.atomic import write_json
 from mmposter.config import Config, flat_config, load_config
 from mmposter.data.crops import leak_share
 from mmposter.data.dataset import Dataset
 from mmposter.errors import DivergedError, UserError
-from mmposter.evaluate import evaluate_run, examine_run
+from mmposter.measurement.evaluate import evaluate_run, examine_run
 from mmposter.evaluation import METRICS, SINGLE_LABEL_METRICS, Evaluation
 from mmposter.features.tower import settle_init
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PUBLISHED_RESULT
 from mmposter.progress import console
-from mmposter.provenance import source_commit
+from mmposter.runs.provenance import source_commit
 from mmposter.published.result import RESULT, Result
 from mmposter.published.systems import Published, Variant, find_published
 from mmposter.published.task import cropped_dataset, task_dataset
 from mmposter.report.evaluation import evaluation_folder, write_evaluation
-from mmposter.run import Run
+from mmposter.runs.run import Run
 from mmposter.training.train import train
 
 CROPS_TARGET = "crops.target="
@@ -143,7 +143,7 @@ def reproduce(
     Raises:
         UserError: as `train` and `evaluate_run`, and where `out` holds this network trained otherwise, or another
             process is training it there.
-        OSError: `out` cannot be written, see `mmposter.disk`.
+        OSError: `out` cannot be written, see `mmposter.files.disk`.
     """
     posters = data = task_dataset(dataset, vocabulary, out / "data", limit)
     if asked.target is not None and published is not None:
@@ -269,7 +269,7 @@ def _facts(data: Dataset) -> dict[str, Any]:
 def _device_name(device: str) -> str:
     import torch
 
-    from mmposter.device import resolve_device
+    from mmposter.engines.device import resolve_device
 
     resolved = resolve_device(device)
     return torch.cuda.get_device_name() if resolved == "cuda" else resolved

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmposter.errors import UserError
-from mmposter.json_files import read_json
+from mmposter.files.strict_json import read_json
 from mmposter.published.systems import Variant
 
 RESULT = "result.json"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmposter.markdown import markdown_table
+from mmposter.report.markdown import markdown_table
 from mmposter.published.result import Result
 from mmposter.published.systems import Published, System, find_published, published_names, systems
 

@@ -12,7 +12,7 @@ from mmposter.errors import UserError
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PREPARED
 from mmposter.published.systems import Published, Variant
-from mmposter.vocabulary import Vocabulary
+from mmposter.data.vocabulary import Vocabulary
 
 FEW = 10
 """Posters to train on below which no result means anything."""

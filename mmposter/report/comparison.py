@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmposter.atomic import write_text
+from mmposter.files.atomic import write_text
 from mmposter.evaluation.comparison import Comparison
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.plots.comparison import MOST, plot_comparison, plot_genre_differences
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import COMPARISON
-from mmposter.provenance import package_version, source_commit
+from mmposter.runs.provenance import package_version, source_commit
 from mmposter.report.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, Section, TableBlock
 from mmposter.report.comparison_text import (
     HEADLINES,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from mmposter.evaluation.comparison import Comparison, Row
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.seeds import Estimate
-from mmposter.markdown import markdown_table
-from mmposter.spreadsheets import table_text
+from mmposter.report.markdown import markdown_table
+from mmposter.files.spreadsheets import table_text
 
 if TYPE_CHECKING:
     from rich.console import Console

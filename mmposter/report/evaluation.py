@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmposter.atomic import write_json, write_text
+from mmposter.files.atomic import write_json, write_text
 from mmposter.evaluation.evaluate import GENRE_COLUMNS, METRIC_COLUMNS, Evaluation
 from mmposter.evaluation.examination import Examination
 from mmposter.evaluation.listing import LISTING

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmposter.images import MAX_PIXELS, MIN_SIDE
+from mmposter.images.reading import MAX_PIXELS, MIN_SIDE
 from mmposter.serve.errors import RequestError, logged
 from mmposter.serve.query import ExplainQuery, PredictQuery
 from mmposter.serve.schema import ExplainAnswer, ExplainedPoster, PosterAnswer, PredictAnswer
 
 if TYPE_CHECKING:
     from mmposter.explain import Explanation
-    from mmposter.predict import PosterClassifier, Prediction
+    from mmposter.inference.classifier import PosterClassifier, Prediction
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 

@@ -11,8 +11,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.requests import ClientDisconnect
 
-from mmposter.images import MAX_PIXELS, MIN_SIDE
-from mmposter.provenance import package_version
+from mmposter.images.reading import MAX_PIXELS, MIN_SIDE
+from mmposter.runs.provenance import package_version
 from mmposter.serve.access import Access, Gate
 from mmposter.serve.answers import explain_answer, predict_answer
 from mmposter.serve.errors import RequestError
@@ -37,7 +37,7 @@ from mmposter.serve.work import Explain, Predict, Work
 from mmposter.serve.worker import Job, Worker
 
 if TYPE_CHECKING:
-    from mmposter.predict import PosterClassifier
+    from mmposter.inference.classifier import PosterClassifier
 
 CLIENT_GONE = 499
 """The status under which an answer is counted that nobody waited for (nginx's number; HTTP has none)."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
-from mmposter.readiness import BranchState, left_out_notice
+from mmposter.pretrained.readiness import BranchState, left_out_notice
 from mmposter.serve.errors import RequestError, unexpected
 from mmposter.serve.page_downloads import downloads_html
 from mmposter.serve.page_events import BRANCHES, FILES, GENRE, WHICH
@@ -28,7 +28,7 @@ from mmposter.serve.worker import Worker
 if TYPE_CHECKING:
     from gradio import Blocks
 
-    from mmposter.predict import PosterClassifier
+    from mmposter.inference.classifier import PosterClassifier
 
 _TITLE = "mmposter: genres of posters"
 _HEAD = """<div class="mm"><h1>Genres of movies from their posters</h1>

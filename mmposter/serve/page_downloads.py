@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mmposter.serve.page_results import Explained
 from mmposter.serve.schema import PredictAnswer
-from mmposter.spreadsheets import table_text
+from mmposter.files.spreadsheets import table_text
 
 _DRAWING = threading.Lock()  # matplotlib's settings are those of the whole process
 

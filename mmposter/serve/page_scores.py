@@ -10,7 +10,7 @@ from html import escape
 from PIL import Image
 
 from mmposter.errors import BadImageError
-from mmposter.images import load_image
+from mmposter.images.reading import load_image
 from mmposter.serve.schema import PosterAnswer
 from mmposter.serve.upload import Poster
 

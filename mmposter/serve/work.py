@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from mmposter.explain import Explanation
-    from mmposter.predict import PosterClassifier, Prediction
+    from mmposter.inference.classifier import PosterClassifier, Prediction
 
 
 class Work(Protocol):

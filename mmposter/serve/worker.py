@@ -15,13 +15,13 @@ from weakref import WeakSet
 
 from PIL import Image
 
-from mmposter.images import MAX_PIXELS
+from mmposter.images.reading import MAX_PIXELS
 from mmposter.serve.errors import RequestError, logged
 from mmposter.serve.upload import Poster
 from mmposter.serve.work import Work
 
 if TYPE_CHECKING:
-    from mmposter.predict import PosterClassifier
+    from mmposter.inference.classifier import PosterClassifier
 
 State = Literal["loading", "ready", "stopped"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmposter.errors import UserError
-from mmposter.json_files import read_json, sound, text
+from mmposter.files.strict_json import read_json, sound, text
 
 __all__ = [
     "POSTERS",
@@ -26,7 +26,7 @@ __all__ = [
 POSTERS = "posters"
 """The model that is used where none is named."""
 
-# Kept as text, not imported from mmposter.run: the look-up of a name should not wait for torch.
+# Kept as text, not imported from mmposter.runs.run: the look-up of a name should not wait for torch.
 _MODEL, _TOWER = "model.json", "tower.safetensors"
 
 

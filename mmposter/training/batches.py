@@ -13,8 +13,8 @@ from torch.utils.data import BatchSampler, Dataset
 
 from mmposter.errors import BadImageError
 from mmposter.features.ragged import Features, batch_of
-from mmposter.images import Crop, crop_image, load_image
-from mmposter.transforms import PosterTransform
+from mmposter.images.reading import Crop, crop_image, load_image
+from mmposter.images.transforms import PosterTransform
 
 Batch: TypeAlias = tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]
 """The fusion's inputs (B rows each), labels B x G, and the rows' numbers B."""

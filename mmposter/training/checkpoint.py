@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from mmposter.errors import UserError
-from mmposter.json_files import mapping, number, parse_json, shorten, shown, sound, whole
-from mmposter.tensor_files import load_tensors, save_tensors, tensor_metadata
+from mmposter.files.strict_json import mapping, number, parse_json, shorten, shown, sound, whole
+from mmposter.files.tensors import load_tensors, save_tensors, tensor_metadata
 
 StateT = TypeVar("StateT")
 

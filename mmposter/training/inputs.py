@@ -21,7 +21,7 @@ from mmposter.features.tower import TowerInput
 from mmposter.training.batches import PosterBatches
 
 if TYPE_CHECKING:
-    from mmposter.run import Run
+    from mmposter.runs.run import Run
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from fusion import ImageClassifier, Loss, PosterModel, parameter_groups, probabilities
-from mmposter.atomic import write_text
+from mmposter.files.atomic import write_text
 from mmposter.config import TrainConfig
 from mmposter.engines.parent import end_with_the_parent, lasts
 from mmposter.errors import DivergedError, UserError
 from mmposter.evaluation.metrics import mean_average_precision
 from mmposter.progress import console
 from mmposter.progress import progress as show_progress
-from mmposter.tensor_files import save_tensors
+from mmposter.files.tensors import save_tensors
 from mmposter.training.batches import EpochSampler, PosterBatches
 from mmposter.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mmposter.atomic import write_json, write_text
+from mmposter.files.atomic import write_json, write_text
 from mmposter.evaluation import Evaluation
 from mmposter.evaluation.plots import plot_average_precision, plot_training_curves
 from mmposter.evaluation.plots.style import save_png
-from mmposter.run import Run
+from mmposter.runs.run import Run
 from mmposter.training.checkpoint import Progress
 
 PLOTS, CARD, VALIDATION = "plots", "README.md", "validation.json"

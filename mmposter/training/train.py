@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmposter.atomic import write_csv
+from mmposter.files.atomic import write_csv
 from mmposter.config import Config, EvaluationConfig, flat_config
 from mmposter.data.dataset import Dataset
-from mmposter.device import make_accelerator, resolve_device
+from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.engines import Workers
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
@@ -24,7 +24,7 @@ from mmposter.features.extractors import BranchExtractors
 from mmposter.features.pins import PinnedTower
 from mmposter.features.table import settle_on, tower_weights
 from mmposter.features.tower import TowerWeights
-from mmposter.model import (
+from mmposter.runs.building import (
     Sizes,
     build_image_classifier,
     build_model,
@@ -35,9 +35,9 @@ from mmposter.model import (
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import RUN
 from mmposter.progress import console
-from mmposter.provenance import package_version
-from mmposter.run import TOWER, WEIGHTS, Run
-from mmposter.tensor_files import load_tensors
+from mmposter.runs.provenance import package_version
+from mmposter.runs.run import TOWER, WEIGHTS, Run
+from mmposter.files.tensors import load_tensors
 from mmposter.training.checkpoint import Progress
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import Trainer
@@ -121,7 +121,7 @@ def train(
     Raises:
         UserError: for data without labels or splits, missing weights, an `out` that holds another run, or that
             another process is writing.
-        OSError: `out` cannot be written, see `mmposter.disk`.
+        OSError: `out` cannot be written, see `mmposter.files.disk`.
     """
     started = time.monotonic()
     config, device = settle_on(dataset, config), resolve_device(device)

@@ -19,7 +19,7 @@ from mmposter import load_config, prepare
 from mmposter.data import Dataset, sources
 from mmposter.data.sources import Format
 from mmposter.features.extractors import build_extractors
-from mmposter.picture import decode_picture
+from mmposter.images.picture import decode_picture
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)

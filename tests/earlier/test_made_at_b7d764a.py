@@ -17,7 +17,7 @@ from mmposter import Run, ablate, build_plan, examine_run
 from mmposter.ablation.run import Settings
 from mmposter.config import load_config
 from mmposter.data import Dataset
-from mmposter.evaluate import predict_split
+from mmposter.measurement.evaluate import predict_split
 from mmposter.features.store import ExtractorStore
 from mmposter.training.inputs import load_inputs
 

@@ -22,7 +22,7 @@ from mmposter.config import Config, load_config
 from mmposter.data import Dataset, write_dataset
 from mmposter.features.extractors import build_extractors
 from mmposter.features.store import ExtractorStore
-from mmposter.vocabulary import Vocabulary
+from mmposter.data.vocabulary import Vocabulary
 
 GENRES = ("Bright", "Crowded", "Wordy", "Rare")
 CLASSES = ["person", "dog", "horse"]

@@ -13,8 +13,8 @@ from mmposter.features.extract import Poster, extract
 from mmposter.features.extractors import build_extractors
 from mmposter.features.store import ExtractorStore
 from mmposter.features.table import dataset_posters
-from mmposter.picture import decode_picture
-from mmposter.posters import list_posters
+from mmposter.images.picture import decode_picture
+from mmposter.images.listing import list_posters
 from mmposter.training.train import train
 
 

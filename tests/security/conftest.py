@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from mmposter.config import Config, load_config
-from mmposter.decisions import ERROR, MEASURED, Decision, Posters, Subset, Subsets, branch_subsets
+from mmposter.runs.decisions import ERROR, MEASURED, Decision, Posters, Subset, Subsets, branch_subsets
 from mmposter.evaluation import Difference
 from mmposter.evaluation.scaling import Scaling
 from mmposter.evaluation.scored import file_hash
-from mmposter.model import Sizes, build_model
-from mmposter.run import WEIGHTS, Run
-from mmposter.tensor_files import save_tensors
-from mmposter.vocabulary import Vocabulary
+from mmposter.runs.building import Sizes, build_model
+from mmposter.runs.run import WEIGHTS, Run
+from mmposter.files.tensors import save_tensors
+from mmposter.data.vocabulary import Vocabulary
 
 GENRES = ("Calm", "Loud")
 SMALL = (

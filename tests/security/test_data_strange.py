@@ -21,8 +21,8 @@ from mmposter.errors import UserError
 from mmposter.evaluation.scored import ScoredPosters, Source
 from mmposter.features.store import ExtractorStore
 from mmposter.features.table import load_features
-from mmposter.parquet_files import ParquetError, _measure, read_parquet
-from mmposter.vocabulary import Vocabulary
+from mmposter.files.strict_parquet import ParquetError, _measure, read_parquet
+from mmposter.data.vocabulary import Vocabulary
 
 PRINT = {"version": 1, "weights": "abc"}
 POSTERS = 9

@@ -181,7 +181,7 @@ def test_a_calibration_that_cannot_be_written(
     shutil.copytree(made.run, run)
     (run / "subsets.json").unlink()
     (run / "subsets.json").mkdir()
-    monkeypatch.setattr("mmposter.run.Run.subsets", lambda self: None)
+    monkeypatch.setattr("mmposter.runs.run.Run.subsets", lambda self: None)
     monkeypatch.setattr(sys, "argv", ["mmposter", "calibrate", str(run), str(made.data), *HERE])
     with pytest.raises(SystemExit) as end:
         main()

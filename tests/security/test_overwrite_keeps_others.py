@@ -15,8 +15,8 @@ from mmposter.explain.folder import ExplanationFolder
 from mmposter.explain.result import Explanation
 from mmposter.outputs import LOCK, Kind, claim, remove_ours
 from mmposter.outputs import kinds as all_kinds
-from mmposter.predicting import Prediction
-from mmposter.predictions import PredictionFile
+from mmposter.inference.task import Prediction
+from mmposter.inference.predictions import PredictionFile
 
 KINDS = [kind for kind in vars(all_kinds).values() if isinstance(kind, Kind) and kind.marks]
 CONTENT = {

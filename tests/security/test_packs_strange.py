@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmposter.benchmark import open_pack
-from mmposter.benchmark.archive import write_archive
-from mmposter.benchmark.codec import decode, encode
+from mmposter.packs import open_pack
+from mmposter.packs.archive import write_archive
+from mmposter.packs.codec import decode, encode
 from mmposter.data.dataset import Dataset, manifest_table
 from mmposter.errors import UserError
 from mmposter.features.pins import Pins

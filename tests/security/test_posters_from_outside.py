@@ -10,8 +10,8 @@ from mmposter.data.inspection import inspect_file
 from mmposter.errors import BadImageError
 from mmposter.features.parts import Poster
 from mmposter.features.work import _decode
-from mmposter.images import load_image, read_file
-from mmposter.picture import decode_picture
+from mmposter.images.reading import load_image, read_file
+from mmposter.images.picture import decode_picture
 
 _READERS = (read_file, load_image, decode_picture)
 

@@ -14,9 +14,9 @@ from mmposter.ablation.grid import parse_axes
 from mmposter.cli import app
 from mmposter.config import load_config, recipe_names
 from mmposter.distillation.config import load_distillation_config
-from mmposter.json_files import DEPTH, parse_json, read_json
+from mmposter.files.strict_json import DEPTH, parse_json, read_json
 from mmposter.published.systems import systems
-from mmposter.yaml_files import parse_yaml
+from mmposter.files.strict_yaml import parse_yaml
 
 SECRET = "hunter2-of-the-environment"
 
@@ -180,7 +180,7 @@ def test_absurd_sizes_name_their_key(override):
 
 
 def test_sizes_that_are_absurd_together(tmp_path):
-    from mmposter.model import Sizes, build_model
+    from mmposter.runs.building import Sizes, build_model
 
     config = load_config(None, ["cnn.dim=65536", "branches=cnn"])
     with pytest.raises(UserError, match=r"asks for 4,\d+,\d+,\d+ parameters"):

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmposter.errors import UserError
-from mmposter.tensor_files import load_tensors, save_tensors, tensor_metadata
+from mmposter.files.tensors import load_tensors, save_tensors, tensor_metadata
 
 TENSORS = {"weight": torch.arange(12.0).reshape(3, 4), "bias": torch.ones(3, dtype=torch.float16)}
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from mmposter import Run, UserError
 from mmposter.cli import main
-from mmposter.run import MODEL, WEIGHTS
-from mmposter.runs import list_runs
+from mmposter.runs.run import MODEL, WEIGHTS
+from mmposter.runs.listing import list_runs
 from mmposter.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 DEEP = "[" * 50_000 + "]" * 50_000

@@ -12,14 +12,14 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from mmposter.atomic import write_text
+from mmposter.files.atomic import write_text
 from mmposter.cli import main
 from mmposter.cli.answers import answer_json, answer_path
 from mmposter.evaluation.listing import listing_line
 from mmposter.evaluation.plots.style import figure_style, new_figure
 from mmposter.explain.page import Page
-from mmposter.markdown import markdown_table
-from mmposter.predicting import Prediction
+from mmposter.report.markdown import markdown_table
+from mmposter.inference.task import Prediction
 from mmposter.progress import make_console, progress
 from mmposter.report.blocks import ListBlock, Section, TableBlock
 from mmposter.report.page import render_fragment, render_page

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmposter.atomic import write_json
+from mmposter.files.atomic import write_json
 from mmposter.errors import UserError
 from mmposter.features.index import SCHEMA
 from mmposter.features.shard import ShardError, read_shard, write_shard

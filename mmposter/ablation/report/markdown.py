@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mmposter.ablation.report.outline import Code, Folded, Item, Listing, Outline, Picture
 from mmposter.ablation.report.tables import Row, Table
-from mmposter.markdown import markdown_table
+from mmposter.report.markdown import markdown_table
 
 
 def to_markdown(outline: Outline) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from mmposter.ablation.report.tables import CONSTANT, contribution_p_values
 from mmposter.ablation.result import HEADLINES, AblationResult, CellResult, Comparison
 from mmposter.evaluation.seeds import Estimate
-from mmposter.spreadsheets import table_text
+from mmposter.files.spreadsheets import table_text
 
 COLUMNS = (
     "section", "mode", "cell", "label", "metric", "value", "low", "high", "against", "difference", "difference_low",

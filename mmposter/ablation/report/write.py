@@ -12,7 +12,7 @@ from mmposter.ablation.report.plain import to_csv, to_json
 from mmposter.ablation.report.sections import groups
 from mmposter.ablation.report.tables import all_tables
 from mmposter.ablation.result import AblationResult
-from mmposter.atomic import write_json, write_text
+from mmposter.files.atomic import write_json, write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import ABLATION
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmposter.atomic import atomic_path
+from mmposter.files.atomic import atomic_path
 from mmposter.data.downloading.fetch import Answer, Fetcher
 from mmposter.data.downloading.ledger import Ledger
 from mmposter.data.downloading.options import DownloadOptions, host_of, split_link

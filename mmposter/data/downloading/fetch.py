@@ -18,7 +18,7 @@ from urllib3.util import Retry
 from mmposter.data.downloading.addresses import leads_inside
 from mmposter.data.downloading.options import DownloadOptions, split_link
 from mmposter.errors import BadImageError
-from mmposter.images import load_image
+from mmposter.images.reading import load_image
 
 _PIECE = 65_536  # bytes
 # A server that sends a few bytes in every time-out would hold a connection for ever.

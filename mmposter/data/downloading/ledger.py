@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mmposter.disk import naming
+from mmposter.files.disk import naming
 from mmposter.errors import UserError
-from mmposter.json_files import mapping, parse_json, text
+from mmposter.files.strict_json import mapping, parse_json, text
 
 LEDGER = "downloads.jsonl"
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from mmposter.data.sources.base import LIST_SEPARATORS, Issue, PosterRow, SourceRows, known_text, split_names
 from mmposter.data.sources.tables import TextTable, read_table, table_header
 from mmposter.errors import UserError
-from mmposter.spreadsheets import unguarded
+from mmposter.files.spreadsheets import unguarded
 
 REQUIRED = ("image", "genres")
 OPTIONAL = ("id", "title", "year", "split", "actors")

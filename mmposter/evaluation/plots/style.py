@@ -53,7 +53,7 @@ def new_figure(height: float) -> Figure:
 
 def save_png(figure: Figure, path: Path, *, software: str | None = None) -> None:
     """Write a figure as a PNG file, atomically; `software` is what the file says that it was made with."""
-    from mmposter.atomic import atomic_path
+    from mmposter.files.atomic import atomic_path
 
     with atomic_path(path) as temporary:
         figure.savefig(

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmposter.features.store import Record
-from mmposter.picture import Picture
+from mmposter.images.picture import Picture
 
 Poster = NDArray[np.uint8]
 

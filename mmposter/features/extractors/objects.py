@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from detectors import UnsafeCheckpointError, YoloDetector
-from mmposter import pretrained, weights
+from mmposter.pretrained import catalogue, resolver
 from mmposter.config import YoloConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, Poster, pad, slot_mask
 from mmposter.features.store import Record
-from mmposter.paths import file_here
-from mmposter.trust import is_trusted
+from mmposter.files.paths import file_here
+from mmposter.pretrained.trust import is_trusted
 
 _CPU_SLICE = 2  # posters at a time on a CPU: the maps of more do not stay in its cache
 
@@ -39,13 +39,13 @@ class YoloExtractor(FeatureExtractor):
         if pinned is not None:
             return
         # A path that is not here may be one of another machine: its file is looked for as any published one is.
-        source = pretrained.yolo(config.model if file_here(config.model) else Path(config.model).name)
-        self._file = weights.resolve(source, offline=offline) / source.files[0]
+        source = catalogue.yolo(config.model if file_here(config.model) else Path(config.model).name)
+        self._file = resolver.resolve(source, offline=offline) / source.files[0]
 
     def fingerprint(self) -> dict[str, Any]:
         return {
             "version": 1,
-            "weights": self._pinned or weights.digest([self._file]),
+            "weights": self._pinned or resolver.digest([self._file]),
             "size": self._config.size,
             "confidence": self._config.confidence,
         }

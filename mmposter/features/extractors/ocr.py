@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import READINGS, TextReader, reader_files
-from mmposter import pretrained, weights
+from mmposter.pretrained import catalogue, resolver
 from mmposter.config import OcrConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import Extractor, Poster, Preparation
 from mmposter.features.store import Record
-from mmposter.picture import Picture
+from mmposter.images.picture import Picture
 
 
 class OcrExtractor(Extractor):
@@ -39,12 +39,12 @@ class OcrExtractor(Extractor):
             self._files = reader_files(config.languages)
         except ValueError as error:
             raise UserError(f"ocr.{error}") from error
-        self._folder = weights.resolve(pretrained.easyocr(self._files), offline=offline)
+        self._folder = resolver.resolve(catalogue.easyocr(self._files), offline=offline)
 
     def fingerprint(self) -> dict[str, Any]:
         return {
             "version": 2,
-            "weights": self._pinned or weights.digest([self._folder / file for file in self._files]),
+            "weights": self._pinned or resolver.digest([self._folder / file for file in self._files]),
             "languages": list(self._config.languages),
             "reading": asdict(self._reading),
         }

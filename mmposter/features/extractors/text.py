@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from detectors import READINGS, resolve_precision
 from fusion.backbones import require_modest, require_no_code
-from mmposter import pretrained, weights
+from mmposter.pretrained import catalogue, resolver
 from mmposter.config import OcrConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, RecordExtractor, pad, slot_mask
 from mmposter.features.extractors.masking import MaskedExtractor
 from mmposter.features.extractors.ocr import OcrExtractor, decode_lines
 from mmposter.features.store import Record
-from mmposter.json_files import mapping, read_json, shorten
+from mmposter.files.strict_json import mapping, read_json, shorten
 
 _CONFIG, _ADAPTERS = "config.json", ("adapter_config.json",)
 _MEND = "Get it again, or take another one with --set ocr.encoder=NAME_OR_FOLDER"
@@ -99,10 +99,10 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
         return self._folder
 
     def _find(self) -> Path:
-        return weights.resolve(pretrained.text_encoder(self._config.encoder), offline=self._offline)
+        return resolver.resolve(catalogue.text_encoder(self._config.encoder), offline=self._offline)
 
     def _digest(self, folder: Path) -> str:
-        return weights.digest(folder / file for file in pretrained.text_encoder(self._config.encoder).files)
+        return resolver.digest(folder / file for file in catalogue.text_encoder(self._config.encoder).files)
 
     @property
     def embedding_dim(self) -> int:

@@ -14,9 +14,9 @@ from mmposter.ablation.report import findings
 from mmposter.ablation.run import Settings, ablate
 from mmposter.ablation.scores import CELLS
 from mmposter.errors import UserError
-from mmposter.evaluate import evaluate_run
+from mmposter.measurement.evaluate import evaluate_run
 from mmposter.evaluation import apply_thresholds, compute_metrics
-from mmposter.run import Run
+from mmposter.runs.run import Run
 from mmposter.training.train import train
 
 SETTINGS = Settings(seeds=(0, 1), device="cpu", jobs=1, offline=True)

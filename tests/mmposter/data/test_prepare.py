@@ -11,7 +11,7 @@ import pytest
 from mmposter.data import Dataset, prepare, write_dataset
 from mmposter.data.dataset import read_info
 from mmposter.errors import UserError
-from mmposter.vocabulary import Vocabulary
+from mmposter.data.vocabulary import Vocabulary
 
 
 def run(source, out, format="ccu", **options):

@@ -12,7 +12,7 @@ from mmposter.cli.prepare import prepare_command
 from mmposter.data import Dataset, prepare, source_formats
 from mmposter.data.downloading import DownloadOptions
 from mmposter.errors import UserError
-from mmposter.vocabulary import builtin_vocabularies
+from mmposter.data.vocabulary import builtin_vocabularies
 
 
 @pytest.fixture

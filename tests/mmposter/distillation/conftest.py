@@ -17,7 +17,7 @@ from fusion.backbones import catalogue
 from mmposter.data import Dataset, write_dataset
 from mmposter.distillation import card
 from mmposter.distillation.config import DistillationConfig, load_distillation_config
-from mmposter.vocabulary import Vocabulary
+from mmposter.data.vocabulary import Vocabulary
 
 SPLITS = ("train", "train", "train", "val", "test")
 QUICK = (

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import mmposter.images
+import mmposter.images.reading
 from fusion.backbones import global_average
 from mmposter.cli import main
 from mmposter.config import CnnConfig
@@ -45,8 +45,8 @@ def _assert_same(first, second) -> None:
 
 def test_a_distillation_from_data_to_card(quick, posters_of, tmp_path, monkeypatch):
     posters = posters_of()
-    opened, read = set(), mmposter.images.read_file
-    monkeypatch.setattr(mmposter.images, "read_file", lambda path: opened.add(path) or read(path))
+    opened, read = set(), mmposter.images.reading.read_file
+    monkeypatch.setattr(mmposter.images.reading, "read_file", lambda path: opened.add(path) or read(path))
     kept, original = [], DistillationLoop.run
     monkeypatch.setattr(DistillationLoop, "run", lambda self, **o: kept.append(self) or original(self, **o))
     result = run(quick(), posters, tmp_path / "out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmposter.evaluation.listing import listing_line
-from mmposter.predicting import Prediction
+from mmposter.inference.task import Prediction
 
 SCORES = {"War": 0.2341, "Drama": 0.1, "Family": 0.7359, "Adult": 0.385, "Crime": 0.1}
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mmposter import PosterClassifier, UserError
 from mmposter.explain import Explanation, Item
-from mmposter.run import TOWER
+from mmposter.runs.run import TOWER
 
 ALL = ("cnn", "style", "yolo", "ocr")
 GENRES = ("Action", "Comedy", "Drama", "Horror")

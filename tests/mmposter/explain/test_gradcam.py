@@ -20,7 +20,7 @@ from fusion import (
 )
 from fusion.backbones.whole_networks import whole_stages
 from fusion.classifier import Classifier
-from mmposter.decisions import Decision
+from mmposter.runs.decisions import Decision
 from mmposter.evaluation.scaling import Scaling
 from mmposter.explain.gradcam import grad_cam
 from mmposter.explain.probe import FusionProbe, NetworkProbe

@@ -21,7 +21,7 @@ from fusion import (
     YoloBranch,
     build_head,
 )
-from mmposter.decisions import Decision
+from mmposter.runs.decisions import Decision
 from mmposter.evaluation.scaling import Scaling
 from mmposter.explain.probe import FusionProbe, branch_shares
 

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from mmposter import PosterClassifier, Run
-from mmposter.calibrate import calibrate_run
+from mmposter.measurement.calibrate import calibrate_run
 from mmposter.cli import app
-from mmposter.run import MODEL, WEIGHTS
+from mmposter.runs.run import MODEL, WEIGHTS
 from mmposter.training.train import train
 
 # Small, and its random weights tell pictures apart; those of a deeper network with batch norms do not.

@@ -10,7 +10,7 @@ import torch
 
 from mmposter.export.resize import ExactResize, NativeResize, bicubic_weights
 from mmposter.export.symbols import OPSET, quiet_tracing
-from mmposter.transforms import PosterTransform
+from mmposter.images.transforms import PosterTransform
 
 ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 SIZES = [(32, 32), (48, 33), (40, 257), (301, 45), (268, 182), (641, 449), (96, 64), (96, 70), (70, 64), (192, 128)]

@@ -16,17 +16,17 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from fusion import StageStatistics, gram_matrix
-from mmposter import pretrained, weights
+from mmposter.pretrained import catalogue, resolver
 from mmposter.config import CnnConfig, StyleConfig
 from mmposter.errors import UserError
-from mmposter.evaluate import evaluate_run
+from mmposter.measurement.evaluate import evaluate_run
 from mmposter.features.extract import extract
 from mmposter.features.extractors import CnnExtractor, StyleExtractor, build_extractors
 from mmposter.features.store import ExtractorStore
 from mmposter.features.tower import SharedTower, TowerInput, TowerWeights
-from mmposter.picture import Picture
-from mmposter.predict import PosterClassifier
-from mmposter.run import Run
+from mmposter.images.picture import Picture
+from mmposter.inference.classifier import PosterClassifier
+from mmposter.runs.run import Run
 from mmposter.training.train import train
 
 VIT = {
@@ -61,7 +61,7 @@ def model(tmp_path):
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
     """No weights folder, an empty hub cache, and no network."""
-    monkeypatch.delenv(weights.ENVIRONMENT, raising=False)
+    monkeypatch.delenv(resolver.ENVIRONMENT, raising=False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(
         huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("the network was asked for a model")
@@ -190,13 +190,13 @@ def test_the_hubs_cache_and_the_weights_folder_are_looked_through(model, tmp_pat
     assert found("hf/org/tiny").identity() == found(f"hf/{model}").identity()
     mine = tmp_path / "mine" / "org" / "tiny"
     write_model(mine, seed=1)
-    monkeypatch.setenv(weights.ENVIRONMENT, str(tmp_path / "mine"))
+    monkeypatch.setenv(resolver.ENVIRONMENT, str(tmp_path / "mine"))
     assert found("hf/org/tiny").file == mine / "model.safetensors"
 
 
 def test_files_of_common_names_count_in_a_folder_of_their_own_only(model, tmp_path, nowhere, monkeypatch):
     shutil.copytree(model, tmp_path / "flat")
-    monkeypatch.setenv(weights.ENVIRONMENT, str(tmp_path / "flat"))
+    monkeypatch.setenv(resolver.ENVIRONMENT, str(tmp_path / "flat"))
     with pytest.raises(UserError, match="org/tiny is not on this machine") as error:
         found("hf/org/tiny")
     assert f"or put the files into {tmp_path / 'flat'}/org/tiny" in str(error.value)
@@ -238,7 +238,7 @@ def test_what_is_downloaded_is_found_where_it_lies(model, nowhere, monkeypatch):
     tower = TowerWeights.find(CnnConfig(backbone="hf/org/tiny"))
     assert asked == [("org/tiny", ["config.json", "preprocessor_config.json", "model.safetensors"])]
     assert tower.identity() == found(f"hf/{model}").identity()
-    again = weights.resolve(pretrained.hub("org/tiny", ["config.json"], "MIT"), offline=True)
+    again = resolver.resolve(catalogue.hub("org/tiny", ["config.json"], "MIT"), offline=True)
     assert again == tower.file.parent
 
 

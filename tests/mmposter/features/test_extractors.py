@@ -24,8 +24,8 @@ from mmposter.features.extractors import (
 from mmposter.features.extractors.base import pad, slot_mask
 from mmposter.features.extractors.ocr import decode_lines, encode_lines
 from mmposter.features.tower import SharedTower, TowerWeights
-from mmposter.picture import Picture
-from mmposter.transforms import PosterTransform
+from mmposter.images.picture import Picture
+from mmposter.images.transforms import PosterTransform
 
 CNN = CnnConfig(backbone="mobilenet_v3_small", init="none", size=(96, 64))
 STYLE = StyleConfig(stage="stage3", reduced=5)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mmposter.config import OcrConfig
 from mmposter.features.extractors import OcrExtractor
-from mmposter.picture import decode_picture
+from mmposter.images.picture import decode_picture
 
 
 def test_how_carefully_lines_are_read_is_part_of_their_identity(reader):

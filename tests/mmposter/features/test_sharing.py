@@ -18,9 +18,9 @@ from mmposter.features.extractors import CnnExtractor, FeatureExtractor, StyleEx
 from mmposter.features.index import Failure
 from mmposter.features.store import ExtractorStore
 from mmposter.features.tower import SharedTower, TowerInput, TowerWeights
-from mmposter.loading import Loader, Wish
-from mmposter.picture import Picture
-from mmposter.transforms import PosterTransform
+from mmposter.features.loading import Loader, Wish
+from mmposter.images.picture import Picture
+from mmposter.images.transforms import PosterTransform
 
 
 def tower_of(backbone, size=(64, 64)):

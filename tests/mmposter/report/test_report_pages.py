@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from mmposter.disk import plain_words
+from mmposter.files.disk import plain_words
 from mmposter.evaluation import METRICS, evaluate
 from mmposter.evaluation.comparison import Comparison, compare
 from mmposter.evaluation.evaluate import GENRE_COLUMNS

@@ -16,8 +16,8 @@ import requests
 from PIL import Image
 
 from mmposter.errors import BadImageError, UserError
-from mmposter.images import load_image
-from mmposter.predict import Prediction
+from mmposter.images.reading import load_image
+from mmposter.inference.classifier import Prediction
 from mmposter.serve import Settings, create_app
 from mmposter.serve.server import address_of, bind, configuration
 

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from mmposter import PosterClassifier, Run, UserError
-from mmposter.calibrate import calibrate_run
+from mmposter.measurement.calibrate import calibrate_run
 from mmposter.serve import create_app
 from mmposter.training.train import train
 

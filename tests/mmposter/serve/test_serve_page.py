@@ -16,8 +16,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from mmposter.explain import Explanation, GenreExplanation, HeatMap, Item
-from mmposter.predict import Prediction
-from mmposter.readiness import BranchState
+from mmposter.inference.classifier import Prediction
+from mmposter.pretrained.readiness import BranchState
 from mmposter.serve import Settings, create_app
 
 pytest.importorskip("gradio")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image, ImageDraw
 
-from mmposter.predict import PosterClassifier
+from mmposter.inference.classifier import PosterClassifier
 from mmposter.serve import Settings, create_app
 from mmposter.shipped import POSTERS
 

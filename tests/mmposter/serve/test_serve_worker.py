@@ -12,7 +12,7 @@ from weakref import WeakSet
 import pytest
 import requests
 
-from mmposter.predict import Prediction
+from mmposter.inference.classifier import Prediction
 from mmposter.serve import Settings, create_app
 from mmposter.serve.errors import RequestError
 from mmposter.serve.places import Places

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from mmposter import Run
-from mmposter.calibrate import calibrate_run
-from mmposter.decisions import SUBSETS
-from mmposter.run import MODEL
+from mmposter.measurement.calibrate import calibrate_run
+from mmposter.runs.decisions import SUBSETS
+from mmposter.runs.run import MODEL
 from mmposter.training.train import train
-from mmposter.weights import ENVIRONMENT
+from mmposter.pretrained.resolver import ENVIRONMENT
 
 
 @pytest.fixture(scope="session")
@@ -71,11 +71,11 @@ def nothing_shipped(tmp_path, monkeypatch):
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
     """A machine without caches and without packages that carry weights; the folder MMPOSTER_WEIGHTS is empty."""
-    from mmposter import pretrained
+    from mmposter.pretrained import catalogue
 
-    monkeypatch.setattr(pretrained, "_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(catalogue, "_CACHE", tmp_path / "cache")
     monkeypatch.setenv("EASYOCR_MODULE_PATH", str(tmp_path / "easyocr"))
-    monkeypatch.setattr("mmposter.weights._inside_package", lambda module, inside: None)
+    monkeypatch.setattr("mmposter.pretrained.resolver._inside_package", lambda module, inside: None)
     (tmp_path / "mine").mkdir()
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "mine"))
     return tmp_path / "mine"

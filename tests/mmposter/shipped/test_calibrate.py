@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from mmposter import PosterClassifier, Run, UserError
-from mmposter.calibrate import calibrate_run
+from mmposter.measurement.calibrate import calibrate_run
 from mmposter.cli import app
-from mmposter.compare import compare_runs
+from mmposter.measurement.compare import compare_runs
 from mmposter.config import BRANCHES
-from mmposter.decisions import SUBSETS, branch_subsets
-from mmposter.evaluate import evaluate_run, examine_run, predict_split
+from mmposter.runs.decisions import SUBSETS, branch_subsets
+from mmposter.measurement.evaluate import evaluate_run, examine_run, predict_split
 from mmposter.evaluation import apply_thresholds, mean_average_precision
 from mmposter.evaluation.scaling import fit_scaling
 from mmposter.evaluation.scored import PREDICTIONS

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 from mmposter import PosterClassifier, Run, UserError, predict
 from mmposter.cli import app
 from mmposter.config import CnnConfig, load_config
-from mmposter.doctor import diagnose
+from mmposter.pretrained.doctor import diagnose
 from mmposter.features.tower import TowerWeights, settle_init
-from mmposter.inventory import list_weights
-from mmposter.readiness import left_out
+from mmposter.pretrained.inventory import list_weights
+from mmposter.pretrained.readiness import left_out
 from mmposter.report.evaluation import evaluation_folder
-from mmposter.run import OTHER_WEIGHTS
+from mmposter.runs.run import OTHER_WEIGHTS
 from mmposter.shipped import find_run, shipped_model, shipped_models
 
 MAP = "mean_average_precision"
@@ -85,7 +85,7 @@ def test_one_branch_that_is_here_stays(shipped, nowhere, world, tmp_path):
 
 
 def test_a_library_that_is_not_installed_is_named(shipped, world, monkeypatch):
-    from mmposter import readiness
+    from mmposter.pretrained import readiness
 
     there = readiness.find_spec
     monkeypatch.setattr(readiness, "find_spec", lambda name: None if name == "ultralytics" else there(name))

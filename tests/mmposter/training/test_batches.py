@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from mmposter.config import TrainConfig
-from mmposter.device import make_accelerator
+from mmposter.engines.device import make_accelerator
 from mmposter.training.batches import EpochSampler, PosterBatches
 from mmposter.training.loop import predict_rows, rate_factor
 

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from mmposter.evaluate import evaluate_run
+from mmposter.measurement.evaluate import evaluate_run
 from mmposter.features.tower import TowerWeights
-from mmposter.model import Sizes, build_model, build_tower, tower_sizes
-from mmposter.predict import PosterClassifier
-from mmposter.run import WEIGHTS, Run
+from mmposter.runs.building import Sizes, build_model, build_tower, tower_sizes
+from mmposter.inference.classifier import PosterClassifier
+from mmposter.runs.run import WEIGHTS, Run
 from mmposter.training.train import train
 
 QUICK = ("train.epochs=1", "train.augment=true")

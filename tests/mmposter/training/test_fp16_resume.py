@@ -10,9 +10,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from mmposter.device import make_accelerator
+from mmposter.engines.device import make_accelerator
 from mmposter.errors import UserError
-from mmposter.run import WEIGHTS
+from mmposter.runs.run import WEIGHTS
 from mmposter.training import loop
 from mmposter.training import train as train_module
 from mmposter.training.checkpoint import Progress, load_checkpoint, save_checkpoint

@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 
 from mmposter.config import TrainConfig, load_config
 from mmposter.errors import DivergedError, UserError
-from mmposter.evaluate import evaluate_run
-from mmposter.predict import PosterClassifier
-from mmposter.run import WEIGHTS, Run
+from mmposter.measurement.evaluate import evaluate_run
+from mmposter.inference.classifier import PosterClassifier
+from mmposter.runs.run import WEIGHTS, Run
 from mmposter.training import loop
 from mmposter.training.loop import build_optimizer, rate_factor
 from mmposter.training.train import train
-from mmposter.vocabulary import Vocabulary
+from mmposter.data.vocabulary import Vocabulary
 
 ALONE = {"regime": "finetune", "branches": "cnn"}
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from mmposter.errors import UserError
-from mmposter.run import WEIGHTS, Run
+from mmposter.runs.run import WEIGHTS, Run
 from mmposter.training import loop
 from mmposter.training.checkpoint import Progress
 from mmposter.training.train import train

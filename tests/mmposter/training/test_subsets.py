@@ -9,8 +9,8 @@ import pytest
 
 from mmposter.config import BRANCHES
 from mmposter.errors import UserError
-from mmposter.evaluate import evaluate_run
-from mmposter.run import Run
+from mmposter.measurement.evaluate import evaluate_run
+from mmposter.runs.run import Run
 from mmposter.training.train import train
 
 SUBSETS = [",".join(names) for size in range(1, 5) for names in combinations(BRANCHES, size)]

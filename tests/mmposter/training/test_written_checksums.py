@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmposter.errors import UserError
-from mmposter.tensor_files import load_tensors, tensor_metadata
+from mmposter.files.tensors import load_tensors, tensor_metadata
 from mmposter.training.train import train
 
 

@@ -21,8 +21,8 @@ from PIL import Image
 pytest.importorskip("gradio")
 
 from mmposter.errors import BadImageError
-from mmposter.images import load_image
-from mmposter.predict import Prediction
+from mmposter.images.reading import load_image
+from mmposter.inference.classifier import Prediction
 from mmposter.serve import Access, Settings, create_app
 from mmposter.serve.page import page_of
 from mmposter.serve.server import address_of, bind, configuration

@@ -1,0 +1,1 @@
+"""A poster as pixels: which files are meant, reading, transforms."""

@@ -1,0 +1,1 @@
+"""Genres of new posters by a trained model."""

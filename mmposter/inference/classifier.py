@@ -1,0 +1,317 @@
+"""Genres of posters by a trained run: the library's front door, and what `mmposter predict` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import cache, cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from fusion import ImageClassifier, PosterModel
+from mmposter.config import BRANCHES
+from mmposter.engines.device import resolve_device
+from mmposter.engines import Workers, run
+from mmposter.errors import UserError
+from mmposter.measurement.evaluate import check_branches
+from mmposter.features.extractors import BranchExtractors, build_extractors
+from mmposter.features.parts import SIZE
+from mmposter.images.reading import ImageInput
+from mmposter.inference.task import Prediction, PredictTask, Request
+from mmposter.progress import console
+from mmposter.pretrained.readiness import BranchState, left_out, left_out_notice
+from mmposter.runs.run import Run
+from mmposter.shipped import POSTERS, find_run, is_shipped
+
+if TYPE_CHECKING:
+    from mmposter.explain import Explanation
+    from mmposter.explain.task import ExplainRequest, ExplainTask
+
+__all__ = ["PosterClassifier", "Prediction"]
+
+_EXPLAINED_TOGETHER = 8  # little is gained by more, and a command that is stopped loses what it has not written yet
+
+
+class PosterClassifier:
+    """A trained model with everything in front of it. Make one with `PosterClassifier.load`.
+
+    The frozen models are loaded by the first prediction in this process, and by each worker for itself.
+
+    Attributes:
+        run: the trained run.
+        branches: that it looks through.
+        device: where it computes.
+        left_out: branches of a shipped model that it goes without, as their files are not here; see `load`.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        model: PosterModel | ImageClassifier,
+        extractors: Mapping[str, BranchExtractors],
+        *,
+        branches: Sequence[str],
+        device: str,
+        left_out: Sequence[BranchState] = (),
+    ) -> None:
+        self.run, self.branches, self.device, self.left_out = run, tuple(branches), device, tuple(left_out)
+        self._task = PredictTask(run, model, extractors, branches=branches, device=device)
+        self._model = model
+
+    @classmethod
+    def load(
+        cls,
+        run: str | Path = POSTERS,
+        *,
+        branches: Sequence[str] | None = None,
+        device: str = "auto",
+        offline: bool = False,
+    ) -> PosterClassifier:
+        """Load a run folder and find the frozen models it stands on.
+
+        Args:
+            run: what `mmposter train` wrote, or the name of a model that travels with the package.
+            branches: look through these only, all others are masked; None: all that the run was trained with. A shipped
+                model then goes without branches whose files are not here (`left_out`), and says so once.
+            device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            offline: never touch the network.
+
+        Raises:
+            UserError: for an unfinished or damaged run, a control (`ocr.mask`, `shuffled`), branches it does not
+                have, or pretrained files that are missing or not those it was trained behind.
+        """
+        loaded = Run.load(find_run(run))
+        check_branches(loaded, branches)
+        missing = missing_branches(loaded, branches)
+        if missing:
+            _say_once(left_out_notice(loaded, missing))
+        asked = set(branches or loaded.config.branches) - {state.branch for state in missing}
+        kept = [name for name in BRANCHES if name in asked]
+        _refuse_controls(loaded, kept)
+        if device != "cuda":  # which the workers may have and this machine lack; they check it
+            device = resolve_device(device)
+        learnt = ("cnn", "style") if loaded.config.regime == "finetune" else ()
+        frozen = [name for name in kept if name not in learnt]
+        extractors = build_extractors(loaded.serving_config(), frozen, device=device, offline=offline)
+        loaded.require_same_extractors(extractors)
+        return cls(loaded, loaded.load_model(), extractors, branches=kept, device=device, left_out=missing)
+
+    def __repr__(self) -> str:
+        """In one line: the run, what it looks through, and where."""
+        return f"<PosterClassifier {self.run.folder.name}: {', '.join(self.branches)}; on {self.device}>"
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        from mmposter.report import render_fragment
+
+        facts = {"branches": ", ".join(self.branches)}
+        if masked := [name for name in self.run.config.branches if name not in self.branches]:
+            missing = {state.branch: f" (not here: {', '.join(state.lacking)})" for state in self.left_out}
+            facts["left out"] = ", ".join(name + missing.get(name, "") for name in masked)
+        facts |= {"genres": ", ".join(self.genres), "device": self.device, "run": str(self.run.folder)}
+        return render_fragment(f"PosterClassifier {self.run.folder.name}", facts=facts)
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        """The genres in the order of the model."""
+        return self.run.vocabulary.genres
+
+    def thresholds(self, branches: Sequence[str] | None = None) -> dict[str, float]:
+        """The probability from which a genre is given, by genre.
+
+        Args:
+            branches: as for `predict`: a calibrated run has its own for every set of branches.
+
+        Raises:
+            UserError: for branches that are not looked through.
+        """
+        decision = self._task.decision(None if branches is None else self._chosen(branches))
+        return dict(zip(self.genres, decision.thresholds.tolist(), strict=True))
+
+    def predict(
+        self,
+        posters: Iterable[ImageInput] | ImageInput,
+        *,
+        top_k: int | None = None,
+        branches: Sequence[str] | None = None,
+        workers: Workers = 1,
+        threads: int | None = None,
+        engine: str = "local",
+    ) -> list[Prediction]:
+        """Genres of posters.
+
+        Args:
+            posters: paths, bytes, PIL images or arrays (see `mmposter.images.reading.load_image`), or one of them.
+            top_k: give the k surest genres in place of those above their thresholds.
+            branches: look through these only, of those in `branches` of this object; nothing is loaded again for it.
+            workers: as for `stream`.
+            threads: as for `stream`.
+            engine: as for `stream`.
+
+        Returns:
+            One prediction a poster, in order; a poster that cannot be used has its `error` set and no scores.
+        """
+        items = _several(posters)
+        stream = self.stream(items, top_k=top_k, branches=branches, workers=workers, threads=threads, engine=engine)
+        return list(stream)
+
+    def stream(
+        self,
+        posters: Iterable[ImageInput],
+        *,
+        top_k: int | None = None,
+        branches: Sequence[str] | None = None,
+        workers: Workers = 1,
+        threads: int | None = None,
+        engine: str = "local",
+    ) -> Iterator[Prediction]:
+        """As `predict`, some 32 at a time: memory does not grow with the number of posters.
+
+        Posters are taken ahead of what is predicted, up to 64 with one worker.
+
+        Args:
+            posters: as for `predict`; for several workers best paths, as they are sent to them.
+            top_k: as for `predict`.
+            branches: as for `predict`.
+            workers: processes that compute (see `mmposter.engines.run`); 1 is this one.
+            threads: CPU threads of each worker.
+            engine: ``local``, or ``ray``, for which all `posters` are taken at once.
+
+        Raises:
+            ValueError: if `top_k` is not positive.
+            UserError: for an unknown engine, branches that are not looked through, or a worker that died.
+        """
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k must be 1 or more; got {top_k}")
+        names = None if branches is None else self._chosen(branches)
+        parts = (Request(part, top_k, names) for part in _cut(posters))
+        with closing(run(self._task, parts, workers=workers, threads=threads, engine=engine)) as results:
+            for predictions in results:
+                yield from predictions
+
+    def explain(
+        self,
+        posters: Iterable[ImageInput] | ImageInput,
+        *,
+        genres: Sequence[str] | None = None,
+        branches: Sequence[str] | None = None,
+    ) -> list[Explanation]:
+        """Why posters get the genres that they get: see `mmposter.explain`.
+
+        Args:
+            posters: as for `predict`.
+            genres: explain these, predicted or not; None: those that are predicted.
+            branches: as for `predict`.
+
+        Returns:
+            One explanation a poster, in order; a poster that cannot be used has its `error` set and no genres.
+
+        Raises:
+            UserError: for a genre that the model does not know, or branches that are not looked through.
+        """
+        return list(self.stream_explanations(_several(posters), genres=genres, branches=branches))
+
+    def stream_explanations(
+        self,
+        posters: Iterable[ImageInput],
+        *,
+        genres: Sequence[str] | None = None,
+        branches: Sequence[str] | None = None,
+    ) -> Iterator[Explanation]:
+        """As `explain`, some 8 at a time: memory does not grow with the number of posters.
+
+        Args:
+            posters: as for `predict`.
+            genres: as for `explain`.
+            branches: as for `predict`.
+
+        Raises:
+            UserError: as `explain`, at once.
+        """
+        from mmposter.explain.task import ExplainRequest
+
+        names = self.branches if branches is None else self._chosen(branches)
+        numbers = None if genres is None else self._numbers(genres)
+        parts = (ExplainRequest(part, names, numbers) for part in _cut(posters, _EXPLAINED_TOGETHER))
+        return self._explanations(parts)
+
+    def _explanations(self, parts: Iterable[ExplainRequest]) -> Iterator[Explanation]:
+        with closing(run(self._explainer, parts)) as results:
+            for explanations in results:
+                yield from explanations
+
+    @cached_property
+    def _explainer(self) -> ExplainTask:
+        """What explains; it shares the frozen extractors with what predicts."""
+        from mmposter.explain.task import ExplainTask
+
+        task = self._task
+        return ExplainTask(
+            self.run, self._model, task.perception, task.decision, branches=self.branches, device=self.device
+        )
+
+    def _numbers(self, genres: Sequence[str]) -> tuple[int, ...]:
+        """Genres by their place in the model."""
+        unknown = [genre for genre in genres if genre not in self.genres]
+        if unknown or not genres:
+            raise UserError(f"genres must be one or more of {', '.join(self.genres)}; got {', '.join(unknown)!r}")
+        return tuple(dict.fromkeys(self.genres.index(genre) for genre in genres))
+
+    def _chosen(self, branches: Sequence[str]) -> tuple[str, ...]:
+        """Branches as they were asked for, in the model's order."""
+        unknown = [name for name in branches if name not in self.branches]
+        if unknown or not branches:
+            raise UserError(f"branches must be one or more of {','.join(self.branches)}; got {','.join(branches)!r}")
+        return tuple(name for name in self.branches if name in branches)
+
+
+def missing_branches(run: Run, branches: Sequence[str] | None) -> tuple[BranchState, ...]:
+    """Branches that are left out because their files are not here: of a shipped model alone, where none are named."""
+    return left_out(run) if branches is None and is_shipped(run.folder) else ()
+
+
+@cache
+def _say_once(text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _refuse_controls(run: Run, branches: Sequence[str]) -> None:
+    """Refuse to look through a branch that was trained as a control: a new poster cannot be treated alike."""
+    mask, shuffled = run.config.ocr.mask, run.config.shuffled
+    reasons = {}
+    if mask != "none":
+        words = "title" if mask == "title" else "actors' names"
+        reasons["ocr"] = (
+            f"without the words of each poster's {words} (ocr.mask={mask}), and a new poster has no metadata"
+        )
+    for name in shuffled:
+        reasons[name] = f"on the records of other posters (shuffled={','.join(shuffled)})"
+    found = [name for name in branches if name in reasons]
+    if not found:
+        return
+    others = ",".join(name for name in branches if name not in reasons)
+    raise UserError(
+        f"{run.folder} is a control, not a model for use:\n"
+        + "".join(f"  {name} was trained {reasons[name]}\n" for name in found)
+        + (f"Leave that out with --branches {others}, or train" if others else "Train")
+        + " a model without these settings: mmposter train DATA --out OTHER\n"
+        f"To measure this one: mmposter evaluate {run.folder} DATA"
+    )
+
+
+def _several(posters: Iterable[ImageInput] | ImageInput) -> Iterable[ImageInput]:
+    """One poster alone as a list."""
+    single = isinstance(posters, (str, Path, bytes, Image.Image)) or (
+        isinstance(posters, np.ndarray) and posters.ndim < 4
+    )
+    return [posters] if single else posters  # type: ignore[list-item,return-value]
+
+
+def _cut(posters: Iterable[ImageInput], size: int = SIZE) -> Iterator[list[ImageInput]]:
+    iterator = iter(posters)
+    while part := list(islice(iterator, size)):
+        yield part

@@ -1,0 +1,138 @@
+"""What frozen extractors see on decoded posters: their records, and the fusion's inputs made of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from mmposter.errors import BadImageError
+from mmposter.features.extractors import BranchExtractors, Preparation
+from mmposter.features.index import Failure
+from mmposter.features.store import Record
+from mmposter.features.work import run_among_failures
+from mmposter.images.reading import ImageInput
+from mmposter.features.loading import Decoded, Prepared, prepared
+from mmposter.images.picture import decode_picture
+from mmposter.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What some branches see on B posters.
+
+    Attributes:
+        inputs: of the fusion, B rows each, on the CPU; empty where no poster can be used.
+        records: by branch what each of its steps gave, in their order, of each poster.
+        failed: what failed of which poster, by row. Another branch may do without it.
+        unusable: rows that cannot go into the fusion.
+    """
+
+    inputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    records: dict[str, list[list[Record | Failure]]] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
+    unusable: frozenset[int] = frozenset()
+
+
+class Perception:
+    """The frozen extractors of a run in one process, each started when it is first needed.
+
+    It is picklable, and goes to other processes not started.
+
+    Args:
+        run: that was trained behind them.
+        extractors: by branch; not started, and they stay so.
+    """
+
+    def __init__(self, run: Run, extractors: Mapping[str, BranchExtractors]) -> None:
+        self._run, self._extractors = run, dict(extractors)
+        self._copies: dict[str, BranchExtractors] = {}
+        self._started: set[str] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_copies": {}, "_started": set()}
+
+    def start(self, branches: Sequence[str] | None = None) -> None:
+        """Load the models of these branches (None: of all) that are not there yet.
+
+        Raises:
+            UserError: models of another kind than the run was trained behind.
+        """
+        if not self._copies:
+            self._copies = copy.deepcopy(self._extractors)  # all together: cnn and style share a tower
+        new = [name for name in self._copies if (branches is None or name in branches) and name not in self._started]
+        for name in new:
+            for step in self._copies[name].steps:
+                step.start()
+        allowed = [name for name in self._run.other_weights_allowed if name in new]
+        self._run.require_same_sizes({name: self._copies[name].feature.metadata() for name in allowed})
+        self._started |= set(new)
+
+    def started(self, branch: str) -> BranchExtractors:
+        """The started extractors of a branch."""
+        assert branch in self._started, "start() comes first"
+        return self._copies[branch]
+
+    def preparations(self, branches: Sequence[str]) -> tuple[Preparation, ...]:
+        """What must be made of a poster for these branches, each once."""
+        frozen = (branch for name, branch in self._extractors.items() if name in branches)
+        return tuple(dict.fromkeys(branch.steps[0].preparation for branch in frozen))
+
+    def look(self, posters: Sequence[Prepared], branches: Sequence[str]) -> Seen:
+        """Run the extractors of those of `branches` that have any.
+
+        Args:
+            posters: B that could be decoded, with what `preparations` wants of them.
+            branches: started ones.
+        """
+        inputs: dict[str, torch.Tensor] = {}
+        records: dict[str, list[list[Record | Failure]]] = {}
+        failed: dict[int, str] = {}
+        unusable: set[int] = set()
+        for name in (name for name in self._extractors if name in branches):
+            branch = self.started(name)
+            items: list[Any] = prepared(posters, branch.steps[0].preparation)
+            records[name] = []
+            for step in branch.steps:
+                items = run_among_failures(step, items)
+                records[name].append(items)
+            empty = branch.feature.empty()
+            for row, item in enumerate(items):
+                if isinstance(item, Failure):
+                    failed[row] = f"{name}: {item.message}"
+                    if empty is None:
+                        unusable.add(row)
+            stand_in = empty or next((item for item in items if not isinstance(item, Failure)), None)
+            if stand_in is None:
+                return Seen({}, records, failed, frozenset(range(len(posters))))
+            inputs |= branch.feature.collate([stand_in if isinstance(i, Failure) else i for i in items])
+        return Seen(inputs, records, failed, frozenset(unusable))
+
+
+def decode(poster: ImageInput) -> Decoded:
+    """A decoded poster, or why it cannot be used; safe in any thread."""
+    try:
+        return decode_picture(poster)
+    except BadImageError as error:
+        return Failure(error.reason, str(error))
+
+
+def split_usable(posters: Sequence[Prepared], image: Preparation | None = None) -> tuple[list[int], dict[int, str]]:
+    """Rows of posters that can be used, and what is wrong with the others, by row.
+
+    Args:
+        posters: as they were loaded.
+        image: without which a poster cannot be used, if any.
+    """
+    usable: list[int] = []
+    errors: dict[int, str] = {}
+    for row, poster in enumerate(posters):
+        problem = poster if isinstance(poster, Failure) or image is None else poster[image]
+        if isinstance(problem, Failure):
+            errors[row] = f"{problem.reason}: {problem.message}"
+        else:
+            usable.append(row)
+    return usable, errors

@@ -1,0 +1,236 @@
+"""One part of a prediction: decode, run the frozen extractors, fuse."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fusion import ImageClassifier, PosterModel, probabilities
+from mmposter.runs.decisions import Decision
+from mmposter.engines.device import resolve_device
+from mmposter.engines import Task, finished
+from mmposter.evaluation import apply_thresholds
+from mmposter.evaluation.listing import SUREST, heading, listing_line
+from mmposter.features.extractors import BranchExtractors, Preparation
+from mmposter.images.reading import ImageInput
+from mmposter.engines.libraries import release_memory
+from mmposter.features.loading import Loader, Prepared, Wish, prepared
+from mmposter.inference.perception import Perception, decode, split_usable
+from mmposter.runs.run import Run
+from mmposter.visible import visible
+
+_NEXT = 5  # genres that a notebook shows beside those that are given
+_BAR = 20  # letters of a bar in a notebook that stands for 1
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one poster.
+
+    Attributes:
+        path: where the poster came from; None for a picture that was given as such.
+        genres: the genres above their thresholds, the surest first.
+        scores: every genre's probability in 0-1; empty where the poster could not be used.
+        error: what was wrong with the poster or with one of its branches; None if nothing was.
+    """
+
+    path: str | None
+    genres: list[str] = field(default_factory=list)
+    scores: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The line of a `.jsonl` file."""
+        scores = {genre: round(score, 6) for genre, score in self.scores.items()}
+        return {"path": self.path, "genres": self.genres, "scores": scores, "error": self.error}
+
+    def listing(self, title: str | None = None, year: int | None = None, k: int = SUREST) -> str:
+        """The line ``Title (year)  Genre (0.736), Genre (0.385), ...`` of the k surest genres.
+
+        Args:
+            title: None: the file's name without its ending, or ``untitled`` for a picture that came without a path.
+            year: None: no year on the line.
+            k: how many genres; a poster that could not be used has what was wrong with it in their place.
+
+        Raises:
+            ValueError: `k` below 1.
+        """
+        name = title if title is not None else "untitled" if self.path is None else Path(self.path).stem
+        if self.scores:
+            return listing_line(name, year, self.scores, k)
+        return f"{heading(name, year)}  {visible(' '.join((self.error or '').split()))}"
+
+    def __repr__(self) -> str:
+        """Short, so that a list of predictions can be read: the file's name and the genres that are given."""
+        given = ", ".join(f"{genre} {self.scores[genre]:.3f}" if self.scores else genre for genre in self.genres)
+        error = None if self.error is None else f"error: {visible(' '.join(self.error.split()))}"
+        parts = [part for part in (given or ("no genre" if self.scores else None), error) if part]
+        return f"<Prediction {self._name}: {'; '.join(parts)}>"
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: the genres that are given in bold, and the next ones."""
+        from mmposter.report import Block, Emphasis, ListBlock, TableBlock, render_fragment
+
+        problems = [] if self.error is None else [f"Error: {self.error}"]
+        if not self.scores:
+            return render_fragment(self._name, text=problems)
+        surest = sorted(self.scores, key=lambda genre: -self.scores[genre])
+        shown = [*self.genres, *[genre for genre in surest if genre not in self.genres][:_NEXT]]
+        rows = [[genre, f"{self.scores[genre]:.3f}", "█" * round(_BAR * self.scores[genre])] for genre in shown]
+        strong: dict[tuple[int, int | None], Emphasis] = {
+            (number, None): "strong" for number in range(len(self.genres))
+        }
+        blocks: list[Block] = [TableBlock("", ["genre", "probability", ""], rows, align="lrl", emphasis=strong)]
+        if more := len(surest) - len(shown):
+            blocks.append(ListBlock([f"{more} more below {self.scores[shown[-1]]:.3f}"]))
+        return render_fragment(f"{self._name}: {', '.join(self.genres) or 'no genre'}", blocks, text=problems)
+
+    @property
+    def _name(self) -> str:
+        return "untitled" if self.path is None else visible(" ".join(Path(self.path).name.split()))
+
+
+@dataclass(frozen=True)
+class Request:
+    """Posters to predict together.
+
+    Attributes:
+        posters: in the order of the answers.
+        top_k: how many genres are wanted of each; None: those above their thresholds.
+        branches: to look through, in the task's order; None: all that the task has.
+    """
+
+    posters: Sequence[ImageInput]
+    top_k: int | None = None
+    branches: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A request that is being read."""
+
+    request: Request
+    posters: list[Future[Prepared]]
+
+
+class PredictTask(Task[Request, Loading, list[Prediction]]):
+    """Prediction as engines run it.
+
+    Args:
+        run: a finished run.
+        model: its model, on the CPU; it stays there, and a copy goes to the device.
+        extractors: of the branches that the model does not compute itself; not started, and they stay so.
+        branches: to look through where a request does not name fewer; all others are masked.
+        device: ``cpu``, ``cuda`` or ``mps``.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        model: PosterModel | ImageClassifier,
+        extractors: Mapping[str, BranchExtractors],
+        *,
+        branches: Sequence[str],
+        device: str,
+    ) -> None:
+        self._run, self._branches, self.device = run, tuple(branches), device
+        self._decisions = {self._branches: run.decision(branches)}
+        self._model, self.perception = model.eval(), Perception(run, extractors)
+        self._image: Preparation | None = None
+        if model.tower is not None and {"cnn", "style"} & set(branches):
+            self._image = run.tower_input()
+        self._started: PosterModel | ImageClassifier | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What other processes get: everything but what `start` has made."""
+        return {key: value for key, value in vars(self).items() if key != "_loader"} | {"_started": None}
+
+    def decision(self, branches: tuple[str, ...] | None = None) -> Decision:
+        """How probabilities are shown, and become genres, through these branches; None: all that the task has."""
+        names = self._branches if branches is None else branches
+        if names not in self._decisions:  # read once: the file's weights are hashed for it
+            self._decisions[names] = self._run.decision(names)
+        return self._decisions[names]
+
+    def start(self, threads: int) -> None:
+        self._loader = Loader(threads)
+        if self._started is None:
+            resolve_device(self.device)
+            self._started = self._model if self.device == "cpu" else copy.deepcopy(self._model).to(self.device)
+        self.perception.start()
+
+    def load(self, part: Request) -> Loading:
+        names, image = self._looked_at(part)
+        wanted = self.perception.preparations(names) + (() if image is None else (image,))
+        return Loading(part, self._loader.load((Wish(poster, wanted) for poster in part.posters), decode))
+
+    def compute(self, loading: Loading) -> Future[list[Prediction]]:
+        request = loading.request
+        names, image = self._looked_at(request)
+        posters = [future.result() for future in loading.posters]
+        usable, errors = split_usable(posters, image)
+        scores: dict[int, NDArray[np.float32]] = {}
+        if usable:
+            probs, failed = self._probabilities([posters[row] for row in usable], names, image)
+            errors |= {usable[index]: message for index, message in failed.items()}
+            scores = {row: values for row, values in zip(usable, probs, strict=True) if values is not None}
+        release_memory()
+        return finished(
+            [
+                self._prediction(item, scores.get(row), errors.get(row), request)
+                for row, item in enumerate(request.posters)
+            ]
+        )
+
+    def stop(self) -> None:
+        self._loader.close()
+
+    def _looked_at(self, request: Request) -> tuple[tuple[str, ...], Preparation | None]:
+        """The branches of a request, and what feeds the model's own image network, where they need it."""
+        names = self._branches if request.branches is None else request.branches
+        return names, self._image if {"cnn", "style"} & set(names) else None
+
+    def _prediction(
+        self, item: ImageInput, probs: NDArray[np.float32] | None, error: str | None, request: Request
+    ) -> Prediction:
+        path = str(item) if isinstance(item, str | Path) else None
+        if probs is None:
+            return Prediction(path, error=error)
+        genres = self._run.vocabulary.genres
+        order = np.argsort(-probs, kind="stable").tolist()
+        if request.top_k is None:
+            policy = self._run.config.evaluation.empty
+            thresholds = self.decision(request.branches).thresholds
+            chosen = apply_thresholds(probs[None], thresholds, empty=policy)[0]
+            order = [index for index in order if chosen[index]]
+        else:
+            order = order[: request.top_k]
+        scores = {genre: float(score) for genre, score in zip(genres, probs, strict=True)}
+        return Prediction(path, [genres[index] for index in order], scores, error)
+
+    def _probabilities(
+        self, posters: Sequence[Prepared], names: tuple[str, ...], image: Preparation | None
+    ) -> tuple[list[NDArray[np.float32] | None], dict[int, str]]:
+        """Probabilities of decoded posters through the branches `names` (None where a needed extractor failed), and
+        what failed, by row."""
+        assert self._started is not None
+        seen = self.perception.look(posters, names)
+        if len(seen.unusable) == len(posters):
+            return [None] * len(posters), seen.failed
+        inputs = dict(seen.inputs)
+        if image is not None:
+            inputs["image"] = torch.stack(prepared(posters, image))
+        with torch.inference_mode():
+            on_device = {key: value.to(self.device) for key, value in inputs.items()}
+            logits = self._started(on_device, names)
+            probs = probabilities(logits, single_label=self._run.config.single_label).cpu().numpy()
+        probs = self.decision(names).apply(probs)
+        return [None if row in seen.unusable else probs[row] for row in range(len(posters))], seen.failed

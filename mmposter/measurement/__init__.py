@@ -1,0 +1,1 @@
+"""Runs measured on prepared data: evaluated, compared, calibrated."""

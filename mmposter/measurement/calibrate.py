@@ -1,0 +1,141 @@
+"""`mmposter calibrate`: fit how a run decides, for every set of its branches, and measure what that is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmposter.data.dataset import Dataset
+from mmposter.runs.decisions import ERROR, MEASURED, Decision, Posters, Subset, Subsets, branch_subsets
+from mmposter.engines.device import resolve_device
+from mmposter.engines import Workers
+from mmposter.errors import UserError
+from mmposter.measurement.evaluate import predict_split
+from mmposter.evaluation import (
+    ConstantPredictor,
+    Difference,
+    apply_thresholds,
+    bootstrap_ci,
+    bootstrap_difference,
+    compute_metrics,
+    get_metric,
+)
+from mmposter.evaluation.metrics import labelled
+from mmposter.evaluation.scaling import fit_scaling
+from mmposter.evaluation.scored import file_hash
+from mmposter.progress import progress
+from mmposter.runs.run import WEIGHTS, Run
+from mmposter.training.inputs import Inputs, load_inputs
+from mmposter.training.train import choose_thresholds
+
+_METRICS, _ERROR = tuple(get_metric(name) for name in MEASURED), get_metric(ERROR)
+
+
+def calibrate_run(
+    run: Run,
+    dataset: Dataset,
+    *,
+    split: str = "test",
+    device: str = "auto",
+    offline: bool = False,
+    workers: Workers = 1,
+    quiet: bool = False,
+) -> Subsets:
+    """Fit a scaling and thresholds for every non-empty set of a run's branches, all others masked.
+
+    Fitted on the validation posters alone, measured on those of `split`. The result is not saved: see `Subsets.save`.
+
+    Args:
+        run: a finished run; what was fitted for it before is not looked at.
+        dataset: prepared with the same genres.
+        split: the posters to measure on, ``test`` or ``train``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        offline: never touch the network.
+        workers: processes that extract features that the store lacks; 1 is this one.
+        quiet: show no progress.
+
+    Raises:
+        UserError: for a run with one genre a poster, other genres, or an empty split.
+    """
+    if run.config.single_label:
+        raise UserError(
+            f"{run.folder} gives each poster one genre: its scores sum to 1 (loss.name=cross_entropy), and calibrate "
+            "scales each genre on its own. Calibrate a run with another loss, such as bce"
+        )
+    if split == "val":
+        raise UserError("--split takes test or train: what is fitted on val cannot be measured there; got 'val'")
+    run.vocabulary.require_same(dataset.vocabulary, mine=str(run.folder), theirs=str(dataset.folder))
+    config = run.serving_config()
+    device = resolve_device(device)
+    inputs = load_inputs(config, dataset, device=device, offline=offline, quiet=quiet, behind=run, workers=workers)
+    run.require_same_sizes(inputs.features.metadata)
+    for side in ("val", split):
+        if not inputs.rows(side):
+            raise UserError(f"{dataset.folder} has no posters in split {side!r}, and calibrate needs val and {split}")
+    fitter = _Fitter(run, dataset, inputs, split, device)
+    subsets: dict[tuple[str, ...], Subset] = {}
+    names = branch_subsets(run.config.branches)
+    with progress("calibrate", len(names), quiet=quiet) as ticker:
+        for branches in names:
+            subsets[branches] = fitter.fit(branches)
+            ticker.advance(note=",".join(branches))
+    return Subsets(
+        weights=file_hash(run.folder / WEIGHTS),
+        genres=run.vocabulary.genres,
+        fitted=fitter.posters("val"),
+        measured=fitter.posters(split),
+        constant=fitter.constant(),
+        subsets=subsets,
+    )
+
+
+class _Fitter:
+    """Fits one set of branches after another; the first must be all of them, with which the others are compared."""
+
+    def __init__(self, run: Run, dataset: Dataset, inputs: Inputs, split: str, device: str) -> None:
+        self._run, self._dataset, self._inputs, self._split, self._device = run, dataset, inputs, split, device
+        self._groups = np.array(dataset.table["group"], dtype=object)
+        self._whole: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
+
+    def fit(self, branches: Sequence[str]) -> Subset:
+        inputs, settings = self._inputs, self._run.config.evaluation
+        rows = [*inputs.rows("val"), *inputs.rows(self._split)]
+        probs, seen = predict_split(self._run, self._dataset, inputs, rows, only=branches, device=self._device)
+        val = inputs.splits[seen] == "val"
+        target, raw, groups = inputs.labels[seen[~val]], probs[~val], self._groups[seen[~val]]
+
+        unscaled = Decision(np.zeros(0), fit_scaling(inputs.labels[seen[val]], probs[val]))
+        thresholds = choose_thresholds(settings, inputs.labels[seen[val]], unscaled.apply(probs[val]))
+        decision = replace(unscaled, thresholds=thresholds)
+        scaled = decision.apply(raw)
+        decided = apply_thresholds(scaled, thresholds, settings.empty)
+
+        bootstrap = {"n_boot": settings.bootstrap, "seed": self._run.config.seed, "groups": groups}
+        values = compute_metrics(target, scaled, decided)
+        ends = bootstrap_ci(target, scaled, decided, (*_METRICS, _ERROR), **bootstrap)
+        ends_before = bootstrap_ci(target, raw, decided, [_ERROR], **bootstrap)
+        difference = None
+        if self._whole is None:
+            self._whole = scaled, decided
+        else:
+            difference = bootstrap_difference(target, (scaled, decided), self._whole, _METRICS, **bootstrap)
+        return Subset(
+            decision=decision,
+            metrics={metric.name: Difference(values[metric.name], ends[metric.name]) for metric in _METRICS},
+            error_before=Difference(_ERROR.value(target, raw), ends_before[_ERROR.name]),
+            error_after=Difference(values[_ERROR.name], ends[_ERROR.name]),
+            difference=difference,
+        )
+
+    def posters(self, split: str) -> Posters:
+        target = self._inputs.labels[self._inputs.rows(split)]
+        manifest = str(self._dataset.info["manifest_sha256"])
+        return Posters(self._dataset.folder.resolve().name, manifest, split, len(labelled(target, None, None)[0]))
+
+    def constant(self) -> dict[str, float]:
+        """The best constant answers, chosen on the training posters, on the measured ones."""
+        train, measured = (self._inputs.labels[self._inputs.rows(split)] for split in ("train", self._split))
+        return {m.name: ConstantPredictor.fit(train, m).score(measured) for m in (*_METRICS, _ERROR)}

@@ -1,0 +1,207 @@
+"""Measure a run on a split of a prepared data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from mmposter.data.dataset import Dataset
+from mmposter.runs.decisions import Decision
+from mmposter.engines.device import make_accelerator, resolve_device
+from mmposter.engines import Workers
+from mmposter.errors import UserError
+from mmposter.evaluation import Evaluation, apply_thresholds, evaluate
+from mmposter.evaluation.calibration import Method
+from mmposter.evaluation.examination import Examination, examine
+from mmposter.evaluation.scored import ScoredPosters, Source, file_hash
+from mmposter.runs.provenance import package_version, source_commit
+from mmposter.runs.run import WEIGHTS, Run
+from mmposter.training.inputs import Inputs, load_inputs, poster_batches
+from mmposter.training.loop import predict_rows
+
+
+def evaluate_run(
+    run: Run,
+    dataset: Dataset,
+    *,
+    split: str = "test",
+    only: Sequence[str] | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    workers: Workers = 1,
+) -> Evaluation:
+    """Metrics of `run` on one split, with the decision fitted on its validation posters (see `Run.decision`).
+
+    Args:
+        run: a finished run.
+        dataset: prepared with the same genres; its train posters give the constant predictors.
+        split: ``train``, ``val`` or ``test``.
+        only: branches to look at; all others are masked. None: all.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        offline: never touch the network.
+        workers: processes that extract features that the store lacks; 1 is this one.
+
+    Raises:
+        UserError: for other genres, an empty split, or a branch that the run does not have.
+    """
+    asked = _Asked(split, only, device, offline, workers)
+    return _score(run, dataset, asked, also_val=False).evaluation
+
+
+def examine_run(
+    run: Run,
+    dataset: Dataset,
+    *,
+    split: str = "test",
+    only: Sequence[str] | None = None,
+    calibration: Method | None = "temperature",
+    device: str = "auto",
+    offline: bool = False,
+    workers: Workers = 1,
+) -> Examination:
+    """`evaluate_run` and all that `mmposter evaluate` reports beside it.
+
+    Args:
+        run: as in `evaluate_run`; so are the arguments not named here.
+        dataset: its validation posters are those that the calibration is fitted on.
+        split: as in `evaluate_run`.
+        only: as in `evaluate_run`.
+        calibration: ``temperature``, ``isotonic``, or None for none.
+        device: as in `evaluate_run`.
+        offline: as in `evaluate_run`.
+        workers: as in `evaluate_run`.
+
+    Raises:
+        UserError: as `evaluate_run`.
+    """
+    asked = _Asked(split, only, device, offline, workers)
+    scores = _score(run, dataset, asked, also_val=calibration is not None)
+    return examine(scores.posters, scores.evaluation, method=calibration, fit=scores.val, titles=scores.titles)
+
+
+def predict_split(
+    run: Run,
+    dataset: Dataset,
+    inputs: Inputs,
+    rows: Sequence[int],
+    *,
+    only: Sequence[str] | None = None,
+    device: str = "auto",
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Probabilities M x G of posters by row of the manifest, and the M rows (without those that cannot be decoded).
+
+    They are the model's own; what is shown of them is said by `Run.decision`.
+    """
+    accelerator = make_accelerator(resolve_device(device), run.config.train.precision)
+    model: torch.nn.Module = accelerator.prepare_model(run.load_model(), evaluation_mode=True)
+    data = poster_batches(run.config, dataset, inputs, augment=False)
+    return predict_rows(accelerator, model, data, rows, run.config.train, only, single_label=run.config.single_label)
+
+
+def check_branches(run: Run, only: Sequence[str] | None) -> None:
+    """Refuse branches that a run was not trained with."""
+    unknown = [name for name in only or () if name not in run.config.branches]
+    if unknown:
+        raise UserError(
+            f"--branches {','.join(unknown)}: this run was trained with {','.join(run.config.branches)}; "
+            "choose among those, or train again"
+        )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of `evaluate_run` that are no data."""
+
+    split: str
+    only: Sequence[str] | None
+    device: str
+    offline: bool
+    workers: Workers
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """One pass of the model: the split and its metrics, titles and years, and target and probabilities of ``val``."""
+
+    posters: ScoredPosters
+    evaluation: Evaluation
+    titles: list[tuple[str | None, int | None]]
+    val: tuple[NDArray[Any], NDArray[np.float32]] | None
+
+
+def _score(run: Run, dataset: Dataset, asked: _Asked, *, also_val: bool) -> _Scores:
+    run.vocabulary.require_same(dataset.vocabulary, mine=str(run.folder), theirs=str(dataset.folder))
+    check_branches(run, asked.only)
+    decision = run.decision(asked.only)
+    inputs = load_inputs(
+        run.serving_config(),
+        dataset,
+        device=resolve_device(asked.device),
+        offline=asked.offline,
+        behind=run,
+        workers=asked.workers,
+    )
+    run.require_same_sizes(inputs.features.metadata)
+    rows = inputs.rows(asked.split)
+    if not rows:
+        raise UserError(f"{dataset.folder} has no posters in split {asked.split!r}; splits there: {_splits(inputs)}")
+    val_rows = inputs.rows("val") if also_val and asked.split != "val" else []
+    probs, seen = predict_split(run, dataset, inputs, [*rows, *val_rows], only=asked.only, device=asked.device)
+    probs = decision.apply(probs)
+    measured = inputs.splits[seen] == asked.split
+    val = (inputs.labels[seen], probs) if asked.split == "val" else (inputs.labels[seen[~measured]], probs[~measured])
+    probs, seen = probs[measured], seen[measured]
+    target, settings = inputs.labels[seen], run.config.evaluation
+    groups = np.array(dataset.table["group"], dtype=object)[seen]
+    evaluation = evaluate(
+        target,
+        probs,
+        decision.thresholds,
+        run.vocabulary.genres,
+        train_target=inputs.labels[inputs.rows("train")],
+        split=asked.split,
+        n_boot=settings.bootstrap,
+        seed=run.config.seed,
+        groups=groups,
+        empty=settings.empty,
+    )
+    posters = ScoredPosters(
+        ids=tuple(str(name) for name in dataset.table["id"].iloc[seen]),
+        groups=groups,
+        genres=run.vocabulary.genres,
+        target=target > 0,
+        probs=probs,
+        decisions=apply_thresholds(probs, decision.thresholds, settings.empty),
+        thresholds=decision.thresholds,
+        source=_source(run, dataset, asked, evaluation, decision),
+    )
+    named = dataset.table[["title", "year"]].iloc[seen]
+    titles = [(title, None if pd.isna(year) else int(year)) for title, year in named.itertuples(index=False)]
+    return _Scores(posters, evaluation, titles, val if also_val and val[0].any() else None)
+
+
+def _source(run: Run, dataset: Dataset, asked: _Asked, evaluation: Evaluation, decision: Decision) -> Source:
+    return Source(
+        run=run.folder.resolve().name,
+        weights=file_hash(run.folder / WEIGHTS),
+        branches=run.config.branches if asked.only is None else tuple(asked.only),
+        config=run.config.model_dump(mode="json"),
+        data=dataset.folder.resolve().name,
+        manifest=str(dataset.info["manifest_sha256"]),
+        split=asked.split,
+        empty=run.config.evaluation.empty,
+        constant={name: result.constant for name, result in evaluation.metrics.items()},
+        version=package_version(),
+        commit=source_commit(),
+        decision=decision.digest,
+    )
+
+
+def _splits(inputs: Inputs) -> str:
+    return ", ".join(sorted({str(split) for split in inputs.splits}))

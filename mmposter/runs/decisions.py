@@ -1,0 +1,246 @@
+"""From a model's probabilities to those that are shown, and to genres: for every set of branches that it looks through.
+
+A model whose branches are masked is less sure, and the thresholds of the whole do not fit it. `mmposter calibrate`
+fits a scaling and thresholds for every set on validation posters, measures them, and leaves both in ``subsets.json``
+of the run folder. A run without that file decides as it was trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmposter.files.atomic import write_json
+from mmposter.errors import UserError
+from mmposter.evaluation import Difference
+from mmposter.evaluation.arrays import FloatArray
+from mmposter.evaluation.scaling import Scaling
+from mmposter.files.formats import require_format
+from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shown, sound, text, texts, whole
+
+SUBSETS = "subsets.json"
+FORMAT = 1
+_LARGEST = 16 * MEGABYTE
+MEASURED = ("mean_average_precision", "macro_f1", "r_precision")
+"""The metrics that are kept of every set of branches; the calibration error stands beside them."""
+ERROR = "expected_calibration_error"
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What is done with the probabilities of a model that looks through certain branches.
+
+    Attributes:
+        thresholds: G, one a genre, for the probabilities that `apply` gives.
+        scaling: None leaves the probabilities as they are.
+    """
+
+    thresholds: FloatArray
+    scaling: Scaling | None = None
+
+    def apply(self, probs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The probabilities N x G that are shown and compared with the thresholds."""
+        return probs if self.scaling is None else self.scaling.apply(probs).astype(np.float32)
+
+    @property
+    def digest(self) -> str | None:
+        """Tells one fitted decision from another; None for that of the training."""
+        if self.scaling is None:
+            return None
+        return hashlib.sha256(json.dumps(_decision_json(self)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """A set of branches: what was fitted for it, and how good it is on posters that the fit did not see.
+
+    Attributes:
+        decision: fitted on validation posters.
+        metrics: value and 95 % interval of `MEASURED`, by name.
+        error_before: calibration error of the probabilities as they are.
+        error_after: of the scaled ones.
+        difference: to all branches, paired by poster, of the same; None for all branches themselves.
+    """
+
+    decision: Decision
+    metrics: Mapping[str, Difference]
+    error_before: Difference
+    error_after: Difference
+    difference: Mapping[str, Difference] | None
+
+
+@dataclass(frozen=True)
+class Posters:
+    """Which posters were used.
+
+    Attributes:
+        data: name of the data folder.
+        manifest: sha256 of its manifest.
+        split: ``val``, ``test`` or ``train``.
+        count: posters with a genre.
+    """
+
+    data: str
+    manifest: str
+    split: str
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Subsets:
+    """The content of ``subsets.json``.
+
+    Attributes:
+        weights: sha256 of the run's weights that it belongs to.
+        genres: in the order of thresholds and offsets.
+        fitted: posters of the fit.
+        measured: posters of the metrics.
+        constant: of each metric the value of the best constant answer on the measured posters.
+        subsets: by branches, in the run's order.
+    """
+
+    weights: str
+    genres: tuple[str, ...]
+    fitted: Posters
+    measured: Posters
+    constant: Mapping[str, float]
+    subsets: Mapping[tuple[str, ...], Subset]
+
+    def save(self, folder: Path) -> None:
+        """Write ``subsets.json`` into a run folder, atomically."""
+        write_json(
+            folder / SUBSETS,
+            {
+                "format": FORMAT,
+                "weights": self.weights,
+                "genres": list(self.genres),
+                "fitted": asdict(self.fitted),
+                "measured": asdict(self.measured),
+                "constant": {name: _plain(value) for name, value in self.constant.items()},
+                "subsets": {",".join(names): _subset_json(subset) for names, subset in self.subsets.items()},
+            },
+        )
+
+    def in_place_of(self, whole: Sequence[str], part: Sequence[str]) -> str:
+        """What it costs to look through `part` of the branches alone, in words."""
+        less, all_ = (self.subsets[tuple(names)].metrics[MEASURED[0]].value for names in (part, whole))
+        return f"{self.measured.split} mAP {less:.3f} in place of {all_:.3f}"
+
+    @classmethod
+    def load(cls, folder: Path, branches: Sequence[str], genres: Sequence[str]) -> Subsets | None:
+        """Read ``subsets.json`` of a run folder; None where there is none.
+
+        Args:
+            folder: of the run.
+            branches: all of the run's, in its order.
+            genres: of the run, in its order.
+
+        Raises:
+            UserError: it is damaged, of a newer mmposter, or of another model.
+        """
+        path = folder / SUBSETS
+        if not path.is_file():
+            return None
+        mend = f"make it again with: mmposter calibrate {folder} DATA"
+        values = read_json(path, limit=_LARGEST, mend=mend)
+        with sound(path, mend):
+            known = mapping(values, SUBSETS)
+            require_format(path, known["format"], FORMAT)
+            found = cls(
+                weights=text(known["weights"], "weights"),
+                genres=texts(known["genres"], "genres"),
+                fitted=_posters(known["fitted"]),
+                measured=_posters(known["measured"]),
+                constant={name: _number(known["constant"][name]) for name in (*MEASURED, ERROR)},
+                subsets={
+                    tuple(names.split(",")): _subset(subset, len(genres))
+                    for names, subset in mapping(known["subsets"], "subsets").items()
+                },
+            )
+        if found.genres != tuple(genres) or set(found.subsets) != set(branch_subsets(branches)):
+            raise UserError(f"{path} is of a model with other genres or branches; {mend}")
+        return found
+
+
+def branch_subsets(branches: Sequence[str]) -> list[tuple[str, ...]]:
+    """All non-empty subsets in the given order of names, the largest first."""
+    sizes = range(len(branches), 0, -1)
+    return [names for size in sizes for names in combinations(branches, size)]
+
+
+def _decision_json(decision: Decision) -> dict[str, Any]:
+    assert decision.scaling is not None  # what is saved was fitted
+    return {
+        "slope": decision.scaling.slope,
+        "offsets": decision.scaling.offsets.tolist(),
+        "thresholds": decision.thresholds.tolist(),
+    }
+
+
+def _subset_json(subset: Subset) -> dict[str, Any]:
+    difference = subset.difference
+    return {
+        **_decision_json(subset.decision),
+        "metrics": {name: _measured_json(value) for name, value in subset.metrics.items()},
+        "calibration_error": {
+            "before": _measured_json(subset.error_before),
+            "after": _measured_json(subset.error_after),
+        },
+        "difference": None if difference is None else {name: _measured_json(d) for name, d in difference.items()},
+    }
+
+
+def _posters(values: Any) -> Posters:
+    known = mapping(values, "posters")
+    data, manifest, split = (text(known[name], name) for name in ("data", "manifest", "split"))
+    return Posters(data, manifest, split, whole(known["count"], "count"))
+
+
+def _subset(values: Mapping[str, Any], genres: int) -> Subset:
+    scaling = Scaling(number(values["slope"], "slope"), _vector(values["offsets"], genres))
+    if not 0 < scaling.slope < math.inf:
+        raise ValueError(f"slope must be above 0, got {scaling.slope}")
+    error, difference = values["calibration_error"], values["difference"]
+    return Subset(
+        decision=Decision(_vector(values["thresholds"], genres), scaling),
+        metrics={name: _measured(values["metrics"][name]) for name in MEASURED},
+        error_before=_measured(error["before"]),
+        error_after=_measured(error["after"]),
+        difference=None if difference is None else {name: _measured(difference[name]) for name in MEASURED},
+    )
+
+
+def _vector(values: Sequence[float], count: int) -> FloatArray:
+    if not isinstance(values, list) or len(values) != count:
+        raise ValueError(f"{count} numbers must be there, one a genre; got {shown(values)}")
+    return np.array([number(value, "each of them") for value in values], dtype=np.float64)
+
+
+def _measured_json(found: Difference) -> dict[str, Any]:
+    return {"value": _plain(found.value), "ci95": None if found.ci95 is None else list(found.ci95)}
+
+
+def _measured(values: Mapping[str, Any]) -> Difference:
+    ends = values["ci95"]
+    if ends is not None and (not isinstance(ends, list) or len(ends) != 2):
+        raise ValueError(f"an interval has two ends, got {shown(ends)}")
+    interval = None if ends is None else (number(ends[0], "an end"), number(ends[1], "an end"))
+    return Difference(_number(values["value"]), interval)
+
+
+def _plain(value: float) -> float | None:
+    """JSON has no NaN: a metric that is undefined is null."""
+    return None if math.isnan(value) else value
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else number(value, "a metric")

@@ -1,0 +1,104 @@
+"""Run folders side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmposter.config import flat_config
+from mmposter.errors import UserError
+from mmposter.files.strict_json import MEGABYTE, mapping, number, parse_json, read_json, read_text, texts
+
+# Kept as text, not imported from mmposter.runs.run: a listing should not wait for torch.
+_MODEL, _METRICS = "model.json", "metrics.jsonl"
+_LARGEST = 16 * MEGABYTE
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line of the listing.
+
+    Attributes:
+        name: the folder below the listed one.
+        branches: what the model looks at.
+        regime: ``features`` or ``finetune``.
+        state: ``finished``, ``stopped`` or ``damaged``.
+        epochs: finished ones.
+        val_map: the best validation mAP; None before the first epoch.
+        differences: configuration keys that are not the same in all listed runs.
+    """
+
+    name: str
+    branches: tuple[str, ...]
+    regime: str
+    state: str
+    epochs: int
+    val_map: float | None
+    differences: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**vars(self), "branches": list(self.branches), "differences": dict(self.differences)}
+
+
+def list_runs(folder: Path) -> list[RunSummary]:
+    """All run folders below `folder`, the best validation mAP first.
+
+    Raises:
+        UserError: if there is no such folder, or no run in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; train something first: mmposter train DATA --out {folder}/NAME")
+    models = sorted(folder.rglob(_MODEL))
+    if not models:
+        raise UserError(f"{folder} holds no run folder (a folder with a {_MODEL})")
+    read = {path.parent: _read(path) for path in models}
+    flat = {run: flat_config(values["config"]) for run, values in read.items() if values is not None}
+    varying = _varying(list(flat.values()))
+    summaries = [_summary(folder, run, values, flat.get(run, {}), varying) for run, values in read.items()]
+    return sorted(summaries, key=lambda run: (-(run.val_map if run.val_map is not None else -1.0), run.name))
+
+
+def _summary(
+    folder: Path, run: Path, values: Mapping[str, Any] | None, config: Mapping[str, Any], varying: list[str]
+) -> RunSummary:
+    name = str(run.relative_to(folder)) if run != folder else run.resolve().name
+    if values is None:
+        return RunSummary(name, (), "", "damaged", 0, None, {})
+    scores = values["val_map"]
+    return RunSummary(
+        name=name,
+        branches=tuple(config["branches"]),
+        regime=config["regime"],
+        state="finished" if values.get("thresholds") is not None else "stopped",
+        epochs=len(scores),
+        val_map=max(scores, default=None),
+        differences={key: config.get(key) for key in varying if key not in ("branches", "regime")},
+    )
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """`model.json` with the validation mAP of every epoch as ``val_map``; None where either file is damaged."""
+    try:
+        values = mapping(read_json(path, limit=_LARGEST), _MODEL)
+        scores = _scores(path.with_name(_METRICS))
+        config = mapping(values["config"], "config")
+        readable = bool(texts(config["branches"], "branches")) and isinstance(config["regime"], str)
+    except (UserError, ValueError, KeyError, OSError):
+        return None
+    return {**values, "val_map": scores} if readable else None
+
+
+def _scores(metrics: Path) -> list[float]:
+    if not metrics.is_file():
+        return []
+    lines = (parse_json(line, metrics) for line in read_text(metrics, limit=_LARGEST).splitlines() if line)
+    return [number(mapping(row, "a line")["val_map"], "val_map") for row in lines]
+
+
+def _varying(configs: list[dict[str, Any]]) -> list[str]:
+    keys = list(dict.fromkeys(key for config in configs for key in config))
+    return [key for key in keys if len({json.dumps(config.get(key)) for config in configs}) > 1]

@@ -1,0 +1,327 @@
+"""A run folder: all that is needed to evaluate a trained model, or to use it on another machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion.backbones import LIBRARIES
+from mmposter.files.atomic import write_json
+from mmposter.config import Config, parse_config
+from mmposter.runs.decisions import Decision, Subsets
+from mmposter.errors import UserError
+from mmposter.evaluation.scored import file_hash
+from mmposter.features.architecture import Architecture
+from mmposter.features.tower import TowerInput, TowerWeights, require_fitting
+from mmposter.files.formats import require_format
+from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shorten, shown, sound, texts
+from mmposter.runs.building import Sizes, build_image_classifier, build_model, build_tower
+from mmposter.files.paths import file_here
+from mmposter.shipped import is_shipped
+from mmposter.files.tensors import load_tensors, require_shapes
+from mmposter.pretrained.trust import is_trusted
+from mmposter.data.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from fusion import ImageClassifier, PosterModel
+    from mmposter.features.extractors import BranchExtractors
+
+FORMAT = 1
+MODEL, WEIGHTS, TOWER = "model.json", "best.safetensors", "tower.safetensors"
+
+OTHER_WEIGHTS = "other_weights_allowed"
+"""The fact that names branches whose files need not be the very ones that the run was trained behind."""
+
+_LARGEST = 16 * MEGABYTE  # of model.json: of ours, that is a few kilobytes
+_MEND = "get the run folder again, or train again with --overwrite"
+_MAY_DIFFER = ("yolo", "ocr")  # what they find is much the same from any copy; features of another network mean nothing
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder says about its model.
+
+    Attributes:
+        folder: where it lies.
+        config: as resolved.
+        vocabulary: the genres in the order of the logits.
+        sizes: widths of the frozen parts.
+        fingerprints: identity of each frozen extractor that the model was trained behind, by branch.
+        thresholds: one probability a genre, tuned on validation; None until training has ended.
+        facts: data, versions and numbers for the model card.
+    """
+
+    folder: Path
+    config: Config
+    vocabulary: Vocabulary
+    sizes: Sizes
+    fingerprints: Mapping[str, Any]
+    thresholds: NDArray[np.float64] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """In one line: the folder, and what the model looks through."""
+        return f"<Run {self.folder}: {', '.join(self.config.branches)}; {len(self.vocabulary)} genres>"
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        from mmposter.report import CodeBlock, DetailsBlock, render_fragment
+
+        facts = {
+            "folder": str(self.folder),
+            "branches": ", ".join(self.config.branches),
+            "genres": ", ".join(self.vocabulary.genres),
+            "training": "not finished" if self.thresholds is None else "finished",
+        }
+        config = json.dumps(self.config.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        return render_fragment(
+            f"Run {self.folder.name}", [DetailsBlock("Configuration", [CodeBlock(config)])], facts=facts
+        )
+
+    def save(self) -> None:
+        """Write `model.json` atomically."""
+        thresholds = None if self.thresholds is None else [float(value) for value in self.thresholds]
+        write_json(
+            self.folder / MODEL,
+            {
+                "format": FORMAT,
+                "config": self.config.model_dump(mode="json"),
+                "vocabulary": self.vocabulary.to_json(),
+                "sizes": self.sizes.to_json(),
+                "fingerprints": dict(self.fingerprints),
+                "thresholds": thresholds,
+                "facts": dict(self.facts),
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path, *, finished: bool = True) -> Run:
+        """Read a run folder.
+
+        Args:
+            folder: what `mmposter train` wrote.
+            finished: refuse one whose training has not ended.
+
+        Raises:
+            UserError: if it is no run folder, was written by a newer mmposter, or is not finished.
+        """
+        folder = Path(folder)
+        path = folder / MODEL
+        if file_here(path) is None:
+            raise UserError(
+                f"{folder} is no run folder (it has no {MODEL}); make one with: mmposter train DATA --out {folder}"
+            )
+        values = read_json(path, limit=_LARGEST, mend=_MEND)
+        with sound(path, _MEND):
+            known = mapping(values, MODEL)
+            require_format(path, known["format"], FORMAT)
+            vocabulary = Vocabulary.from_json(known["vocabulary"], where=str(path))
+            try:
+                config = parse_config(known["config"])
+            except UserError as error:
+                raise UserError(f"{path} cannot be used: {error}\n{_MEND}") from error
+            run = cls(
+                folder=folder,
+                config=config,
+                vocabulary=vocabulary,
+                sizes=Sizes.from_json(known["sizes"]),
+                fingerprints=_fingerprints(known["fingerprints"]),
+                thresholds=_thresholds(known["thresholds"], len(vocabulary)),
+                facts=mapping(known["facts"], "facts"),
+            )
+            texts(run.facts.get(OTHER_WEIGHTS, ()), OTHER_WEIGHTS)
+            _ = run.architecture  # made of the file's values, too
+        if finished and (run.thresholds is None or not (folder / WEIGHTS).is_file()):
+            raise UserError(
+                f"the training in {folder} has not ended; go on with: mmposter train DATA --out {folder} --resume"
+            )
+        return run
+
+    def load_model(self) -> PosterModel | ImageClassifier:
+        """The trained model in evaluation mode, on the CPU.
+
+        Raises:
+            UserError: if the weights are damaged or belong to another model.
+        """
+        from safetensors import SafetensorError
+
+        file = self.folder / WEIGHTS
+        self._require_fitting(file)
+        with sound(self.folder / MODEL, _MEND):
+            model = self._untrained()
+        try:
+            model.load_state_dict(load_tensors(file))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise UserError(f"{file} does not hold this model's weights: {shorten(str(error))}") from error
+        if any(value.is_floating_point() and value.isnan().any() for value in model.state_dict().values()):
+            raise UserError(f"{file} holds weights that are no numbers; {_MEND}")
+        return model.eval()
+
+    def _require_fitting(self, file: Path) -> None:
+        """Compare what the run says with the header of its weights, before a model of that size is made.
+
+        Raises:
+            UserError: they are of another model.
+        """
+        import torch
+
+        name, learns = self.config.cnn.backbone, self._learns_images
+        if learns and name.startswith(LIBRARIES):
+            require_fitting(name, self.architecture, file)
+            return
+        with sound(self.folder / MODEL, _MEND), torch.random.fork_rng(devices=[]), torch.device("meta"):
+            wanted = {key: tuple(value.shape) for key, value in self._untrained().state_dict().items()}
+        require_shapes(file, wanted, "this model's weights")
+
+    @property
+    def _learns_images(self) -> bool:
+        """Whether the image network is a part of the model, and not in front of it."""
+        return self.config.regime == "finetune" and bool({"cnn", "style"} & set(self.config.branches))
+
+    def _untrained(self) -> PosterModel | ImageClassifier:
+        """The model with random weights: the checkpoint holds the trained ones."""
+        config, genres = self.config, len(self.vocabulary)
+        if not self._learns_images:
+            return build_model(config, self.sizes, genres)
+        size = self.tower_input().size
+        backbone = TowerWeights(config.cnn.backbone, None, architecture=self.architecture, size=size).build()
+        if config.cnn.classifier != "fusion":
+            return build_image_classifier(config, backbone, genres)
+        return build_model(config, self.sizes, genres, build_tower(config, backbone))
+
+    @property
+    def architecture(self) -> Architecture | None:
+        """Of the run's ``timm/`` or ``hf/`` network, as it was found when training began; None for others."""
+        known = mapping(self.fingerprints.get("tower", {}), "tower").get("architecture")
+        return None if known is None else Architecture.from_json(known)
+
+    def tower_input(self) -> TowerInput:
+        """How posters are fed to the image network, without asking anyone but this folder.
+
+        Raises:
+            UserError: it names a network that nobody knows.
+        """
+        with sound(self.folder / MODEL, _MEND):
+            return TowerInput.of(self.config.cnn, self.architecture)
+
+    def subsets(self) -> Subsets | None:
+        """What `mmposter calibrate` fitted and measured; None where it was not run.
+
+        Raises:
+            UserError: if the file is damaged, or of other weights than the run has now.
+        """
+        found = Subsets.load(self.folder, self.config.branches, self.vocabulary.genres)
+        if found is not None and found.weights != file_hash(self.folder / WEIGHTS):
+            raise UserError(
+                f"{self.folder} was trained again since it was calibrated; type: mmposter calibrate {self.folder} DATA"
+            )
+        return found
+
+    def decision(self, only: Collection[str] | None = None) -> Decision:
+        """How the model's probabilities are shown, and become genres.
+
+        Args:
+            only: the branches that it looks through, all others are masked; None: all.
+
+        Raises:
+            UserError: as `subsets`.
+        """
+        assert self.thresholds is not None  # Run.load has refused an unfinished run
+        fitted = self.subsets()
+        if fitted is None:
+            return Decision(self.thresholds)
+        names = tuple(name for name in self.config.branches if only is None or name in only)
+        return fitted.subsets[names].decision
+
+    @property
+    def other_weights_allowed(self) -> tuple[str, ...]:
+        """Branches whose frozen models may come from other files of the same kind (`posters`, which comes without).
+
+        A run says this of itself, so it counts for what travels with the package alone, or where the person trusts it.
+        """
+        return tuple(name for name in self.facts.get(OTHER_WEIGHTS, ()) if name in _MAY_DIFFER)
+
+    def require_same_extractors(self, extractors: Mapping[str, BranchExtractors]) -> None:
+        """Refuse frozen models other than those the run was trained behind: its scores would mean nothing.
+
+        Of the branches in `other_weights_allowed` the settings must agree, not the files.
+
+        Raises:
+            UserError: naming the branch, and both identities.
+        """
+        may_differ = self.other_weights_allowed if is_shipped(self.folder) or is_trusted() else ()
+        for name, branch in extractors.items():
+            then, now = self.fingerprints.get(name), branch.feature.identity()
+            if name in may_differ and then is not None:
+                then, now = _without_weights(then), _without_weights(now)
+            if now != then:
+                asks = ". It says that others will do: if you know who made it, type the same command with --trust"
+                raise UserError(
+                    f"the {name} branch of {self.folder} was trained behind other weights or settings than those found "
+                    f"here:\n  then: {shown(then)}\n  now:  {shown(now)}\n"
+                    "Give it the same files, or leave the branch out with --branches"
+                    + (asks if name in self.other_weights_allowed and name not in may_differ else "")
+                )
+
+    def require_same_sizes(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+        """Refuse other files whose records the model cannot read: an object detector that names other things, or a text
+        encoder of another width. Where no other files are allowed, their identity has said all.
+
+        Args:
+            metadata: what extractors say beside their records, by branch.
+
+        Raises:
+            UserError: naming the branch.
+        """
+        for name in self.other_weights_allowed:
+            if name not in metadata:
+                continue
+            known = metadata[name]
+            same = tuple(known.get("class_names", self.sizes.class_names)) == self.sizes.class_names
+            if not same or known.get("embedding_dim", self.sizes.embedding_dim) != self.sizes.embedding_dim:
+                raise UserError(
+                    f"the files found for the {name} branch of {self.folder} are of another kind than those it was "
+                    "trained behind (other classes, or another width of its vectors).\n"
+                    "Give it the same files, or leave the branch out with --branches"
+                )
+
+    def serving_config(self) -> Config:
+        """The configuration with the frozen tower's weights taken from the run folder, wherever that lies now."""
+        tower = self.folder / TOWER
+        if not tower.is_file():
+            return self.config
+        return self.config.model_copy(update={"cnn": self.config.cnn.model_copy(update={"init": str(tower)})})
+
+    def with_result(self, thresholds: NDArray[np.float64], facts: Mapping[str, Any]) -> Run:
+        """This run with what the end of training adds."""
+        return replace(self, thresholds=thresholds, facts={**self.facts, **facts})
+
+
+def _fingerprints(values: Any) -> Mapping[str, Any]:
+    return {
+        name: mapping(identity, f"the fingerprint of {name}")
+        for name, identity in mapping(values, "fingerprints").items()
+    }
+
+
+def _thresholds(values: Any, genres: int) -> NDArray[np.float64] | None:
+    if values is None:
+        return None
+    if not isinstance(values, list) or len(values) != genres:
+        raise ValueError(f"thresholds must be {genres} numbers, one a genre; got {shown(values)}")
+    return np.array([number(value, "a threshold") for value in values], np.float64)
+
+
+def _without_weights(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An extractor's identity without the digests of its files."""
+    return {
+        key: _without_weights(value) if isinstance(value, Mapping) else value
+        for key, value in identity.items()
+        if key != "weights"
+    }

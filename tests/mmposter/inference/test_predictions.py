@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+
+import pytest
+
+from mmposter.errors import UserError
+from mmposter.inference.classifier import Prediction
+from mmposter.inference.predictions import PredictionFile
+
+ONE = Prediction("a.jpg", ["Drama"], {"Drama": 0.75, "War": 0.25})
+TWO = Prediction("Amélie, 2001.jpg", ["War", "Drama"], {"Drama": 0.5, "War": 0.6})
+BAD = Prediction("c.jpg", error="truncated: cut off")
+
+
+def stopped(path, predictions) -> None:
+    file = PredictionFile(path).__enter__()
+    for prediction in predictions:
+        file.write(prediction)
+    file.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+
+
+def lines(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+def test_json_lines(tmp_path):
+    path = tmp_path / "new" / "out.jsonl"
+    with PredictionFile(path) as file:
+        for prediction in (ONE, TWO, BAD):
+            file.write(prediction)
+        assert not path.exists()
+    assert lines(path) == [prediction.to_json() for prediction in (ONE, TWO, BAD)]
+    assert "Amélie" in path.read_text(encoding="utf-8")
+    assert (file.count, file.failed) == (3, [BAD])
+    assert [entry.name for entry in path.parent.iterdir()] == ["out.jsonl"]
+
+
+def test_csv(tmp_path):
+    path = tmp_path / "out.csv"
+    with PredictionFile(path) as file:
+        for prediction in (BAD, ONE, TWO):
+            file.write(prediction)
+    with path.open(encoding="utf-8", newline="") as stream:
+        assert list(csv.reader(stream)) == [
+            ["path", "genres", "error", "Drama", "War"],
+            ["c.jpg", "", "truncated: cut off", "", ""],
+            ["a.jpg", "Drama", "", "0.75", "0.25"],
+            ["Amélie, 2001.jpg", "War|Drama", "", "0.5", "0.6"],
+        ]
+
+
+def test_csv_of_failures_alone(tmp_path):
+    with PredictionFile(tmp_path / "out.csv") as file:
+        file.write(BAD)
+    assert (tmp_path / "out.csv").read_text().splitlines() == ["path,genres,error", "c.jpg,,truncated: cut off"]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_a_stopped_run_goes_on(tmp_path, ending):
+    path, whole = tmp_path / f"out.{ending}", tmp_path / f"whole.{ending}"
+    stopped(path, [ONE, BAD])
+    assert not path.exists()
+    with PredictionFile(path) as file:
+        assert (file.done, file.count, file.failed) == ({"a.jpg", "c.jpg"}, 2, [BAD])
+        file.write(TWO)
+    with PredictionFile(whole) as file:
+        for prediction in (ONE, BAD, TWO):
+            file.write(prediction)
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_wherever_the_last_line_was_cut_the_rest_is_whole(tmp_path):
+    """Also within a letter of two bytes, and just before the newline, where the line reads like a whole one."""
+    path, partial = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
+    stopped(path, [ONE, TWO])
+    data = partial.read_bytes()
+    first = data.index(b"\n") + 1
+    for cut in range(first, len(data)):
+        partial.write_bytes(data[:cut])
+        with PredictionFile(path) as file:
+            assert file.done == {"a.jpg"}
+            file.write(TWO)
+        assert lines(path) == [ONE.to_json(), TWO.to_json()], cut
+        path.unlink()
+
+
+@pytest.mark.parametrize("junk", [b"null\n", b"7\n", b'{"other": 1}\n', b"\xff\xfe\n", b"\x00" * 50 + b"\n"])
+def test_a_damaged_line_is_dropped(tmp_path, junk):
+    path = tmp_path / "out.jsonl"
+    stopped(path, [ONE])
+    with (tmp_path / "out.jsonl.partial").open("ab") as stream:
+        stream.write(junk)
+    with PredictionFile(path) as file:
+        assert file.done == {"a.jpg"}
+    assert lines(path) == [ONE.to_json()]
+
+
+@pytest.mark.parametrize("name", ["a\u2028b.jpg", "a\x85b.jpg", "a\nb.jpg", 'a"b.jpg', "a\udcffb.jpg"])
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_names_that_linux_allows(tmp_path, name, ending):
+    """Line separators inside a name, and bytes that are no UTF-8 (Python shows them as lone surrogates)."""
+    path = tmp_path / f"out.{ending}"
+    odd = Prediction(name, ["Drama"], {"Drama": 1.0})
+    stopped(path, [odd])
+    with PredictionFile(path) as file:
+        assert file.done == {name}
+        file.write(ONE)
+    if ending == "jsonl":
+        assert [line["path"] for line in lines(path)] == [name, "a.jpg"]
+    else:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.reader(stream))
+        assert [row[0] for row in rows[1:]] == [name.replace("\udcff", "\\udcff"), "a.jpg"]
+
+
+def test_a_finished_file_is_not_replaced_unasked(tmp_path):
+    path = tmp_path / "out.jsonl"
+    with PredictionFile(path) as file:
+        file.write(ONE)
+    with pytest.raises(UserError, match=r"there already.*--overwrite"):
+        PredictionFile(path)
+    with PredictionFile(path, overwrite=True) as file:
+        assert file.done == set()
+        file.write(TWO)
+    assert lines(path) == [TWO.to_json()]
+
+
+def test_overwrite_forgets_an_unfinished_file(tmp_path):
+    path = tmp_path / "out.jsonl"
+    stopped(path, [ONE])
+    assert PredictionFile(path, overwrite=True).done == set()
+
+
+def test_other_endings_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"--out must end in \.jsonl or \.csv"):
+        PredictionFile(tmp_path / "out.txt")
+
+
+def test_a_file_begun_with_another_model_is_not_gone_on_with(tmp_path):
+    path = tmp_path / "out.jsonl"
+    with contextlib.suppress(KeyboardInterrupt), PredictionFile(path, made_with="first") as file:
+        file.write(ONE)
+        raise KeyboardInterrupt
+    assert PredictionFile(path, made_with="first").count == 1
+    with pytest.raises(UserError, match="begun with another model"):
+        PredictionFile(path, made_with="second")
+    with PredictionFile(path, made_with="second", overwrite=True) as file:
+        assert file.count == 0
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.jsonl"]
+
+
+def test_a_long_unfinished_file_is_not_held_in_memory(tmp_path):
+    """A million predictions of twenty genres each would be gigabytes; of earlier ones only the paths are kept."""
+    import tracemalloc
+
+    path, scores = tmp_path / "out.jsonl", {f"genre {number}": number / 30 for number in range(30)}
+    with PredictionFile(path) as file:
+        for number in range(3000):
+            file.write(Prediction(f"{number}.jpg", ["genre 1"], scores))
+        file.write(BAD)
+    (tmp_path / "out.jsonl").rename(tmp_path / "out.jsonl.partial")
+    tracemalloc.start()
+    file = PredictionFile(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(file.done), file.count, file.failed) == (3001, 3001, [BAD])
+    assert peak < (tmp_path / "out.jsonl.partial").stat().st_size / 2
