@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmposter import Dataset, PosterClassifier
+from mmposter.engines.libraries import go_offline, prepare_libraries
 from mmposter.explain.probe import Probe, branch_shares
 from mmposter.explain.task import ExplainRequest
-from mmposter.engines.libraries import go_offline, prepare_libraries
 from mmposter.images.listing import list_posters
 from mmposter.progress import progress
 

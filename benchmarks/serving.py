@@ -35,8 +35,8 @@ from serving_requests import DATA, JOIN, PATIENCE_S, PREDICT, REQUESTS, UPLOAD
 from serving_strangers import holding
 
 from mmposter import PosterClassifier
-from mmposter.images.reading import image_files
 from mmposter.engines.libraries import go_offline, prepare_libraries
+from mmposter.images.reading import image_files
 
 TOLERANCE = 1e-5
 READING_TOLERANCE = 5e-3

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmposter.ablation.grid import build_plan
     from mmposter.ablation.run import ablate
-    from mmposter.measurement.calibrate import calibrate_run
-    from mmposter.measurement.compare import compare_runs
     from mmposter.config import Config, load_config
     from mmposter.data import Dataset
     from mmposter.data.prepare import prepare
+    from mmposter.data.vocabulary import Vocabulary
     from mmposter.errors import BadImageError, UserError
-    from mmposter.measurement.evaluate import evaluate_run, examine_run
     from mmposter.export import export_run
     from mmposter.inference.classifier import PosterClassifier, Prediction
+    from mmposter.measurement.calibrate import calibrate_run
+    from mmposter.measurement.compare import compare_runs
+    from mmposter.measurement.evaluate import evaluate_run, examine_run
+    from mmposter.pretrained.trust import trusting
     from mmposter.runs.run import Run
     from mmposter.shipped import shipped_model
     from mmposter.training.train import train
-    from mmposter.pretrained.trust import trusting
-    from mmposter.data.vocabulary import Vocabulary
 
 _HOMES = {
     "BadImageError": "mmposter.errors",

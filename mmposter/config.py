@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from mmposter.errors import UserError
-from mmposter.files.strict_json import shorten, shown
 from mmposter.files.paths import file_here
+from mmposter.files.strict_json import shorten, shown
 from mmposter.files.strict_yaml import parse_yaml, read_yaml, require_own_keys
 
 BranchName = Literal["cnn", "style", "yolo", "ocr"]
@@ -42,13 +42,13 @@ _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 _NO_RECIPES = ("vocabularies", "__pycache__", "system.yaml")
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """A mapping of keys in a configuration: no key but these, and no value without a check."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
-class CnnConfig(Section):
+class CnnConfig(ConfigSection):
     """The whole poster through an image network."""
 
     backbone: Name = "densenet121"
@@ -71,7 +71,7 @@ class CnnConfig(Section):
     dropout: float = Field(0.6, ge=0, lt=1)
 
 
-class StyleConfig(Section):
+class StyleConfig(ConfigSection):
     """The Gram layer on the backbone's feature maps."""
 
     stage: Name | None = None
@@ -87,7 +87,7 @@ class StyleConfig(Section):
     dropout: float = Field(0.5, ge=0, lt=1)
 
 
-class YoloConfig(Section):
+class YoloConfig(ConfigSection):
     """The objects on the poster."""
 
     model: Name = "yolo11n.pt"
@@ -102,7 +102,7 @@ class YoloConfig(Section):
     dropout: float = Field(0.3, ge=0, lt=1)
 
 
-class OcrConfig(Section):
+class OcrConfig(ConfigSection):
     """The words on the poster."""
 
     languages: tuple[Annotated[str, Field(max_length=100)], ...] = Field(("en",), min_length=1, max_length=100)
@@ -119,7 +119,7 @@ class OcrConfig(Section):
     dropout: float = Field(0.3, ge=0, lt=1)
 
 
-class FusionConfig(Section):
+class FusionConfig(ConfigSection):
     """The learned head over the branches."""
 
     head: Literal["concat", "gated", "attention", "sum"] = "sum"
@@ -129,7 +129,7 @@ class FusionConfig(Section):
     """Chance, in training, that a poster goes without a branch: makes every subset usable at test time."""
 
 
-class LossConfig(Section):
+class LossConfig(ConfigSection):
     """What is minimised; the mean over posters and genres."""
 
     name: Literal["bce", "weighted_bce", "focal", "asl", "cross_entropy", "double_sigmoid_bce"] = "bce"
@@ -146,7 +146,7 @@ class LossConfig(Section):
     """weighted_bce: the cap on negatives / positives of a genre"""
 
 
-class TrainConfig(Section):
+class TrainConfig(ConfigSection):
     """How the weights are found."""
 
     epochs: int = Field(16, ge=1, le=1_000_000)
@@ -177,7 +177,7 @@ class TrainConfig(Section):
     """Also write the curves for TensorBoard (``pip install 'mmposter[tensorboard]'``)."""
 
 
-class EvaluationConfig(Section):
+class EvaluationConfig(ConfigSection):
     """How probabilities become genres, and how sure the numbers are."""
 
     thresholds: Annotated[float, Field(ge=0, le=1)] | Literal["tuned", "top1"] = "tuned"
@@ -189,7 +189,7 @@ class EvaluationConfig(Section):
     bootstrap: int = Field(1000, ge=100, le=1_000_000)
 
 
-class Config(Section):
+class Config(ConfigSection):
     """Everything that decides a training run."""
 
     branches: tuple[BranchName, ...] = BRANCHES

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmposter.runs.decisions import ERROR, MEASURED, Subsets
 from mmposter.evaluation import Difference, get_metric
 from mmposter.report.markdown import markdown_table
+from mmposter.runs.decisions import ERROR, MEASURED, Subsets
 from mmposter.runs.run import Run
 
 _SEES = {

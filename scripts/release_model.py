@@ -29,14 +29,14 @@ import numpy as np
 from model_card import card
 from safetensors.torch import load_file, save_file
 
-from mmposter.files.atomic import atomic_path, write_text
 from mmposter.data import Dataset
-from mmposter.runs.decisions import SUBSETS
 from mmposter.errors import UserError
-from mmposter.measurement.evaluate import predict_split
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.extractors import build_extractors
 from mmposter.features.tower import TowerWeights, half_state
+from mmposter.files.atomic import atomic_path, write_text
+from mmposter.measurement.evaluate import predict_split
+from mmposter.runs.decisions import SUBSETS
 from mmposter.runs.run import MODEL, OTHER_WEIGHTS, TOWER, WEIGHTS, Run
 from mmposter.shipped import POSTERS
 from mmposter.training.inputs import load_inputs

@@ -15,8 +15,8 @@ from mmposter.ablation.multiplicity import adjust_cells, adjust_contributions
 from mmposter.ablation.result import (
     HEADLINES,
     AblationResult,
+    CellComparison,
     CellResult,
-    Comparison,
     Contribution,
     Mode,
     Provenance,
@@ -66,7 +66,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Posters:
+class MeasuredPosters:
     """The posters that all trainings have scored, with a genre each.
 
     Attributes:
@@ -155,17 +155,19 @@ def analyse(
     )
 
 
-def _posters(dataset: Dataset, scores: Iterable[Scores], bootstrap: Bootstrap) -> Posters:
+def _posters(dataset: Dataset, scores: Iterable[Scores], bootstrap: Bootstrap) -> MeasuredPosters:
     labels = dataset.labels()
     rows = reduce(np.intersect1d, [one.rows for one in scores])
     rows = rows[has_genre(labels[rows].astype(bool))]
     groups = np.array(dataset.table["group"], dtype=object)[rows]
     weights = half_samples(len(rows), bootstrap.n_boot, bootstrap.seed, groups)
     support = tuple(int(count) for count in labels[rows].sum(axis=0))
-    return Posters(rows, labels[rows], weights, tuple(dataset.vocabulary.genres), support)
+    return MeasuredPosters(rows, labels[rows], weights, tuple(dataset.vocabulary.genres), support)
 
 
-def _measure(plan: Plan, known: Sequence[tuple[Unit, Scores]], posters: Posters, *, quiet: bool) -> dict[str, Trained]:
+def _measure(
+    plan: Plan, known: Sequence[tuple[Unit, Scores]], posters: MeasuredPosters, *, quiet: bool
+) -> dict[str, Trained]:
     """Every cell with every seed, in the order of the plan; NumPy works outside Python's lock, so threads help."""
     work = [(cell, unit, found) for unit, found in known for cell in unit.training.cells]
 
@@ -189,7 +191,7 @@ def _measure(plan: Plan, known: Sequence[tuple[Unit, Scores]], posters: Posters,
     }
 
 
-def _cell(one: Trained, trained: Mapping[str, Trained], posters: Posters) -> CellResult:
+def _cell(one: Trained, trained: Mapping[str, Trained], posters: MeasuredPosters) -> CellResult:
     metrics, by_genre = posters.columns.of_model(list(one.by_seed.values()))
     comparisons = [_comparison(one, trained[name], why, posters) for name, why in one.cell.against if name in trained]
     return CellResult(
@@ -210,18 +212,18 @@ def _cell(one: Trained, trained: Mapping[str, Trained], posters: Posters) -> Cel
     )
 
 
-def _comparison(one: Trained, other: Trained, why: str, posters: Posters) -> Comparison | None:
+def _comparison(one: Trained, other: Trained, why: str, posters: MeasuredPosters) -> CellComparison | None:
     """`one` minus `other`, seed by seed; None if they have no seed in common."""
     seeds = [seed for seed in one.seeds if seed in other.by_seed]
     if not seeds:
         return None
     (values, halves), (values_2, halves_2) = one.stacked(seeds), other.stacked(seeds)
     metrics, by_genre = posters.columns.of_difference(values - values_2, halves - halves_2)
-    return Comparison(other.cell.name, why, metrics, by_genre, dict.fromkeys(metrics), dict.fromkeys(by_genre))
+    return CellComparison(other.cell.name, why, metrics, by_genre, dict.fromkeys(metrics), dict.fromkeys(by_genre))
 
 
 def _contributions(
-    plan: Plan, dataset: Dataset, trained: Mapping[str, Trained], posters: Posters
+    plan: Plan, dataset: Dataset, trained: Mapping[str, Trained], posters: MeasuredPosters
 ) -> tuple[Contribution, ...]:
     """Shapley values of the branches, in each mode in which all subsets were measured."""
     branches = plan.base.branches
@@ -252,12 +254,12 @@ def _contributions(
     return adjust_contributions(found)
 
 
-def _constant(dataset: Dataset, posters: Posters) -> dict[str, float]:
+def _constant(dataset: Dataset, posters: MeasuredPosters) -> dict[str, float]:
     train = _train_labels(dataset)
     return {metric.name: ConstantPredictor.fit(train, metric).score(posters.target) for metric in _METRICS}
 
 
-def _nothing(dataset: Dataset, posters: Posters) -> Measured:
+def _nothing(dataset: Dataset, posters: MeasuredPosters) -> Measured:
     """The best constant answer, measured as a model is: what is known of a poster that nobody has looked at."""
     train, truth = _train_labels(dataset), posters.target.astype(bool)
     values, halves = [], []

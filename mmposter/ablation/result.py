@@ -15,7 +15,7 @@ HEADLINES = ("mean_average_precision", "macro_f1", "r_precision")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CellComparison:
     """One cell minus another on the same posters, seed by seed.
 
     Attributes:
@@ -66,7 +66,7 @@ class CellResult:
     metrics: Mapping[str, Estimate]
     by_seed: Mapping[str, tuple[float, ...]]
     by_genre: Mapping[str, Estimate]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[CellComparison, ...]
     seconds: float
 
 

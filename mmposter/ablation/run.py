@@ -14,13 +14,13 @@ from mmposter.ablation.grid import Plan
 from mmposter.ablation.result import AblationResult
 from mmposter.ablation.scores import Scores, load_scores, seed_folder
 from mmposter.ablation.training import GridTask, Unit, UnitId, UnitResult
-from mmposter.files.atomic import write_json
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
-from mmposter.engines.device import resolve_device
 from mmposter.engines import Workers, run
+from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
 from mmposter.features.table import extract_dataset, settle_on
+from mmposter.files.atomic import write_json
 from mmposter.files.strict_json import mapping, read_json
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import ABLATION
@@ -31,7 +31,7 @@ PLAN = "plan.json"
 
 
 @dataclass(frozen=True)
-class Settings:
+class AblationSettings:
     """How a grid is run.
 
     Attributes:
@@ -57,7 +57,7 @@ def ablate(
     plan: Plan,
     dataset: Dataset,
     out: Path,
-    settings: Settings,
+    settings: AblationSettings,
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -99,7 +99,7 @@ def ablate(
 
 
 def _train(
-    units: Sequence[Unit], dataset: Dataset, out: Path, settings: Settings, device: str, *, quiet: bool
+    units: Sequence[Unit], dataset: Dataset, out: Path, settings: AblationSettings, device: str, *, quiet: bool
 ) -> dict[UnitId, str]:
     """Train what is missing; what could not be trained, with the reason."""
     missing = [unit for unit in units if _scores(unit, dataset, out, settings) is None]
@@ -118,7 +118,7 @@ def _train(
 
 
 def _with_features(
-    units: Sequence[Unit], dataset: Dataset, settings: Settings, device: str, *, quiet: bool
+    units: Sequence[Unit], dataset: Dataset, settings: AblationSettings, device: str, *, quiet: bool
 ) -> tuple[list[Unit], dict[UnitId, str]]:
     """The units whose features are in the store, extracted now where they were not; the others with the reason."""
     checked: dict[str, str | None] = {}
@@ -148,7 +148,7 @@ def _perception(config: Config) -> str:
     return json.dumps([config.regime, seed, sections], sort_keys=True)
 
 
-def _scores(unit: Unit, dataset: Dataset, out: Path, settings: Settings) -> Scores | None:
+def _scores(unit: Unit, dataset: Dataset, out: Path, settings: AblationSettings) -> Scores | None:
     folder = seed_folder(out, unit.training.key, unit.seed)
     manifest, genres = dataset.info["manifest_sha256"], len(dataset.vocabulary)
     scores = load_scores(folder, unit.config, manifest, settings.split, posters=len(dataset), genres=genres)
@@ -164,7 +164,7 @@ def _note(result: UnitResult) -> str:
     return f"{name}: val mAP {result.val_map:.3f}"
 
 
-def _write_plan(path: Path, plan: Plan, dataset: Dataset, settings: Settings) -> None:
+def _write_plan(path: Path, plan: Plan, dataset: Dataset, settings: AblationSettings) -> None:
     """What the folder holds; it is the first file, and says that an ablation is there."""
     write_json(
         path,

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmposter.files.atomic import atomic_path, write_json
 from mmposter.config import Config
 from mmposter.errors import UserError
+from mmposter.files.atomic import atomic_path, write_json
 from mmposter.files.strict_json import mapping, number, read_json, shown, text, whole
 
 CELLS = "cells"

@@ -13,12 +13,12 @@ from mmposter.ablation.grid import Cell, Training
 from mmposter.ablation.scores import Scores, TrainingFacts, seed_folder
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
-from mmposter.files.disk import disk_error
 from mmposter.engines import Task, finished
+from mmposter.engines.libraries import release_memory
 from mmposter.errors import UserError
 from mmposter.features.cache import FeatureCache
 from mmposter.features.shuffling import shuffle_branches
-from mmposter.engines.libraries import release_memory
+from mmposter.files.disk import disk_error
 from mmposter.outputs import remove_folder
 from mmposter.outputs.kinds import RUN
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches

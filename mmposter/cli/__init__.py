@@ -27,8 +27,8 @@ from mmposter.cli.serve import serve_command
 from mmposter.cli.stop import INTERRUPTED, ends_in_time, leave
 from mmposter.cli.train import train_command
 from mmposter.cli.weights import weights_command
-from mmposter.files.disk import plain_words
 from mmposter.errors import UserError
+from mmposter.files.disk import plain_words
 from mmposter.visible import visible_lines
 
 __all__ = ["app", "main"]

@@ -107,7 +107,7 @@ def ablate_command(
 
     from mmposter.ablation.grid import build_plan, parse_axes
     from mmposter.ablation.report import findings, write_report
-    from mmposter.ablation.run import Settings, ablate
+    from mmposter.ablation.run import AblationSettings, ablate
     from mmposter.cli.options import parse_workers
     from mmposter.config import load_config
     from mmposter.data import Dataset
@@ -118,7 +118,7 @@ def ablate_command(
     overrides = [*([f"cnn.init={json.dumps(init)}"] if init is not None else []), *(set or [])]
     base = load_config(config, overrides, branches=branches, regime=regime)
     plan = build_plan(base, grid=grid, mode=mode, controls=controls, axes=parse_axes(axis or ()))
-    settings = Settings(
+    settings = AblationSettings(
         seeds=tuple(range(base.seed, base.seed + seeds)),
         split=split,
         device=device,

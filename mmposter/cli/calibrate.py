@@ -24,8 +24,8 @@ from mmposter.visible import visible_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mmposter.runs.decisions import Subsets
     from mmposter.evaluation import Difference
+    from mmposter.runs.decisions import Subsets
 
 
 def calibrate_command(
@@ -55,12 +55,12 @@ def calibrate_command(
     source = choose_data(data, data_option)
     prepare_libraries()
     go_offline(offline)
-    from mmposter.measurement.calibrate import calibrate_run
     from mmposter.data import Dataset
-    from mmposter.runs.decisions import SUBSETS
+    from mmposter.measurement.calibrate import calibrate_run
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import RUN
     from mmposter.progress import console, make_console
+    from mmposter.runs.decisions import SUBSETS
     from mmposter.runs.run import Run
 
     trained, dataset = Run.load(run), Dataset.load(source, root)

@@ -60,10 +60,10 @@ def explain_command(
     go_offline(offline)
     from mmposter.config import parse_branches
     from mmposter.explain.folder import ExplanationFolder, identity
-    from mmposter.outputs import claim
-    from mmposter.outputs.kinds import EXPLANATIONS
     from mmposter.images.listing import list_posters
     from mmposter.inference.classifier import PosterClassifier
+    from mmposter.outputs import claim
+    from mmposter.outputs.kinds import EXPLANATIONS
 
     posters = list_posters(paths)
     if not posters:

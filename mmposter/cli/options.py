@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmposter.packs import BENCHMARK
 from mmposter.engines import ENGINES
-from mmposter.errors import UserError
 from mmposter.engines.libraries import go_offline, prepare_libraries
+from mmposter.errors import UserError
+from mmposter.packs import BENCHMARK
 from mmposter.pretrained.trust import set_trust
 
 __all__ = [

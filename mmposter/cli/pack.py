@@ -59,9 +59,9 @@ def pack_command(
     go_offline(offline)
     import json
 
-    from mmposter.packs.write import TOLERANCE, write_pack
     from mmposter.config import load_config
     from mmposter.data import Dataset
+    from mmposter.packs.write import TOLERANCE, write_pack
     from mmposter.progress import console
 
     overrides = [*([f"cnn.init={json.dumps(init)}"] if init is not None else []), *(set or [])]

@@ -123,9 +123,9 @@ def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None) -
     """What must be the same for an unfinished file to be gone on with."""
     import hashlib
 
-    from mmposter.runs.decisions import SUBSETS
     from mmposter.files.strict_json import read_text
     from mmposter.inference.classifier import missing_branches
+    from mmposter.runs.decisions import SUBSETS
     from mmposter.runs.run import MODEL, Run
 
     known = [str(folder), str(branches), str(top_k)]

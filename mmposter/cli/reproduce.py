@@ -12,7 +12,7 @@ from mmposter.cli.options import Device, Init, Offline, Overrides, Root, Trust, 
 from mmposter.errors import UserError
 
 if TYPE_CHECKING:
-    from mmposter.published.reproduce import Wish
+    from mmposter.published.reproduce import NetworkWish
 
 FAILED = 2
 
@@ -95,7 +95,7 @@ def reproduce_command(
 
     overrides = set or []
     # A network in which no fault was found has one variant.
-    jobs: list[tuple[Wish, str, str | None]] = [
+    jobs: list[tuple[NetworkWish, str, str | None]] = [
         (wish(published, kind, overrides, init), published.system.vocabulary, published.name)
         for published in wanted
         for kind in (variants if published.has_variants else variants[:1])

@@ -72,7 +72,7 @@ def serve_command(
     from mmposter.config import parse_branches
     from mmposter.inference.classifier import PosterClassifier
     from mmposter.progress import console
-    from mmposter.serve import Access, Settings, create_app
+    from mmposter.serve import Access, ServeSettings, create_app
     from mmposter.serve.page import page_of
     from mmposter.serve.server import address_of, bind, interrupt, is_loopback, run, signals_to
 
@@ -81,7 +81,7 @@ def serve_command(
     with signals_to(interrupt), bind(host, port) as listening:
         access = Access.of([host, listening.getsockname()[0]], allow_host or [], allow_origin or [])
         classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
-        settings = Settings(max_posters=max_posters, max_mb=max_mb, queue=queue, threads=threads)
+        settings = ServeSettings(max_posters=max_posters, max_mb=max_mb, queue=queue, threads=threads)
         app = create_app(classifier, settings, page_of(classifier, settings), access)
         if not is_loopback(listening):
             console.print(

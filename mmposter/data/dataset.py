@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from mmposter.files.atomic import atomic_path, write_json
 from mmposter.data.splitting import NO_SPLIT, SPLITS
+from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
+from mmposter.files.atomic import atomic_path, write_json
 from mmposter.files.strict_json import damaged, mapping, read_json, shown, sound, text
 from mmposter.files.strict_parquet import read_parquet
-from mmposter.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np

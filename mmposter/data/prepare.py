@@ -10,7 +10,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmposter.files.atomic import write_text
 from mmposter.data import cleaning
 from mmposter.data.dataset import (
     MANIFEST,
@@ -25,12 +24,13 @@ from mmposter.data.dataset import (
 from mmposter.data.duplicates import DUPLICATE_DISTANCE, MAX_DISTANCE, group_near_duplicates
 from mmposter.data.inspection import inspect_posters
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
+from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
+from mmposter.files.atomic import write_text
+from mmposter.files.spreadsheets import table_text
 from mmposter.images.reading import MIN_SIDE
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PREPARED
-from mmposter.files.spreadsheets import table_text
-from mmposter.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import pandas as pd

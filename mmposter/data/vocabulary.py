@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from mmposter.errors import UserError
-from mmposter.files.strict_json import parse_json, read_text, shown
 from mmposter.files.paths import file_here
+from mmposter.files.strict_json import parse_json, read_text, shown
 from mmposter.files.strict_yaml import LIMIT, parse_yaml
 
 if TYPE_CHECKING:

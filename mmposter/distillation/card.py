@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmposter.files.atomic import write_text
 from mmposter.distillation.config import DistillationConfig
 from mmposter.evaluation.plots.style import BLUE, GREY, ORANGE, figure_style, new_figure, save_png
+from mmposter.files.atomic import write_text
 from mmposter.report.markdown import markdown_table
 from mmposter.runs.run import TOWER
 

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from mmposter.config import Name, Rate, Section, Side, check_values, given, read_values
+from mmposter.config import ConfigSection, Name, Rate, Side, check_values, given, read_values
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class Phase(Section):
+class Phase(ConfigSection):
     """A part of the training at one size of picture."""
 
     size: tuple[Side, Side] = (192, 128)
@@ -32,7 +32,7 @@ class Phase(Section):
         return value
 
 
-class DistillationConfig(Section):
+class DistillationConfig(ConfigSection):
     """Everything that decides a distillation."""
 
     student: Name = "densenet121"

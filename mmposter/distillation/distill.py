@@ -11,10 +11,8 @@ import numpy as np
 import torch
 
 from fusion import Backbone, ChannelStatistics, DistillationLoss, Distiller, HintLoss, SoftGenreLoss
-from mmposter.files.atomic import write_json
 from mmposter.config import CnnConfig, flat_config
 from mmposter.data.dataset import Dataset
-from mmposter.engines.device import resolve_device
 from mmposter.distillation.card import write_card
 from mmposter.distillation.config import DistillationConfig
 from mmposter.distillation.genres import FILE as GENRE_HEAD
@@ -23,8 +21,10 @@ from mmposter.distillation.loop import STATE, DistillationLoop
 from mmposter.distillation.schedule import Schedule
 from mmposter.distillation.teachers import FOLDER, Teacher, poster_maps
 from mmposter.distillation.views import PosterMaps, Views
+from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
 from mmposter.features.tower import TowerInput, TowerWeights
+from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
 from mmposter.files.strict_json import mapping, read_json, shown, sound
 from mmposter.outputs import claim, remove_folder

@@ -17,8 +17,8 @@ from mmposter.distillation.views import PosterMaps, random_boxes
 from mmposter.errors import UserError
 from mmposter.evaluation.metrics import mean_average_precision
 from mmposter.files.strict_json import sound
-from mmposter.progress import progress
 from mmposter.files.tensors import load_tensors, save_tensors
+from mmposter.progress import progress
 
 FILE = "genres.safetensors"
 

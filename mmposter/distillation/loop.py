@@ -27,12 +27,12 @@ from fusion import (
     renew_batch_norms,
     stage_shapes,
 )
-from mmposter.files.atomic import write_csv
 from mmposter.distillation.config import DistillationConfig
 from mmposter.distillation.schedule import Schedule, Step
 from mmposter.distillation.views import Views
-from mmposter.errors import DivergedError, UserError
 from mmposter.engines.interrupts import late_interrupt
+from mmposter.errors import DivergedError, UserError
+from mmposter.files.atomic import write_csv
 from mmposter.files.strict_json import mapping, number, shown, whole
 from mmposter.progress import progress as show_progress
 from mmposter.training.checkpoint import load_checkpoint, save_checkpoint
@@ -50,7 +50,7 @@ Batch: TypeAlias = tuple[Tensor, dict[str, Tensor]]
 
 
 @dataclass
-class Progress:
+class DistillationProgress:
     """Where a distillation stands.
 
     Attributes:
@@ -116,7 +116,7 @@ class DistillationLoop:
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.loss = loss.to(device)
         self.optimizer = self._optimizer()
-        self.progress = Progress()
+        self.progress = DistillationProgress()
         self._held = False
         # bf16 needs no scaling of the loss, which would be one more thing to resume.
         self._half = device == "cuda" and torch.cuda.is_bf16_supported()
@@ -128,10 +128,10 @@ class DistillationLoop:
         path = self.out / STATE
         if not path.exists():
             return False
-        self.progress = load_checkpoint(path, self._whole(), self.optimizer, Progress)
+        self.progress = load_checkpoint(path, self._whole(), self.optimizer, DistillationProgress)
         return True
 
-    def run(self, *, quiet: bool = False) -> Progress:
+    def run(self, *, quiet: bool = False) -> DistillationProgress:
         """Train to the end. Ctrl-C ends it after the step, with the state kept.
 
         Raises:

@@ -24,8 +24,8 @@ from mmposter.distillation.views import PosterMaps
 from mmposter.engines.machine import memory
 from mmposter.errors import BadImageError, UserError
 from mmposter.features.tower import SharedTower, TowerWeights
-from mmposter.images.reading import crop_image, load_image
 from mmposter.images.picture import Picture
+from mmposter.images.reading import crop_image, load_image
 from mmposter.progress import console
 from mmposter.visible import visible
 

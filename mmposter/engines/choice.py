@@ -6,10 +6,10 @@ from collections.abc import Generator, Iterable
 from itertools import chain, islice
 from typing import Any, Literal, TypeAlias
 
+from mmposter.engines.libraries import limit_threads
 from mmposter.engines.machine import automatic_workers, cores
 from mmposter.engines.task import Loading, Part, Result, Task, run_here
 from mmposter.errors import UserError
-from mmposter.engines.libraries import limit_threads
 
 ENGINES = ("local", "ray")
 Workers: TypeAlias = int | Literal["auto"]

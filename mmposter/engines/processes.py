@@ -25,12 +25,12 @@ from queue import SimpleQueue
 from traceback import format_exception
 from typing import Any, Generic
 
+from mmposter.engines.interrupts import no_interrupt
+from mmposter.engines.libraries import limit_threads, prepare_libraries
 from mmposter.engines.machine import gpus
 from mmposter.engines.parent import end_with_the_parent, lasts
 from mmposter.engines.task import AHEAD, Loading, Part, Result, Task
 from mmposter.errors import UserError
-from mmposter.engines.interrupts import no_interrupt
-from mmposter.engines.libraries import limit_threads, prepare_libraries
 
 _WINDOW = 4 * (1 + AHEAD)  # parts a worker that may be out, or finished and waiting for an earlier one
 _PATIENCE_S = 5.0  # for the workers to finish the files they are writing, before they are killed

@@ -14,11 +14,11 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from mmposter.engines.libraries import limit_threads, prepare_libraries
 from mmposter.engines.machine import WORKER_MEMORY, automatic_workers, cores
 from mmposter.engines.processes import portable
 from mmposter.engines.task import Loading, Part, Result, Task, flow
 from mmposter.errors import UserError
-from mmposter.engines.libraries import limit_threads, prepare_libraries
 
 ADDRESS = "RAY_ADDRESS"
 _INHERITED = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "YOLO_OFFLINE", "MMPOSTER_WEIGHTS")

@@ -59,7 +59,7 @@ class RowDifference:
 
 
 @dataclass(frozen=True)
-class Row:
+class RunRow:
     """One configuration.
 
     Attributes:
@@ -111,7 +111,7 @@ class Comparison:
     genres: tuple[str, ...]
     support: tuple[int, ...]
     constant: Mapping[str, float]
-    rows: tuple[Row, ...]
+    rows: tuple[RunRow, ...]
     n_boot: int
     seed: int
 
@@ -267,7 +267,7 @@ def _row(
     parts: Sequence[Measured],
     reference: ScoredPosters,
     columns: Columns,
-) -> Row:
+) -> RunRow:
     metrics, by_genre = columns.of_model(parts)
     source = group[0][1].source
     base, mine = flat_config(reference.source.config), flat_config(source.config)
@@ -276,7 +276,7 @@ def _row(
         for key in {**base, **mine}
         if key not in ("seed", "branches") and json.dumps(base.get(key)) != json.dumps(mine.get(key))
     }
-    return Row(
+    return RunRow(
         name=group[0][0],
         runs=tuple(name for name, _ in group),
         seeds=tuple(one.source.seed for _, one in group),
@@ -322,7 +322,7 @@ def _verdict(value: float, p_value: float | None) -> Verdict:
     return "better" if value > 0 else "worse"
 
 
-def _row_json(row: Row) -> dict[str, Any]:
+def _row_json(row: RunRow) -> dict[str, Any]:
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(row).items()}
     difference = row.difference
     return {

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmposter.files.atomic import atomic_path
 from mmposter.errors import UserError
 from mmposter.evaluation.arrays import BoolArray, FloatArray
 from mmposter.evaluation.thresholds import EmptyPolicy
+from mmposter.files.atomic import atomic_path
 from mmposter.files.formats import require_format
 from mmposter.files.strict_json import mapping, number, parse_json, shown, sound, text, texts, whole
 from mmposter.files.strict_parquet import read_metadata, read_parquet

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmposter.evaluation.plots.style import BLUE, GREY, INK, ORANGE, figure_style
-from mmposter.explain.page import WIDTH, Page
+from mmposter.explain.page import WIDTH, CardPage
 from mmposter.explain.result import Explanation, GenreExplanation, HeatMap, Item
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def draw_card(explanation: Explanation) -> Figure:
     size = picture.width * scale, picture.height * scale
     body = max(size[1], _ROW * len(genres))
     with figure_style():
-        page = Page(_HEAD + body + _FOOT)
+        page = CardPage(_HEAD + body + _FOOT)
         _draw_head(page, explanation)
         _draw_poster(page.axes(_MARGIN + (_POSTER - size[0]) / 2, _HEAD, *size), picture, numbers)
         left = _MARGIN + _POSTER + _GAP
@@ -64,7 +64,7 @@ def draw_card(explanation: Explanation) -> Figure:
     return page.figure
 
 
-def _draw_head(page: Page, explanation: Explanation) -> None:
+def _draw_head(page: CardPage, explanation: Explanation) -> None:
     page.fitted(_MARGIN, 0.14, _short(explanation.name, 150), WIDTH - 2 * _MARGIN, fontsize=14, fontweight="bold")
     more = len(explanation.genres) - MOST_GENRES
     said = [f"looked through {', '.join(explanation.branches)}"]
@@ -97,7 +97,7 @@ def _draw_poster(axes: Axes, picture: Image.Image, numbers: dict[Item, int]) -> 
 
 
 def _draw_row(
-    page: Page,
+    page: CardPage,
     place: tuple[float, float, float],
     genre: GenreExplanation,
     genres: Sequence[GenreExplanation],
@@ -128,7 +128,7 @@ def _draw_row(
     _draw_items(page, items, top, genre, numbers)
 
 
-def _draw_probability(page: Page, left: float, top: float, genre: GenreExplanation) -> None:
+def _draw_probability(page: CardPage, left: float, top: float, genre: GenreExplanation) -> None:
     page.fitted(left, top + 0.06, genre.genre, _SUM, fontsize=12.5, fontweight="bold")
     page.text(left, top + 0.34, f"{genre.probability:.2f}", fontsize=18, color=INK)
     axes = page.axes(left, top + 0.72, _SUM - 0.15, 0.14)
@@ -146,7 +146,7 @@ def _draw_probability(page: Page, left: float, top: float, genre: GenreExplanati
 
 
 def _draw_shares(
-    page: Page, place: tuple[float, float, float, float], genre: GenreExplanation, limits: tuple[float, float]
+    page: CardPage, place: tuple[float, float, float, float], genre: GenreExplanation, limits: tuple[float, float]
 ) -> None:
     if genre.empty_logit is None:
         page.text(place[0] - _LABELS, place[1] + 0.3, "no branches\nto share between", fontsize=_SMALL, color="#666666")
@@ -174,7 +174,7 @@ def _draw_shares(
     axes.spines["left"].set_visible(False)
 
 
-def _draw_items(page: Page, left: float, top: float, genre: GenreExplanation, numbers: dict[Item, int]) -> None:
+def _draw_items(page: CardPage, left: float, top: float, genre: GenreExplanation, numbers: dict[Item, int]) -> None:
     if not genre.items:
         nothing = {"yolo": "no object found", "ocr": "no text read"}
         said = "\n".join(words for branch, words in nothing.items() if branch in genre.shares)
@@ -190,14 +190,14 @@ def _draw_items(page: Page, left: float, top: float, genre: GenreExplanation, nu
         page.text(left + 0.3, y + 0.15, _signed(item.contribution), fontsize=_SMALL, fontweight="bold")
 
 
-def _draw_nothing(page: Page, left: float, explanation: Explanation) -> None:
+def _draw_nothing(page: CardPage, left: float, explanation: Explanation) -> None:
     ranked = sorted(explanation.scores.items(), key=lambda pair: -pair[1])[:5]
     page.text(left, _HEAD + 0.06, "No genre is above its threshold.", fontsize=12.5, fontweight="bold")
     lines = "\n".join(f"{score:.2f}  {genre}" for genre, score in ranked)
     page.text(left, _HEAD + 0.5, f"The surest:\n{lines}", fontsize=11, linespacing=1.5)
 
 
-def _draw_foot(page: Page, explanation: Explanation, genres: Sequence[GenreExplanation]) -> None:
+def _draw_foot(page: CardPage, explanation: Explanation, genres: Sequence[GenreExplanation]) -> None:
     said = []
     if any(genre.shares for genre in genres):
         said.append(

@@ -15,7 +15,7 @@ WIDTH = 12.0
 """Inches: 1200 pixels."""
 
 
-class Page:
+class CardPage:
     """An empty white figure on which places are inches from the upper left corner.
 
     Args:

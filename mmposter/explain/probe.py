@@ -20,11 +20,11 @@ from torch import Tensor
 from fusion import ImageClassifier, PosterModel
 from fusion.base import Branch, Inputs
 from mmposter.config import BRANCHES
-from mmposter.runs.decisions import Decision
 from mmposter.evaluation.shapley import shapley_weights
 from mmposter.explain.gradcam import Score, grad_cam
 from mmposter.explain.parts import Parts
 from mmposter.explain.sight import Sight, cam_stage, with_places
+from mmposter.runs.decisions import Decision
 
 Logits = NDArray[np.float64]
 

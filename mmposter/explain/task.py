@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fusion import ImageClassifier, PosterModel, probabilities
-from mmposter.runs.decisions import Decision
 from mmposter.engines import Task, finished
+from mmposter.engines.libraries import release_memory
 from mmposter.evaluation import apply_thresholds
 from mmposter.explain.parts import Lines, Objects, Parts
 from mmposter.explain.probe import FusionProbe, NetworkProbe, Probe, branch_shares
@@ -24,12 +24,12 @@ from mmposter.explain.result import Explanation, GenreExplanation, HeatMap, Item
 from mmposter.features.extractors import Preparation
 from mmposter.features.extractors.base import pixels
 from mmposter.features.index import Failure
+from mmposter.features.loading import Loader, PosterWish, Prepared
 from mmposter.features.tower import TowerWeights
 from mmposter.images.reading import ImageInput
-from mmposter.engines.libraries import release_memory
-from mmposter.features.loading import Loader, Prepared, Wish
-from mmposter.runs.building import build_tower
 from mmposter.inference.perception import Perception, Seen, decode, split_usable
+from mmposter.runs.building import build_tower
+from mmposter.runs.decisions import Decision
 from mmposter.runs.run import Run
 
 _IMAGE = frozenset({"cnn", "style"})
@@ -52,7 +52,7 @@ class ExplainRequest:
 
 
 @dataclass(frozen=True)
-class Loading:
+class ExplainLoading:
     """A request that is being read."""
 
     request: ExplainRequest
@@ -76,7 +76,7 @@ class Sighting:
     error: str | None
 
 
-class ExplainTask(Task[ExplainRequest, Loading, list[Explanation]]):
+class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
     """Explanation of posters.
 
     A run of cached features is explained as what it is, a model above a frozen image network: both are put together,
@@ -117,13 +117,13 @@ class ExplainTask(Task[ExplainRequest, Loading, list[Explanation]]):
             self._model = model if self.device == "cpu" else copy.deepcopy(model).to(self.device)
             self._model.eval()
 
-    def load(self, part: ExplainRequest) -> Loading:
+    def load(self, part: ExplainRequest) -> ExplainLoading:
         image = self._image_of(part)
         wanted = [*self._perception.preparations(_frozen(part.branches)), pixels, *([] if image is None else [image])]
-        wishes = (Wish(poster, tuple(dict.fromkeys(wanted))) for poster in part.posters)
-        return Loading(part, self._loader.load(wishes, decode))
+        wishes = (PosterWish(poster, tuple(dict.fromkeys(wanted))) for poster in part.posters)
+        return ExplainLoading(part, self._loader.load(wishes, decode))
 
-    def compute(self, loading: Loading) -> Future[list[Explanation]]:
+    def compute(self, loading: ExplainLoading) -> Future[list[Explanation]]:
         request = loading.request
         paths = [str(item) if isinstance(item, str | Path) else None for item in request.posters]
         sightings, errors = self.sightings(loading)
@@ -139,7 +139,7 @@ class ExplainTask(Task[ExplainRequest, Loading, list[Explanation]]):
     def stop(self) -> None:
         self._loader.close()
 
-    def sightings(self, loading: Loading) -> tuple[list[Sighting], dict[int, str]]:
+    def sightings(self, loading: ExplainLoading) -> tuple[list[Sighting], dict[int, str]]:
         """The posters of a request that can be used, and what is wrong with the others, by row."""
         assert self._model is not None, "start() comes first"
         image = self._image_of(loading.request)

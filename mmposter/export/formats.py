@@ -34,7 +34,7 @@ INPUT, OUTPUTS = "image", ("probabilities", "logits")
 
 
 @dataclass(frozen=True)
-class Format:
+class ExportFormat:
     """A kind of file.
 
     Attributes:
@@ -131,7 +131,7 @@ def _as_text(value: Any) -> str:
 
 
 FORMATS = {
-    "onnx": Format(".onnx", ("onnx", "onnxruntime"), ExactResize, _write_onnx, _open_onnx, ONNX_EXAMPLE),
-    "torchscript": Format(".pt", (), NativeResize, _write_torchscript, _open_torchscript, TORCHSCRIPT_EXAMPLE),
+    "onnx": ExportFormat(".onnx", ("onnx", "onnxruntime"), ExactResize, _write_onnx, _open_onnx, ONNX_EXAMPLE),
+    "torchscript": ExportFormat(".pt", (), NativeResize, _write_torchscript, _open_torchscript, TORCHSCRIPT_EXAMPLE),
 }
 """The kinds of files, by the names that the command line uses."""

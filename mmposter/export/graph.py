@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from fusion import ImageClassifier, PosterModel, probabilities
-from mmposter.runs.decisions import Decision
 from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.runs.building import build_tower
+from mmposter.runs.decisions import Decision
 from mmposter.runs.run import Run
 
 

@@ -10,16 +10,16 @@ from typing import Any
 
 from fusion import backbone_spec
 from fusion.backbones import HF
-from mmposter.files.atomic import atomic_path, write_text
 from mmposter.errors import UserError
-from mmposter.measurement.evaluate import check_branches
 from mmposter.evaluation.scored import file_hash
 from mmposter.export.check import TOLERANCE, check_pictures, largest_difference
 from mmposter.export.example import OPENING
-from mmposter.export.formats import FORMATS, Format
+from mmposter.export.formats import FORMATS, ExportFormat
 from mmposter.export.graph import PosterGraph, load_with_tower
-from mmposter.outputs import claim_file, refuse_file
+from mmposter.files.atomic import atomic_path, write_text
 from mmposter.inference.classifier import PosterClassifier
+from mmposter.measurement.evaluate import check_branches
+from mmposter.outputs import claim_file, refuse_file
 from mmposter.runs.provenance import package_version
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.shipped import POSTERS, find_run
@@ -128,7 +128,7 @@ def _refuse_example(file: Path, *, overwrite: bool) -> None:
 
 
 def _write(
-    form: Format,
+    form: ExportFormat,
     to: str,
     graph: PosterGraph,
     facts: dict[str, Any],
@@ -180,7 +180,7 @@ def _branches(run: Run, asked: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name in possible if name in asked)
 
 
-def _target(run: Run, form: Format, to: str, out: str | Path | None) -> Path:
+def _target(run: Run, form: ExportFormat, to: str, out: str | Path | None) -> Path:
     if out is None:
         return Path(f"{run.folder.resolve().name}{form.suffix}")
     path = Path(out)

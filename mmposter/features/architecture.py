@@ -9,10 +9,10 @@ from typing import Any
 
 from fusion import backbone_spec
 from fusion.backbones import DESCRIPTION_FILES, HF, LIBRARIES, TIMM, require_modest
-from mmposter.pretrained import catalogue, resolver
 from mmposter.errors import UserError
-from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shown, text, whole
 from mmposter.files.paths import folder_here
+from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shown, text, whole
+from mmposter.pretrained import catalogue, resolver
 from mmposter.pretrained.resolver import WeightSource
 
 _LARGEST = 16 * MEGABYTE  # of a config.json

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from mmposter.engines import Workers, run
 from mmposter.features.extractors import Extractor, RecordExtractor
-from mmposter.features.parts import Plan, Poster
+from mmposter.features.parts import ExtractPlan, StoredPoster
 from mmposter.features.store import ExtractorStore, Failure
 from mmposter.features.work import ExtractTask
 from mmposter.progress import progress
 
-__all__ = ["ExtractorReport", "Poster", "extract"]
+__all__ = ["ExtractorReport", "StoredPoster", "extract"]
 
 
 @dataclass
@@ -42,7 +42,7 @@ class ExtractorReport:
 
 
 def extract(
-    posters: Sequence[Poster],
+    posters: Sequence[StoredPoster],
     extractors: Sequence[Extractor],
     root: Path,
     *,
@@ -76,7 +76,7 @@ def extract(
     once: dict[str, Extractor] = {}
     for extractor in extractors:
         once.setdefault(extractor.name, extractor)
-    plan = Plan(posters, list(once.values()), root, shard)
+    plan = ExtractPlan(posters, list(once.values()), root, shard)
     reports = {
         name: ExtractorReport(name, present=standing.present, failed=plan.failures(name))
         for name, standing in plan.standing.items()

@@ -20,7 +20,7 @@ _MAX_THREADS = 8
 
 
 @dataclass(frozen=True)
-class Wish(Generic[Item]):
+class PosterWish(Generic[Item]):
     """One poster, and what is to be made of it."""
 
     item: Item
@@ -37,7 +37,7 @@ class Loader:
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(min(threads, _MAX_THREADS), thread_name_prefix="decode")
 
-    def load(self, wishes: Iterable[Wish[Item]], decode: Callable[[Item], Decoded]) -> list[Future[Prepared]]:
+    def load(self, wishes: Iterable[PosterWish[Item]], decode: Callable[[Item], Decoded]) -> list[Future[Prepared]]:
         """Begin; `decode` is called in the threads."""
         return [self._pool.submit(_prepare, wish, decode) for wish in wishes]
 
@@ -60,7 +60,7 @@ def raised(error: Exception) -> Failure:
     return Failure("extractor_error", f"{type(error).__name__}: {error}")
 
 
-def _prepare(wish: Wish[Item], decode: Callable[[Item], Decoded]) -> Prepared:
+def _prepare(wish: PosterWish[Item], decode: Callable[[Item], Decoded]) -> Prepared:
     if not wish.preparations:
         return {}
     poster = decode(wish.item)

@@ -21,7 +21,7 @@ SIZE = 32
 
 
 @dataclass(frozen=True)
-class Poster:
+class StoredPoster:
     """One poster to extract: its id for the report, where it lies, and the hash of its bytes."""
 
     id: str
@@ -47,7 +47,7 @@ class Share:
 class Part:
     """Posters, and what each extractor has to do with them, by its name."""
 
-    posters: tuple[Poster, ...]
+    posters: tuple[StoredPoster, ...]
     shares: dict[str, Share]
 
 
@@ -68,7 +68,7 @@ class Standing:
     failures: dict[int, Failure] = field(default_factory=dict)
 
 
-class Plan:
+class ExtractPlan:
     """What is left to do for some posters and extractors.
 
     Args:
@@ -79,7 +79,11 @@ class Plan:
     """
 
     def __init__(
-        self, posters: Sequence[Poster], extractors: Sequence[Extractor], root: Path, shard: tuple[int, int] = (0, 1)
+        self,
+        posters: Sequence[StoredPoster],
+        extractors: Sequence[Extractor],
+        root: Path,
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
         starts = range(0, len(posters), SIZE)[shard[0] :: shard[1]]
         self._posters = [poster for start in starts for poster in posters[start : start + SIZE]]

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmposter.pretrained import catalogue, resolver
 from mmposter.config import Config, flat_config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture
 from mmposter.features.tower import TowerInput, TowerWeights, settle_init
-from mmposter.files.strict_json import mapping, shown, sound, text, whole
 from mmposter.files.paths import file_here, folder_here
+from mmposter.files.strict_json import mapping, shown, sound, text, whole
+from mmposter.pretrained import catalogue, resolver
 
 if TYPE_CHECKING:
     from fusion import Backbone

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmposter.files.atomic import write_text
 from mmposter.features.extract import ExtractorReport
+from mmposter.files.atomic import write_text
 
 
 def write_report(folder: Path, reports: Sequence[ExtractorReport]) -> Path:

@@ -26,10 +26,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mmposter.files.atomic import atomic_path, write_json
 from mmposter.errors import UserError
 from mmposter.features.index import ADDED, SCHEMA, Failure, Index, check_rows
 from mmposter.features.shard import SUFFIX, Record, Shard, ShardError, read_shard, write_shard
+from mmposter.files.atomic import atomic_path, write_json
 from mmposter.files.strict_json import mapping, read_json, sound
 from mmposter.files.strict_parquet import ParquetError, read_parquet
 

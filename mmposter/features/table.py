@@ -14,7 +14,7 @@ from mmposter.config import Config
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
 from mmposter.errors import UserError
-from mmposter.features.extract import ExtractorReport, Poster, extract
+from mmposter.features.extract import ExtractorReport, StoredPoster, extract
 from mmposter.features.extractors import (
     BranchExtractors,
     FeatureExtractor,
@@ -69,11 +69,11 @@ class FeatureTable:
         )
 
 
-def dataset_posters(dataset: Dataset) -> list[Poster]:
+def dataset_posters(dataset: Dataset) -> list[StoredPoster]:
     """The posters of a data set in the manifest's order."""
     table = dataset.table
     return [
-        Poster(poster, dataset.root / path, sha)
+        StoredPoster(poster, dataset.root / path, sha)
         for poster, path, sha in zip(table["id"], table["path"], table["sha256"], strict=True)
     ]
 

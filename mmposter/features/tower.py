@@ -15,16 +15,16 @@ from safetensors.torch import save
 
 from fusion import Backbone, backbone_spec, build_backbone
 from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, LIBRARIES, count_parameters
-from mmposter.pretrained import catalogue, resolver
 from mmposter.config import CnnConfig, Config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture, hf_folder
-from mmposter.files.strict_json import parse_json, shorten, shown, sound, whole
 from mmposter.files.paths import file_here
-from mmposter.images.picture import Picture
-from mmposter.shipped import POSTERS, settled_init, shipped_tower
+from mmposter.files.strict_json import parse_json, shorten, shown, sound, whole
 from mmposter.files.tensors import count_numbers, load_tensors, save_tensors, tensor_metadata
+from mmposter.images.picture import Picture
 from mmposter.images.transforms import PosterTransform
+from mmposter.pretrained import catalogue, resolver
+from mmposter.shipped import POSTERS, settled_init, shipped_tower
 
 # Keys in a safetensors header under which `TowerWeights.save` keeps what the weights were made from, and for what.
 _ORIGIN, _ARCHITECTURE, _SIZE = "mmposter_weights", "mmposter_architecture", "mmposter_size"

@@ -11,15 +11,15 @@ from functools import partial
 from typing import Any
 
 from mmposter.engines import Task
+from mmposter.engines.libraries import release_memory
 from mmposter.errors import BadImageError
 from mmposter.features.extractors import Extractor, Preparation, RecordExtractor
 from mmposter.features.index import Failure
-from mmposter.features.parts import Part, Poster, Share, no_source
+from mmposter.features.loading import Decoded, Loader, PosterWish, Prepared, prepared, raised
+from mmposter.features.parts import Part, Share, StoredPoster, no_source
 from mmposter.features.store import ExtractorStore, Record
-from mmposter.images.reading import read_file
-from mmposter.engines.libraries import release_memory
-from mmposter.features.loading import Decoded, Loader, Prepared, Wish, prepared, raised
 from mmposter.images.picture import decode_picture
+from mmposter.images.reading import read_file
 
 # What depends on the file's content stays true until the content changes, and then its hash, the key, does too. A
 # file that is missing or was changed after `prepare` may be put right, so that is looked at again in every run.
@@ -44,7 +44,7 @@ class PartResult:
 
 
 @dataclass(frozen=True)
-class Loading:
+class ExtractLoading:
     """A part that is being read: its decoded posters, and the records that lie in the store, by extractor."""
 
     part: Part
@@ -52,7 +52,7 @@ class Loading:
     records: dict[str, Future[list[Any]]]
 
 
-class ExtractTask(Task[Part, Loading, PartResult]):
+class ExtractTask(Task[Part, ExtractLoading, PartResult]):
     """Extraction as engines run it.
 
     Args:
@@ -75,7 +75,7 @@ class ExtractTask(Task[Part, Loading, PartResult]):
             self._stores[extractor.name].describe(extractor.metadata())
         self._started = True
 
-    def load(self, part: Part) -> Loading:
+    def load(self, part: Part) -> ExtractLoading:
         wishes: list[dict[Preparation, None]] = [{} for _ in part.posters]
         records: dict[str, Future[list[Any]]] = {}
         for extractor in self._extractors:
@@ -92,10 +92,10 @@ class ExtractTask(Task[Part, Loading, PartResult]):
             else:
                 for row in share.rows:
                     wishes[row][extractor.preparation] = None
-        wanted = (Wish(poster, tuple(wish)) for poster, wish in zip(part.posters, wishes, strict=True))
-        return Loading(part, self._loader.load(wanted, _decode), records)
+        wanted = (PosterWish(poster, tuple(wish)) for poster, wish in zip(part.posters, wishes, strict=True))
+        return ExtractLoading(part, self._loader.load(wanted, _decode), records)
 
-    def compute(self, loading: Loading) -> Future[PartResult]:
+    def compute(self, loading: ExtractLoading) -> Future[PartResult]:
         part = loading.part
         watch = Stopwatch()
         posters = [future.result() for future in loading.posters]
@@ -168,7 +168,9 @@ def run_among_failures(extractor: Extractor, items: Sequence[Any]) -> list[Recor
     return results
 
 
-def _compute(posters: Sequence[Poster], inputs: Sequence[Any], extractor: Extractor) -> dict[str, Record | Failure]:
+def _compute(
+    posters: Sequence[StoredPoster], inputs: Sequence[Any], extractor: Extractor
+) -> dict[str, Record | Failure]:
     results = run_among_failures(extractor, inputs)
     # Where a picture is listed twice and one of its files is gone, the record of the other counts: later keys win.
     pairs = sorted(zip(posters, results, strict=True), key=lambda pair: not isinstance(pair[1], Failure))
@@ -197,7 +199,7 @@ def _records(
     return found
 
 
-def _decode(poster: Poster) -> Decoded:
+def _decode(poster: StoredPoster) -> Decoded:
     try:
         data = read_file(poster.path)
     except BadImageError as error:

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mmposter.files.disk import naming
 from mmposter.errors import UserError
+from mmposter.files.disk import naming
 from mmposter.files.spreadsheets import table_text
 
 _LONGEST = 200  # bytes of a name that leave room for what a temporary one adds; file systems take 255

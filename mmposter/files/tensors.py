@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmposter.files.atomic import atomic_path
 from mmposter.errors import UserError
+from mmposter.files.atomic import atomic_path
 from mmposter.files.strict_json import shorten
 
 if TYPE_CHECKING:

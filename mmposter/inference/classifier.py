@@ -14,16 +14,16 @@ from PIL import Image
 
 from fusion import ImageClassifier, PosterModel
 from mmposter.config import BRANCHES
-from mmposter.engines.device import resolve_device
 from mmposter.engines import Workers, run
+from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
-from mmposter.measurement.evaluate import check_branches
 from mmposter.features.extractors import BranchExtractors, build_extractors
 from mmposter.features.parts import SIZE
 from mmposter.images.reading import ImageInput
 from mmposter.inference.task import Prediction, PredictTask, Request
-from mmposter.progress import console
+from mmposter.measurement.evaluate import check_branches
 from mmposter.pretrained.readiness import BranchState, left_out, left_out_notice
+from mmposter.progress import console
 from mmposter.runs.run import Run
 from mmposter.shipped import POSTERS, find_run, is_shipped
 

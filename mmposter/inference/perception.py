@@ -12,11 +12,11 @@ import torch
 from mmposter.errors import BadImageError
 from mmposter.features.extractors import BranchExtractors, Preparation
 from mmposter.features.index import Failure
+from mmposter.features.loading import Decoded, Prepared, prepared
 from mmposter.features.store import Record
 from mmposter.features.work import run_among_failures
-from mmposter.images.reading import ImageInput
-from mmposter.features.loading import Decoded, Prepared, prepared
 from mmposter.images.picture import decode_picture
+from mmposter.images.reading import ImageInput
 from mmposter.runs.run import Run
 
 

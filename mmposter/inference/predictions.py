@@ -13,12 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path
 from mmposter.files.disk import naming
-from mmposter.errors import UserError
-from mmposter.outputs import claim_file, refuse_file
-from mmposter.inference.task import Prediction
 from mmposter.files.spreadsheets import TableWriter
+from mmposter.inference.task import Prediction
+from mmposter.outputs import claim_file, refuse_file
 
 FORMATS = (".jsonl", ".csv")
 

@@ -14,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from fusion import ImageClassifier, PosterModel, probabilities
-from mmposter.runs.decisions import Decision
-from mmposter.engines.device import resolve_device
 from mmposter.engines import Task, finished
+from mmposter.engines.device import resolve_device
+from mmposter.engines.libraries import release_memory
 from mmposter.evaluation import apply_thresholds
 from mmposter.evaluation.listing import SUREST, heading, listing_line
 from mmposter.features.extractors import BranchExtractors, Preparation
+from mmposter.features.loading import Loader, PosterWish, Prepared, prepared
 from mmposter.images.reading import ImageInput
-from mmposter.engines.libraries import release_memory
-from mmposter.features.loading import Loader, Prepared, Wish, prepared
 from mmposter.inference.perception import Perception, decode, split_usable
+from mmposter.runs.decisions import Decision
 from mmposter.runs.run import Run
 from mmposter.visible import visible
 
@@ -114,14 +114,14 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Loading:
+class PredictLoading:
     """A request that is being read."""
 
     request: Request
     posters: list[Future[Prepared]]
 
 
-class PredictTask(Task[Request, Loading, list[Prediction]]):
+class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
     """Prediction as engines run it.
 
     Args:
@@ -167,12 +167,12 @@ class PredictTask(Task[Request, Loading, list[Prediction]]):
             self._started = self._model if self.device == "cpu" else copy.deepcopy(self._model).to(self.device)
         self.perception.start()
 
-    def load(self, part: Request) -> Loading:
+    def load(self, part: Request) -> PredictLoading:
         names, image = self._looked_at(part)
         wanted = self.perception.preparations(names) + (() if image is None else (image,))
-        return Loading(part, self._loader.load((Wish(poster, wanted) for poster in part.posters), decode))
+        return PredictLoading(part, self._loader.load((PosterWish(poster, wanted) for poster in part.posters), decode))
 
-    def compute(self, loading: Loading) -> Future[list[Prediction]]:
+    def compute(self, loading: PredictLoading) -> Future[list[Prediction]]:
         request = loading.request
         names, image = self._looked_at(request)
         posters = [future.result() for future in loading.posters]

@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmposter.data.dataset import Dataset
-from mmposter.runs.decisions import ERROR, MEASURED, Decision, Posters, Subset, Subsets, branch_subsets
-from mmposter.engines.device import resolve_device
 from mmposter.engines import Workers
+from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
-from mmposter.measurement.evaluate import predict_split
 from mmposter.evaluation import (
     ConstantPredictor,
     Difference,
@@ -26,7 +24,9 @@ from mmposter.evaluation import (
 from mmposter.evaluation.metrics import labelled
 from mmposter.evaluation.scaling import fit_scaling
 from mmposter.evaluation.scored import file_hash
+from mmposter.measurement.evaluate import predict_split
 from mmposter.progress import progress
+from mmposter.runs.decisions import ERROR, MEASURED, Decision, PosterCounts, Subset, Subsets, branch_subsets
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.training.inputs import Inputs, load_inputs
 from mmposter.training.train import choose_thresholds
@@ -130,10 +130,10 @@ class _Fitter:
             difference=difference,
         )
 
-    def posters(self, split: str) -> Posters:
+    def posters(self, split: str) -> PosterCounts:
         target = self._inputs.labels[self._inputs.rows(split)]
         manifest = str(self._dataset.info["manifest_sha256"])
-        return Posters(self._dataset.folder.resolve().name, manifest, split, len(labelled(target, None, None)[0]))
+        return PosterCounts(self._dataset.folder.resolve().name, manifest, split, len(labelled(target, None, None)[0]))
 
     def constant(self) -> dict[str, float]:
         """The best constant answers, chosen on the training posters, on the measured ones."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmposter.runs.decisions import Subsets
 from mmposter.errors import UserError
 from mmposter.evaluation.comparison import Comparison, compare
 from mmposter.evaluation.scored import PREDICTIONS, ScoredPosters, file_hash
 from mmposter.progress import progress
 from mmposter.report.evaluation import EVALUATIONS, evaluation_folder
+from mmposter.runs.decisions import Subsets
 
 # Kept as text, not imported from mmposter.runs.run: a comparison of saved evaluations should not wait for torch.
 _MODEL, _WEIGHTS = "model.json", "best.safetensors"

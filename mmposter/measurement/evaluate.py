@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from mmposter.data.dataset import Dataset
-from mmposter.runs.decisions import Decision
-from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.engines import Workers
+from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, apply_thresholds, evaluate
 from mmposter.evaluation.calibration import Method
 from mmposter.evaluation.examination import Examination, examine
 from mmposter.evaluation.scored import ScoredPosters, Source, file_hash
+from mmposter.runs.decisions import Decision
 from mmposter.runs.provenance import package_version, source_commit
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches

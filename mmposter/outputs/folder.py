@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mmposter.files.disk import naming
 from mmposter.errors import UserError
+from mmposter.files.disk import naming
 from mmposter.outputs.lock import LOCK, is_being_written, make_folder, one_writer
 
 _TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")  # what a killed process leaves, see `mmposter.files.atomic`

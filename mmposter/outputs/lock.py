@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from mmposter.files.disk import naming
 from mmposter.errors import UserError
+from mmposter.files.disk import naming
 
 if sys.platform == "win32":
     import msvcrt

@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmposter.files.atomic import atomic_path
-from mmposter.packs.facts import Facts
 from mmposter.data.dataset import MANIFEST, VOCABULARY
 from mmposter.errors import UserError
+from mmposter.files.atomic import atomic_path
 from mmposter.files.formats import require_format
 from mmposter.files.strict_json import mapping, parse_json, shown, whole
+from mmposter.packs.facts import Facts
 
 KIND, FORMAT, SUFFIX = "mmposter-pack", 1, ".mmpack"
 FACTS = "pack.json"

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmposter.packs.header import Header
 from mmposter.errors import UserError
 from mmposter.files.strict_json import mapping, shown, text, whole
+from mmposter.packs.header import Header
 
 FREE, RATIO = 32 * 2**20, 100
 """A pack may unpack to `FREE` bytes and `RATIO` times its own size; the benchmark takes 25 times."""

@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmposter.data.dataset import FEATURES, INFO, KIND, MANIFEST, SCHEMA, VOCABULARY, read_info, read_manifest
+from mmposter.data.vocabulary import Vocabulary
+from mmposter.errors import UserError
+from mmposter.features.store import ExtractorStore, Failure, Record
 from mmposter.files.atomic import write_json
+from mmposter.files.strict_json import parse_json
 from mmposter.packs import BENCHMARK
 from mmposter.packs.archive import SUFFIX, Archive
 from mmposter.packs.codec import decode
 from mmposter.packs.facts import Facts, Field
-from mmposter.data.dataset import FEATURES, INFO, KIND, MANIFEST, SCHEMA, VOCABULARY, read_info, read_manifest
-from mmposter.errors import UserError
-from mmposter.features.store import ExtractorStore, Failure, Record
-from mmposter.files.strict_json import parse_json
 from mmposter.progress import console
-from mmposter.data.vocabulary import Vocabulary
 
 _SHARD = 256
 """Posters in a file of the store: as many as are read at a time."""

@@ -11,9 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmposter.packs.archive import FACTS, FORMAT, KIND, SUFFIX, write_archive
-from mmposter.packs.codec import Coded, encode, relative_error
-from mmposter.packs.facts import Facts, check_name
 from mmposter.config import Config
 from mmposter.data.dataset import MANIFEST, VOCABULARY, Dataset, manifest_table
 from mmposter.errors import UserError
@@ -22,6 +19,9 @@ from mmposter.features.pins import Pins
 from mmposter.features.store import ExtractorStore
 from mmposter.features.table import dataset_extractors, settle_on
 from mmposter.outputs import claim_file
+from mmposter.packs.archive import FACTS, FORMAT, KIND, SUFFIX, write_archive
+from mmposter.packs.codec import Coded, encode, relative_error
+from mmposter.packs.facts import Facts, check_name
 from mmposter.progress import progress
 from mmposter.runs.provenance import package_version
 

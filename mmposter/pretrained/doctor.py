@@ -12,8 +12,8 @@ from typing import Any
 
 from mmposter.config import BRANCHES, load_config
 from mmposter.engines.machine import automatic_workers, cores, memory
-from mmposter.runs.provenance import package_version, source_commit
 from mmposter.pretrained.readiness import BranchState, branch_state, run_states
+from mmposter.runs.provenance import package_version, source_commit
 from mmposter.shipped import POSTERS, shipped_model, shipped_models
 
 RECIPES = ("default", "lite")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmposter.pretrained import catalogue
 from mmposter.config import Config
-from mmposter.shipped import POSTERS, shipped_model, shipped_models, shipped_tower
+from mmposter.pretrained import catalogue
 from mmposter.pretrained.resolver import WeightSource, locate
+from mmposter.shipped import POSTERS, shipped_model, shipped_models, shipped_tower
 
 # Of a run folder, as in mmposter.runs.run, which would load torch.
 _RUN_FILES = ("model.json", "best.safetensors", "tower.safetensors")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
-from mmposter.pretrained import catalogue
 from mmposter.config import Config
-from mmposter.shipped import POSTERS, settled_init, shipped_tower
+from mmposter.pretrained import catalogue
 from mmposter.pretrained.resolver import WeightSource, locate
+from mmposter.shipped import POSTERS, settled_init, shipped_tower
 
 if TYPE_CHECKING:
     from mmposter.runs.run import Run

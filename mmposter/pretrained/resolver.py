@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from mmposter.files.atomic import atomic_path
 from mmposter.errors import UserError
+from mmposter.files.atomic import atomic_path
 from mmposter.files.strict_json import shown
 from mmposter.progress import console
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from mmposter.files.atomic import write_json, write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PUBLISHED
-from mmposter.published.table import ALIGN, COLUMNS, LEAKS, VERDICT, Group, to_markdown
-from mmposter.report.blocks import Emphasis, ListBlock, Section, TableBlock
+from mmposter.published.table import ALIGN, COLUMNS, LEAKS, VERDICT, SystemRows, to_markdown
+from mmposter.report.blocks import Emphasis, ListBlock, PageSection, TableBlock
 from mmposter.report.page import render_page
 
 PAGE, TEXT, NUMBERS = "published.html", "published.md", "published.json"
@@ -26,7 +26,7 @@ _VERDICTS: dict[str, Emphasis] = {
 }
 
 
-def write_page(groups: Sequence[Group], out: Path) -> Path:
+def write_page(groups: Sequence[SystemRows], out: Path) -> Path:
     """Write published.html, published.md and published.json.
 
     Returns:
@@ -43,10 +43,10 @@ def write_page(groups: Sequence[Group], out: Path) -> Path:
     return out / PAGE
 
 
-def _section(group: Group) -> Section:
+def _section(group: SystemRows) -> PageSection:
     rows = group.rows()
     emphasis: dict[tuple[int, int | None], Emphasis] = {
         (place, VERDICT): _VERDICTS[row[VERDICT]] for place, row in enumerate(rows) if row[VERDICT] in _VERDICTS
     }
     table = TableBlock("", COLUMNS, rows, ALIGN, emphasis)
-    return Section(group.key, group.heading, (), (table, ListBlock(group.notes())))
+    return PageSection(group.key, group.heading, (), (table, ListBlock(group.notes())))

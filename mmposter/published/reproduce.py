@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmposter.files.atomic import write_json
 from mmposter.config import Config, flat_config, load_config
 from mmposter.data.crops import leak_share
 from mmposter.data.dataset import Dataset
 from mmposter.errors import DivergedError, UserError
-from mmposter.measurement.evaluate import evaluate_run, examine_run
 from mmposter.evaluation import METRICS, SINGLE_LABEL_METRICS, Evaluation
 from mmposter.features.tower import settle_init
+from mmposter.files.atomic import write_json
+from mmposter.measurement.evaluate import evaluate_run, examine_run
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PUBLISHED_RESULT
 from mmposter.progress import console
-from mmposter.runs.provenance import source_commit
 from mmposter.published.result import RESULT, Result
 from mmposter.published.systems import Published, Variant, find_published
 from mmposter.published.task import cropped_dataset, task_dataset
 from mmposter.report.evaluation import evaluation_folder, write_evaluation
+from mmposter.runs.provenance import source_commit
 from mmposter.runs.run import Run
 from mmposter.training.train import train
 
@@ -33,7 +33,7 @@ _NO_MATTER = ("train.workers", "train.tensorboard", "yolo.model")
 
 
 @dataclass(frozen=True)
-class Wish:
+class NetworkWish:
     """What to train.
 
     Attributes:
@@ -67,7 +67,7 @@ class Wish:
         return out / self.name / (self.variant or "clean")
 
 
-def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), init: str | None = None) -> Wish:
+def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), init: str | None = None) -> NetworkWish:
     """A published network with the user's changes.
 
     Args:
@@ -87,7 +87,7 @@ def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), 
     # The paper's own small networks have no weights of ImageNet to begin with.
     if init is not None and not (init in ("imagenet", "auto") and recipe.cnn.init == "none"):
         rest = [f"cnn.init={json.dumps(init)}", *rest]
-    return Wish(
+    return NetworkWish(
         name=published.name,
         label=published.label,
         variant=variant if published.has_variants else None,
@@ -98,7 +98,7 @@ def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), 
     )
 
 
-def our_wish(source: str, vocabulary: str) -> Wish:
+def our_wish(source: str, vocabulary: str) -> NetworkWish:
     """A recipe of ours, to stand beside published networks.
 
     Args:
@@ -110,11 +110,13 @@ def our_wish(source: str, vocabulary: str) -> Wish:
     """
     config = settle_init(load_config(source))
     name = Path(source).stem
-    return Wish(f"ours/{name}-{vocabulary}", f"ours: {name} ({', '.join(config.branches)})", None, config, config)
+    return NetworkWish(
+        f"ours/{name}-{vocabulary}", f"ours: {name} ({', '.join(config.branches)})", None, config, config
+    )
 
 
 def reproduce(
-    asked: Wish,
+    asked: NetworkWish,
     vocabulary: str,
     dataset: Dataset,
     out: Path,
@@ -227,7 +229,7 @@ def _crops_target(overrides: Sequence[str], default: int | None) -> tuple[int | 
     return target, rest
 
 
-def _require_same(known: Result, asked: Wish, data: Dataset, folder: Path) -> None:
+def _require_same(known: Result, asked: NetworkWish, data: Dataset, folder: Path) -> None:
     """Refuse to show a result of another training as if it were the one that is asked for."""
     then, now = flat_config(known.config), flat_config(asked.config.model_dump(mode="json"))
     keys = [key for key in now if then.get(key) != now[key] and key not in _NO_MATTER]

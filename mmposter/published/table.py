@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmposter.report.markdown import markdown_table
 from mmposter.published.result import Result
 from mmposter.published.systems import Published, System, find_published, published_names, systems
+from mmposter.report.markdown import markdown_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +39,7 @@ _ALWAYS = ("mean_average_precision",)
 
 
 @dataclass(frozen=True)
-class Group:
+class SystemRows:
     """The results of one system, and ours on the same genres.
 
     Attributes:
@@ -132,7 +132,7 @@ class Group:
 _SIDES = (("train", "to train on"), ("val", "to validate on"), ("test", "to measure on"))
 
 
-def group_results(results: Sequence[Result]) -> list[Group]:
+def group_results(results: Sequence[Result]) -> list[SystemRows]:
     """Results by system, in the papers' order; a result of ours stands with every system of its vocabulary."""
     order = {name: place for place, name in enumerate(published_names())}
     of_paper = sorted((result for result in results if result.name in order), key=lambda result: order[result.name])
@@ -142,11 +142,11 @@ def group_results(results: Sequence[Result]) -> list[Group]:
         own = [result for result in of_paper if result.name.startswith(f"{key}/")]
         beside = [result for result in ours if result.data["vocabulary"] == system.vocabulary]
         if own:
-            groups.append(Group(key, system, [*own, *beside]))
+            groups.append(SystemRows(key, system, [*own, *beside]))
     return groups
 
 
-def render(groups: Sequence[Group], console: Console) -> None:
+def render(groups: Sequence[SystemRows], console: Console) -> None:
     """Print a table and notes for each system; a network by the name that `--list` shows, which is short."""
     from rich.box import SIMPLE
     from rich.table import Table
@@ -178,7 +178,7 @@ def render(groups: Sequence[Group], console: Console) -> None:
             console.print(Text(f"- {note}", style="dim"))
 
 
-def to_markdown(groups: Sequence[Group]) -> str:
+def to_markdown(groups: Sequence[SystemRows]) -> str:
     """All tables and notes as Markdown."""
     parts = ["# Published systems, trained here"]
     for group in groups:

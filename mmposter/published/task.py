@@ -8,11 +8,11 @@ from pathlib import Path
 
 from mmposter.data.crops import CropOptions, balance_by_crops
 from mmposter.data.dataset import Dataset, read_info, write_dataset
+from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PREPARED
 from mmposter.published.systems import Published, Variant
-from mmposter.data.vocabulary import Vocabulary
 
 FEW = 10
 """Posters to train on below which no result means anything."""

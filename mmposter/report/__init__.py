@@ -1,6 +1,6 @@
 """Self-contained HTML pages: text, tables and figures in one file that needs no network and no script.
 
-The rest of mmposter says what a page, or a notebook, holds (`Section` and its blocks); how it looks is decided here
+The rest of mmposter says what a page, or a notebook, holds (`PageSection` and its blocks); how it looks is decided here
 alone.
 """
 
@@ -13,7 +13,7 @@ from mmposter.report.blocks import (
     Emphasis,
     FigureBlock,
     ListBlock,
-    Section,
+    PageSection,
     TableBlock,
 )
 from mmposter.report.page import render_fragment, render_page
@@ -26,7 +26,7 @@ __all__ = [
     "Emphasis",
     "FigureBlock",
     "ListBlock",
-    "Section",
+    "PageSection",
     "TableBlock",
     "figure_svg",
     "render_fragment",

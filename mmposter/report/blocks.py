@@ -111,7 +111,7 @@ Block = TableBlock | FigureBlock | ListBlock | CodeBlock | DetailsBlock
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A part of a page, listed in its table of contents.
 
     Attributes:

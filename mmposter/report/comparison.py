@@ -6,14 +6,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmposter.files.atomic import write_text
 from mmposter.evaluation.comparison import Comparison
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.plots.comparison import MOST, plot_comparison, plot_genre_differences
+from mmposter.files.atomic import write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import COMPARISON
-from mmposter.runs.provenance import package_version, source_commit
-from mmposter.report.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, Section, TableBlock
+from mmposter.report.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, PageSection, TableBlock
 from mmposter.report.comparison_text import (
     HEADLINES,
     describe,
@@ -28,6 +27,7 @@ from mmposter.report.comparison_text import (
 )
 from mmposter.report.page import render_page
 from mmposter.report.svg import figure_svg
+from mmposter.runs.provenance import package_version, source_commit
 
 VERDICTS: Mapping[str, Emphasis] = {"better": "good", "worse": "bad", "within noise": "unsure", "–": "muted"}
 
@@ -124,8 +124,8 @@ def difference_tables(found: Comparison) -> list[TableBlock]:
     return tables
 
 
-def _runs(found: Comparison) -> Section:
-    return Section(
+def _runs(found: Comparison) -> PageSection:
+    return PageSection(
         "runs",
         "Runs",
         ["Runs that differ in nothing but the seed are one row, with the mean over their seeds."],
@@ -142,7 +142,7 @@ def _runs(found: Comparison) -> Section:
     )
 
 
-def _metrics(found: Comparison) -> Section:
+def _metrics(found: Comparison) -> PageSection:
     values = [
         [
             metric.title,
@@ -152,7 +152,7 @@ def _metrics(found: Comparison) -> Section:
         for metric in METRICS
     ]
     table = TableBlock("Values", ["metric", *(row.name for row in found.rows), "constant answer"], values)
-    return Section(
+    return PageSection(
         "metrics",
         "All metrics",
         ["Lower is better for the calibration error; the verdicts know it."],
@@ -160,7 +160,7 @@ def _metrics(found: Comparison) -> Section:
     )
 
 
-def _by_genre(found: Comparison) -> Section:
+def _by_genre(found: Comparison) -> PageSection:
     first, others = found.rows[0], [row for row in found.rows if row.difference is not None]
     rows, emphasis = [], dict[tuple[int, int | None], Emphasis]()
     ordered = sorted(zip(found.genres, found.support, strict=True), key=lambda item: -item[1])
@@ -185,12 +185,12 @@ def _by_genre(found: Comparison) -> Section:
         )
     blocks.append(TableBlock("Average precision", header, rows, emphasis=emphasis))
     text = "Green and red: adjusted p below .05 over all rows and genres; a genre with fewer than 10 posters has none."
-    return Section("genres", "By genre", [text], blocks)
+    return PageSection("genres", "By genre", [text], blocks)
 
 
-def _source(found: Comparison) -> Section:
+def _source(found: Comparison) -> PageSection:
     runs = {row.name: {"runs": row.runs, "seeds": row.seeds, "changes": dict(row.changes)} for row in found.rows}
-    return Section(
+    return PageSection(
         "source",
         "Where the numbers come from",
         [f"Manifest of the data: `{found.manifest}`. The same numbers are in `compare.csv` and `compare.md`."],

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from mmposter.evaluation.comparison import Comparison, Row
+from mmposter.evaluation.comparison import Comparison, RunRow
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.seeds import Estimate
-from mmposter.report.markdown import markdown_table
 from mmposter.files.spreadsheets import table_text
+from mmposter.report.markdown import markdown_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +23,7 @@ def title(found: Comparison) -> str:
     return f"{found.data}, {found.split}: {found.posters} posters"
 
 
-def describe(row: Row) -> str:
+def describe(row: RunRow) -> str:
     """What a row looks at, and what else sets it apart from the first one."""
     changes = [f"{key}={value}" for key, value in row.changes.items()]
     return "; ".join([",".join(row.branches) + (" (others masked)" if row.masked else ""), *changes])
@@ -159,12 +159,12 @@ def to_csv(found: Comparison) -> str:
     return table_text(header, lines, line_end="\n")
 
 
-def seeds_text(row: Row) -> str:
+def seeds_text(row: RunRow) -> str:
     """The seeds of a row, such as ``0,1,2``."""
     return ",".join(map(str, row.seeds))
 
 
-def _difference_and_p(row: Row, metric: str) -> str:
+def _difference_and_p(row: RunRow, metric: str) -> str:
     assert row.difference is not None
     return f"{difference_text(row.difference.metrics[metric])}, p {p_text(row.difference.adjusted[metric])}"
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmposter.files.atomic import write_json, write_text
 from mmposter.evaluation.evaluate import GENRE_COLUMNS, METRIC_COLUMNS, Evaluation
 from mmposter.evaluation.examination import Examination
 from mmposter.evaluation.listing import LISTING
@@ -24,9 +23,19 @@ from mmposter.evaluation.plots import (
 from mmposter.evaluation.plots.style import save_png
 from mmposter.evaluation.scored import PREDICTIONS
 from mmposter.evaluation.single_label import SingleLabelResult
+from mmposter.files.atomic import write_json, write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import EVALUATION
-from mmposter.report.blocks import Block, CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, Section, TableBlock
+from mmposter.report.blocks import (
+    Block,
+    CodeBlock,
+    DetailsBlock,
+    Emphasis,
+    FigureBlock,
+    ListBlock,
+    PageSection,
+    TableBlock,
+)
 from mmposter.report.page import render_page
 from mmposter.report.svg import figure_svg
 from mmposter.shipped import is_shipped
@@ -185,8 +194,8 @@ def _genres_table(evaluation: Evaluation) -> TableBlock:
     return TableBlock("By genre, the most frequent first", GENRE_COLUMNS, rows, emphasis=emphasis)
 
 
-def _metrics(found: Examination) -> Section:
-    return Section(
+def _metrics(found: Examination) -> PageSection:
+    return PageSection(
         "metrics",
         "Metrics",
         [
@@ -197,7 +206,7 @@ def _metrics(found: Examination) -> Section:
     )
 
 
-def _confusion(found: Examination, single: SingleLabelResult, svg: str) -> Section:
+def _confusion(found: Examination, single: SingleLabelResult, svg: str) -> PageSection:
     counts, genres = np.array(single.confusion), found.scored.genres
     true, answered = counts.sum(axis=1), counts.sum(axis=0)
     most = int(answered.argmax())
@@ -210,7 +219,7 @@ def _confusion(found: Examination, single: SingleLabelResult, svg: str) -> Secti
     never = [genre for genre, count, said in zip(genres, true, answered, strict=True) if count and not said]
     if never:
         text.append(f"True of some posters and never answered: {', '.join(never)}.")
-    return Section(
+    return PageSection(
         "confusion",
         "Confusion matrix",
         text,
@@ -225,8 +234,8 @@ def _confusion(found: Examination, single: SingleLabelResult, svg: str) -> Secti
     )
 
 
-def _by_genre(found: Examination, svg: str) -> Section:
-    return Section(
+def _by_genre(found: Examination, svg: str) -> PageSection:
+    return PageSection(
         "genres",
         "Genres",
         [
@@ -244,8 +253,8 @@ def _by_genre(found: Examination, svg: str) -> Section:
     )
 
 
-def _precision_recall(svg: str) -> Section:
-    return Section(
+def _precision_recall(svg: str) -> PageSection:
+    return PageSection(
         "precision-recall",
         "Precision and recall",
         [
@@ -262,7 +271,7 @@ def _precision_recall(svg: str) -> Section:
     )
 
 
-def _thresholds(found: Examination) -> Section:
+def _thresholds(found: Examination) -> PageSection:
     header = ["genre", "support", "threshold", "precision", "recall", "F1", "decided", "F1 at .5", "decided at .5"]
     header += ["best F1 in hindsight", "at"]
 
@@ -278,7 +287,7 @@ def _thresholds(found: Examination) -> Section:
     emphasis: dict[tuple[int, int | None], Emphasis] = {
         (number, column): "muted" for number in range(len(rows)) for column in (9, 10)
     }
-    return Section(
+    return PageSection(
         "thresholds",
         "Thresholds",
         [
@@ -293,7 +302,7 @@ def _thresholds(found: Examination) -> Section:
     )
 
 
-def _together(found: Examination, svg: str) -> Section:
+def _together(found: Examination, svg: str) -> PageSection:
     together = found.together
     blocks: list[FigureBlock | ListBlock] = [
         FigureBlock(
@@ -310,10 +319,10 @@ def _together(found: Examination, svg: str) -> Section:
         blocks.insert(0, ListBlock(sentences))
     else:
         text.append("Nowhere are the two further apart than luck explains.")
-    return Section("together", "Genres together", text, blocks)
+    return PageSection("together", "Genres together", text, blocks)
 
 
-def _calibration(found: Examination, svg: str) -> Section:
+def _calibration(found: Examination, svg: str) -> PageSection:
     text = [
         "Of all (poster, genre) pairs that got about .7, do 70 % have the genre? A point on the dashed line says yes; "
         "below it the model is too sure, above it too timid."
@@ -328,7 +337,7 @@ def _calibration(found: Examination, svg: str) -> Section:
     ]
     if result is None:
         text.append("No calibration was fitted: it was not asked for, or the data have no validation posters.")
-        return Section("calibration", "Calibration", text, blocks)
+        return PageSection("calibration", "Calibration", text, blocks)
     method = result.calibrator.method
     if method == "temperature":
         text.append(
@@ -369,10 +378,10 @@ def _calibration(found: Examination, svg: str) -> Section:
             ],
         )
     )
-    return Section("calibration", "Calibration", text, blocks)
+    return PageSection("calibration", "Calibration", text, blocks)
 
 
-def _hardest(found: Examination) -> Section:
+def _hardest(found: Examination) -> PageSection:
     rows = [
         [
             poster.id,
@@ -385,7 +394,7 @@ def _hardest(found: Examination) -> Section:
         ]
         for poster in found.hardest
     ]
-    return Section(
+    return PageSection(
         "hardest",
         "Most wrong",
         [
@@ -397,9 +406,9 @@ def _hardest(found: Examination) -> Section:
     )
 
 
-def _source(found: Examination) -> Section:
+def _source(found: Examination) -> PageSection:
     source = found.scored.source
-    return Section(
+    return PageSection(
         "source",
         "Where the numbers come from",
         [

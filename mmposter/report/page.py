@@ -9,14 +9,14 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from mmposter.report.blocks import Block, Section
+from mmposter.report.blocks import Block, PageSection
 from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def render_page(title: str, lead: str, facts: Mapping[str, str], sections: Sequence[Section]) -> str:
+def render_page(title: str, lead: str, facts: Mapping[str, str], sections: Sequence[PageSection]) -> str:
     """The whole HTML document; the same arguments give the same bytes.
 
     It loads nothing: style and figures are inside, and a content security policy forbids the browser to fetch

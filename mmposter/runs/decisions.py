@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmposter.files.atomic import write_json
 from mmposter.errors import UserError
 from mmposter.evaluation import Difference
 from mmposter.evaluation.arrays import FloatArray
 from mmposter.evaluation.scaling import Scaling
+from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
 from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shown, sound, text, texts, whole
 
@@ -79,7 +79,7 @@ class Subset:
 
 
 @dataclass(frozen=True)
-class Posters:
+class PosterCounts:
     """Which posters were used.
 
     Attributes:
@@ -110,8 +110,8 @@ class Subsets:
 
     weights: str
     genres: tuple[str, ...]
-    fitted: Posters
-    measured: Posters
+    fitted: PosterCounts
+    measured: PosterCounts
     constant: Mapping[str, float]
     subsets: Mapping[tuple[str, ...], Subset]
 
@@ -199,10 +199,10 @@ def _subset_json(subset: Subset) -> dict[str, Any]:
     }
 
 
-def _posters(values: Any) -> Posters:
+def _posters(values: Any) -> PosterCounts:
     known = mapping(values, "posters")
     data, manifest, split = (text(known[name], name) for name in ("data", "manifest", "split"))
-    return Posters(data, manifest, split, whole(known["count"], "count"))
+    return PosterCounts(data, manifest, split, whole(known["count"], "count"))
 
 
 def _subset(values: Mapping[str, Any], genres: int) -> Subset:

@@ -31,10 +31,10 @@ from mmposter.serve.schema import (
     ModelAnswer,
     PredictAnswer,
 )
-from mmposter.serve.settings import Settings
+from mmposter.serve.settings import ServeSettings
 from mmposter.serve.upload import read_posters
 from mmposter.serve.work import Explain, Predict, Work
-from mmposter.serve.worker import Job, Worker
+from mmposter.serve.worker import ServeJob, Worker
 
 if TYPE_CHECKING:
     from mmposter.inference.classifier import PosterClassifier
@@ -45,7 +45,7 @@ CLIENT_GONE = 499
 
 def create_app(
     classifier: PosterClassifier,
-    settings: Settings | None = None,
+    settings: ServeSettings | None = None,
     page: Callable[[FastAPI, Worker, Places], FastAPI] | None = None,
     access: Access | None = None,
 ) -> FastAPI:
@@ -63,7 +63,7 @@ def create_app(
         the application, with the worker in ``app.state.worker``, and what a page keeps on disk in
         ``app.state.uploads`` (None without a page).
     """
-    settings = settings or Settings()
+    settings = settings or ServeSettings()
     worker = Worker(classifier, settings.threads)
     places = Places(settings.queue, settings.max_held_bytes, worker.seconds_left)
     metrics = Metrics(
@@ -152,7 +152,7 @@ def _add_work(app: FastAPI, classifier: PosterClassifier, desk: _Desk) -> None:
 class _Desk:
     """Takes posters in, and waits for what the worker makes of them."""
 
-    def __init__(self, settings: Settings, worker: Worker, places: Places, metrics: Metrics) -> None:
+    def __init__(self, settings: ServeSettings, worker: Worker, places: Places, metrics: Metrics) -> None:
         self._settings, self._worker, self._places, self._metrics = settings, worker, places, metrics
 
     async def ask(self, request: Request, work: Work) -> tuple[list[str], list[Any]]:
@@ -172,7 +172,7 @@ class _Desk:
         self._metrics.posters(usable, len(found) - usable)
         return [poster.name for poster in posters], found
 
-    async def _wait(self, request: Request, job: Job) -> list[Any]:
+    async def _wait(self, request: Request, job: ServeJob) -> list[Any]:
         answer = asyncio.wrap_future(job.future)
         gone: asyncio.Future[Any] = asyncio.ensure_future(_disconnected(request))
         try:
@@ -190,7 +190,7 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _add_model(app: FastAPI, classifier: PosterClassifier, settings: Settings) -> None:
+def _add_model(app: FastAPI, classifier: PosterClassifier, settings: ServeSettings) -> None:
     answer = ModelAnswer(
         name=classifier.run.folder.name,
         version=package_version(),

@@ -20,8 +20,8 @@ from mmposter.serve.page_scores import error_sentence, scores_html, wrong_html
 from mmposter.serve.page_why import why_html
 from mmposter.serve.places import Places
 from mmposter.serve.schema import PosterAnswer, PredictAnswer
-from mmposter.serve.settings import Settings
-from mmposter.serve.upload import Poster
+from mmposter.serve.settings import ServeSettings
+from mmposter.serve.upload import UploadedPoster
 from mmposter.serve.uploads import Uploads
 from mmposter.serve.worker import Worker
 
@@ -39,7 +39,7 @@ _NOTHING = '<div class="mm"><p class="faint">No poster yet.</p></div>'
 _NO_WHY = '<div class="mm"><p class="faint">Press the button to see what counted. This takes some seconds.</p></div>'
 
 
-def page_of(classifier: PosterClassifier, settings: Settings) -> Callable[[FastAPI, Worker, Places], FastAPI]:
+def page_of(classifier: PosterClassifier, settings: ServeSettings) -> Callable[[FastAPI, Worker, Places], FastAPI]:
     """The argument `page` of `create_app`.
 
     Args:
@@ -52,13 +52,13 @@ def page_of(classifier: PosterClassifier, settings: Settings) -> Callable[[FastA
         # gradio keeps no file of ours. Whatever it may write goes where it is removed with the uploads.
         os.environ["GRADIO_TEMP_DIR"] = str(uploads.spare)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before it is imported: nothing is sent from here either
-        page = Page(classifier, settings, worker, places, uploads)
+        page = VisitorPage(classifier, settings, worker, places, uploads)
         return mount_page(app, _blocks(page, settings), settings, places, uploads)
 
     return add
 
 
-class Page:
+class VisitorPage:
     """What the page answers to its visitor; each method gives values of parts of the page.
 
     Args:
@@ -70,7 +70,7 @@ class Page:
     """
 
     def __init__(
-        self, classifier: PosterClassifier, settings: Settings, worker: Worker, places: Places, uploads: Uploads
+        self, classifier: PosterClassifier, settings: ServeSettings, worker: Worker, places: Places, uploads: Uploads
     ) -> None:
         self._classifier, self._settings = classifier, settings
         self._places, self._uploads = places, uploads
@@ -133,7 +133,7 @@ class Page:
             return wrong_html(_told(error)), None
 
     @contextmanager
-    def _read(self, files: Sequence[str]) -> Iterator[list[Poster]]:
+    def _read(self, files: Sequence[str]) -> Iterator[list[UploadedPoster]]:
         place = self._places.enter()
         try:
             place.hold(sum(map(self._uploads.size, files)))
@@ -163,7 +163,7 @@ def _told(error: Exception) -> str:
     return f"Sorry: {told.message}."
 
 
-def _blocks(page: Page, settings: Settings) -> Blocks:
+def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
     import gradio as gr
     from gradio.data_classes import GradioRootModel
 

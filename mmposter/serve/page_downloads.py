@@ -8,9 +8,9 @@ import json
 import threading
 from collections.abc import Sequence
 
+from mmposter.files.spreadsheets import table_text
 from mmposter.serve.page_results import Explained
 from mmposter.serve.schema import PredictAnswer
-from mmposter.files.spreadsheets import table_text
 
 _DRAWING = threading.Lock()  # matplotlib's settings are those of the whole process
 

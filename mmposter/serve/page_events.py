@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from mmposter.serve.errors import RequestError
-from mmposter.serve.settings import Settings
+from mmposter.serve.settings import ServeSettings
 from mmposter.serve.uploads import WORD
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Events:
         settings: the limits.
     """
 
-    def __init__(self, blocks: Blocks, settings: Settings) -> None:
+    def __init__(self, blocks: Blocks, settings: ServeSettings) -> None:
         self._inputs = {number: [part.elem_id for part in event.inputs] for number, event in blocks.fns.items()}
         self._settings = settings
         self._checks: Mapping[str, Callable[[Any], Any]] = {

@@ -18,7 +18,7 @@ from mmposter.serve.page_requests import PageRequests, methods
 from mmposter.serve.page_style import CSS
 from mmposter.serve.page_visits import Visits
 from mmposter.serve.places import Places
-from mmposter.serve.settings import Settings
+from mmposter.serve.settings import ServeSettings
 from mmposter.serve.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _SESSIONS = 256  # of which gradio remembers what their parts show; a page that 
 _SWEEP_S = 60.0
 
 
-def mount_page(app: FastAPI, blocks: Blocks, settings: Settings, places: Places, uploads: Uploads) -> FastAPI:
+def mount_page(app: FastAPI, blocks: Blocks, settings: ServeSettings, places: Places, uploads: Uploads) -> FastAPI:
     """Serve a page at ``/`` beside the endpoints that are there.
 
     Args:

@@ -22,7 +22,7 @@ from mmposter.serve.errors import RequestError
 from mmposter.serve.page_events import Events, bad_event, object_of, session_of
 from mmposter.serve.page_visits import Visits
 from mmposter.serve.places import Places
-from mmposter.serve.settings import Settings
+from mmposter.serve.settings import ServeSettings
 from mmposter.serve.upload import read_body, read_posters
 from mmposter.serve.uploads import WORD, Uploads
 
@@ -62,7 +62,7 @@ class PageRequests:
     """
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, places: Places, uploads: Uploads, events: Events, visits: Visits
+        self, app: ASGIApp, settings: ServeSettings, places: Places, uploads: Uploads, events: Events, visits: Visits
     ) -> None:
         self._app, self._settings, self._places = app, settings, places
         self._uploads, self._events, self._visits = uploads, events, visits

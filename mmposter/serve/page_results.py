@@ -13,7 +13,7 @@ from mmposter.serve.answers import explain_answer, predict_answer
 from mmposter.serve.errors import RequestError
 from mmposter.serve.query import ExplainQuery, PredictQuery
 from mmposter.serve.schema import ExplainAnswer, PosterAnswer
-from mmposter.serve.upload import Poster
+from mmposter.serve.upload import UploadedPoster
 from mmposter.serve.work import Explain, Predict
 from mmposter.serve.worker import Worker
 
@@ -56,7 +56,7 @@ class Results:
         self._scores = _Recent(_KEPT_SCORES)
         self._explanations = _Recent(_KEPT_EXPLANATIONS)
 
-    def scores(self, posters: Sequence[Poster], branches: tuple[str, ...]) -> list[PosterAnswer]:
+    def scores(self, posters: Sequence[UploadedPoster], branches: tuple[str, ...]) -> list[PosterAnswer]:
         """One answer a poster, in order; one that is unusable has its error set and no scores.
 
         Raises:
@@ -78,7 +78,7 @@ class Results:
                 self._scores.put(key, answer)
         return [known[key].model_copy(update={"name": p.name}) for key, p in zip(keys, posters, strict=True)]
 
-    def explanation(self, poster: Poster, branches: tuple[str, ...], genres: tuple[str, ...]) -> Explained:
+    def explanation(self, poster: UploadedPoster, branches: tuple[str, ...], genres: tuple[str, ...]) -> Explained:
         """Why a poster has the probabilities of some genres.
 
         Args:
@@ -100,7 +100,7 @@ class Results:
         return Explained(explanation, explain_answer(self._classifier, query, [poster.name], [explanation]))
 
 
-def _digest(poster: Poster) -> str:
+def _digest(poster: UploadedPoster) -> str:
     return hashlib.sha256(poster.data).hexdigest()
 
 

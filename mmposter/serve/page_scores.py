@@ -12,14 +12,14 @@ from PIL import Image
 from mmposter.errors import BadImageError
 from mmposter.images.reading import load_image
 from mmposter.serve.schema import PosterAnswer
-from mmposter.serve.upload import Poster
+from mmposter.serve.upload import UploadedPoster
 
 _NEXT = 5  # genres that are shown beside those that are given
 _THUMBNAIL = (400, 640)
 
 
 def scores_html(
-    posters: Sequence[Poster],
+    posters: Sequence[UploadedPoster],
     answers: Sequence[PosterAnswer],
     thresholds: Mapping[str, float],
     everything: Sequence[PosterAnswer] | None = None,
@@ -80,7 +80,7 @@ def _key(changed: bool) -> str:
 
 
 def _card(
-    poster: Poster, answer: PosterAnswer, thresholds: Mapping[str, float], before: Mapping[str, float] | None
+    poster: UploadedPoster, answer: PosterAnswer, thresholds: Mapping[str, float], before: Mapping[str, float] | None
 ) -> str:
     name = escape(answer.name)
     if not answer.scores:
@@ -131,7 +131,7 @@ def signed(value: float) -> str:
     return text.replace("0.", ".") if text[1:3] == "0." else text
 
 
-def _thumbnail(poster: Poster) -> str:
+def _thumbnail(poster: UploadedPoster) -> str:
     try:
         picture = load_image(poster.data)
     except BadImageError:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmposter.report import CodeBlock, Section, TableBlock, render_page
+from mmposter.report import CodeBlock, PageSection, TableBlock, render_page
 
 _CURL = """curl -F posters=@poster.jpg {address}/api/v1/predict
 curl -F posters=@a.jpg -F posters=@b.png '{address}/api/v1/predict?branches=cnn,style&top_k=3'
@@ -36,7 +36,7 @@ def index_page(openapi: Mapping[str, Any], address: str) -> str:
     blocks = (table, CodeBlock(_CURL.format(address=address)))
     info = openapi["info"]
     lead = f"{info['summary']}. For people there is {address}/docs; for programs, what follows."
-    return render_page(info["title"], lead, {}, [Section("endpoints", "Endpoints", (), blocks)])
+    return render_page(info["title"], lead, {}, [PageSection("endpoints", "Endpoints", (), blocks)])
 
 
 def docs_page(openapi: Mapping[str, Any], address: str) -> str:
@@ -47,7 +47,7 @@ def docs_page(openapi: Mapping[str, Any], address: str) -> str:
         address: as for `index_page`.
     """
     code = [CodeBlock(_CURL.format(address=address)), CodeBlock(_PYTHON.format(address=address))]
-    sections = [Section("try", "Try it", ["From a shell, and from Python:"], code)]
+    sections = [PageSection("try", "Try it", ["From a shell, and from Python:"], code)]
     sections += [_endpoint(path, method, values) for path, method, values in _operations(openapi)]
     sections.append(_answers(openapi["components"]["schemas"]))
     info = openapi["info"]
@@ -66,7 +66,7 @@ def _operations(openapi: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[
             yield path, method.upper(), values
 
 
-def _endpoint(path: str, method: str, values: Mapping[str, Any]) -> Section:
+def _endpoint(path: str, method: str, values: Mapping[str, Any]) -> PageSection:
     text = [line for line in values.get("description", "").split("\n\n") if line]
     blocks = []
     rows = [
@@ -79,10 +79,12 @@ def _endpoint(path: str, method: str, values: Mapping[str, Any]) -> Section:
         blocks.append(TableBlock("What it takes", ["name", "type", "where", "meaning"], rows, align="llll"))
     rows = [[status, _content(answer), answer["description"]] for status, answer in sorted(values["responses"].items())]
     blocks.append(TableBlock("What it answers", ["status", "content", "meaning"], rows, align="lll"))
-    return Section(f"{method}{path}".lower().replace("/", "-"), f"{method} {path}", [values["summary"], *text], blocks)
+    return PageSection(
+        f"{method}{path}".lower().replace("/", "-"), f"{method} {path}", [values["summary"], *text], blocks
+    )
 
 
-def _answers(schemas: Mapping[str, Any]) -> Section:
+def _answers(schemas: Mapping[str, Any]) -> PageSection:
     blocks: list[TableBlock | CodeBlock] = []
     for name, schema in schemas.items():
         rows = [[field, _type(values), values.get("description", "")] for field, values in schema["properties"].items()]
@@ -90,7 +92,7 @@ def _answers(schemas: Mapping[str, Any]) -> Section:
         blocks.append(TableBlock(caption, ["field", "type", "meaning"], rows, align="lll"))
         if "example" in schema:
             blocks.append(CodeBlock(json.dumps(schema["example"], indent=2)))
-    return Section("answers", "Answers in JSON", (), blocks)
+    return PageSection("answers", "Answers in JSON", (), blocks)
 
 
 def _content(answer: Mapping[str, Any]) -> str:

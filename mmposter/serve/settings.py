@@ -11,7 +11,7 @@ _EVENT_BYTES = 16_384
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServeSettings:
     """What a client may ask for, and how much is held at a time.
 
     Attributes:

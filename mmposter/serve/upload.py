@@ -12,7 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from mmposter.serve.errors import RequestError
-from mmposter.serve.settings import MEGABYTE, Settings
+from mmposter.serve.settings import MEGABYTE, ServeSettings
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -26,7 +26,7 @@ _MAX_NAME = 255
 
 
 @dataclass(frozen=True, eq=False)
-class Poster:
+class UploadedPoster:
     """A file as it was sent.
 
     Attributes:
@@ -38,7 +38,7 @@ class Poster:
     data: bytes
 
 
-async def read_posters(request: Request, settings: Settings, hold: Callable[[int], None]) -> list[Poster]:
+async def read_posters(request: Request, settings: ServeSettings, hold: Callable[[int], None]) -> list[UploadedPoster]:
     """The files of a multipart body, in order.
 
     Args:
@@ -146,9 +146,9 @@ class _Parts:
         ended: whether the closing boundary was there.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
-        self.posters: list[Poster] = []
+        self.posters: list[UploadedPoster] = []
         self.size = 0
         self.ended = False
         self._field, self._value, self._data = bytearray(), bytearray(), bytearray()
@@ -212,7 +212,7 @@ class _Parts:
     def _part_end(self) -> None:
         if self._name or self._data:  # a browser sends a file field that was left empty as a file without a name
             self._require_room()
-            self.posters.append(Poster(self._name or "untitled", bytes(self._data)))
+            self.posters.append(UploadedPoster(self._name or "untitled", bytes(self._data)))
         self._data = bytearray()
 
     def _require_room(self) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mmposter.serve.errors import RequestError, logged
-from mmposter.serve.settings import Settings
-from mmposter.serve.upload import Poster
+from mmposter.serve.settings import ServeSettings
+from mmposter.serve.upload import UploadedPoster
 
 LIFE_S = 3600.0
 """Seconds that a dropped poster is kept."""
@@ -56,7 +56,7 @@ class Uploads:
         held: bytes of all files.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: ServeSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._clock = settings, clock
         self._temporary = tempfile.TemporaryDirectory(prefix="mmposter-serve-", ignore_cleanup_errors=True)
         self.folder, self.spare = Path(self._temporary.name) / "posters", Path(self._temporary.name) / "spare"
@@ -70,7 +70,7 @@ class Uploads:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def keep(self, posters: Sequence[Poster]) -> list[str]:
+    def keep(self, posters: Sequence[UploadedPoster]) -> list[str]:
         """Write posters down; all of them, or none.
 
         Args:
@@ -123,11 +123,11 @@ class Uploads:
             raise _gone()
         return kept.name, os.fdopen(number, "rb")
 
-    def read(self, word: object) -> Poster:
+    def read(self, word: object) -> UploadedPoster:
         """A poster that is kept; argument and errors as for `open`."""
         name, file = self.open(word)
         with file:
-            return Poster(name, file.read(self._settings.max_poster_bytes))
+            return UploadedPoster(name, file.read(self._settings.max_poster_bytes))
 
     def size(self, word: object) -> int:
         """Bytes of a poster; 0 where it is not here."""

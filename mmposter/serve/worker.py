@@ -17,7 +17,7 @@ from PIL import Image
 
 from mmposter.images.reading import MAX_PIXELS
 from mmposter.serve.errors import RequestError, logged
-from mmposter.serve.upload import Poster
+from mmposter.serve.upload import UploadedPoster
 from mmposter.serve.work import Work
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _LONGEST_WAIT_S = 120  # that a client is told to stay away
 _FIRST_GUESS_S = 1.0  # a poster, before the first was timed
 
 
-class Job:
+class ServeJob:
     """Posters of one request.
 
     Attributes:
@@ -40,7 +40,7 @@ class Job:
         begun: how many posters went to the model; only the worker's thread changes it.
     """
 
-    def __init__(self, posters: Sequence[Poster], work: Work) -> None:
+    def __init__(self, posters: Sequence[UploadedPoster], work: Work) -> None:
         self.posters, self.work = tuple(posters), work
         self.future: Future[list[Any]] = Future()
         self.begun = 0
@@ -61,7 +61,7 @@ class Job:
                 self.future.set_result(result)
 
 
-_Batch = list[tuple[Job, int]]
+_Batch = list[tuple[ServeJob, int]]
 
 
 class Worker:
@@ -81,8 +81,8 @@ class Worker:
     def __init__(self, classifier: PosterClassifier, threads: int | None = None) -> None:
         self._classifier, self._threads = classifier, threads
         self._changed = threading.Condition()
-        self._waiting: deque[Job] = deque()
-        self._unfinished: WeakSet[Job] = WeakSet()  # and finished ones that somebody still looks at
+        self._waiting: deque[ServeJob] = deque()
+        self._unfinished: WeakSet[ServeJob] = WeakSet()  # and finished ones that somebody still looks at
         self._ready = self._closed = False
         self._in_work = 0
         self._seconds = _FIRST_GUESS_S  # a poster
@@ -108,13 +108,13 @@ class Worker:
         """About how long all that is here will take, between 1 second and two minutes."""
         return max(1, min(_LONGEST_WAIT_S, round(self._seconds * (self.waiting + self._in_work))))
 
-    def submit(self, posters: Sequence[Poster], work: Work) -> Job:
+    def submit(self, posters: Sequence[UploadedPoster], work: Work) -> ServeJob:
         """Put posters at the end of the queue.
 
         Raises:
             RequestError: 503, the server is stopping.
         """
-        job = Job(posters, work)
+        job = ServeJob(posters, work)
         with self._changed:
             if self._closed:
                 raise _stopping()
@@ -123,7 +123,7 @@ class Worker:
             self._changed.notify()
         return job
 
-    def drop(self, job: Job) -> None:
+    def drop(self, job: ServeJob) -> None:
         """Nobody waits for a job any more: what has not begun never will, and its posters are let go."""
         job.future.cancel()
         with self._changed, suppress(ValueError):
@@ -195,7 +195,7 @@ class Worker:
             job.put(index, result)
 
 
-def _take(jobs: Sequence[Job]) -> _Batch:
+def _take(jobs: Sequence[ServeJob]) -> _Batch:
     """A batch of posters for which the same is asked, up to the pixels of one poster of the largest size.
 
     Decoded posters lie in memory beside each other: 32 of the largest would take ten gigabytes.

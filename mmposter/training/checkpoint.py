@@ -29,7 +29,7 @@ class Scaler(Protocol):
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Where a training stands.
 
     Attributes:
@@ -109,7 +109,7 @@ def load_checkpoint(
         path: the file.
         model: as it was saved.
         optimizer: over the same parameters.
-        make: takes the values of `progress` by their keys, such as `Progress`.
+        make: takes the values of `progress` by their keys, such as `TrainingProgress`.
         scaler: of the loss in half precision. A checkpoint that holds none, as older ones, leaves it as it is.
 
     Returns:

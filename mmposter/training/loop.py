@@ -19,16 +19,16 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from fusion import ImageClassifier, Loss, PosterModel, parameter_groups, probabilities
-from mmposter.files.atomic import write_text
 from mmposter.config import TrainConfig
 from mmposter.engines.parent import end_with_the_parent, lasts
 from mmposter.errors import DivergedError, UserError
 from mmposter.evaluation.metrics import mean_average_precision
+from mmposter.files.atomic import write_text
+from mmposter.files.tensors import save_tensors
 from mmposter.progress import console
 from mmposter.progress import progress as show_progress
-from mmposter.files.tensors import save_tensors
 from mmposter.training.batches import EpochSampler, PosterBatches
-from mmposter.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from mmposter.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 
 # A long epoch (finetune) is not lost to a kill: the state is also kept in between, at most this often.
 CHECKPOINT_SECONDS = 30.0
@@ -78,7 +78,7 @@ class Trainer:
         self.model: nn.Module
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.loss = loss.to(accelerator.device)
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self.board = _tensorboard(out) if config.tensorboard and accelerator.is_main_process else None
 
     @property
@@ -93,11 +93,11 @@ class Trainer:
         if not path.exists():
             return False
         self.progress = load_checkpoint(
-            path, self.plain_model, self.optimizer.optimizer, Progress, self.accelerator.scaler
+            path, self.plain_model, self.optimizer.optimizer, TrainingProgress, self.accelerator.scaler
         )
         return True
 
-    def fit(self, *, quiet: bool = False) -> Progress:
+    def fit(self, *, quiet: bool = False) -> TrainingProgress:
         """Train to the last epoch or until validation mAP has not risen for `patience` epochs.
 
         Raises:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mmposter.files.atomic import write_json, write_text
 from mmposter.evaluation import Evaluation
 from mmposter.evaluation.plots import plot_average_precision, plot_training_curves
 from mmposter.evaluation.plots.style import save_png
+from mmposter.files.atomic import write_json, write_text
 from mmposter.runs.run import Run
-from mmposter.training.checkpoint import Progress
+from mmposter.training.checkpoint import TrainingProgress
 
 PLOTS, CARD, VALIDATION = "plots", "README.md", "validation.json"
 
@@ -19,7 +19,7 @@ _BRANCH_TEXT = {
 }
 
 
-def write_plots(run: Run, progress: Progress, validation: Evaluation) -> None:
+def write_plots(run: Run, progress: TrainingProgress, validation: Evaluation) -> None:
     """Training curves and average precision by genre, as PNG files in the run folder."""
     save_png(plot_training_curves(progress.history), run.folder / PLOTS / "training.png")
     save_png(plot_average_precision(validation), run.folder / PLOTS / "average_precision.png")

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmposter.files.atomic import write_csv
 from mmposter.config import Config, EvaluationConfig, flat_config
 from mmposter.data.dataset import Dataset
-from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.engines import Workers
+from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
 from mmposter.evaluation.thresholds import NEVER
@@ -24,6 +23,11 @@ from mmposter.features.extractors import BranchExtractors
 from mmposter.features.pins import PinnedTower
 from mmposter.features.table import settle_on, tower_weights
 from mmposter.features.tower import TowerWeights
+from mmposter.files.atomic import write_csv
+from mmposter.files.tensors import load_tensors
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import RUN
+from mmposter.progress import console
 from mmposter.runs.building import (
     Sizes,
     build_image_classifier,
@@ -32,13 +36,9 @@ from mmposter.runs.building import (
     build_training_loss,
     tower_sizes,
 )
-from mmposter.outputs import claim
-from mmposter.outputs.kinds import RUN
-from mmposter.progress import console
 from mmposter.runs.provenance import package_version
 from mmposter.runs.run import TOWER, WEIGHTS, Run
-from mmposter.files.tensors import load_tensors
-from mmposter.training.checkpoint import Progress
+from mmposter.training.checkpoint import TrainingProgress
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import Trainer
 from mmposter.training.outputs import write_card, write_plots
@@ -64,7 +64,7 @@ class TrainingResult:
     """
 
     run: Run
-    progress: Progress
+    progress: TrainingProgress
     validation: Evaluation
 
     def _repr_html_(self) -> str:
@@ -95,7 +95,7 @@ class Fitted:
 
     run: Run
     trainer: Trainer
-    progress: Progress
+    progress: TrainingProgress
     weights: TowerWeights | None
     probs: NDArray[np.float32]
     rows: NDArray[np.int64]

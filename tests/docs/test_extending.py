@@ -17,7 +17,7 @@ import fusion.losses
 from fusion.backbones import catalogue, list_backbones
 from mmposter import load_config, prepare
 from mmposter.data import Dataset, sources
-from mmposter.data.sources import Format
+from mmposter.data.sources import SourceFormat
 from mmposter.features.extractors import build_extractors
 from mmposter.images.picture import decode_picture
 
@@ -85,7 +85,7 @@ def test_the_source_feeds_prepare(names, tmp_path, poster_files, monkeypatch) ->
     ]
     lines = [*map(json.dumps, [*films, {"file": "nowhere.png", "genres": ["Horror"]}]), "{broken"]
     (tmp_path / "films.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    monkeypatch.setitem(sources._FORMATS, "jsonl", Format(names["read_jsonl"]))
+    monkeypatch.setitem(sources._FORMATS, "jsonl", SourceFormat(names["read_jsonl"]))
     report = prepare(tmp_path / "films.jsonl", tmp_path / "data", format="jsonl", quiet=True)
     assert report.kept == 6
     assert sum(report.dropped.values()) == 2

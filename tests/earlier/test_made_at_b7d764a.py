@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from mmposter import Run, ablate, build_plan, examine_run
-from mmposter.ablation.run import Settings
+from mmposter.ablation.run import AblationSettings
 from mmposter.config import load_config
 from mmposter.data import Dataset
-from mmposter.measurement.evaluate import predict_split
 from mmposter.features.store import ExtractorStore
+from mmposter.measurement.evaluate import predict_split
 from mmposter.training.inputs import load_inputs
 
 MADE = Path(__file__).parent / "b7d764a"
@@ -100,7 +100,7 @@ def test_ablation_goes_on_without_training(made):
     plan = build_plan(
         load_config(None, _overrides(run)), grid="leave-one-out", mode="both", axes={"fusion.head": ["sum", "gated"]}
     )
-    settings = Settings(seeds=(0, 1), device="cpu", jobs=1, offline=True)
+    settings = AblationSettings(seeds=(0, 1), device="cpu", jobs=1, offline=True)
     found = ablate(plan, Dataset.load(made / "data"), made / "ablation", settings, resume=True, quiet=True)
     assert files() == before  # no finished cell is trained again, and none beside them
     assert {cell.name for cell in found.cells} == EXPECTED["ablation"].keys()

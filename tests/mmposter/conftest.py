@@ -20,9 +20,9 @@ from PIL import Image
 
 from mmposter.config import Config, load_config
 from mmposter.data import Dataset, write_dataset
+from mmposter.data.vocabulary import Vocabulary
 from mmposter.features.extractors import build_extractors
 from mmposter.features.store import ExtractorStore
-from mmposter.data.vocabulary import Vocabulary
 
 GENRES = ("Bright", "Crowded", "Wordy", "Rare")
 CLASSES = ["person", "dog", "horse"]

@@ -9,12 +9,12 @@ import pytest
 
 from mmposter import PosterClassifier, prepare
 from mmposter.data import Dataset
-from mmposter.features.extract import Poster, extract
+from mmposter.features.extract import StoredPoster, extract
 from mmposter.features.extractors import build_extractors
 from mmposter.features.store import ExtractorStore
 from mmposter.features.table import dataset_posters
-from mmposter.images.picture import decode_picture
 from mmposter.images.listing import list_posters
+from mmposter.images.picture import decode_picture
 from mmposter.training.train import train
 
 
@@ -40,7 +40,7 @@ def test_prepare_names_each_and_keeps_the_others(mixed_folder, tmp_path):
 def test_extract_names_each_and_is_right_for_the_others(mixed_folder, tmp_path, cnn):
     folder, reasons = mixed_folder
     files = {name: folder / name for name in reasons}
-    posters = [Poster(name, path, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in files.items()]
+    posters = [StoredPoster(name, path, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in files.items()]
     (report,) = extract(posters, [cnn], tmp_path / "store", quiet=True)
     bad = {name: reason for name, reason in reasons.items() if reason is not None}
     assert {name: failure.reason for name, failure in report.failed.items()} == bad

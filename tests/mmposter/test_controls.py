@@ -11,12 +11,12 @@ import pytest
 from mmposter import Dataset, PosterClassifier, Run, UserError
 from mmposter.config import Config
 from mmposter.data import write_dataset
-from mmposter.measurement.evaluate import evaluate_run
+from mmposter.data.vocabulary import Vocabulary
 from mmposter.features.store import ExtractorStore
 from mmposter.features.table import dataset_extractors
+from mmposter.measurement.evaluate import evaluate_run
 from mmposter.training.inputs import load_inputs
 from mmposter.training.train import train
-from mmposter.data.vocabulary import Vocabulary
 
 
 def fit(config: Config, dataset: Dataset, out: Path) -> Path:

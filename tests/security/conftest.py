@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from mmposter.config import Config, load_config
-from mmposter.runs.decisions import ERROR, MEASURED, Decision, Posters, Subset, Subsets, branch_subsets
+from mmposter.data.vocabulary import Vocabulary
 from mmposter.evaluation import Difference
 from mmposter.evaluation.scaling import Scaling
 from mmposter.evaluation.scored import file_hash
-from mmposter.runs.building import Sizes, build_model
-from mmposter.runs.run import WEIGHTS, Run
 from mmposter.files.tensors import save_tensors
-from mmposter.data.vocabulary import Vocabulary
+from mmposter.runs.building import Sizes, build_model
+from mmposter.runs.decisions import ERROR, MEASURED, Decision, PosterCounts, Subset, Subsets, branch_subsets
+from mmposter.runs.run import WEIGHTS, Run
 
 GENRES = ("Calm", "Loud")
 SMALL = (
@@ -64,7 +64,7 @@ def write_subsets() -> Callable[[Path], None]:
         decision = Decision(np.array([0.5, 0.4]), Scaling(1.5, np.array([0.1, -0.1])))
         subset = Subset(decision, dict.fromkeys(MEASURED, value), value, value, dict.fromkeys(MEASURED, value))
         names = branch_subsets(run.config.branches)
-        posters = Posters("drawn", "0" * 64, "val", 10)
+        posters = PosterCounts("drawn", "0" * 64, "val", 10)
         Subsets(
             weights=file_hash(folder / WEIGHTS),
             genres=GENRES,

@@ -23,9 +23,9 @@ from mmposter.cli import app
 from mmposter.config import OcrConfig, YoloConfig, load_config
 from mmposter.features.extractors import OcrExtractor, TextExtractor, YoloExtractor
 from mmposter.pretrained.catalogue import text_encoder, yolo
-from mmposter.runs.run import OTHER_WEIGHTS
-from mmposter.pretrained.trust import is_trusted
 from mmposter.pretrained.resolver import ENVIRONMENT, locate, resolve
+from mmposter.pretrained.trust import is_trusted
+from mmposter.runs.run import OTHER_WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = {0: "person", 1: "dog"}

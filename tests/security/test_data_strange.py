@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmposter.data.dataset import Dataset, write_dataset
+from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.evaluation.scored import ScoredPosters, Source
 from mmposter.features.store import ExtractorStore
 from mmposter.features.table import load_features
 from mmposter.files.strict_parquet import ParquetError, _measure, read_parquet
-from mmposter.data.vocabulary import Vocabulary
 
 PRINT = {"version": 1, "weights": "abc"}
 POSTERS = 9

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import mmposter.data
-from mmposter.files.atomic import atomic_path, write_text
 from mmposter.cli import main
-from mmposter.files.disk import disk_error, naming, plain_words
 from mmposter.errors import UserError
-from mmposter.inference.task import Prediction
+from mmposter.files.atomic import atomic_path, write_text
+from mmposter.files.disk import disk_error, naming, plain_words
 from mmposter.inference.predictions import PredictionFile
+from mmposter.inference.task import Prediction
 
 WORDS = {
     errno.ENOSPC: "the disk is full",

@@ -8,10 +8,10 @@ import pytest
 
 from mmposter.data.inspection import inspect_file
 from mmposter.errors import BadImageError
-from mmposter.features.parts import Poster
+from mmposter.features.parts import StoredPoster
 from mmposter.features.work import _decode
-from mmposter.images.reading import load_image, read_file
 from mmposter.images.picture import decode_picture
+from mmposter.images.reading import load_image, read_file
 
 _READERS = (read_file, load_image, decode_picture)
 
@@ -41,7 +41,7 @@ def test_prepare_and_extract_name_them(tmp_path):
     path = tmp_path / "poster.jpg"
     path.symlink_to("/dev/zero")
     assert inspect_file(path).reason == "unreadable"
-    assert _decode(Poster("a", path, "0" * 64)).reason == "missing"
+    assert _decode(StoredPoster("a", path, "0" * 64)).reason == "missing"
 
 
 def test_a_file_larger_than_any_poster_is_not_read(tmp_path):

@@ -15,8 +15,8 @@ from mmposter.cli import app
 from mmposter.config import load_config, recipe_names
 from mmposter.distillation.config import load_distillation_config
 from mmposter.files.strict_json import DEPTH, parse_json, read_json
-from mmposter.published.systems import systems
 from mmposter.files.strict_yaml import parse_yaml
+from mmposter.published.systems import systems
 
 SECRET = "hunter2-of-the-environment"
 

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from mmposter import Run, UserError
 from mmposter.cli import main
-from mmposter.runs.run import MODEL, WEIGHTS
 from mmposter.runs.listing import list_runs
-from mmposter.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from mmposter.runs.run import MODEL, WEIGHTS
+from mmposter.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 
 DEEP = "[" * 50_000 + "]" * 50_000
 # As JSON text, as some of it no Python value writes.
@@ -235,21 +235,21 @@ def test_a_model_larger_than_its_weights_is_never_made(run, monkeypatch):
 def test_a_checkpoint_of_a_training(tmp_path, progress):
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.AdamW(model.parameters())
-    save_checkpoint(tmp_path / "last.safetensors", model, optimizer, vars(Progress()))
-    assert load_checkpoint(tmp_path / "last.safetensors", model, optimizer, Progress) == Progress()
+    save_checkpoint(tmp_path / "last.safetensors", model, optimizer, vars(TrainingProgress()))
+    assert load_checkpoint(tmp_path / "last.safetensors", model, optimizer, TrainingProgress) == TrainingProgress()
     tensors = load_file(tmp_path / "last.safetensors")
     save_file(tensors, tmp_path / "last.safetensors", metadata={"progress": progress})
     with pytest.raises(UserError, match=r"last\.safetensors .*start again with --overwrite"):
-        load_checkpoint(tmp_path / "last.safetensors", model, optimizer, Progress)
+        load_checkpoint(tmp_path / "last.safetensors", model, optimizer, TrainingProgress)
 
 
 def test_a_checkpoint_without_its_parts(tmp_path):
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.AdamW(model.parameters())
     path = tmp_path / "last.safetensors"
-    save_checkpoint(path, model, optimizer, vars(Progress()))
+    save_checkpoint(path, model, optimizer, vars(TrainingProgress()))
     tensors = load_file(path)
-    metadata = {"progress": json.dumps(vars(Progress()))}
+    metadata = {"progress": json.dumps(vars(TrainingProgress()))}
     for broken in (
         {key: value for key, value in tensors.items() if key != "rng.cpu"},
         {**tensors, "rng.cpu": torch.zeros(3)},
@@ -258,4 +258,4 @@ def test_a_checkpoint_without_its_parts(tmp_path):
     ):
         save_file(broken, path, metadata=metadata)
         with pytest.raises(UserError, match=r"last\.safetensors"):
-            load_checkpoint(path, model, optimizer, Progress)
+            load_checkpoint(path, model, optimizer, TrainingProgress)

@@ -12,16 +12,16 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from mmposter.files.atomic import write_text
 from mmposter.cli import main
 from mmposter.cli.answers import answer_json, answer_path
 from mmposter.evaluation.listing import listing_line
 from mmposter.evaluation.plots.style import figure_style, new_figure
-from mmposter.explain.page import Page
-from mmposter.report.markdown import markdown_table
+from mmposter.explain.page import CardPage
+from mmposter.files.atomic import write_text
 from mmposter.inference.task import Prediction
 from mmposter.progress import make_console, progress
-from mmposter.report.blocks import ListBlock, Section, TableBlock
+from mmposter.report.blocks import ListBlock, PageSection, TableBlock
+from mmposter.report.markdown import markdown_table
 from mmposter.report.page import render_fragment, render_page
 from mmposter.visible import visible, visible_html, visible_json, visible_lines
 
@@ -132,7 +132,7 @@ def test_a_path_is_itself_for_a_script_and_readable_for_a_person(monkeypatch: py
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", '" onload="x', NASTY])
 def test_pages_and_fragments_escape_every_text(text: str, tmp_path: Path) -> None:
     block = TableBlock(text, [text, text], [[text, text]])
-    section = Section("one", text, [text], [block, ListBlock([text])])
+    section = PageSection("one", text, [text], [block, ListBlock([text])])
     page = render_page(text, text, {text: text}, [section])
     for made in (page, render_fragment(text, [block], facts={text: text}, text=[text]), visible_html(text)):
         assert "<script>alert" not in made
@@ -178,7 +178,7 @@ def test_texts_that_are_no_utf8_are_written_as_codes(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("error")  # such as matplotlib's for a letter that no font has
 def test_a_card_and_a_figure_draw_odd_names(tmp_path: Path) -> None:
-    page = Page(2.0)
+    page = CardPage(2.0)
     page.text(0.1, 0.1, NASTY)
     page.fitted(0.1, 0.5, f"{NASTY}$x_$", 3.0)
     page.figure.savefig(tmp_path / "card.png")

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mmposter
-from mmposter.files.atomic import write_csv
 from mmposter.data.prepare import prepare
 from mmposter.data.sources.csv_table import read_csv
-from mmposter.inference.task import Prediction
+from mmposter.files.atomic import write_csv
+from mmposter.files.spreadsheets import guarded, table_text, unguarded
 from mmposter.inference.predictions import PredictionFile
+from mmposter.inference.task import Prediction
 from mmposter.serve.page_downloads import as_csv
 from mmposter.serve.schema import PosterAnswer, PredictAnswer
-from mmposter.files.spreadsheets import guarded, table_text, unguarded
 
 ROOT = Path(mmposter.__file__).parent
 FORMULA = "=cmd|' /C calc'!A0"

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmposter.files.atomic import write_json
 from mmposter.errors import UserError
 from mmposter.features.index import SCHEMA
 from mmposter.features.shard import ShardError, read_shard, write_shard
 from mmposter.features.store import ExtractorStore, Failure
+from mmposter.files.atomic import write_json
 
 FINGERPRINT = {"version": 1, "weights": "abc"}
 

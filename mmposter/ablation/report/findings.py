@@ -36,7 +36,7 @@ from mmposter.ablation.report.sections import (
     without_one,
 )
 from mmposter.ablation.report.tables import contribution_p_values
-from mmposter.ablation.result import AblationResult, CellResult, Comparison, Contribution, Mode
+from mmposter.ablation.result import AblationResult, CellComparison, CellResult, Contribution, Mode
 from mmposter.evaluation.seeds import Estimate
 
 METRIC = TITLES[LEAD]
@@ -193,7 +193,7 @@ def _single(result: AblationResult, section: str, what: str) -> Iterable[str]:
             yield f"{what} “{label}” ({MODE_TITLES[mode]}): {'; '.join(some)}."
 
 
-def _against(result: AblationResult, cell: CellResult, comparison: Comparison) -> str:
+def _against(result: AblationResult, cell: CellResult, comparison: CellComparison) -> str:
     found, other = _judged(comparison), label_of(result, comparison.against, cell.mode)
     if not other.startswith("the ") and comparison.why:
         other = comparison.why if other in comparison.why else f"{other} ({comparison.why})"
@@ -270,7 +270,7 @@ def _lead(result: AblationResult, cell: CellResult) -> _Judged | None:
     return None if comparison is None else _judged(comparison)
 
 
-def _judged(comparison: Comparison) -> _Judged:
+def _judged(comparison: CellComparison) -> _Judged:
     value, adjusted = comparison.metrics[LEAD], comparison.adjusted.get(LEAD)
     return _Judged(value, adjusted, carried(value, adjusted))
 

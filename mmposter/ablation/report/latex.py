@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from mmposter.ablation.report.tables import BETTER, WORSE, Row, Table
+from mmposter.ablation.report.tables import BETTER, WORSE, CellRow, Table
 
 _HEAD = "% Needs \\usepackage{booktabs} and \\usepackage{graphicx} (wide tables are scaled to the width of the text).\n"
 _SPECIAL = {
@@ -66,7 +66,7 @@ def escape(text: str) -> str:
     return re.sub(r"(?<![\w.)])([+-])(?=\.?\d)", r"$\1$", escaped)
 
 
-def _marked(row: Row) -> list[str]:
+def _marked(row: CellRow) -> list[str]:
     texts = [escape(cell) for cell in row.cells]
     return [rf"\textbf{{{text}}}" if text else text for text in texts] if row.mark == "best" else texts
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmposter.ablation.report.outline import Code, Folded, Item, Listing, Outline, Picture
-from mmposter.ablation.report.tables import Row, Table
+from mmposter.ablation.report.outline import Code, Folded, Item, Listing, Outline, OutlineFigure
+from mmposter.ablation.report.tables import CellRow, Table
 from mmposter.report.markdown import markdown_table
 
 
@@ -27,7 +27,7 @@ def table_markdown(table: Table) -> str:
 def _item(item: Item) -> list[str]:
     if isinstance(item, Table):
         return [table_markdown(item)]
-    if isinstance(item, Picture):
+    if isinstance(item, OutlineFigure):
         return [f"![{item.alt}](plots/{item.name}.png)", item.caption]
     if isinstance(item, Listing):
         return ["\n".join(f"- {text}" for text in item.texts)]
@@ -37,6 +37,6 @@ def _item(item: Item) -> list[str]:
     return [text for inner in item.items for text in _item(inner)]
 
 
-def _marked(row: Row) -> Sequence[str]:
+def _marked(row: CellRow) -> Sequence[str]:
     around = {"best": "**", "constant": "_"}.get(row.mark, "")
     return [f"{around}{cell}{around}" if cell else cell for cell in row.cells]

@@ -16,7 +16,7 @@ from mmposter.ablation.report.sections import (
     MODES,
     SUBSETS,
     TITLES,
-    Group,
+    CellGroup,
     axes_of,
     group,
     groups,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Picture:
+class OutlineFigure:
     """A figure; `name` is unique in a report, and that of its file."""
 
     name: str
@@ -71,11 +71,11 @@ class Folded:
     items: tuple[Item, ...]
 
 
-Item = Table | Picture | Listing | Code | Folded
+Item = Table | OutlineFigure | Listing | Code | Folded
 
 
 @dataclass(frozen=True)
-class Part:
+class OutlinePart:
     """A section of the report: paragraphs, then items. `name` is small letters, digits and hyphens."""
 
     name: str
@@ -91,11 +91,11 @@ class Outline:
     title: str
     lead: str
     facts: Mapping[str, str]
-    parts: tuple[Part, ...]
+    parts: tuple[OutlinePart, ...]
 
-    def pictures(self) -> list[Picture]:
+    def pictures(self) -> list[OutlineFigure]:
         """Every figure, in order."""
-        return [item for part in self.parts for item in _flat(part.items) if isinstance(item, Picture)]
+        return [item for part in self.parts for item in _flat(part.items) if isinstance(item, OutlineFigure)]
 
 
 def outline(result: AblationResult) -> Outline:
@@ -108,8 +108,8 @@ def outline(result: AblationResult) -> Outline:
         _controls(result),
         _axes(result),
         _modes(result),
-        Part("method", "How it was done", (), (Listing(tuple(method(result))),)),
-        Part("configuration", "Base configuration", (), (Code(_yaml(result.provenance.config), "yaml"),)),
+        OutlinePart("method", "How it was done", (), (Listing(tuple(method(result))),)),
+        OutlinePart("configuration", "Base configuration", (), (Code(_yaml(result.provenance.config), "yaml"),)),
         _unfinished(result),
     ]
     return Outline(
@@ -157,25 +157,25 @@ def _facts(result: AblationResult) -> dict[str, str]:
     }
 
 
-def _found(result: AblationResult) -> Part:
+def _found(result: AblationResult) -> OutlinePart:
     sentences = findings(result)
     if not sentences:
-        return Part("findings", "What was found", ("Nothing yet: no cell can be compared.",), ())
+        return OutlinePart("findings", "What was found", ("Nothing yet: no cell can be compared.",), ())
     text = (
         "Each sentence gives the number and, in brackets, its 95 % interval. “Not told apart” means that the interval "
         "or Holm's p-value carries no difference; it does not mean equal."
     )
-    return Part("findings", "What was found", (text,), (Listing(tuple(sentences)),))
+    return OutlinePart("findings", "What was found", (text,), (Listing(tuple(sentences)),))
 
 
-def _subsets(result: AblationResult) -> Part | None:
+def _subsets(result: AblationResult) -> OutlinePart | None:
     from mmposter.ablation.report.plots import plot_subsets
 
     found = group(result, SUBSETS, "retrain") or group(result, SUBSETS, "mask")
     if found is None:
         return None
     lead = TITLES[HEADLINES[0]]
-    picture = Picture(
+    picture = OutlineFigure(
         f"subsets-{found.mode}",
         plot_subsets(result, found),
         f"Every subset of the branches, the best on the left: {lead} above, the branches it holds below (filled). "
@@ -184,19 +184,23 @@ def _subsets(result: AblationResult) -> Part | None:
     )
     items: list[Item] = [picture, cells_table(result, found)]
     added = contributions_table(result, found.mode)
-    return Part("subsets", "Subsets of the branches", (_mode_text(found),), (*items, *([added] if added else [])))
+    return OutlinePart(
+        "subsets", "Subsets of the branches", (_mode_text(found),), (*items, *([added] if added else []))
+    )
 
 
-def _branches(result: AblationResult) -> Part | None:
+def _branches(result: AblationResult) -> OutlinePart | None:
     found = [one for section in (LEAVE_ONE_OUT, ADD_ONE) for one in _modes_of(result, section)]
     items = [item for one in found for item in _shown(result, one)]
     text = []
     if any(one.borrowed for one in found):
         text.append("The models without one branch are those of the subsets, shown once more.")
-    return Part("branches", "Leaving out and adding single branches", tuple(text), tuple(items)) if items else None
+    return (
+        OutlinePart("branches", "Leaving out and adding single branches", tuple(text), tuple(items)) if items else None
+    )
 
 
-def _genres(result: AblationResult) -> Part | None:
+def _genres(result: AblationResult) -> OutlinePart | None:
     from mmposter.ablation.report.plots import plot_genres
     from mmposter.ablation.report.plots.genres import added_by_branch
 
@@ -209,7 +213,7 @@ def _genres(result: AblationResult) -> Part | None:
                 "carries it, pale where it does not; blue adds, orange takes."
             )
             alt = f"Heat map of {len(result.genres)} genres by {len(added)} branches"
-            items.append(Picture(f"genres-{mode}", plot_genres(result, mode), caption, alt))
+            items.append(OutlineFigure(f"genres-{mode}", plot_genres(result, mode), caption, alt))
     items += [
         Folded(f"Average precision by genre: {one.title}", (genres_table(result, one),))
         for one in groups(result)
@@ -232,27 +236,27 @@ def _genres(result: AblationResult) -> Part | None:
     ]
     if few:
         text.append(f"Values without an interval, for which nothing is claimed: {', '.join(few)}.")
-    return Part("genres", "By genre", tuple(text), tuple(items))
+    return OutlinePart("genres", "By genre", tuple(text), tuple(items))
 
 
-def _controls(result: AblationResult) -> Part | None:
+def _controls(result: AblationResult) -> OutlinePart | None:
     items = [item for one in _modes_of(result, CONTROLS) for item in _shown(result, one)]
     text = (
         "A shuffled branch sees another poster's records: if it then does as the model without the branch, what the "
         "branch gave was about the poster and not a mere input more. Masked words show how much of a text branch's "
         "gain is the title or the names that the poster prints."
     )
-    return Part("controls", "Controls", (text,), tuple(items)) if items else None
+    return OutlinePart("controls", "Controls", (text,), tuple(items)) if items else None
 
 
-def _axes(result: AblationResult) -> Part | None:
+def _axes(result: AblationResult) -> OutlinePart | None:
     found = [one for key in axes_of(result) for one in _modes_of(result, key)]
     items = [item for one in found for item in _shown(result, one)]
     text = "Each axis changes one key of the base configuration and leaves all others as they are."
-    return Part("axes", "Axes of the configuration", (text,), tuple(items)) if items else None
+    return OutlinePart("axes", "Axes of the configuration", (text,), tuple(items)) if items else None
 
 
-def _modes(result: AblationResult) -> Part | None:
+def _modes(result: AblationResult) -> OutlinePart | None:
     from mmposter.ablation.report.plots import plot_modes
 
     retrained, masked = group(result, SUBSETS, "retrain"), group(result, SUBSETS, "mask")
@@ -262,30 +266,30 @@ def _modes(result: AblationResult) -> Part | None:
     if {cell.branches for cell in retrained.cells} & {cell.branches for cell in masked.cells}:
         caption = "The same branches, once as a model trained on them alone and once with all others masked."
         figure = plot_modes(result, retrained, masked)
-        items.append(Picture("modes", figure, caption, "Subsets trained anew against subsets masked"))
+        items.append(OutlineFigure("modes", figure, caption, "Subsets trained anew against subsets masked"))
     items.append(cells_table(result, masked))
     compared, added = comparisons_table(result, masked), contributions_table(result, "mask")
     items += [Folded(compared.title, (compared,))] if compared else []
     items += [added] if added else []
-    return Part("modes", "Trained anew against masked", (_mode_text(masked),), tuple(items))
+    return OutlinePart("modes", "Trained anew against masked", (_mode_text(masked),), tuple(items))
 
 
-def _unfinished(result: AblationResult) -> Part | None:
+def _unfinished(result: AblationResult) -> OutlinePart | None:
     if not result.unfinished:
         return None
     texts = tuple(f"{label}: {reason}" for label, reason in result.unfinished.items())
-    return Part("unfinished", "What is not finished", (), (Listing(texts),))
+    return OutlinePart("unfinished", "What is not finished", (), (Listing(texts),))
 
 
-def _shown(result: AblationResult, found: Group) -> Iterator[Item]:
+def _shown(result: AblationResult, found: CellGroup) -> Iterator[Item]:
     """Values, differences and tables of one group."""
     from mmposter.ablation.report.plots import plot_differences, plot_values
 
     lead = TITLES[HEADLINES[0]]
     caption = f"{found.title}: {lead}, mean over the seeds with its 95 % interval; rings are single seeds."
-    yield Picture(found.name, plot_values(result, found), caption, f"{lead} of {len(found.rows)} models")
+    yield OutlineFigure(found.name, plot_values(result, found), caption, f"{lead} of {len(found.rows)} models")
     if questions(result, found):
-        yield Picture(
+        yield OutlineFigure(
             f"{found.name}-differences",
             plot_differences(result, found),
             f"{found.title}: differences of {lead} on the same posters. Triangles mark what Holm's p-value carries, "
@@ -298,11 +302,11 @@ def _shown(result: AblationResult, found: Group) -> Iterator[Item]:
         yield table
 
 
-def _modes_of(result: AblationResult, section: str) -> list[Group]:
+def _modes_of(result: AblationResult, section: str) -> list[CellGroup]:
     return [one for mode in MODES if (one := group(result, section, mode)) is not None]
 
 
-def _mode_text(found: Group) -> str:
+def _mode_text(found: CellGroup) -> str:
     if found.mode == "retrain":
         return (
             "Each subset is a model of its own, trained anew with every seed: what these branches are worth to "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmposter.ablation.report.findings import findings
-from mmposter.ablation.report.outline import Code, Folded, Item, Listing, Outline, Picture, summary
+from mmposter.ablation.report.outline import Code, Folded, Item, Listing, Outline, OutlineFigure, summary
 from mmposter.ablation.report.sections import groups
 from mmposter.ablation.report.tables import BETTER, WORSE, Table, cells_table
 from mmposter.ablation.result import AblationResult
@@ -19,10 +19,10 @@ _BY_MARK: dict[str, Emphasis] = {"reference": "strong", "best": "good", "constan
 
 def to_html(outline: Outline) -> str:
     """The whole page, figures inside; it loads nothing."""
-    from mmposter.report import Section, render_page
+    from mmposter.report import PageSection, render_page
 
     sections = [
-        Section(part.name, part.title, part.text, [_block(item) for item in part.items]) for part in outline.parts
+        PageSection(part.name, part.title, part.text, [_block(item) for item in part.items]) for part in outline.parts
     ]
     return render_page(outline.title, outline.lead, outline.facts, sections)
 
@@ -43,7 +43,7 @@ def _block(item: Item) -> Block:
 
     if isinstance(item, Table):
         return _table(item)
-    if isinstance(item, Picture):
+    if isinstance(item, OutlineFigure):
         return FigureBlock(figure_svg(item.figure, item.name), item.caption, item.alt)
     if isinstance(item, Listing):
         return ListBlock(item.texts)

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from mmposter.ablation.report.tables import CONSTANT, contribution_p_values
-from mmposter.ablation.result import HEADLINES, AblationResult, CellResult, Comparison
+from mmposter.ablation.result import HEADLINES, AblationResult, CellComparison, CellResult
 from mmposter.evaluation.seeds import Estimate
 from mmposter.files.spreadsheets import table_text
 
@@ -55,7 +55,9 @@ def _lines(result: AblationResult) -> Iterator[dict[str, str]]:
             yield start | {"metric": f"AP:{genre}", **_contribution(item.by_genre[genre], adjusted)}
 
 
-def _cell_lines(result: AblationResult, cell: CellResult, comparison: Comparison | None) -> Iterator[dict[str, str]]:
+def _cell_lines(
+    result: AblationResult, cell: CellResult, comparison: CellComparison | None
+) -> Iterator[dict[str, str]]:
     start = {
         "section": cell.section,
         "mode": cell.mode,
@@ -85,7 +87,7 @@ def _contribution(estimate: Estimate, adjusted: float | None) -> dict[str, str]:
     return {**_value(estimate), "p": _text(estimate.p_value), "p_holm": _text(adjusted)}
 
 
-def _difference(comparison: Comparison, estimate: Estimate, adjusted: float | None) -> dict[str, str]:
+def _difference(comparison: CellComparison, estimate: Estimate, adjusted: float | None) -> dict[str, str]:
     low, high = estimate.ci95 or (None, None)
     return {
         "against": comparison.against,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mmposter.ablation.result import HEADLINES, AblationResult, CellResult, Comparison, Contribution, Mode
+from mmposter.ablation.result import HEADLINES, AblationResult, CellComparison, CellResult, Contribution, Mode
 from mmposter.config import BRANCHES
 from mmposter.evaluation.metrics import get_metric
 
@@ -30,7 +30,7 @@ _SECTION_TITLES = {
 
 
 @dataclass(frozen=True)
-class Group:
+class CellGroup:
     """Cells of one section and one mode, in the order of the plan; the reference is always the first row.
 
     Attributes:
@@ -93,14 +93,14 @@ def axes_of(result: AblationResult) -> list[str]:
     return [section for section in sections if section not in _SECTION_TITLES]
 
 
-def groups(result: AblationResult) -> list[Group]:
+def groups(result: AblationResult) -> list[CellGroup]:
     """Every section and mode that has a finished cell besides the reference, in the order of a report."""
     order = [SUBSETS, LEAVE_ONE_OUT, ADD_ONE, CONTROLS, *axes_of(result)]
     found = (group(result, section, mode) for section in order for mode in MODES)
     return [one for one in found if one is not None]
 
 
-def group(result: AblationResult, section: str, mode: Mode) -> Group | None:
+def group(result: AblationResult, section: str, mode: Mode) -> CellGroup | None:
     """One section in one mode; None where it has no cell.
 
     Leaving one out is a part of all subsets, and a cell stands in one section only: where the section has no cell of
@@ -117,7 +117,7 @@ def group(result: AblationResult, section: str, mode: Mode) -> Group | None:
         return None
     axis = section not in _SECTION_TITLES
     setting = _setting(result.provenance.config, section) if axis else None
-    return Group(section, mode, cells, reference, borrowed, setting)
+    return CellGroup(section, mode, cells, reference, borrowed, setting)
 
 
 def without_one(result: AblationResult, mode: Mode) -> dict[str, CellResult]:
@@ -142,12 +142,12 @@ def branches_of(result: AblationResult) -> tuple[str, ...]:
     return (*(name for name in BRANCHES if name in seen), *sorted(seen - set(BRANCHES)))
 
 
-def against_reference(result: AblationResult, cell: CellResult) -> Comparison | None:
+def against_reference(result: AblationResult, cell: CellResult) -> CellComparison | None:
     """The cell minus the reference; None for the reference itself."""
     return next((item for item in cell.comparisons if item.against == result.reference), None)
 
 
-def questions(result: AblationResult, group: Group) -> list[tuple[CellResult, Comparison]]:
+def questions(result: AblationResult, group: CellGroup) -> list[tuple[CellResult, CellComparison]]:
     """The cells of a group with the comparisons that answer what they were made for.
 
     A branch added is compared with the model it was added to, a branch alone and changed with the same unchanged: that

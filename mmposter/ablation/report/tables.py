@@ -24,13 +24,13 @@ from mmposter.ablation.report.sections import (
     MODE_TITLES,
     SUBSETS,
     TITLES,
-    Group,
+    CellGroup,
     against_reference,
     contributions_of,
     genres_by_support,
     label_of,
 )
-from mmposter.ablation.result import HEADLINES, AblationResult, CellResult, Comparison, Mode
+from mmposter.ablation.result import HEADLINES, AblationResult, CellComparison, CellResult, Mode
 
 Mark = Literal["", "reference", "best", "constant"]
 
@@ -42,7 +42,7 @@ OTHERS = HEADLINES[1:]
 
 
 @dataclass(frozen=True)
-class Row:
+class CellRow:
     """One line of a table; `mark` says what kind of line it is."""
 
     cells: tuple[str, ...]
@@ -65,12 +65,12 @@ class Table:
     name: str
     title: str
     header: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[CellRow, ...]
     note: str
     left: tuple[int, ...] = ()
 
 
-def cells_table(result: AblationResult, group: Group) -> Table:
+def cells_table(result: AblationResult, group: CellGroup) -> Table:
     """A group's cells with headline metrics, the difference to the full model, and the constant answer."""
     several = any(len(cell.seeds) > 1 for cell in group.rows)
     header = [
@@ -95,9 +95,9 @@ def cells_table(result: AblationResult, group: Group) -> Table:
             *(_difference(comparison, LEAD) if comparison else [""] * 4),
             *(number(cell.metrics[metric].value) for metric in OTHERS),
         ]
-        rows.append(Row((*texts, *([_by_seed(cell)] if several else [])), mark))
+        rows.append(CellRow((*texts, *([_by_seed(cell)] if several else [])), mark))
     constant = [CONSTANT, number(result.constant[LEAD]), *[""] * 5, *(number(result.constant[m]) for m in OTHERS)]
-    rows.append(Row((*constant, *([""] if several else [])), "constant"))
+    rows.append(CellRow((*constant, *([""] if several else [])), "constant"))
     return Table(
         group.name,
         f"{group.title}: {LEAD_TITLE}, and its difference to the full model",
@@ -109,10 +109,10 @@ def cells_table(result: AblationResult, group: Group) -> Table:
     )
 
 
-def comparisons_table(result: AblationResult, group: Group) -> Table | None:
+def comparisons_table(result: AblationResult, group: CellGroup) -> Table | None:
     """The group's comparisons with other cells than the full model; None where there is none."""
     rows = [
-        Row((group.label(cell), label_of(result, item.against, cell.mode), item.why, *_difference(item, LEAD)))
+        CellRow((group.label(cell), label_of(result, item.against, cell.mode), item.why, *_difference(item, LEAD)))
         for cell in group.cells
         for item in cell.comparisons
         if item.against != result.reference
@@ -129,16 +129,16 @@ def comparisons_table(result: AblationResult, group: Group) -> Table | None:
     )
 
 
-def genres_table(result: AblationResult, group: Group) -> Table:
+def genres_table(result: AblationResult, group: CellGroup) -> Table:
     """Average precision of each genre (rows, the most frequent first) in each of the group's cells (columns)."""
     rows = []
     for position in genres_by_support(result):
         genre = result.genres[position]
         values = [_genre_value(result, cell, genre) for cell in group.rows]
         constant = number(result.constant_by_genre[genre]) if result.support[position] else DASH
-        rows.append(Row((genre, str(result.support[position]), constant, *values)))
+        rows.append(CellRow((genre, str(result.support[position]), constant, *values)))
     mean = [f"{LEAD_TITLE} (mean)", "", number(result.constant[LEAD])]
-    rows.append(Row((*mean, *(number(cell.metrics[LEAD].value) for cell in group.rows))))
+    rows.append(CellRow((*mean, *(number(cell.metrics[LEAD].value) for cell in group.rows))))
     return Table(
         f"{group.name}-genres",
         f"Average precision by genre: {group.title}",
@@ -156,7 +156,7 @@ def contributions_table(result: AblationResult, mode: Mode) -> Table | None:
         return None
     adjusted = contribution_p_values(result, mode)
     rows = [
-        Row(
+        CellRow(
             (
                 branch,
                 signed(item.metrics[LEAD].value),
@@ -192,7 +192,7 @@ def contribution_p_values(result: AblationResult, mode: Mode, metric: str = LEAD
     return {branch: item.adjusted[metric] for branch, item in contributions_of(result, mode).items()}
 
 
-def best_of(result: AblationResult, group: Group) -> CellResult | None:
+def best_of(result: AblationResult, group: CellGroup) -> CellResult | None:
     """The group's best cell by the leading metric, if its interval says that it is better than the full model."""
     known = [cell for cell in group.cells if not math.isnan(cell.metrics[LEAD].value)]
     if not known:
@@ -204,7 +204,7 @@ def best_of(result: AblationResult, group: Group) -> CellResult | None:
     return best
 
 
-def all_tables(result: AblationResult, found: Sequence[Group]) -> list[Table]:
+def all_tables(result: AblationResult, found: Sequence[CellGroup]) -> list[Table]:
     """Every table of a report: those of each group, then the contributions, then the genres."""
     tables: list[Table | None] = []
     for group in found:
@@ -214,7 +214,7 @@ def all_tables(result: AblationResult, found: Sequence[Group]) -> list[Table]:
     return [table for table in tables if table is not None]
 
 
-def _row_label(result: AblationResult, group: Group, cell: CellResult) -> str:
+def _row_label(result: AblationResult, group: CellGroup, cell: CellResult) -> str:
     label = group.label(cell)
     if cell.name == result.reference:
         label = f"{', '.join(cell.branches) if group.section == SUBSETS else label} (reference)"
@@ -222,7 +222,7 @@ def _row_label(result: AblationResult, group: Group, cell: CellResult) -> str:
     return label if len(cell.seeds) >= wanted else f"{label} ({len(cell.seeds)} of {wanted} seeds)"
 
 
-def _difference(comparison: Comparison, metric: str) -> list[str]:
+def _difference(comparison: CellComparison, metric: str) -> list[str]:
     difference, adjusted = comparison.metrics[metric], comparison.adjusted.get(metric)
     return [
         signed(difference.value),
@@ -248,6 +248,6 @@ def _genre_value(result: AblationResult, cell: CellResult, genre: str) -> str:
     return text + {1: f" {BETTER}", -1: f" {WORSE}", 0: ""}[side]
 
 
-def _adjusted_over(group: Group) -> str:
+def _adjusted_over(group: CellGroup) -> str:
     where = "their own section" if group.borrowed else f"“{group.title}”"
     return f"{where}, those against other models included"

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmposter.files.atomic import atomic_path
 from mmposter.data.downloading.fetch import Answer, Fetcher
 from mmposter.data.downloading.ledger import Ledger
 from mmposter.data.downloading.options import DownloadOptions, host_of, split_link
-from mmposter.data.downloading.schedule import Job, Schedule
+from mmposter.data.downloading.schedule import DownloadJob, HostSchedule
 from mmposter.errors import UserError
+from mmposter.files.atomic import atomic_path
 from mmposter.outputs import one_writer
 from mmposter.progress import console, progress
 
@@ -76,12 +76,12 @@ class _Run:
         self._options = options
         self._ledger = Ledger(folder)
         self._fetch = Fetcher(options)
-        self._schedule = Schedule(options.connections, options.hopeless)
-        self._results: queue.SimpleQueue[tuple[Job, Outcome] | BaseException] = queue.SimpleQueue()
+        self._schedule = HostSchedule(options.connections, options.hopeless)
+        self._results: queue.SimpleQueue[tuple[DownloadJob, Outcome] | BaseException] = queue.SimpleQueue()
 
     def all(self, links: Mapping[Path, str], *, quiet: bool) -> dict[Path, Outcome]:
         outcomes: dict[Path, Outcome] = {}
-        jobs: dict[str, Job] = {}
+        jobs: dict[str, DownloadJob] = {}
         for path, link in links.items():
             address = self._options.address(link)
             if not self._options.retry_dead and address in self._ledger.dead:
@@ -90,7 +90,7 @@ class _Run:
                 outcomes[path] = Outcome("bad_link", f"{link[:200]!r} is no link of http or https")
             else:
                 suspect = address in self._ledger.later
-                jobs.setdefault(address, Job(address, address, [], suspect)).targets.append(path)
+                jobs.setdefault(address, DownloadJob(address, address, [], suspect)).targets.append(path)
         # Last those that failed before: where their host is down, the others show it sooner.
         for job in sorted(jobs.values(), key=lambda job: job.suspect):
             self._schedule.add(job)
@@ -126,7 +126,7 @@ class _Run:
         except BaseException as error:  # such as a full disk: the main thread raises it
             self._results.put(error)
 
-    def _settle(self, job: Job, answer: Answer) -> None:
+    def _settle(self, job: DownloadJob, answer: Answer) -> None:
         """Go on with a job after an answer: save it, put it back, or give it up."""
         if answer.blames_host:
             # At a run's end, and in a second run, there are mostly links left that fail by themselves: another attempt
@@ -160,12 +160,12 @@ class _Run:
         else:
             self._finish(job, "dead", Outcome(answer.reason, answer.message))
 
-    def _give_up(self, job: Job) -> None:
+    def _give_up(self, job: DownloadJob) -> None:
         # The ledger says nothing: the link itself was not at fault, and the next run asks it.
         self._results.put((job, Outcome("host_given_up", f"not asked: {self._schedule.given_up(job)}")))
         self._schedule.finished()
 
-    def _finish(self, job: Job, status: str, outcome: Outcome) -> None:
+    def _finish(self, job: DownloadJob, status: str, outcome: Outcome) -> None:
         files = [path.name for path in job.targets]
         self._ledger.record(job.link, status, reason=outcome.reason, message=outcome.message, files=files)
         self._results.put((job, outcome))

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mmposter.files.disk import naming
 from mmposter.errors import UserError
+from mmposter.files.disk import naming
 from mmposter.files.strict_json import mapping, parse_json, text
 
 LEDGER = "downloads.jsonl"

@@ -15,7 +15,7 @@ from mmposter.data.downloading.options import host_of
 
 
 @dataclass(eq=False)
-class Job:
+class DownloadJob:
     """One link on its way; `url` is where it is asked now, after redirects."""
 
     link: str
@@ -28,14 +28,16 @@ class Job:
 
 @dataclass(eq=False)
 class _Host:
-    waiting: list[tuple[float, int, Job]] = field(default_factory=list)  # heap by the time from which it may be asked
+    waiting: list[tuple[float, int, DownloadJob]] = field(
+        default_factory=list
+    )  # heap by the time from which it may be asked
     active: int = 0
     not_before: float = 0.0
     failures: int = 0  # in a row
     given_up: str = ""  # why
 
 
-class Schedule:
+class HostSchedule:
     """Hands out jobs to threads.
 
     Args:
@@ -53,13 +55,13 @@ class Schedule:
         self._stopped = False
         self._changed = threading.Condition()
 
-    def add(self, job: Job) -> None:
+    def add(self, job: DownloadJob) -> None:
         """Take a new job."""
         with self._changed:
             self._unfinished += 1
             self._queue(job, 0.0)
 
-    def take(self) -> Job | None:
+    def take(self) -> DownloadJob | None:
         """The next job, waited for if need be; None when all are finished, or after `stop`."""
         with self._changed:
             while self._unfinished and not self._stopped:
@@ -69,7 +71,7 @@ class Schedule:
                 self._changed.wait(None if soonest is None else max(0.0, soonest - self._clock()))
             return None
 
-    def answered(self, job: Job, *, works: bool = True) -> None:
+    def answered(self, job: DownloadJob, *, works: bool = True) -> None:
         """The job's host gave an answer; `works`: one that shows that it is well, be it a refusal."""
         with self._changed:
             host = self._hosts[host_of(job.url)]
@@ -78,7 +80,7 @@ class Schedule:
                 host.failures = 0
             self._changed.notify_all()
 
-    def failed(self, job: Job, why: str, pause: float, *, counts: bool = True) -> list[Job]:
+    def failed(self, job: DownloadJob, why: str, pause: float, *, counts: bool = True) -> list[DownloadJob]:
         """The job's host cannot be reached, or asked for patience: a pause of so many seconds.
 
         Args:
@@ -96,7 +98,7 @@ class Schedule:
             host.active -= 1
             host.failures += counts
             host.not_before = max(host.not_before, self._clock() + pause)
-            orphans: list[Job] = []
+            orphans: list[DownloadJob] = []
             if host.failures >= self._hopeless and not host.given_up:
                 host.given_up = f"{name} failed {host.failures} times in a row, the last time so: {why}"
                 orphans = [waiting for _, _, waiting in sorted(host.waiting, key=lambda entry: entry[:2])]
@@ -105,7 +107,7 @@ class Schedule:
             self._changed.notify_all()
             return orphans
 
-    def put_back(self, job: Job, wait: float = 0.0) -> bool:
+    def put_back(self, job: DownloadJob, wait: float = 0.0) -> bool:
         """Ask again in so many seconds; False where the host is given up. The job's `url` may be another one now."""
         with self._changed:
             if self._host(job).given_up:
@@ -126,20 +128,20 @@ class Schedule:
             self._stopped = True
             self._changed.notify_all()
 
-    def given_up(self, job: Job) -> str:
+    def given_up(self, job: DownloadJob) -> str:
         """Why the job's host is asked no more; empty where it is."""
         with self._changed:
             return self._host(job).given_up
 
-    def _host(self, job: Job) -> _Host:
+    def _host(self, job: DownloadJob) -> _Host:
         return self._hosts.setdefault(host_of(job.url), _Host())
 
-    def _queue(self, job: Job, wait: float) -> None:
+    def _queue(self, job: DownloadJob, wait: float) -> None:
         host = self._host(job)
         heapq.heappush(host.waiting, (self._clock() + wait if wait else 0.0, next(self._order), job))
         self._in_turn.setdefault(host_of(job.url), host)
 
-    def _next(self) -> tuple[Job | None, float | None]:
+    def _next(self) -> tuple[DownloadJob | None, float | None]:
         """A job that may go now, or the time at which one may."""
         now, soonest = self._clock(), None
         for name, host in self._in_turn.items():

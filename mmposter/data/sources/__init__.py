@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmposter.data.sources.base import Format, Issue, PosterRow, SourceRows
+from mmposter.data.sources.base import Issue, PosterRow, SourceFormat, SourceRows
 from mmposter.data.sources.ccu import looks_like_ccu, read_ccu
 from mmposter.data.sources.csv_table import looks_like_csv, read_csv
 from mmposter.data.sources.folder import read_folder
@@ -14,16 +14,16 @@ from mmposter.data.sources.mmimdb import looks_like_mmimdb, read_mmimdb
 from mmposter.data.sources.onehot import looks_like_onehot, read_onehot
 from mmposter.errors import UserError
 
-__all__ = ["Format", "Issue", "PosterRow", "SourceRows", "format_help", "read_source", "source_formats"]
+__all__ = ["Issue", "PosterRow", "SourceFormat", "SourceRows", "format_help", "read_source", "source_formats"]
 
-_FORMATS: dict[str, Format] = {
-    "csv": Format(read_csv, looks_like_csv),
-    "folder": Format(read_folder),
-    "ccu": Format(read_ccu, looks_like_ccu),
-    "kaggle": Format(read_kaggle, looks_like_kaggle),
-    "onehot": Format(read_onehot, looks_like_onehot),
-    "mmimdb": Format(read_mmimdb, looks_like_mmimdb),
-    "imagefolder": Format(read_imagefolder, looks_like_imagefolder),
+_FORMATS: dict[str, SourceFormat] = {
+    "csv": SourceFormat(read_csv, looks_like_csv),
+    "folder": SourceFormat(read_folder),
+    "ccu": SourceFormat(read_ccu, looks_like_ccu),
+    "kaggle": SourceFormat(read_kaggle, looks_like_kaggle),
+    "onehot": SourceFormat(read_onehot, looks_like_onehot),
+    "mmimdb": SourceFormat(read_mmimdb, looks_like_mmimdb),
+    "imagefolder": SourceFormat(read_imagefolder, looks_like_imagefolder),
 }
 
 

@@ -97,7 +97,7 @@ def _codes(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Format:
+class SourceFormat:
     """A kind of source: how it is read, and what it looks like to someone who named another kind."""
 
     read: Callable[[Path], SourceRows]  # the first line of its docstring is the help of --format

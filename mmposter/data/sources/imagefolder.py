@@ -17,9 +17,9 @@ from mmposter.data.sources.base import LIST_SEPARATORS, Issue, PosterRow, Source
 from mmposter.data.sources.onehot import listed_names
 from mmposter.data.sources.tables import read_table
 from mmposter.errors import UserError
-from mmposter.images.reading import image_files
 from mmposter.files.strict_json import parse_json
 from mmposter.files.strict_parquet import read_parquet
+from mmposter.images.reading import image_files
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 GENRES = ("genres", "genre", "labels", "label")

@@ -11,8 +11,8 @@ from typing import Any
 
 from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text
 from mmposter.errors import UserError
-from mmposter.images.reading import image_files
 from mmposter.files.strict_json import parse_json, read_json, read_text
+from mmposter.images.reading import image_files
 
 PAIRS, SPLIT = "dataset", "split.json"
 _LOOKED_AT = 50

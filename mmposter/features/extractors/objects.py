@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from detectors import UnsafeCheckpointError, YoloDetector
-from mmposter.pretrained import catalogue, resolver
 from mmposter.config import YoloConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, Poster, pad, slot_mask
 from mmposter.features.store import Record
 from mmposter.files.paths import file_here
+from mmposter.pretrained import catalogue, resolver
 from mmposter.pretrained.trust import is_trusted
 
 _CPU_SLICE = 2  # posters at a time on a CPU: the maps of more do not stay in its cache

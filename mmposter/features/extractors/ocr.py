@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import READINGS, TextReader, reader_files
-from mmposter.pretrained import catalogue, resolver
 from mmposter.config import OcrConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import Extractor, Poster, Preparation
 from mmposter.features.store import Record
 from mmposter.images.picture import Picture
+from mmposter.pretrained import catalogue, resolver
 
 
 class OcrExtractor(Extractor):

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from detectors import READINGS, resolve_precision
 from fusion.backbones import require_modest, require_no_code
-from mmposter.pretrained import catalogue, resolver
 from mmposter.config import OcrConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, RecordExtractor, pad, slot_mask
@@ -21,6 +20,7 @@ from mmposter.features.extractors.masking import MaskedExtractor
 from mmposter.features.extractors.ocr import OcrExtractor, decode_lines
 from mmposter.features.store import Record
 from mmposter.files.strict_json import mapping, read_json, shorten
+from mmposter.pretrained import catalogue, resolver
 
 _CONFIG, _ADAPTERS = "config.json", ("adapter_config.json",)
 _MEND = "Get it again, or take another one with --set ocr.encoder=NAME_OR_FOLDER"

@@ -15,8 +15,8 @@ from mmposter.ablation.multiplicity import adjust_cells, adjust_contributions
 from mmposter.ablation.result import (
     HEADLINES,
     AblationResult,
+    CellComparison,
     CellResult,
-    Comparison,
     Contribution,
     Provenance,
 )
@@ -98,12 +98,12 @@ class Truth:
             )
         )
 
-    def _compare(self, values: Sequence[float], other: str, why: str) -> Comparison:
+    def _compare(self, values: Sequence[float], other: str, why: str) -> CellComparison:
         """Adjusted p-values are put in at the end, when all cells of the section are there."""
         # Equal up to the order of a sum is equal.
         differences = [round(a - b, 12) for a, b in zip(values, self.values[other], strict=True)]
         by_genre = dict(zip(self.genres, differences, strict=True))
-        return Comparison(
+        return CellComparison(
             against=other,
             why=why,
             metrics={m: estimate(_mean(differences) * SCALES[m], self.error, difference=True) for m in HEADLINES},

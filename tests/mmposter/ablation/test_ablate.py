@@ -11,15 +11,15 @@ import pytest
 from mmposter.ablation import training
 from mmposter.ablation.grid import Plan, build_plan
 from mmposter.ablation.report import findings
-from mmposter.ablation.run import Settings, ablate
+from mmposter.ablation.run import AblationSettings, ablate
 from mmposter.ablation.scores import CELLS
 from mmposter.errors import UserError
-from mmposter.measurement.evaluate import evaluate_run
 from mmposter.evaluation import apply_thresholds, compute_metrics
+from mmposter.measurement.evaluate import evaluate_run
 from mmposter.runs.run import Run
 from mmposter.training.train import train
 
-SETTINGS = Settings(seeds=(0, 1), device="cpu", jobs=1, offline=True)
+SETTINGS = AblationSettings(seeds=(0, 1), device="cpu", jobs=1, offline=True)
 HEADLINES = ("mean_average_precision", "macro_f1", "r_precision")
 
 
@@ -118,7 +118,7 @@ def test_more_seeds_and_axes_keep_what_is_there(world, tmp_path, trainings):
     _ablate(world, tmp_path / "grid", build_plan(base))
     trainings.clear()
     plan = build_plan(base, axes={"fusion.head": ["concat"]})
-    settings = Settings(seeds=(0, 1, 2), device="cpu", jobs=1, offline=True)
+    settings = AblationSettings(seeds=(0, 1, 2), device="cpu", jobs=1, offline=True)
     result = _ablate(world, tmp_path / "grid", plan, settings, resume=True)
     assert sorted(trainings) == [("yolo,ocr", 0), ("yolo,ocr", 1), ("yolo,ocr", 2), ("yolo,ocr", 2)]
     assert [cell.seeds for cell in result.cells] == [(0, 1, 2), (0, 1, 2)]
@@ -134,7 +134,7 @@ def test_other_settings_are_other_trainings(world, tmp_path, trainings):
 def test_two_processes_find_the_same(world, tmp_path):
     plan = build_plan(world.config(branches="yolo,ocr"), mode="both")
     one = _ablate(world, tmp_path / "one", plan)
-    two = _ablate(world, tmp_path / "two", plan, Settings(seeds=(0, 1), device="cpu", jobs=2, offline=True))
+    two = _ablate(world, tmp_path / "two", plan, AblationSettings(seeds=(0, 1), device="cpu", jobs=2, offline=True))
     for first, second in zip(one.cells, two.cells, strict=True):
         for name in HEADLINES:
             assert first.by_seed[name] == pytest.approx(second.by_seed[name], abs=1e-4)
@@ -201,11 +201,11 @@ def test_a_folder_is_not_mixed_up(world, world_of, tmp_path):
         _ablate(world_of(64, seed=1), tmp_path / "grid", plan, resume=True)
     _ablate(world, tmp_path / "grid", plan, overwrite=True)
     with pytest.raises(UserError, match="--split of an ablation must be test or val"):
-        _ablate(world, tmp_path / "new", plan, Settings(seeds=(0,), split="train", device="cpu"))
+        _ablate(world, tmp_path / "new", plan, AblationSettings(seeds=(0,), split="train", device="cpu"))
 
 
 def test_models_are_kept_where_asked_for(world, tmp_path):
-    settings = Settings(seeds=(0,), device="cpu", jobs=1, offline=True, keep_models=True)
+    settings = AblationSettings(seeds=(0,), device="cpu", jobs=1, offline=True, keep_models=True)
     result = _ablate(world, tmp_path / "grid", build_plan(world.config(branches="cnn,yolo")), settings)
     for folder in (tmp_path / "grid" / CELLS).glob("*/seed-0/run"):
         run = Run.load(folder)
@@ -216,7 +216,7 @@ def test_models_are_kept_where_asked_for(world, tmp_path):
 
 def test_scores_are_probabilities_of_the_test_posters(world, tmp_path):
     plan = build_plan(world.config(branches="ocr"))
-    result = _ablate(world, tmp_path / "grid", plan, Settings(seeds=(0,), device="cpu", jobs=1, offline=True))
+    result = _ablate(world, tmp_path / "grid", plan, AblationSettings(seeds=(0,), device="cpu", jobs=1, offline=True))
     (folder,) = (tmp_path / "grid" / CELLS).glob("*/seed-0")
     facts = json.loads((folder / "training.json").read_text())
     with np.load(folder / "scores.npz") as arrays:
@@ -235,7 +235,7 @@ def test_a_planted_truth_is_found(world_of, tmp_path):
     plan = build_plan(world.config(*learning, branches="yolo,ocr"), controls=True, mode="both")
     controls = [cell for cell in plan.cells if cell.section == "controls" and cell.config.ocr.mask == "none"]
     plan = Plan(plan.base, tuple(controls))  # these posters have no words to mask
-    settings = Settings(seeds=tuple(range(5)), device="cpu", jobs=1, offline=True)
+    settings = AblationSettings(seeds=tuple(range(5)), device="cpu", jobs=1, offline=True)
     result = _ablate(world, tmp_path / "grid", plan, settings)
     said = findings(result)
     for branch, genre, other in (("yolo", "Crowded", "Wordy"), ("ocr", "Wordy", "Crowded")):
@@ -264,7 +264,7 @@ def test_a_shuffled_branch_is_not_significant_more_often_than_its_level(world_of
         plan = build_plan(base, controls=True)
         kept = ("yolo-ocr", "yolo", "ocr", "shuffled=yolo", "shuffled=ocr")
         plan = Plan(plan.base, tuple(cell for cell in plan.cells if cell.name in kept))
-        settings = Settings(seeds=(0, 1, 2), device="cpu", jobs=1, offline=True)
+        settings = AblationSettings(seeds=(0, 1, 2), device="cpu", jobs=1, offline=True)
         result = _ablate(world, tmp_path / str(seed), plan, settings)
         for branch in ("yolo", "ocr"):
             gain = result.cell(f"shuffled={branch}").comparisons[1].metrics["mean_average_precision"]

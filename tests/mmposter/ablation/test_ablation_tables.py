@@ -16,7 +16,7 @@ from mmposter.ablation.report.latex import escape, table_latex, to_latex
 from mmposter.ablation.report.markdown import table_markdown
 from mmposter.ablation.report.sections import group, groups, questions
 from mmposter.ablation.report.tables import (
-    Row,
+    CellRow,
     Table,
     all_tables,
     best_of,
@@ -192,7 +192,7 @@ def test_latex_escapes_everything_special():
 
 
 def test_markdown_keeps_a_bar_inside_its_cell():
-    table = Table("t", "Title", ("model", "mAP"), (Row(("a | b\nc", ".1")),), "note")
+    table = Table("t", "Title", ("model", "mAP"), (CellRow(("a | b\nc", ".1")),), "note")
     assert "| a \\| b c | .1 |" in table_markdown(table)
     assert r"a $|$ b" in table_latex(table)
 

@@ -28,12 +28,12 @@ from mmposter.data.crops import (
 )
 from mmposter.data.dataset import manifest_table
 from mmposter.data.splitting import stratified_sides
+from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.measurement.evaluate import evaluate_run
 from mmposter.training import batches
 from mmposter.training.inputs import load_inputs
 from mmposter.training.train import train
-from mmposter.data.vocabulary import Vocabulary
 
 GENRES = ("Drama", "Comedy", "War")
 VOCABULARY = Vocabulary("three", GENRES)

@@ -13,7 +13,7 @@ from PIL import Image
 from mmposter.data.downloading import DownloadOptions, download
 from mmposter.data.downloading.fetch import Fetcher
 from mmposter.data.downloading.ledger import Ledger
-from mmposter.data.downloading.schedule import Job, Schedule
+from mmposter.data.downloading.schedule import DownloadJob, HostSchedule
 from mmposter.errors import UserError
 
 QUICK = {"timeout": 3.0, "attempts": 3, "backoff": 0.01, "hopeless": 1000, "max_bytes": 300_000}
@@ -297,11 +297,11 @@ class Clock:
 
 
 def job(host, name="x"):
-    return Job(f"http://{host}/{name}", f"http://{host}/{name}", [])
+    return DownloadJob(f"http://{host}/{name}", f"http://{host}/{name}", [])
 
 
 def test_hosts_take_turns_and_each_has_its_limit():
-    schedule = Schedule(2, 9)
+    schedule = HostSchedule(2, 9)
     for host in "aaab":
         schedule.add(job(host))
     out = [schedule.take() for _ in range(3)]
@@ -318,7 +318,7 @@ def test_hosts_take_turns_and_each_has_its_limit():
 
 def test_a_pause_is_the_hosts_and_a_wait_is_the_jobs():
     clock = Clock()
-    schedule = Schedule(1, 9, clock)
+    schedule = HostSchedule(1, 9, clock)
     first, second = job("a", "1"), job("a", "2")
     schedule.add(first)
     schedule.add(second)
@@ -337,7 +337,7 @@ def test_a_pause_is_the_hosts_and_a_wait_is_the_jobs():
 
 
 def test_a_hopeless_host_gives_its_jobs_back_once_and_a_success_forgives():
-    schedule = Schedule(3, 2)
+    schedule = HostSchedule(3, 2)
     jobs = [job("a", str(number)) for number in range(5)]
     for each in jobs:
         schedule.add(each)
@@ -355,7 +355,7 @@ def test_a_hopeless_host_gives_its_jobs_back_once_and_a_success_forgives():
 
 
 def test_stop_lets_everyone_go():
-    schedule = Schedule(1, 9)
+    schedule = HostSchedule(1, 9)
     schedule.add(job("a"))
     schedule.stop()
     assert schedule.take() is None

@@ -10,8 +10,8 @@ import pytest
 
 from mmposter.data import Dataset, prepare, write_dataset
 from mmposter.data.dataset import read_info
-from mmposter.errors import UserError
 from mmposter.data.vocabulary import Vocabulary
+from mmposter.errors import UserError
 
 
 def run(source, out, format="ccu", **options):

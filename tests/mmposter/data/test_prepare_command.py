@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from mmposter.cli.prepare import prepare_command
 from mmposter.data import Dataset, prepare, source_formats
 from mmposter.data.downloading import DownloadOptions
-from mmposter.errors import UserError
 from mmposter.data.vocabulary import builtin_vocabularies
+from mmposter.errors import UserError
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from mmposter.errors import UserError
 from mmposter.data.vocabulary import Vocabulary, builtin_vocabularies
+from mmposter.errors import UserError
 
 SMALL = Vocabulary("small", ("War", "Drama", "Music"), {"Musical": "Music", "N/A": None})
 

@@ -15,9 +15,9 @@ from torch import nn
 from fusion import BackboneSpec, register_backbone
 from fusion.backbones import catalogue
 from mmposter.data import Dataset, write_dataset
+from mmposter.data.vocabulary import Vocabulary
 from mmposter.distillation import card
 from mmposter.distillation.config import DistillationConfig, load_distillation_config
-from mmposter.data.vocabulary import Vocabulary
 
 SPLITS = ("train", "train", "train", "val", "test")
 QUICK = (

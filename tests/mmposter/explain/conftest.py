@@ -15,15 +15,15 @@ import torch
 from safetensors.torch import save_file
 
 from mmposter.config import Config, load_config
-from mmposter.runs.decisions import SUBSETS, Decision
+from mmposter.data.vocabulary import Vocabulary
 from mmposter.evaluation.scaling import Scaling
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.extractors import OcrExtractor, TextExtractor, YoloExtractor, build_extractors
 from mmposter.features.extractors.ocr import encode_lines
 from mmposter.features.tower import TowerWeights
 from mmposter.runs.building import Sizes, build_image_classifier, build_model, build_tower, tower_sizes
+from mmposter.runs.decisions import SUBSETS, Decision
 from mmposter.runs.run import TOWER, WEIGHTS, Run
-from mmposter.data.vocabulary import Vocabulary
 
 GENRES = ("Action", "Comedy", "Drama", "Horror")
 CLASSES = ("person", "dog", "horse")

@@ -20,12 +20,12 @@ from fusion import (
 )
 from fusion.backbones.whole_networks import whole_stages
 from fusion.classifier import Classifier
-from mmposter.runs.decisions import Decision
 from mmposter.evaluation.scaling import Scaling
 from mmposter.explain.gradcam import grad_cam
 from mmposter.explain.probe import FusionProbe, NetworkProbe
 from mmposter.explain.result import HeatMap
 from mmposter.explain.sight import cam_stage
+from mmposter.runs.decisions import Decision
 
 PLAIN = Decision(np.full(6, 0.5))
 

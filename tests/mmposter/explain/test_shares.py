@@ -21,9 +21,9 @@ from fusion import (
     YoloBranch,
     build_head,
 )
-from mmposter.runs.decisions import Decision
 from mmposter.evaluation.scaling import Scaling
 from mmposter.explain.probe import FusionProbe, branch_shares
+from mmposter.runs.decisions import Decision
 
 BRANCHES = ("cnn", "style", "yolo", "ocr")
 PLAIN = Decision(np.full(4, 0.5))

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from mmposter import PosterClassifier, Run
-from mmposter.measurement.calibrate import calibrate_run
 from mmposter.cli import app
+from mmposter.measurement.calibrate import calibrate_run
 from mmposter.runs.run import MODEL, WEIGHTS
 from mmposter.training.train import train
 

@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 
 from mmposter import PosterClassifier, Run, export_run
-from mmposter.runs.decisions import Decision
 from mmposter.evaluation.scored import file_hash
 from mmposter.export.formats import FACTS_FILE, FORMATS
 from mmposter.export.graph import PosterGraph
 from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.runs.building import Sizes, build_model, build_tower, tower_sizes
+from mmposter.runs.decisions import Decision
 from mmposter.runs.run import WEIGHTS
 
 pytest.importorskip("onnx")

@@ -15,7 +15,7 @@ import torch
 
 from mmposter.config import OcrConfig
 from mmposter.features import parts
-from mmposter.features.extract import Poster
+from mmposter.features.extract import StoredPoster
 from mmposter.features.extractors import FeatureExtractor, OcrExtractor, RecordExtractor
 
 
@@ -135,15 +135,15 @@ def lightness() -> type[Lightness]:
 
 
 @pytest.fixture
-def as_posters() -> Callable[[Sequence[Path]], list[Poster]]:
-    def make(paths: Sequence[Path]) -> list[Poster]:
-        return [Poster(path.stem, path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths]
+def as_posters() -> Callable[[Sequence[Path]], list[StoredPoster]]:
+    def make(paths: Sequence[Path]) -> list[StoredPoster]:
+        return [StoredPoster(path.stem, path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths]
 
     return make
 
 
 @pytest.fixture
-def make_posters(poster_files, as_posters) -> Callable[[int], list[Poster]]:
+def make_posters(poster_files, as_posters) -> Callable[[int], list[StoredPoster]]:
     return lambda count: as_posters(poster_files(count))
 
 

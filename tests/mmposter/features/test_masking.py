@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mmposter.config import load_config
 from mmposter.data import Dataset
 from mmposter.errors import UserError
-from mmposter.features.extract import Poster, extract
+from mmposter.features.extract import StoredPoster, extract
 from mmposter.features.extractors import MaskedExtractor, RecordExtractor, build_extractors, phrases_to_mask
 from mmposter.features.extractors.masking import mask_words
 from mmposter.features.extractors.ocr import decode_lines, encode_lines
@@ -224,14 +224,14 @@ class Count(RecordExtractor):
 @pytest.fixture
 def films(tmp_path, reader):
     """Ten posters without a file, on each of which all ten titles were read; and what masks them."""
-    posters = [Poster(word, tmp_path / "nowhere", f"{number:064}") for number, word in enumerate(WORDS)]
+    posters = [StoredPoster(word, tmp_path / "nowhere", f"{number:064}") for number, word in enumerate(WORDS)]
     ExtractorStore(tmp_path / "store", reader.name, reader.fingerprint()).write(
         {poster.sha256: record(*WORDS) for poster in posters}
     )
     return posters, MaskedExtractor(reader, "title", {poster.sha256: (poster.id,) for poster in posters})
 
 
-def stored(root: Path, extractor: RecordExtractor, posters: Sequence[Poster]) -> list[Any]:
+def stored(root: Path, extractor: RecordExtractor, posters: Sequence[StoredPoster]) -> list[Any]:
     return ExtractorStore(root, extractor.name, extractor.fingerprint()).read([poster.sha256 for poster in posters])
 
 
@@ -254,7 +254,7 @@ def test_what_follows_reads_the_masked_lines_in_the_same_run_and_later(tmp_path,
 
 def test_a_poster_that_was_not_read_is_not_masked_either(tmp_path, reader, films):
     posters, masked = films
-    broken = [Poster("broken", tmp_path / "nowhere", "b" * 64), *posters]
+    broken = [StoredPoster("broken", tmp_path / "nowhere", "b" * 64), *posters]
     store = ExtractorStore(tmp_path / "store", reader.name, reader.fingerprint())
     store.write({"b" * 64: Failure("truncated", "cut off")})
     masked = MaskedExtractor(reader, "title", {poster.sha256: () for poster in broken})

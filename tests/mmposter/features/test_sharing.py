@@ -16,9 +16,9 @@ from mmposter.features import work
 from mmposter.features.extract import extract
 from mmposter.features.extractors import CnnExtractor, FeatureExtractor, StyleExtractor, build_extractors
 from mmposter.features.index import Failure
+from mmposter.features.loading import Loader, PosterWish
 from mmposter.features.store import ExtractorStore
 from mmposter.features.tower import SharedTower, TowerInput, TowerWeights
-from mmposter.features.loading import Loader, Wish
 from mmposter.images.picture import Picture
 from mmposter.images.transforms import PosterTransform
 
@@ -219,6 +219,6 @@ def test_records_of_an_earlier_run_are_read_and_no_picture_is(
 
 def test_a_picture_without_wishes_is_not_decoded():
     loader = Loader(1)
-    (future,) = loader.load([Wish("nothing", ())], lambda item: pytest.fail("decoded"))
+    (future,) = loader.load([PosterWish("nothing", ())], lambda item: pytest.fail("decoded"))
     assert future.result() == {}
     loader.close()

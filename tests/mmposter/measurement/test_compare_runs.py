@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmposter.measurement.compare import compare_runs
 from mmposter.errors import UserError
-from mmposter.measurement.evaluate import evaluate_run, examine_run
 from mmposter.evaluation import METRICS
 from mmposter.evaluation.scored import PREDICTIONS, ScoredPosters, Source, file_hash
+from mmposter.measurement.compare import compare_runs
+from mmposter.measurement.evaluate import evaluate_run, examine_run
 from mmposter.report.evaluation import evaluation_folder, write_evaluation
 from mmposter.runs.run import Run
 from mmposter.training.train import train

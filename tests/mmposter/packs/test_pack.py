@@ -11,18 +11,18 @@ import pytest
 from typer.testing import CliRunner
 
 from mmposter.ablation.grid import build_plan
-from mmposter.ablation.run import Settings, ablate
-from mmposter.packs import open_pack, read, write_pack
-from mmposter.packs.archive import FACTS, Archive, write_archive
+from mmposter.ablation.run import AblationSettings, ablate
 from mmposter.cli import app
 from mmposter.cli.options import choose_data
 from mmposter.config import load_config
 from mmposter.data import Dataset
 from mmposter.errors import UserError
-from mmposter.measurement.evaluate import evaluate_run
 from mmposter.features.pins import PinnedTower
 from mmposter.features.ragged import Ragged
 from mmposter.features.table import dataset_extractors, extract_dataset, load_features, tower_weights
+from mmposter.measurement.evaluate import evaluate_run
+from mmposter.packs import open_pack, read, write_pack
+from mmposter.packs.archive import FACTS, Archive, write_archive
 from mmposter.runs.run import Run
 from mmposter.training.inputs import load_inputs
 from mmposter.training.train import train
@@ -214,7 +214,9 @@ def test_masked_words_need_the_encoder_and_nothing_else(packed, monkeypatch):
 def test_an_ablation_goes_on_without_what_the_pack_lacks(packed, tmp_path):
     config = packed.config("train.epochs=1", branches="yolo,ocr")
     plan = build_plan(config, axes={"ocr.mask": ["title"], "yolo.encoding": ["counts"]})
-    result = ablate(plan, Dataset.load(packed.file), tmp_path / "out", Settings((0,), jobs=1, offline=True), quiet=True)
+    result = ablate(
+        plan, Dataset.load(packed.file), tmp_path / "out", AblationSettings((0,), jobs=1, offline=True), quiet=True
+    )
     assert {cell.name for cell in result.cells} >= {"yolo-ocr", "yolo.encoding=counts"}
     assert any("MiniLM" in reason for reason in (result.unfinished or {}).values())
 

@@ -7,8 +7,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from mmposter.pretrained import catalogue, readiness
 from mmposter.cli import app
+from mmposter.pretrained import catalogue, readiness
 from mmposter.pretrained.doctor import diagnose
 from mmposter.pretrained.inventory import list_weights
 from mmposter.pretrained.resolver import ENVIRONMENT, locate, resolve

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from fusion import backbone_spec
-from mmposter.pretrained import catalogue
 from mmposter.errors import UserError
+from mmposter.pretrained import catalogue
 from mmposter.pretrained.resolver import ENVIRONMENT, WeightSource, digest, download_file, resolve
 
 FILES = ("net.pth", "words.json")

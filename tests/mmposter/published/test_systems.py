@@ -6,12 +6,12 @@ from importlib import resources
 
 import pytest
 
+from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.single_label import SINGLE_LABEL_METRICS
 from mmposter.published.reproduce import wish
 from mmposter.published.systems import VARIANTS, find_published, parse_names, parse_variants, published_names, systems
-from mmposter.data.vocabulary import Vocabulary
 
 
 def test_every_recipe_file_is_a_network_of_its_system():

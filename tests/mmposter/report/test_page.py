@@ -15,7 +15,7 @@ from mmposter.report import (
     DetailsBlock,
     FigureBlock,
     ListBlock,
-    Section,
+    PageSection,
     TableBlock,
     figure_svg,
     render_page,
@@ -75,7 +75,10 @@ def page() -> str:
         DetailsBlock("more", [CodeBlock("a <b>\n  c"), ListBlock(["inside"])]),
     ]
     return render_page(
-        "A <title>", "lead", {"Seed": "0"}, [Section("one", "One", ["text `code`"], blocks), Section("two", "Two")]
+        "A <title>",
+        "lead",
+        {"Seed": "0"},
+        [PageSection("one", "One", ["text `code`"], blocks), PageSection("two", "Two")],
     )
 
 
@@ -135,9 +138,9 @@ def test_ids_are_unique_and_every_reference_has_one():
 def test_a_name_used_twice_is_refused():
     figure = FigureBlock(figure_svg(curves(), "same"), "", "")
     with pytest.raises(ValueError, match="unique in a page, got twice"):
-        render_page("t", "l", {}, [Section("one", "One", [], [figure, figure])])
+        render_page("t", "l", {}, [PageSection("one", "One", [], [figure, figure])])
     with pytest.raises(ValueError, match=r"got twice: \['one'\]"):
-        render_page("t", "l", {}, [Section("one", "One"), Section("one", "Two")])
+        render_page("t", "l", {}, [PageSection("one", "One"), PageSection("one", "Two")])
 
 
 def test_the_same_numbers_give_the_same_bytes():
@@ -183,7 +186,7 @@ def test_a_curve_ends_where_its_last_number_is():
         (lambda: TableBlock("", ["a", "b"], [], align="l"), "align must be 2 letters"),
         (lambda: TableBlock("", ["a"], [["1"]], emphasis={(1, 0): "good"}), "emphasis must name a cell of 1 x 1"),
         (lambda: TableBlock("", ["a"], [["1"]], emphasis={(0, 0): "loud"}), "emphasis must be one of strong, good"),
-        (lambda: Section("No spaces", "t"), "id must be small letters"),
+        (lambda: PageSection("No spaces", "t"), "id must be small letters"),
         (lambda: figure_svg(Figure(), "Bad name"), "name must be small letters"),
     ],
 )

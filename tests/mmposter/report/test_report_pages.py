@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from mmposter.files.disk import plain_words
 from mmposter.evaluation import METRICS, evaluate
 from mmposter.evaluation.comparison import Comparison, compare
 from mmposter.evaluation.evaluate import GENRE_COLUMNS
 from mmposter.evaluation.examination import Examination, examine
 from mmposter.evaluation.scored import ScoredPosters, Source
 from mmposter.evaluation.thresholds import NEVER, apply_thresholds
+from mmposter.files.disk import plain_words
 from mmposter.report.comparison import comparison_page, write_comparison
 from mmposter.report.comparison_text import p_text, render, to_csv, to_markdown
 from mmposter.report.evaluation import evaluation_folder, write_evaluation

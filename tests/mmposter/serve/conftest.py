@@ -18,7 +18,7 @@ from PIL import Image
 from mmposter.errors import BadImageError, UserError
 from mmposter.images.reading import load_image
 from mmposter.inference.classifier import Prediction
-from mmposter.serve import Settings, create_app
+from mmposter.serve import ServeSettings, create_app
 from mmposter.serve.server import address_of, bind, configuration
 
 GENRES = ("Comedy", "Drama", "Horror")
@@ -126,7 +126,7 @@ def serve() -> Iterator[Callable[..., Served]]:
 
         def start(**limits) -> Served:
             classifier = FakeClassifier()
-            app = create_app(classifier, Settings(**limits))
+            app = create_app(classifier, ServeSettings(**limits))
             stack.callback(classifier.open.set)
             return Served(stack.enter_context(serving(app)), classifier, app)
 
@@ -137,7 +137,7 @@ def serve() -> Iterator[Callable[..., Served]]:
 def served() -> Iterator[Served]:
     """One server for many tests that leave it as it was."""
     classifier = FakeClassifier()
-    app = create_app(classifier, Settings(max_posters=4, max_mb=0.02, queue=8))
+    app = create_app(classifier, ServeSettings(max_posters=4, max_mb=0.02, queue=8))
     with serving(app) as address:
         yield Served(address, classifier, app)
 

@@ -18,16 +18,16 @@ from PIL import Image
 from mmposter.explain import Explanation, GenreExplanation, HeatMap, Item
 from mmposter.inference.classifier import Prediction
 from mmposter.pretrained.readiness import BranchState
-from mmposter.serve import Settings, create_app
+from mmposter.serve import ServeSettings, create_app
 
 pytest.importorskip("gradio")
 
-from mmposter.serve.page import Page, page_of, surest_first
+from mmposter.serve.page import VisitorPage, page_of, surest_first
 from mmposter.serve.page_scores import scores_html, signed
 from mmposter.serve.page_why import why_html
 from mmposter.serve.places import Places
 from mmposter.serve.schema import PosterAnswer
-from mmposter.serve.upload import Poster
+from mmposter.serve.upload import UploadedPoster
 
 BRANCHES = ("cnn", "yolo", "ocr")
 SCORES = {
@@ -94,17 +94,17 @@ def classifier() -> FakeClassifier:
 
 @pytest.fixture(scope="module")
 def client(classifier):
-    settings = Settings(max_posters=2)
+    settings = ServeSettings(max_posters=2)
     app = create_app(classifier, settings, page_of(classifier, settings))
     with TestClient(app, base_url="http://127.0.0.1") as found:
         found.uploads = app.state.uploads
-        found.page = Page(classifier, settings, app.state.worker, Places(4, 10**9, lambda: 1), found.uploads)
+        found.page = VisitorPage(classifier, settings, app.state.worker, Places(4, 10**9, lambda: 1), found.uploads)
         yield found
 
 
 @pytest.fixture
 def files(client, picture) -> list[str]:
-    return client.uploads.keep([Poster("a&b.png", picture(1)), Poster("notes.txt", b"no picture")])
+    return client.uploads.keep([UploadedPoster("a&b.png", picture(1)), UploadedPoster("notes.txt", b"no picture")])
 
 
 def saved(html: str, name: str) -> bytes:
@@ -223,7 +223,7 @@ def test_an_explanation_shows_shares_boxes_and_heat():
 
 def test_names_are_escaped_and_a_genre_without_threshold_has_no_mark():
     answer = PosterAnswer(name=EVIL, genres=[], scores={EVIL: 0.25}, error=f"failed: {EVIL}")
-    html = scores_html([Poster(EVIL, b"")], [answer], {EVIL: 2.0})
+    html = scores_html([UploadedPoster(EVIL, b"")], [answer], {EVIL: 2.0})
     assert "<script" not in html
     assert "No genre is beyond its threshold" in html
     assert "left:" not in html
@@ -235,7 +235,7 @@ def test_a_branch_that_is_left_out_is_named(classifier, monkeypatch):
     some = FakeClassifier()
     some.branches, some.left_out = ("cnn", "yolo"), missing
     some.run = SimpleNamespace(folder=folder, config=config, subsets=lambda: None)
-    settings = Settings()
+    settings = ServeSettings()
     app = create_app(some, settings, page_of(some, settings))
     text = TestClient(app, base_url="http://localhost").get("/config").text
     assert "ocr (words): easyocr is not here. To add it: pip install easyocr" in text

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mmposter.inference.classifier import PosterClassifier
-from mmposter.serve import Settings, create_app
+from mmposter.serve import ServeSettings, create_app
 from mmposter.shipped import POSTERS
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def address(serve_app) -> Iterator[str]:
     from mmposter.serve.page import page_of
 
     classifier = PosterClassifier.load(POSTERS, branches=["cnn", "style"], device="cpu", offline=True)
-    settings = Settings(max_posters=3)
+    settings = ServeSettings(max_posters=3)
     with serve_app(create_app(classifier, settings, page_of(classifier, settings))) as found:
         yield found
 

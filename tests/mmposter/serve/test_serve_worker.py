@@ -13,10 +13,10 @@ import pytest
 import requests
 
 from mmposter.inference.classifier import Prediction
-from mmposter.serve import Settings, create_app
+from mmposter.serve import ServeSettings, create_app
 from mmposter.serve.errors import RequestError
 from mmposter.serve.places import Places
-from mmposter.serve.upload import Poster
+from mmposter.serve.upload import UploadedPoster
 from mmposter.serve.work import Predict
 from mmposter.serve.worker import Worker
 
@@ -168,13 +168,13 @@ def test_requests_wait_while_the_model_loads(unloadable, serve_app, picture, eve
 
 def test_a_model_that_cannot_be_loaded_ends_the_worker(unloadable):
     worker = Worker(unloadable)
-    job = worker.submit([Poster("a", b"")], Predict(("cnn",)))
+    job = worker.submit([UploadedPoster("a", b"")], Predict(("cnn",)))
     worker.start()
     assert worker.ended.exception(timeout=20) is unloadable.broken
     assert worker.state == "stopped"
     assert job.future.exception(timeout=20).status == 503
     with pytest.raises(RequestError, match="stopping"):
-        worker.submit([Poster("a", b"")], Predict(("cnn",)))
+        worker.submit([UploadedPoster("a", b"")], Predict(("cnn",)))
 
 
 def test_closing_gives_every_job_an_answer(serve, picture, eventually):
@@ -207,6 +207,6 @@ def test_bodies_are_let_go(serve, picture, monkeypatch, eventually):
 
 
 def test_the_settings_bound_what_is_held():
-    assert Settings(max_posters=16, max_mb=10).max_body_bytes == 16 * (10_000_000 + 4096)
-    assert Settings().max_held_bytes == 512_000_000
-    assert Settings(max_posters=100).max_held_bytes == 100 * (10_000_000 + 4096)
+    assert ServeSettings(max_posters=16, max_mb=10).max_body_bytes == 16 * (10_000_000 + 4096)
+    assert ServeSettings().max_held_bytes == 512_000_000
+    assert ServeSettings(max_posters=100).max_held_bytes == 100 * (10_000_000 + 4096)

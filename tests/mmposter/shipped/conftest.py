@@ -11,10 +11,10 @@ import pytest
 
 from mmposter import Run
 from mmposter.measurement.calibrate import calibrate_run
+from mmposter.pretrained.resolver import ENVIRONMENT
 from mmposter.runs.decisions import SUBSETS
 from mmposter.runs.run import MODEL
 from mmposter.training.train import train
-from mmposter.pretrained.resolver import ENVIRONMENT
 
 
 @pytest.fixture(scope="session")

@@ -10,16 +10,16 @@ import pytest
 from typer.testing import CliRunner
 
 from mmposter import PosterClassifier, Run, UserError
-from mmposter.measurement.calibrate import calibrate_run
 from mmposter.cli import app
-from mmposter.measurement.compare import compare_runs
 from mmposter.config import BRANCHES
-from mmposter.runs.decisions import SUBSETS, branch_subsets
-from mmposter.measurement.evaluate import evaluate_run, examine_run, predict_split
 from mmposter.evaluation import apply_thresholds, mean_average_precision
 from mmposter.evaluation.scaling import fit_scaling
 from mmposter.evaluation.scored import PREDICTIONS
+from mmposter.measurement.calibrate import calibrate_run
+from mmposter.measurement.compare import compare_runs
+from mmposter.measurement.evaluate import evaluate_run, examine_run, predict_split
 from mmposter.report.evaluation import evaluation_folder
+from mmposter.runs.decisions import SUBSETS, branch_subsets
 from mmposter.training.inputs import load_inputs
 from mmposter.training.train import train
 

@@ -13,8 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from mmposter import PosterClassifier, Run, UserError
-from mmposter.measurement.evaluate import evaluate_run, examine_run
 from mmposter.features.tower import TowerWeights
+from mmposter.measurement.evaluate import evaluate_run, examine_run
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 

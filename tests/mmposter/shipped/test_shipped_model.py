@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from mmposter import PosterClassifier, Run, UserError, predict
 from mmposter.cli import app
 from mmposter.config import CnnConfig, load_config
-from mmposter.pretrained.doctor import diagnose
 from mmposter.features.tower import TowerWeights, settle_init
+from mmposter.pretrained.doctor import diagnose
 from mmposter.pretrained.inventory import list_weights
 from mmposter.pretrained.readiness import left_out
 from mmposter.report.evaluation import evaluation_folder

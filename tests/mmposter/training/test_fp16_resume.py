@@ -15,7 +15,7 @@ from mmposter.errors import UserError
 from mmposter.runs.run import WEIGHTS
 from mmposter.training import loop
 from mmposter.training import train as train_module
-from mmposter.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from mmposter.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 
 
 def _scaler() -> torch.amp.GradScaler:
@@ -89,15 +89,15 @@ def test_the_state_survives_the_file_and_older_files_load(tmp_path):
     expected = copy.deepcopy(scaler.state_dict())
     assert (expected["scale"], expected["_growth_tracker"]) == (2.0**9, 1)
     file = tmp_path / "last.safetensors"
-    save_checkpoint(file, model, optimizer, vars(Progress(step=3)), scaler)
+    save_checkpoint(file, model, optimizer, vars(TrainingProgress(step=3)), scaler)
     for fresh in (_scaler(), torch.amp.GradScaler("cpu")):  # the growth is part of the state
-        assert load_checkpoint(file, model, optimizer, Progress, fresh).step == 3
+        assert load_checkpoint(file, model, optimizer, TrainingProgress, fresh).step == 3
         assert fresh.state_dict() == expected
-    assert load_checkpoint(file, model, optimizer, Progress).step == 3  # to a precision without a scaler
+    assert load_checkpoint(file, model, optimizer, TrainingProgress).step == 3  # to a precision without a scaler
     # A checkpoint from before leaves the scaler as it is.
-    save_checkpoint(file, model, optimizer, vars(Progress(step=3)))
+    save_checkpoint(file, model, optimizer, vars(TrainingProgress(step=3)))
     fresh = _scaler()
-    assert load_checkpoint(file, model, optimizer, Progress, fresh).step == 3
+    assert load_checkpoint(file, model, optimizer, TrainingProgress, fresh).step == 3
     assert fresh.state_dict() == _scaler().state_dict()
 
 
@@ -105,8 +105,8 @@ def test_a_damaged_state_is_refused_in_words(tmp_path):
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     file = tmp_path / "last.safetensors"
-    save_checkpoint(file, model, optimizer, vars(Progress()))
+    save_checkpoint(file, model, optimizer, vars(TrainingProgress()))
     for damaged in ("{}", '{"scale": 2}'):
-        save_file(load_file(file), file, metadata={"progress": json.dumps(vars(Progress())), "scaler": damaged})
+        save_file(load_file(file), file, metadata={"progress": json.dumps(vars(TrainingProgress())), "scaler": damaged})
         with pytest.raises(UserError, match=r"cannot be resumed .*; start again with --overwrite"):
-            load_checkpoint(file, model, optimizer, Progress, _scaler())
+            load_checkpoint(file, model, optimizer, TrainingProgress, _scaler())

@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file
 
 from mmposter.config import TrainConfig, load_config
+from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import DivergedError, UserError
-from mmposter.measurement.evaluate import evaluate_run
 from mmposter.inference.classifier import PosterClassifier
+from mmposter.measurement.evaluate import evaluate_run
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.training import loop
 from mmposter.training.loop import build_optimizer, rate_factor
 from mmposter.training.train import train
-from mmposter.data.vocabulary import Vocabulary
 
 ALONE = {"regime": "finetune", "branches": "cnn"}
 

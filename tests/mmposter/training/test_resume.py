@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from mmposter.errors import UserError
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.training import loop
-from mmposter.training.checkpoint import Progress
+from mmposter.training.checkpoint import TrainingProgress
 from mmposter.training.train import train
 
 
@@ -97,7 +97,7 @@ def test_same_seed_same_weights_other_seed_other_weights(world, tmp_path):
 
 
 def test_progress_survives_json():
-    assert Progress(**vars(Progress(epoch=3, history=[{"epoch": 0}]))).epoch == 3
+    assert TrainingProgress(**vars(TrainingProgress(epoch=3, history=[{"epoch": 0}]))).epoch == 3
 
 
 _CHILD = """

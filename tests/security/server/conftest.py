@@ -23,7 +23,7 @@ pytest.importorskip("gradio")
 from mmposter.errors import BadImageError
 from mmposter.images.reading import load_image
 from mmposter.inference.classifier import Prediction
-from mmposter.serve import Access, Settings, create_app
+from mmposter.serve import Access, ServeSettings, create_app
 from mmposter.serve.page import page_of
 from mmposter.serve.server import address_of, bind, configuration
 
@@ -130,7 +130,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def serving(settings: Settings, access: Access | None) -> Iterator[Stranger]:
+def serving(settings: ServeSettings, access: Access | None) -> Iterator[Stranger]:
     import uvicorn
 
     classifier = FakeClassifier()
@@ -168,7 +168,7 @@ def start_server() -> Iterator[Callable[..., Stranger]]:
     with ExitStack() as stack:
 
         def start(access: Access | None = None, **limits) -> Stranger:
-            return stack.enter_context(serving(Settings(**limits), access))
+            return stack.enter_context(serving(ServeSettings(**limits), access))
 
         yield start
 

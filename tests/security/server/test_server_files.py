@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from mmposter.serve.page_requests import methods
-from mmposter.serve.upload import Poster
+from mmposter.serve.upload import UploadedPoster
 
 FILE = {"_type": "gradio.FileData"}
 BASE = "/gradio_api"
@@ -127,7 +127,7 @@ def test_what_lies_in_the_place_of_an_upload_is_not_opened(stranger, picture, se
 def test_the_page_itself_reads_uploads_alone(start_server, secret, picture):
     """Without what stands before it: `Page` is given anything."""
     uploads = start_server().app.state.uploads
-    word = uploads.keep([Poster("a.png", picture(1))])[0]
+    word = uploads.keep([UploadedPoster("a.png", picture(1))])[0]
     assert uploads.read(word).name == "a.png"
     for file in (str(secret), f"../{secret.name}", str(uploads.folder / word), "", None, 3, {"path": word}, [word]):
         with pytest.raises(Exception, match="drop it again"):

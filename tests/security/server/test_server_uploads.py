@@ -14,10 +14,10 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from mmposter.serve import Settings, uploads
+from mmposter.serve import ServeSettings, uploads
 from mmposter.serve.errors import RequestError
 from mmposter.serve.page_mount import _swept
-from mmposter.serve.upload import Poster
+from mmposter.serve.upload import UploadedPoster
 from mmposter.serve.uploads import Uploads
 
 UPLOAD = "/gradio_api/upload"
@@ -150,19 +150,19 @@ def test_names_of_files_are_ours(stranger, picture):
 
 def test_the_oldest_make_room(monkeypatch):
     monkeypatch.setattr("mmposter.serve.settings._HELD_MB", 5)
-    settings = Settings(max_posters=1, max_mb=1)
+    settings = ServeSettings(max_posters=1, max_mb=1)
     now = 0.0
     kept = Uploads(settings, clock=lambda: now)
     assert settings.max_kept_bytes == 5_000_000
     try:
-        words = [kept.keep([Poster("a", bytes(1_000_000))])[0] for _ in range(7)]
+        words = [kept.keep([UploadedPoster("a", bytes(1_000_000))])[0] for _ in range(7)]
         assert sorted(os.listdir(kept.folder)) == sorted(words[2:])
         assert kept.held == 5_000_000
         with pytest.raises(RequestError, match="no longer here"):
             kept.read(words[0])
         assert len(kept.read(words[6]).data) == 1_000_000
         now = uploads.LIFE_S / 2
-        kept.keep([Poster("b", b"b")])
+        kept.keep([UploadedPoster("b", b"b")])
         now = uploads.LIFE_S + 1
         kept.sweep()
         assert (len(kept), kept.held, len(os.listdir(kept.folder))) == (1, 1, 1)
@@ -178,12 +178,12 @@ def test_the_end_of_the_application_removes_everything(monkeypatch):
     async def inner(_: FastAPI) -> AsyncIterator[None]:
         yield
 
-    kept = Uploads(Settings())
+    kept = Uploads(ServeSettings())
     app = FastAPI(lifespan=_swept(inner, kept))
     monkeypatch.setattr("mmposter.serve.page_mount._SWEEP_S", 0.01)
     monkeypatch.setattr(uploads, "LIFE_S", 0.05)
     with TestClient(app):
-        kept.keep([Poster("a", b"a")])
+        kept.keep([UploadedPoster("a", b"a")])
         end = time.monotonic() + 5
         while len(kept) and time.monotonic() < end:  # its time is over soon, without a request
             time.sleep(0.01)
@@ -196,18 +196,18 @@ def test_the_end_of_the_application_removes_everything(monkeypatch):
 
 def test_the_number_of_files_has_a_limit(monkeypatch):
     monkeypatch.setattr(uploads, "MOST_FILES", 5)
-    kept = Uploads(Settings())
+    kept = Uploads(ServeSettings())
     for number in range(20):
-        kept.keep([Poster(f"{number}-{part}", b"") for part in range(2)])
+        kept.keep([UploadedPoster(f"{number}-{part}", b"") for part in range(2)])
         assert len(os.listdir(kept.folder)) <= 5
     kept.close()
     with pytest.raises(RequestError, match="stopping"):
-        kept.keep([Poster("a", b"")])
+        kept.keep([UploadedPoster("a", b"")])
 
 
 def test_a_full_disk_leaves_nothing_of_a_request(monkeypatch, caplog):
-    kept = Uploads(Settings())
-    first = kept.keep([Poster("a", b"a")])
+    kept = Uploads(ServeSettings())
+    first = kept.keep([UploadedPoster("a", b"a")])
     write = kept._write
 
     def full(word: str, data: bytes) -> None:
@@ -217,7 +217,7 @@ def test_a_full_disk_leaves_nothing_of_a_request(monkeypatch, caplog):
 
     monkeypatch.setattr(kept, "_write", full)
     with pytest.raises(RequestError, match="cannot keep a poster") as error:
-        kept.keep([Poster("b", b"b"), Poster("c", b"c")])
+        kept.keep([UploadedPoster("b", b"b"), UploadedPoster("c", b"c")])
     assert error.value.status == 507
     assert "No space" in caplog.text
     assert (os.listdir(kept.folder), kept.held) == (first, 1)

@@ -15,8 +15,8 @@ from mmposter.ablation.report.plots.canvas import (
     height_of,
     verdict_handles,
 )
-from mmposter.ablation.report.sections import LEAD, TITLES, Group, best_first, label_of, questions
-from mmposter.ablation.result import AblationResult, CellResult, Comparison
+from mmposter.ablation.report.sections import LEAD, TITLES, CellGroup, best_first, label_of, questions
+from mmposter.ablation.result import AblationResult, CellComparison, CellResult
 from mmposter.evaluation.plots.style import BLUE, GREY, INK, ORANGE
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Order = Literal["plan", "value"]
 
 
-def plot_values(result: AblationResult, group: Group, order: Order = "plan") -> Figure:
+def plot_values(result: AblationResult, group: CellGroup, order: Order = "plan") -> Figure:
     """The leading metric of each cell of a group: dot, 95 % interval, a small ring for each seed.
 
     A line stands at the full model's value and a dashed one at the best constant answer's.
@@ -67,7 +67,7 @@ def plot_values(result: AblationResult, group: Group, order: Order = "plan") -> 
     return figure
 
 
-def plot_differences(result: AblationResult, group: Group) -> Figure:
+def plot_differences(result: AblationResult, group: CellGroup) -> Figure:
     """Paired differences of the leading metric around zero, one row a comparison.
 
     Of each cell the comparisons are drawn that answer what it was made for (see `questions`).
@@ -100,7 +100,7 @@ def plot_differences(result: AblationResult, group: Group) -> Figure:
     return figure
 
 
-def plot_modes(result: AblationResult, retrained: Group, masked: Group) -> Figure:
+def plot_modes(result: AblationResult, retrained: CellGroup, masked: CellGroup) -> Figure:
     """The leading metric of each subset trained anew and masked: two dots and the way between them.
 
     Args:
@@ -137,7 +137,7 @@ def plot_modes(result: AblationResult, retrained: Group, masked: Group) -> Figur
     return figure
 
 
-def _compared(result: AblationResult, group: Group, cell: CellResult, item: Comparison, *, again: bool) -> str:
+def _compared(result: AblationResult, group: CellGroup, cell: CellResult, item: CellComparison, *, again: bool) -> str:
     """The cell's label, and what it stands against if that is not the full model; the label is not said again."""
     if item.against == result.reference:
         return group.label(cell)

@@ -23,7 +23,7 @@ from mmposter.ablation.report.plots.canvas import (
 from mmposter.ablation.report.sections import (
     LEAD,
     TITLES,
-    Group,
+    CellGroup,
     against_reference,
     best_first,
     branches_of,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_subsets(result: AblationResult, group: Group) -> Figure:
+def plot_subsets(result: AblationResult, group: CellGroup) -> Figure:
     """Every subset of the branches as a column, the best on the left.
 
     Args:
@@ -103,7 +103,7 @@ def _matrix(axes: Axes, columns: list[tuple[str, ...]], branches: tuple[str, ...
         spine.set_visible(False)
 
 
-def _contributions(axes: Axes, result: AblationResult, group: Group, branches: tuple[str, ...]) -> None:
+def _contributions(axes: Axes, result: AblationResult, group: CellGroup, branches: tuple[str, ...]) -> None:
     """Bars of what each branch adds, level with the branch's row of the matrix."""
     found = contributions_of(result, group.mode)
     axes.set_ylim(len(branches) - 0.5, -0.5)
