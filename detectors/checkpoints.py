@@ -61,7 +61,7 @@ def load_network(file: Path) -> dict[str, Any]:
     if not isinstance(network, _Shell):
         raise ValueError(f"{file} holds no network of ultralytics")
     try:
-        model = _Builder().build(network)
+        model = _LayerBuilder().build(network)
     except RecursionError as error:
         raise ValueError(f"{file} is nested too deeply") from error
     if type(model).__name__ not in _NETWORKS:
@@ -129,7 +129,7 @@ def _shell(name: str) -> type[_Shell]:
     return type(attribute, (_Shell,), {"__module__": module, "__qualname__": attribute, "path": name})
 
 
-class _Builder:
+class _LayerBuilder:
     """Makes layers of shells; what was one object stays one."""
 
     def __init__(self) -> None:

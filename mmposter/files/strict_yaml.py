@@ -140,7 +140,7 @@ def _require_bounded(text: str) -> None:
 def _loader() -> Any:
     import yaml
 
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    class PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         """YAML's safe loader; numbers as omegaconf reads them, and no key twice."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -152,9 +152,9 @@ def _loader() -> Any:
                     seen.add(key.value)
             return super().construct_mapping(node, deep)
 
-    Loader.yaml_implicit_resolvers = {
+    PlainLoader.yaml_implicit_resolvers = {
         first: [(tag, form) for tag, form in known if tag not in (_FLOAT_TAG, _DATE_TAG)]
-        for first, known in Loader.yaml_implicit_resolvers.items()
+        for first, known in PlainLoader.yaml_implicit_resolvers.items()
     }
-    Loader.add_implicit_resolver(_FLOAT_TAG, _FLOAT, list("-+0123456789."))
-    return Loader
+    PlainLoader.add_implicit_resolver(_FLOAT_TAG, _FLOAT, list("-+0123456789."))
+    return PlainLoader

@@ -41,7 +41,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Extractor:
+class PackedExtractor:
     """The records of one extractor.
 
     Attributes:
@@ -75,7 +75,7 @@ class Facts:
     note: str
     dataset: Mapping[str, Any]
     pins: Mapping[str, Any]
-    extractors: Mapping[str, Extractor]
+    extractors: Mapping[str, PackedExtractor]
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Facts:
@@ -181,7 +181,7 @@ def check_part(name: str) -> str:
     return name
 
 
-def _extractor(name: str, said: Any) -> Extractor:
+def _extractor(name: str, said: Any) -> PackedExtractor:
     check_part(name)
     said = mapping(said, name)
     failed = mapping(said.get("failed"), f"{name}.failed")
@@ -190,7 +190,7 @@ def _extractor(name: str, said: Any) -> Extractor:
             raise ValueError(f"{name}.failed has the picture {shown(sha)}, which is no SHA-256")
         text(reason, f"{name}.failed")
     fields = mapping(said.get("fields"), f"{name}.fields")
-    return Extractor(
+    return PackedExtractor(
         mapping(said.get("fingerprint"), f"{name}.fingerprint"),
         mapping(said.get("metadata"), f"{name}.metadata"),
         failed,
