@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mmposter import PosterClassifier, Run, UserError, predict
+from mmposter import PosterClassifier, Run, UserError
 from mmposter.cli import app
 from mmposter.config import CnnConfig, load_config
 from mmposter.features.tower import TowerWeights, settle_init
+from mmposter.inference import classifier as classifier_module
 from mmposter.pretrained.doctor import diagnose
 from mmposter.pretrained.inventory import list_weights
 from mmposter.pretrained.readiness import left_out
@@ -25,7 +26,7 @@ MAP = "mean_average_precision"
 
 @pytest.fixture(autouse=True)
 def _nothing_said_yet():
-    predict._say_once.cache_clear()
+    classifier_module._say_once.cache_clear()
 
 
 def test_a_name_is_the_shipped_model_and_a_path_is_a_path(shipped, monkeypatch, tmp_path):
