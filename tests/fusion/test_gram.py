@@ -7,7 +7,7 @@ import torch
 
 from fusion import GramGate, StageStatistics, build_gate, gate_names, gram_matrix
 from fusion.branches import gram_descriptor
-from fusion.gram import orthonormal_rows
+from fusion.gram import channel_moments, orthonormal_rows
 
 
 def test_gram_by_hand():
@@ -66,6 +66,30 @@ def test_reduced_gram_is_the_full_one_seen_through_the_reduction():
     p = statistics.reduction.weight.flatten(1)
     torch.testing.assert_close(statistics(x)["gram"], p @ gram_matrix(x) @ p.T, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(StageStatistics(6)(x)["gram"], gram_matrix(x))
+
+
+def test_a_stage_says_how_large_its_matrix_is_and_divides_as_asked():
+    x = torch.randn(2, 6, 5, 4)
+    for reduced, size in ((None, 6), (6, 6), (3, 3), (1, 1)):
+        plain, other = (StageStatistics(6, reduced, normaliser=name) for name in ("hw", "chw"))
+        assert plain.gram_size == size
+        assert plain(x)["gram"].shape == (2, size, size)
+        torch.testing.assert_close(other(x)["gram"] * size, plain(x)["gram"])
+
+
+def test_moments_of_a_half_precision_map_are_in_single_precision():
+    """The squares of 300 are beyond what half precision holds."""
+    x = torch.tensor([[[[-300.0, 300.0]]]], dtype=torch.float16)
+    mean, std = channel_moments(x)
+    assert mean.dtype == std.dtype == torch.float32
+    torch.testing.assert_close(std, torch.full((1, 1), 300.0))
+
+
+def test_sizes_and_first_weights_of_the_published_gates():
+    assert build_gate("se", channels=256, reduced=4).layers[0].out_features == 16  # 1 / 16 of them, as in the paper
+    assert build_gate("se", channels=32, reduced=4).layers[0].out_features == 8  # but no fewer than 8
+    # A mean and a deviation of variance 1 each give a sum of variance 1.
+    assert build_gate("srm", channels=4096, reduced=4).weight.std().item() == pytest.approx(0.5**0.5, abs=0.03)
 
 
 def test_flat_map_has_a_finite_gradient():

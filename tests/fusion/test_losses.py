@@ -51,6 +51,10 @@ def test_focal_by_hand():
     assert value("focal", 0.8, 0.0, gamma=0.0, alpha=0.25) == pytest.approx(0.75 * -math.log(0.2), rel=1e-5)
 
 
+def test_an_exponent_below_one_is_exact_down_to_tiny_probabilities():
+    assert value("focal", 1e-5, 0.0, gamma=0.5) == pytest.approx(1e-5**0.5 * -math.log1p(-1e-5), rel=1e-2)
+
+
 def test_asl_by_hand():
     assert value("asl", 0.7, 1.0) == pytest.approx(-0.3 * math.log(0.7), rel=1e-5)
     assert value("asl", 0.7, 0.0) == pytest.approx(-(0.65**4) * math.log(0.35), rel=1e-5)
@@ -147,6 +151,8 @@ def test_errors():
         build_loss("focal", gamma=-1)
     with pytest.raises(ValueError, match=r"alpha must be None or in \(0, 1\), got 1.5"):
         build_loss("focal", alpha=1.5)
+    with pytest.raises(ValueError, match=r"alpha must be None or in \(0, 1\), got 0.0"):
+        build_loss("focal", alpha=0.0)
     with pytest.raises(ValueError, match=r"clip must be in \[0, 1\), got 1.0"):
         build_loss("asl", clip=1.0)
     with pytest.raises(ValueError, match="pos_weight must be a vector of positive numbers"):

@@ -20,6 +20,13 @@ def test_by_hand():
     assert weights.tolist() == [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
 
 
+@pytest.mark.parametrize("garbage", [float("nan"), float("inf")])
+def test_what_the_padding_holds_is_not_even_multiplied(garbage):
+    dirty = X.masked_fill(~MASK.unsqueeze(2), garbage)
+    assert masked_mean(dirty, MASK).tolist() == masked_mean(X, MASK).tolist()
+    assert masked_max(dirty, MASK).tolist() == masked_max(X, MASK).tolist()
+
+
 POOLS = [AttentionPool(8, heads=2), DeepSetsPool(8)]
 
 

@@ -27,6 +27,15 @@ def _ablate(world, out, plan, settings=SETTINGS, **options):
     return ablate(plan, world.dataset, out, settings, quiet=True, **options)
 
 
+@pytest.fixture(scope="module")
+def grid_of_two(make_world, tmp_path_factory):
+    """Posters, the plan of all subsets of two branches, retrained and masked, and its result by one process."""
+    with pytest.MonkeyPatch.context() as patch:
+        world = make_world(tmp_path_factory.mktemp("world"), patch.setenv)
+        plan = build_plan(world.config(branches="yolo,ocr"), mode="both")
+        yield world, plan, _ablate(world, tmp_path_factory.mktemp("grid") / "one", plan)
+
+
 @pytest.fixture
 def trainings(monkeypatch):
     """The trainings that were really done: (branches, seed)."""
@@ -67,8 +76,8 @@ def test_a_cell_is_what_train_and_evaluate_give(world, tmp_path):
             assert comparison.metrics[HEADLINES[0]].value == pytest.approx(expected)
 
 
-def test_contributions_sum_to_all_minus_nothing(world, tmp_path):
-    result = _ablate(world, tmp_path / "grid", build_plan(world.config(branches="yolo,ocr"), mode="both"))
+def test_contributions_sum_to_all_minus_nothing(grid_of_two):
+    _, _, result = grid_of_two
     full = result.cell("yolo-ocr")
     for mode in ("retrain", "mask"):
         parts = [item for item in result.contributions if item.mode == mode]
@@ -131,9 +140,8 @@ def test_other_settings_are_other_trainings(world, tmp_path, trainings):
     assert len(trainings) == 2
 
 
-def test_two_processes_find_the_same(world, tmp_path):
-    plan = build_plan(world.config(branches="yolo,ocr"), mode="both")
-    one = _ablate(world, tmp_path / "one", plan)
+def test_two_processes_find_the_same(grid_of_two, tmp_path):
+    world, plan, one = grid_of_two
     two = _ablate(world, tmp_path / "two", plan, AblationSettings(seeds=(0, 1), device="cpu", jobs=2, offline=True))
     for first, second in zip(one.cells, two.cells, strict=True):
         for name in HEADLINES:

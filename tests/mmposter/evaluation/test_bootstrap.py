@@ -138,6 +138,11 @@ def test_interval_stays_in_range_and_knows_what_it_cannot_know():
     assert interval(1.0, np.ones(10), n=10) == (1.0, 1.0)
     assert interval(np.nan, np.ones(10), n=10) is None
     assert interval(0.5, np.array([0.4, np.nan, 0.6]), n=10) is None
+    assert interval(0.5, np.array([0.4]), n=10) is None
+    # Nine known halves in ten are enough, eight are not.
+    nine = np.append(np.linspace(0.3, 0.6, 9), np.nan)
+    assert interval(0.5, nine, n=10) == interval(0.5, nine[:9], n=10) is not None
+    assert interval(0.5, np.where(np.arange(10) < 8, nine, np.nan), n=10) is None
 
 
 def test_same_seed_same_interval():
@@ -176,7 +181,7 @@ def test_groups_of_posters_without_a_genre_are_left_out():
 
 def test_a_single_poster_or_group_has_no_interval():
     target, probs, decisions = draw(np.random.default_rng(0), 10)
-    assert set(bootstrap_ci(target[:1], probs[:1], decisions[:1], HEADLINES).values()) == {None}
+    assert set(bootstrap_ci(target[:1], probs[:1], decisions[:1]).values()) == {None}
     assert set(bootstrap_ci(target, probs, decisions, HEADLINES, groups=[7] * len(target)).values()) == {None}
     alone = bootstrap_difference(target[:1], (probs[:1], decisions[:1]), (probs[:1], decisions[:1]), HEADLINES)
     assert alone["macro_f1"].value == 0

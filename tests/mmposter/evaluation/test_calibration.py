@@ -104,6 +104,7 @@ def test_temperature_changes_no_ranking_and_keeps_the_ends():
 
 
 def test_a_faultless_model_gets_the_lowest_temperature_and_a_hopeless_one_the_highest():
+    assert (MIN_TEMPERATURE, MAX_TEMPERATURE) == (0.05, 20)
     target = np.array([[1, 0], [0, 1]] * 5)
     assert fit_temperature(target, 0.2 + 0.6 * target).temperature == pytest.approx(MIN_TEMPERATURE, rel=1e-3)
     assert fit_temperature(target, 0.8 - 0.6 * target).temperature == pytest.approx(MAX_TEMPERATURE, rel=1e-3)

@@ -91,6 +91,9 @@ def test_what_cannot_be_fitted():
     found = fit_scaling(perfect, np.where(perfect, 0.9, 0.1))
     assert 5 < found.slope <= MAX_SLOPE
     assert np.isfinite(found.offsets).all()
+    # A model that knows all but hardly says so gets the largest slope, one that is always wrong the smallest.
+    assert fit_scaling(perfect, np.where(perfect, 0.55, 0.45)).slope == pytest.approx(20)
+    assert fit_scaling(perfect, np.where(perfect, 0.1, 0.9)).slope == pytest.approx(0.05)
     with pytest.raises(UserError, match="must be above 0, got 0"):
         fit_scaling(perfect, np.full((4, 2), 0.5), shrinkage=0)
     with pytest.raises(UserError, match="None of the 4 posters has a genre"):

@@ -126,7 +126,7 @@ def test_one_genre_a_poster_with_softmax(world, tmp_path):
         "cnn.dropout=0",
         "train.learning_rate=0.01",
         "train.keep=last",
-        "train.epochs=60",
+        "train.epochs=25",
         **ALONE,
     )
     result = _train(config, dataset, tmp_path / "run")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,21 @@ from mmposter.training.train import train
 
 class _StopError(Exception):
     pass
+
+
+@pytest.fixture(scope="module")
+def world(make_world, tmp_path_factory):
+    """One for all of them: no test here changes the posters or the features."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield make_world(tmp_path_factory.mktemp("world"), patch.setenv)
+
+
+@pytest.fixture(scope="module")
+def whole(world, tmp_path_factory) -> Path:
+    """The run that was never stopped."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train(world.config(), world.dataset, folder, device="cpu", offline=True, quiet=True)
+    return folder
 
 
 def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
@@ -51,9 +67,8 @@ def _assert_same(first: Path, second: Path) -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
 @pytest.mark.parametrize("every", [1e9, 0.0], ids=["at epoch ends", "after every batch"])
-def test_resumed_training_equals_an_uninterrupted_one(world, tmp_path, monkeypatch, steps, every):
+def test_resumed_training_equals_an_uninterrupted_one(world, whole, tmp_path, monkeypatch, steps, every):
     config = world.config()  # 32 training posters in batches of 16: two steps an epoch, three epochs
-    train(config, world.dataset, tmp_path / "whole", device="cpu", offline=True, quiet=True)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", every)
     with monkeypatch.context() as patch:
         _stop_after(patch, steps)
@@ -64,21 +79,21 @@ def test_resumed_training_equals_an_uninterrupted_one(world, tmp_path, monkeypat
     original = loop.Trainer._step
     monkeypatch.setattr(loop.Trainer, "_step", lambda *a: taken.append(1) or original(*a))
     train(config, world.dataset, tmp_path / "cut", device="cpu", resume=True, offline=True, quiet=True)
-    _assert_same(tmp_path / "whole", tmp_path / "cut")
+    _assert_same(whole, tmp_path / "cut")
     kept = steps if every == 0.0 else steps // 2 * 2
     assert len(taken) == 6 - kept
 
 
-def test_resume_of_a_finished_run_changes_nothing(world, tmp_path):
-    train(world.config(), world.dataset, tmp_path / "run", device="cpu", offline=True, quiet=True)
+def test_resume_of_a_finished_run_changes_nothing(world, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
     before = (tmp_path / "run" / WEIGHTS).read_bytes()
     result = train(world.config(), world.dataset, tmp_path / "run", device="cpu", resume=True, offline=True, quiet=True)
     assert (tmp_path / "run" / WEIGHTS).read_bytes() == before
     assert len(result.progress.history) == 3
 
 
-def test_resume_refuses_another_configuration_and_names_the_difference(world, tmp_path):
-    train(world.config(), world.dataset, tmp_path / "run", device="cpu", offline=True, quiet=True)
+def test_resume_refuses_another_configuration_and_names_the_difference(world, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
     with pytest.raises(UserError, match=r"fusion\.head: 'sum' there, 'gated' now"):
         train(
             world.config("fusion.head=gated"), world.dataset, tmp_path / "run", device="cpu", resume=True, offline=True
@@ -98,6 +113,18 @@ def test_same_seed_same_weights_other_seed_other_weights(world, tmp_path):
 
 def test_progress_survives_json():
     assert TrainingProgress(**vars(TrainingProgress(epoch=3, history=[{"epoch": 0}]))).epoch == 3
+
+
+def _log_steps(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
+    """The step that is begun, a line each, as the child writes it."""
+    original = loop.Trainer._step
+
+    def step(self, *args):
+        with log.open("a") as file:
+            file.write(f"{self.progress.step}\n")
+        return original(self, *args)
+
+    monkeypatch.setattr(loop.Trainer, "_step", step)
 
 
 _CHILD = """
@@ -124,7 +151,7 @@ train(config, Dataset.load(sys.argv[1]), out, device="cpu", resume=True, offline
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
-def test_sigkill_at_random_moments(world, tmp_path, kills):
+def test_sigkill_at_random_moments(world, tmp_path, monkeypatch, kills):
     overrides = [*world.overrides, "train.epochs=8"]
     whole = world.config("train.epochs=8")
     train(whole, world.dataset, tmp_path / "whole", device="cpu", offline=True, quiet=True)
@@ -144,7 +171,8 @@ def test_sigkill_at_random_moments(world, tmp_path, kills):
             child.send_signal(signal.SIGKILL)
             killed += 1
         child.wait()
-    subprocess.run(command, env=environment, check=True)
+    _log_steps(monkeypatch, log)
+    train(whole, world.dataset, tmp_path / "cut", device="cpu", resume=True, offline=True, quiet=True)
     assert killed >= 1
     _assert_same(tmp_path / "whole", tmp_path / "cut")
     steps = [int(line) for line in log.read_text().splitlines()]
