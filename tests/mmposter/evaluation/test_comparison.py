@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from mmposter.evaluation.bootstrap import bootstrap_ci, bootstrap_difference, half_samples
-from mmposter.evaluation.comparison import compare, group_seeds
+from mmposter.evaluation.comparison import RowDifference, compare, group_seeds
 from mmposter.evaluation.metrics import METRICS, get_metric
 from mmposter.evaluation.multiple import holm
 from mmposter.evaluation.plots.comparison import plot_comparison, plot_genre_differences
 from mmposter.evaluation.scored import ScoredPosters, Source
-from mmposter.evaluation.seeds import estimate_difference, estimate_metric, measure
+from mmposter.evaluation.seeds import Estimate, estimate_difference, estimate_metric, measure
 from mmposter.evaluation.thresholds import apply_thresholds
 
 GENRES = ("Drama", "Comedy", "War", "News")
@@ -206,3 +206,22 @@ def test_json_is_plain_and_figures_show_the_rows():
     dots = [line.get_xdata()[0] for line in axes.get_lines() if line.get_marker() == "o"]
     ordered = sorted(zip(found.support, GENRES, strict=True), key=lambda item: -item[0])
     assert dots == [found.rows[1].difference.by_genre[genre].value for _, genre in ordered]
+
+
+@pytest.mark.parametrize(
+    ("value", "p_value", "f1", "error"),
+    [
+        (0.1, 0.0499, "better", "worse"),
+        (-0.1, 0.0499, "worse", "better"),
+        (0.1, 0.05, "within noise", "within noise"),
+        (0.1, 0.08, "within noise", "within noise"),
+        (0.1, None, "–", "–"),
+    ],
+)
+def test_verdicts_go_by_the_adjusted_p_value_at_five_percent(value, p_value, f1, error):
+    names = ("macro_f1", "expected_calibration_error")
+    estimate = Estimate(value, None, 0.01, 0.001)  # its own p-value is not the one that counts
+    adjusted = dict.fromkeys(names, p_value)
+    found = RowDifference(1, dict.fromkeys(names, estimate), {"War": estimate}, adjusted, {"War": p_value})
+    assert [found.verdict(get_metric(name)) for name in names] == [f1, error]
+    assert found.genre_verdict("War") == f1

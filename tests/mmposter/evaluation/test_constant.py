@@ -12,7 +12,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation import constant as constant_module
 from mmposter.evaluation import weighted
 from mmposter.evaluation.constant import ConstantPredictor
-from mmposter.evaluation.metrics import METRICS
+from mmposter.evaluation.metrics import METRICS, Metric
 
 GENRES = 5
 SETS = [
@@ -102,6 +102,29 @@ def test_answers_in_words():
     assert said["macro_f1"] == "always every genre"
     assert said["mean_average_precision"] == "the same score for every poster"
     assert said["expected_calibration_error"] == "the training prevalence of each genre"
+
+
+def test_of_equally_good_answers_the_plainer_one_is_given():
+    genres = ["a", "b", "c"]
+    # A genre of exactly half of the posters may as well be left out.
+    assert ConstantPredictor.fit(np.eye(2), "elementwise_accuracy").answer(genres) == "always no genre"
+    # Samples F1 is 2/3 with the first genre and with both: the smaller set.
+    assert ConstantPredictor.fit([[1, 0], [1, 0], [0, 1]], "samples_f1").answer(genres) == "always {a}"
+    # One genre a poster: only the first place counts, and the others follow by frequency.
+    single = np.eye(3)[[0, 0, 0, 2, 2, 1]]
+    assert ConstantPredictor.fit(single, "r_precision").answer(genres) == "always a > c > b"
+
+
+def test_the_cover_is_the_best_one_where_greed_would_miss_it():
+    """c is on four posters, a and b on three others each: greed takes c first and ends with five of six."""
+    on = {"a": (0, 1, 2), "b": (3, 4, 5), "c": (0, 1, 3, 4), "d": (6,), "e": (7,), "f": (8,)}
+    target = np.zeros((9, 6), dtype=bool)
+    for column, posters in enumerate(on.values()):
+        target[list(posters), column] = True
+    two = Metric("any_hit_at_2", "any hit@2", "ranking", partial(weighted.any_hit_at_k, k=2), k=2)
+    assert ConstantPredictor.fit(target, two).answer(list(on)) == "always {a, b}"
+    # A ranking of all genres is shown as far as the fifth.
+    assert ConstantPredictor.fit(target, "r_precision").answer(list(on)).count(" > ") == 4
 
 
 def test_unknown_metric_and_empty_training_set():

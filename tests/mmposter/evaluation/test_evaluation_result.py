@@ -136,6 +136,18 @@ def test_verdicts(name: str, value: float, ci95: tuple[float, float] | None, con
     assert verdict(get_metric(name), MetricResult(value, ci95, constant)) == expected
 
 
+def test_an_interval_that_ends_at_the_constant_is_within_noise():
+    assert verdict(get_metric("macro_f1"), MetricResult(0.5, (0.4, 0.6), 0.4)) == "within noise"
+    assert verdict(get_metric("expected_calibration_error"), MetricResult(0.5, (0.4, 0.6), 0.6)) == "within noise"
+
+
+def test_a_genre_has_an_interval_from_ten_posters_on():
+    target, (_, probs) = np.zeros((40, 4)), data(0, 40)
+    target[:, 0] = target[:9, 1] = target[:10, 2] = 1
+    found = evaluate(target, probs, LIMITS, GENRES, train_target=target, split="test", n_boot=100)
+    assert [row.ci95 is not None for row in found.by_genre.values()] == [True, False, True, False]
+
+
 def test_a_constant_model_is_never_called_better():
     train, _ = data(1)
     target, _ = data(0)

@@ -225,3 +225,25 @@ def test_figures_show_the_numbers_they_were_given():
     assert counts.get_yscale() == "log"
     with pytest.raises(UserError, match="one or two curves"):
         plot_reliability({})
+
+
+@pytest.mark.parametrize(("posters", "wrong", "named"), [(10, 3, True), (10, 2, False), (9, 9, False), (40, 5, True)])
+def test_a_confusion_is_named_where_luck_does_not_explain_it(posters, wrong, named):
+    """Drama is decided on some War posters and true of none: the share less 1.96 standard errors, from ten posters on.
+
+    Of 10, .3 - 1.96 * sqrt(.3 * .7 / 10) = .016 and .2 - 1.96 * sqrt(.2 * .8 / 10) = -.048.
+    """
+    target, decisions = np.tile([1, 0], (posters, 1)), np.tile([1, 0], (posters, 1))
+    decisions[:wrong, 1] = 1
+    found = cooccurrence(target, decisions, ["War", "Drama"])
+    expected = [("War", "Drama", wrong / posters, 0.0, posters)] if named else []
+    assert [(one.genre, one.other, one.decided, one.true, one.posters) for one in found.too_often] == expected
+    assert found.too_seldom == ()
+    # The other way round: it is true of them and not decided.
+    turned = cooccurrence(decisions, target, ["War", "Drama"])
+    assert len(turned.too_seldom) == (posters >= 10 and named)
+
+
+def test_a_score_that_reaches_the_threshold_is_decided():
+    (row,) = threshold_table([[1], [1], [1]], [[0.5], [0.7], [0.25]], [0.25], ["War"])
+    assert (row.tuned.recall, row.half.recall, row.half.decided) == (1, 2 / 3, 2 / 3)

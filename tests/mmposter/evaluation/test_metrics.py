@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 
 from mmposter.errors import UserError
 from mmposter.evaluation import metrics, weighted
+from mmposter.evaluation.arrays import rank_genres
 from mmposter.evaluation.metrics import METRICS, compute_metrics, get_metric, labelled, mean_average_precision
 
 # Three posters, four genres; the last genre has no positive.
@@ -107,6 +108,13 @@ def test_equal_scores_are_taken_in_genre_order(genre_precisions):
     # For average precision equal scores are one step: the prevalence, whatever the order of the posters.
     assert genre_precisions(target.astype(bool), same) == pytest.approx(target.mean(axis=0))
     assert value("macro_auroc", target, same) == 0.5
+
+
+def test_many_equal_scores_are_ranked_in_genre_order():
+    """A sort that is not stable keeps the order of up to 16 numbers, and loses that of more."""
+    scores = np.tile([0.1, 0.3, 0.2], (1, 100))
+    assert (rank_genres(scores)[0, 1::3] == np.arange(100)).all()
+    assert (rank_genres(scores)[0, ::3] == np.arange(200, 300)).all()
 
 
 def test_posters_without_a_genre_change_nothing():
