@@ -20,8 +20,8 @@ SERVER = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from mmposter.serve import Settings, create_app, server
-from mmposter.serve.upload import Poster
+from mmposter.serve import ServeSettings, create_app, server
+from mmposter.serve.upload import UploadedPoster
 from mmposter.serve.uploads import Uploads
 
 def predict(posters, **_):
@@ -33,7 +33,7 @@ def predict(posters, **_):
 classifier = SimpleNamespace(run=SimpleNamespace(folder=Path("slow")), genres=("A",), branches=("cnn",), left_out=(),
                              thresholds=lambda branches=None: {"A": 0.5}, predict=predict)
 server.FINISH_S = float(sys.argv[3])
-settings = Settings()
+settings = ServeSettings()
 with server.signals_to(server.interrupt), server.bind("127.0.0.1", 0) as listening:
     if sys.argv[1] == "page":
         from mmposter.serve.page import page_of
@@ -41,7 +41,7 @@ with server.signals_to(server.interrupt), server.bind("127.0.0.1", 0) as listeni
     else:
         app = create_app(classifier, settings)
         app.state.uploads = Uploads(settings)
-    app.state.uploads.keep([Poster(name, b"a poster") for name in "abc"])
+    app.state.uploads.keep([UploadedPoster(name, b"a poster") for name in "abc"])
     print(server.address_of(listening), flush=True)
     if sys.argv[1] == "wait":
         time.sleep(60)
