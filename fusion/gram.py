@@ -22,7 +22,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fusion.layers import check_choice
+from fusion.layers import check_choice, without_autocast
 
 NORMALISERS = ("hw", "chw")
 
@@ -46,7 +46,7 @@ def gram_matrix(x: Tensor, normaliser: str = "hw") -> Tensor:
                  [1., 2.]]])
     """
     check_choice("normaliser", normaliser, NORMALISERS)
-    with torch.autocast(device_type=x.device.type, enabled=False):
+    with without_autocast(x):
         rows = _at_least_float32(x).flatten(2)  # B x C x HW
         size = rows.shape[2] * (rows.shape[1] if normaliser == "chw" else 1)
         return rows @ rows.transpose(1, 2) / size
@@ -116,7 +116,7 @@ class StageStatistics(nn.Module):
         Returns:
             gram B x R x R of the reduced map; mean and std, both B x C', of the full one.
         """
-        with torch.autocast(device_type=x.device.type, enabled=False):
+        with without_autocast(x):
             full = _at_least_float32(x)
             reduced = full if self.reduction is None else self.reduction(full)
             mean, std = channel_moments(full, self.eps)

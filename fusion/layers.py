@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -57,3 +59,15 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}")
     return value
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[None]:
+    """A block in which what is computed from `x` keeps the type that it is given, also inside autocast.
+
+    A tensor on torch's meta device has a shape and no values, and autocast refuses it.
+
+    >>> with torch.autocast("cpu", dtype=torch.bfloat16), without_autocast(torch.ones(1)):
+    ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+    torch.float32
+    """
+    return nullcontext() if x.is_meta else torch.autocast(device_type=x.device.type, enabled=False)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusion.layers import check_probability
+from fusion.layers import check_probability, without_autocast
 from fusion.registry import ClassRegistry
 
 FOCUS_EPS = 1e-8  # a power's base never gets smaller: with an exponent below 1 its gradient at 0 is infinite
@@ -136,7 +136,7 @@ class FocalLoss(Loss):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """logits B x G, targets B x G -> mean, a scalar."""
-        with torch.autocast(device_type=logits.device.type, enabled=False):
+        with without_autocast(logits):
             x, y = logits.float(), targets.float()
             positive = -y * _focus(torch.sigmoid(-x), self.gamma) * F.logsigmoid(x)
             negative = -(1 - y) * _focus(torch.sigmoid(x), self.gamma) * F.logsigmoid(-x)
@@ -168,7 +168,7 @@ class AsymmetricLoss(Loss):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """logits B x G, targets B x G -> mean, a scalar."""
-        with torch.autocast(device_type=logits.device.type, enabled=False):
+        with without_autocast(logits):
             x, y = logits.float(), targets.float()
             positive = -y * _focus(torch.sigmoid(-x), self.gamma_pos) * F.logsigmoid(x)
             if self.clip > 0:

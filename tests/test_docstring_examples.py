@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import random
 
+import numpy as np
 import pytest
 
 PACKAGES = ("mmposter.evaluation", "fusion")
@@ -27,7 +28,9 @@ def test_examples_come_out_as_they_say(module: str, capsys: pytest.CaptureFixtur
     for example in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module)):
         random.seed(0)
         torch.manual_seed(0)
-        assert not runner.run(example).failed, capsys.readouterr().out
+        # Libraries that other tests import may have set how numpy prints.
+        with np.printoptions(formatter=None, linewidth=75, precision=8):
+            assert not runner.run(example).failed, capsys.readouterr().out
 
 
 def _without_example(package: str) -> tuple[list[str], int]:

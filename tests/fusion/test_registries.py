@@ -173,7 +173,7 @@ def test_backbone_and_library_from_outside():
     def make():
         return nn.Conv2d(3, 5, 3)
 
-    @register_library("shop/", spec, "NAME of the shop")
+    @register_library("shop/", spec, lambda name, config: 140, "NAME of the shop")
     def build(name, state_dict=None, *, size=None, config=None):
         return backbone(name)
 

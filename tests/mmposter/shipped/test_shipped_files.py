@@ -26,10 +26,9 @@ def test_they_take_no_more_than_they_may():
 
 def test_the_benchmark_was_seen_through_the_network_that_is_shipped():
     run, pack = Run.load(shipped_model(POSTERS)), Archive(PACK)
-    known = pack.facts["extractors"]
-    assert pack.facts["posters"] == 5626
+    assert pack.facts.posters == 5626
     for branch in ("cnn", "style"):
-        assert known[branch]["fingerprint"] == run.fingerprints[branch]
+        assert pack.facts.extractors[branch].fingerprint == run.fingerprints[branch]
     subsets = run.subsets()
     assert subsets is not None
     assert set(run.config.branches) == {"cnn", "style", "yolo", "ocr"}
@@ -37,7 +36,7 @@ def test_the_benchmark_was_seen_through_the_network_that_is_shipped():
 
 
 def test_it_predicts_posters_of_made_up_films(tmp_path, monkeypatch):
-    scripts = Path(__file__).parents[2] / "scripts"
+    scripts = Path(__file__).parents[3] / "scripts"
     monkeypatch.syspath_prepend(str(scripts))
     monkeypatch.setattr(sys, "argv", ["draw_posters.py", str(tmp_path), "--count", "2"])
     runpy.run_path(str(scripts / "draw_posters.py"), run_name="__main__")
