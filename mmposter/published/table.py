@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mmposter.document.markdown import markdown_table
 from mmposter.published.result import Result
 from mmposter.published.systems import Published, System, find_published, published_names, systems
-from mmposter.report.markdown import markdown_table
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,18 +6,20 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from mmposter.document.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, PageSection, TableBlock
+from mmposter.document.page import render_page
+from mmposter.document.svg import figure_svg
 from mmposter.evaluation.comparison import Comparison
 from mmposter.evaluation.metrics import METRICS
-from mmposter.evaluation.plots.comparison import MOST, plot_comparison, plot_genre_differences
 from mmposter.files.atomic import write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import COMPARISON
-from mmposter.report.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, PageSection, TableBlock
 from mmposter.report.comparison_text import (
     HEADLINES,
     describe,
     difference_text,
     genre_lines,
+    notes,
     p_text,
     seeds_text,
     title,
@@ -25,8 +27,7 @@ from mmposter.report.comparison_text import (
     to_markdown,
     value_text,
 )
-from mmposter.report.page import render_page
-from mmposter.report.svg import figure_svg
+from mmposter.report.plots.comparison import MOST, plot_comparison, plot_genre_differences
 from mmposter.runs.provenance import package_version, source_commit
 
 VERDICTS: Mapping[str, Emphasis] = {"better": "good", "worse": "bad", "within noise": "unsure", "–": "muted"}
@@ -137,7 +138,7 @@ def _runs(found: Comparison) -> PageSection:
                 "Headline metrics of each run; the table below holds the same numbers.",
             ),
             runs_table(found),
-            ListBlock(found.notes()),
+            ListBlock(notes(found)),
         ],
     )
 

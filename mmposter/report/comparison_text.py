@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from mmposter.evaluation.comparison import Comparison, RunRow
+from mmposter.document.markdown import markdown_table
+from mmposter.evaluation.comparison import LEVEL, Comparison, RunRow
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.seeds import Estimate
 from mmposter.files.spreadsheets import table_text
-from mmposter.report.markdown import markdown_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,6 +52,33 @@ def p_text(p_value: float | None) -> str:
     return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
+def notes(found: Comparison) -> list[str]:
+    """What a reader must know to read the tables right."""
+    first = found.rows[0]
+    notes = [
+        f"differences: to {first.name}, paired by poster; {found.n_boot} half-samples of near-duplicate groups, "
+        f"seed {found.seed}, corrected for bias, hence not centred on the value",
+        "p: Holm's, adjusted over the rows of one metric (by genre: over rows and genres); better and worse: below "
+        f"{LEVEL:g}",
+        "lower is better: " + ", ".join(metric.title for metric in METRICS if not metric.higher_is_better),
+    ]
+    if any(len(row.seeds) == 1 for row in found.rows):
+        notes.append("a row of one seed: its interval holds the luck of the posters, not that of training")
+    fewer = [
+        f"{row.name} ({row.difference.pairs} of {max(len(row.seeds), len(first.seeds))})"
+        for row in found.rows
+        if row.difference is not None and row.difference.pairs < max(len(row.seeds), len(first.seeds))
+    ]
+    if fewer:
+        notes.append(f"other seeds than {first.name}: the difference is over the pairs there are: {', '.join(fewer)}")
+    if found.left_out:
+        notes.append(f"left out, not measured in all runs: {found.left_out} posters")
+    without = [genre for genre, count in zip(found.genres, found.support, strict=True) if not count]
+    if without:
+        notes.append("no positive, left out of means over genres: " + ", ".join(without))
+    return notes
+
+
 def render(found: Comparison, console: Console) -> None:
     """Print the headline metrics of every row and the differences to the first one."""
     from rich.table import Table
@@ -84,7 +111,7 @@ def render(found: Comparison, console: Console) -> None:
             table.add_row(*map(Text, cells), Text(verdict, style=_COLOURS[verdict]))
     if len(found.rows) > 1:
         console.print(table)
-    for note in [*found.notes(), *(f"average precision by genre, {line}" for line in genre_lines(found))]:
+    for note in [*notes(found), *(f"average precision by genre, {line}" for line in genre_lines(found))]:
         console.print(Text(f"- {note}", style="dim"))
 
 
@@ -132,7 +159,7 @@ def to_markdown(found: Comparison) -> str:
         *([f"#### Minus {first}", markdown_table(["metric", *names], differences)] if others else []),
         "#### Average precision by genre",
         markdown_table(["genre (posters)", first, *(f"{name} minus {first}" for name in names), "prevalence"], genres),
-        "\n".join(f"- {note}" for note in found.notes()),
+        "\n".join(f"- {note}" for note in notes(found)),
     ]
     return "\n\n".join(parts) + "\n"
 

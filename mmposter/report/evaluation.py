@@ -9,24 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmposter.evaluation.evaluate import GENRE_COLUMNS, METRIC_COLUMNS, Evaluation
-from mmposter.evaluation.examination import Examination
-from mmposter.evaluation.listing import LISTING
-from mmposter.evaluation.operating import OperatingPoint
-from mmposter.evaluation.plots import (
-    plot_average_precision,
-    plot_confusion,
-    plot_cooccurrence,
-    plot_precision_recall,
-    plot_reliability,
-)
-from mmposter.evaluation.plots.style import save_png
-from mmposter.evaluation.scored import PREDICTIONS
-from mmposter.evaluation.single_label import SingleLabelResult
-from mmposter.files.atomic import write_json, write_text
-from mmposter.outputs import claim
-from mmposter.outputs.kinds import EVALUATION
-from mmposter.report.blocks import (
+from mmposter.document.blocks import (
     Block,
     CodeBlock,
     DetailsBlock,
@@ -36,8 +19,26 @@ from mmposter.report.blocks import (
     PageSection,
     TableBlock,
 )
-from mmposter.report.page import render_page
-from mmposter.report.svg import figure_svg
+from mmposter.document.page import render_page
+from mmposter.document.svg import figure_svg
+from mmposter.evaluation.evaluate import Evaluation
+from mmposter.evaluation.examination import Examination
+from mmposter.evaluation.listing import LISTING
+from mmposter.evaluation.operating import OperatingPoint
+from mmposter.evaluation.scored import PREDICTIONS
+from mmposter.evaluation.single_label import SingleLabelResult
+from mmposter.files.atomic import write_json, write_text
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import EVALUATION
+from mmposter.report.evaluation_text import GENRE_COLUMNS, METRIC_COLUMNS, genre_rows, metric_rows, notes
+from mmposter.report.plots import (
+    plot_average_precision,
+    plot_confusion,
+    plot_cooccurrence,
+    plot_precision_recall,
+    plot_reliability,
+)
+from mmposter.report.plots.style import save_png
 from mmposter.shipped import is_shipped
 
 if TYPE_CHECKING:
@@ -171,12 +172,12 @@ def _head(config: Mapping[str, Any]) -> str:
 def evaluation_blocks(evaluation: Evaluation) -> list[Block]:
     """The tables and the notes, for a notebook; that of the genres is folded away."""
     genres = DetailsBlock("Genres", [_genres_table(evaluation)])
-    return [_metrics_table(evaluation), genres, ListBlock(evaluation.notes())]
+    return [_metrics_table(evaluation), genres, ListBlock(notes(evaluation))]
 
 
 def _metrics_table(evaluation: Evaluation) -> TableBlock:
     """Every metric with its interval, beside the constant answer."""
-    rows = evaluation.metric_rows()
+    rows = metric_rows(evaluation)
     headlines = {metric.title for metric in evaluation.headlines}
     emphasis: dict[tuple[int, int | None], Emphasis] = {
         (number, len(METRIC_COLUMNS) - 1): VERDICTS[row[-1]] for number, row in enumerate(rows)
@@ -187,7 +188,7 @@ def _metrics_table(evaluation: Evaluation) -> TableBlock:
 
 def _genres_table(evaluation: Evaluation) -> TableBlock:
     """Every genre, the most frequent first."""
-    rows = evaluation.genre_rows()
+    rows = genre_rows(evaluation)
     emphasis: dict[tuple[int, int | None], Emphasis] = {
         (number, None): "muted" for number, row in enumerate(rows) if not evaluation.by_genre[row[0]].support
     }
@@ -202,7 +203,7 @@ def _metrics(found: Examination) -> PageSection:
             "Each metric beside the best answer that never looks at a poster. “Within noise” means that the interval "
             "reaches the constant answer's value."
         ],
-        [_metrics_table(found.evaluation), ListBlock(found.evaluation.notes())],
+        [_metrics_table(found.evaluation), ListBlock(notes(found.evaluation))],
     )
 
 
