@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from mmposter.document.markdown import markdown_table
+from mmposter.document.numbers import exact, number, p_value, with_interval
 from mmposter.evaluation.comparison import LEVEL, Comparison, RunRow
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.seeds import Estimate
@@ -31,25 +31,12 @@ def describe(row: RunRow) -> str:
 
 def value_text(estimate: Estimate) -> str:
     """``0.320 (0.292–0.331)``."""
-    if math.isnan(estimate.value):
-        return "–"
-    ends = "" if estimate.ci95 is None else f" ({estimate.ci95[0]:.3f}–{estimate.ci95[1]:.3f})"
-    return f"{estimate.value:.3f}{ends}"
+    return with_interval(estimate.value, estimate.ci95, "–")
 
 
 def difference_text(estimate: Estimate) -> str:
     """``+0.012 (-0.003 to +0.027)``."""
-    if math.isnan(estimate.value):
-        return "–"
-    ends = "" if estimate.ci95 is None else " ({:+.3f} to {:+.3f})".format(*estimate.ci95)
-    return f"{estimate.value:+.3f}{ends}"
-
-
-def p_text(p_value: float | None) -> str:
-    """Three digits, as far as they say anything."""
-    if p_value is None:
-        return "–"
-    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    return with_interval(estimate.value, estimate.ci95, sign=True)
 
 
 def notes(found: Comparison) -> list[str]:
@@ -93,7 +80,7 @@ def render(found: Comparison, console: Console) -> None:
         # The interval below its value: three intervals side by side fit no narrow terminal.
         cells = [value_text(row.metrics[metric.name]).replace(" (", "\n(") for metric in HEADLINES]
         table.add_row(*map(Text, [row.name, describe(row), seeds_text(row), *cells]))
-    table.add_row(*map(Text, ["constant answer", "", "", *(f"{found.constant[m.name]:.3f}" for m in HEADLINES)]))
+    table.add_row(*map(Text, ["constant answer", "", "", *(number(found.constant[m.name]) for m in HEADLINES)]))
     console.print(table)
     table = Table(title=f"Minus {found.rows[0].name}", title_justify="left", title_style="bold")
     for column in ("run", "metric", "difference", "p", "verdict"):
@@ -106,7 +93,7 @@ def render(found: Comparison, console: Console) -> None:
                 row.name,
                 metric.title,
                 difference_text(row.difference.metrics[metric.name]),
-                p_text(row.difference.adjusted[metric.name]),
+                p_value(row.difference.adjusted[metric.name]),
             ]
             table.add_row(*map(Text, cells), Text(verdict, style=_COLOURS[verdict]))
     if len(found.rows) > 1:
@@ -137,7 +124,7 @@ def to_markdown(found: Comparison) -> str:
         [
             metric.title,
             *(value_text(row.metrics[metric.name]) for row in found.rows),
-            f"{found.constant[metric.name]:.3f}",
+            number(found.constant[metric.name]),
         ]
         for metric in METRICS
     ]
@@ -147,7 +134,7 @@ def to_markdown(found: Comparison) -> str:
             f"{genre} ({count})",
             value_text(found.rows[0].by_genre[genre]),
             *(difference_text(row.difference.by_genre[genre]) for row in others if row.difference is not None),
-            f"{found.prevalence[genre]:.3f}",
+            number(found.prevalence[genre]),
         ]
         for genre, count in zip(found.genres, found.support, strict=True)
     ]
@@ -175,12 +162,12 @@ def to_csv(found: Comparison) -> str:
         for metric in METRICS:
             name = metric.name
             lines.append(
-                [*about, name, "", *_cells(row.metrics[name]), _cell(found.constant[name])]
+                [*about, name, "", *_cells(row.metrics[name]), exact(found.constant[name])]
                 + ([""] * 5 if change is None else _changed(change.metrics[name], change.adjusted[name]))
             )
         for genre in found.genres:
             lines.append(
-                [*about, "average_precision", genre, *_cells(row.by_genre[genre]), _cell(found.prevalence[genre])]
+                [*about, "average_precision", genre, *_cells(row.by_genre[genre]), exact(found.prevalence[genre])]
                 + ([""] * 5 if change is None else _changed(change.by_genre[genre], change.adjusted_by_genre[genre]))
             )
     return table_text(header, lines, line_end="\n")
@@ -193,17 +180,13 @@ def seeds_text(row: RunRow) -> str:
 
 def _difference_and_p(row: RunRow, metric: str) -> str:
     assert row.difference is not None
-    return f"{difference_text(row.difference.metrics[metric])}, p {p_text(row.difference.adjusted[metric])}"
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else repr(float(value))
+    return f"{difference_text(row.difference.metrics[metric])}, p {p_value(row.difference.adjusted[metric])}"
 
 
 def _cells(estimate: Estimate) -> list[str]:
     low, high = estimate.ci95 or (None, None)
-    return [_cell(estimate.value), _cell(low), _cell(high)]
+    return [exact(estimate.value), exact(low), exact(high)]
 
 
 def _changed(estimate: Estimate, adjusted: float | None) -> list[str]:
-    return [*_cells(estimate), _cell(estimate.p_value), _cell(adjusted)]
+    return [*_cells(estimate), exact(estimate.p_value), exact(adjusted)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmposter.document.markdown import markdown_table
+from mmposter.document.numbers import interval, number, with_interval
 from mmposter.evaluation import weighted
-from mmposter.evaluation.evaluate import Evaluation, Interval
+from mmposter.evaluation.evaluate import Evaluation
 from mmposter.evaluation.examination import Examination
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.thresholds import NEVER
@@ -77,9 +77,9 @@ def metric_rows(evaluation: Evaluation) -> list[list[str]]:
     return [
         [
             metric.title,
-            _number(evaluation.metrics[metric.name].value),
-            _range(evaluation.metrics[metric.name].ci95),
-            _number(evaluation.metrics[metric.name].constant),
+            number(evaluation.metrics[metric.name].value),
+            interval(evaluation.metrics[metric.name].ci95, "–"),
+            number(evaluation.metrics[metric.name].constant),
             evaluation.verdict(metric.name),
         ]
         for metric in evaluation.listed
@@ -93,10 +93,10 @@ def genre_rows(evaluation: Evaluation) -> list[list[str]]:
         [
             genre,
             str(row.support),
-            _number(row.average_precision),
-            _range(row.ci95),
-            *map(_number, (row.prevalence, row.precision, row.recall, row.f1)),
-            "–" if row.threshold >= NEVER else _number(row.threshold),
+            number(row.average_precision),
+            interval(row.ci95, "–"),
+            *map(number, (row.prevalence, row.precision, row.recall, row.f1)),
+            "–" if row.threshold >= NEVER else number(row.threshold),
         ]
         for genre, row in ordered
     ]
@@ -142,20 +142,11 @@ def calibration_note(examination: Examination) -> str:
         return "calibration: none fitted"
     scale = "" if found.calibrator.temperature is None else f" T = {found.calibrator.temperature:.3f}"
     where = "on these very posters, so it flatters" if examination.fitted_on_itself else f"on {found.fitted_on} posters"
-    ends = "" if found.change.ci95 is None else " ({:+.3f} to {:+.3f})".format(*found.change.ci95)
     return (
         f"calibration, {found.calibrator.method}{scale} fitted {where}: calibration error "
-        f"{found.error_before.value:.3f} to {found.error_after.value:.3f}, change "
-        f"{found.change.value:+.3f}{ends}; reported, not applied"
+        f"{number(found.error_before.value)} to {number(found.error_after.value)}, change "
+        f"{with_interval(found.change.value, found.change.ci95, sign=True)}; reported, not applied"
     )
-
-
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def _range(ends: Interval) -> str:
-    return "–" if ends is None else f"{ends[0]:.3f}–{ends[1]:.3f}"
 
 
 def _columns_that_fit(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:

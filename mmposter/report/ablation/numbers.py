@@ -6,51 +6,38 @@ sign: ``+.012``. What is undefined is a dash.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
+from functools import partial
 
+from mmposter.document import numbers
+from mmposter.document.numbers import LEVEL
 from mmposter.evaluation.ablation import Provenance
 from mmposter.evaluation.seeds import Estimate
 
-Ends = tuple[float, float] | None
+number = partial(numbers.number, zero=False)
+"""``.321``; ``1.000``; a dash for NaN."""
 
-LEVEL = 0.05
-DASH = "–"
+signed = partial(numbers.signed, zero=False)
+"""``+.012``, ``-.004``; a number that rounds to zero keeps its side: ``-.000``."""
 
+interval = partial(numbers.interval, zero=False)
+"""``.283 to .321``; a dash where there is none."""
 
-def number(value: float) -> str:
-    """``.321``; ``1.000``; a dash for NaN."""
-    return DASH if math.isnan(value) else _short(f"{value:.3f}")
+signed_interval = partial(numbers.interval, sign=True, zero=False)
+"""``-.004 to +.006``; a dash where there is none."""
 
-
-def signed(value: float) -> str:
-    """``+.012``, ``-.004``; a number that rounds to zero keeps its side: ``-.000``."""
-    return DASH if math.isnan(value) else _short(f"{value:+.3f}")
-
-
-def _short(text: str) -> str:
-    return re.sub(r"^([+-]?)0\.", r"\1.", text)
-
-
-def interval(ends: Ends) -> str:
-    """``.283 to .321``; a dash where there is none."""
-    return DASH if ends is None else f"{number(ends[0])} to {number(ends[1])}"
-
-
-def signed_interval(ends: Ends) -> str:
-    """``-.004 to +.006``; a dash where there is none."""
-    return DASH if ends is None else f"{signed(ends[0])} to {signed(ends[1])}"
+p_value = partial(numbers.p_value, zero=False)
+"""``.012``, ``< .001``; never rounded over the level of .05."""
 
 
 def value_in_words(estimate: Estimate) -> str:
     """``.321 (.283 to .340)``, without the brackets where there is no interval."""
-    return _with_interval(number(estimate.value), interval(estimate.ci95), estimate.ci95)
+    return numbers.with_interval(estimate.value, estimate.ci95, zero=False)
 
 
 def difference_in_words(estimate: Estimate) -> str:
     """``+.012 (+.004 to +.020)``, without the brackets where there is no interval."""
-    return _with_interval(signed(estimate.value), signed_interval(estimate.ci95), estimate.ci95)
+    return numbers.with_interval(estimate.value, estimate.ci95, sign=True, zero=False)
 
 
 def size_in_words(estimate: Estimate) -> str:
@@ -59,21 +46,6 @@ def size_in_words(estimate: Estimate) -> str:
         return value_in_words(Estimate(abs(estimate.value), estimate.ci95, estimate.standard_error))
     low, high = estimate.ci95
     return value_in_words(Estimate(-estimate.value, (-high, -low), estimate.standard_error))
-
-
-def _with_interval(value: str, ends: str, known: Ends) -> str:
-    return value if known is None else f"{value} ({ends})"
-
-
-def p_value(p: float | None) -> str:
-    """``.012``, ``< .001``; never rounded over the level of .05."""
-    if p is None or math.isnan(p):
-        return DASH
-    if p < 0.001:
-        return "< .001"
-    if p < LEVEL <= round(p, 3):
-        return "< .05"
-    return number(p)
 
 
 def carried(difference: Estimate, adjusted: float | None) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from mmposter.document.numbers import exact
 from mmposter.evaluation.ablation import HEADLINES, AblationResult, CellComparison, CellResult
 from mmposter.evaluation.seeds import Estimate
 from mmposter.files.spreadsheets import table_text
@@ -42,9 +43,9 @@ def _lines(result: AblationResult) -> Iterator[dict[str, str]]:
             yield from _cell_lines(result, cell, comparison)
     constant = {"section": "constant", "cell": "constant", "label": CONSTANT}
     for metric in HEADLINES:
-        yield constant | {"metric": metric, "value": _text(result.constant[metric])}
+        yield constant | {"metric": metric, "value": exact(result.constant[metric])}
     for genre in result.genres:
-        yield constant | {"metric": f"AP:{genre}", "value": _text(result.constant_by_genre[genre])}
+        yield constant | {"metric": f"AP:{genre}", "value": exact(result.constant_by_genre[genre])}
     for item in result.contributions:
         start = {"section": "contributions", "mode": item.mode, "cell": item.branch, "label": item.branch}
         for metric in HEADLINES:
@@ -67,7 +68,7 @@ def _cell_lines(
     }
     for metric in HEADLINES:
         line = start | {"metric": metric, **_value(cell.metrics[metric])}
-        line["by_seed"] = " ".join(map(_text, cell.by_seed[metric]))
+        line["by_seed"] = " ".join(map(exact, cell.by_seed[metric]))
         if comparison is not None:
             line |= _difference(comparison, comparison.metrics[metric], comparison.adjusted.get(metric))
         yield line
@@ -80,27 +81,23 @@ def _cell_lines(
 
 def _value(estimate: Estimate) -> dict[str, str]:
     low, high = estimate.ci95 or (None, None)
-    return {"value": _text(estimate.value), "low": _text(low), "high": _text(high)}
+    return {"value": exact(estimate.value), "low": exact(low), "high": exact(high)}
 
 
 def _contribution(estimate: Estimate, adjusted: float | None) -> dict[str, str]:
-    return {**_value(estimate), "p": _text(estimate.p_value), "p_holm": _text(adjusted)}
+    return {**_value(estimate), "p": exact(estimate.p_value), "p_holm": exact(adjusted)}
 
 
 def _difference(comparison: CellComparison, estimate: Estimate, adjusted: float | None) -> dict[str, str]:
     low, high = estimate.ci95 or (None, None)
     return {
         "against": comparison.against,
-        "difference": _text(estimate.value),
-        "difference_low": _text(low),
-        "difference_high": _text(high),
-        "p": _text(estimate.p_value),
-        "p_holm": _text(adjusted),
+        "difference": exact(estimate.value),
+        "difference_low": exact(low),
+        "difference_high": exact(high),
+        "p": exact(estimate.p_value),
+        "p_holm": exact(adjusted),
     }
-
-
-def _text(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else repr(float(value))
 
 
 def plain_values(value: Any) -> Any:

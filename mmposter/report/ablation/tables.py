@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mmposter.document.numbers import DASH
 from mmposter.evaluation.ablation import HEADLINES, AblationResult, CellComparison, CellResult, Mode
 from mmposter.report.ablation.numbers import (
-    DASH,
     carried,
     interval,
     number,

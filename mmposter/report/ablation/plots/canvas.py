@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmposter.report.ablation.numbers import Ends
+from mmposter.document.numbers import Ends
 from mmposter.report.plots.style import BLUE, GREY, ORANGE, figure_style, new_figure
 from mmposter.visible import visible_lines
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from mmposter.document.numbers import DASH
 from mmposter.evaluation.ablation import AblationResult, Mode
 from mmposter.evaluation.seeds import Estimate
-from mmposter.report.ablation.numbers import DASH, carried, origin, signed, signed_interval
+from mmposter.report.ablation.numbers import carried, origin, signed, signed_interval
 from mmposter.report.ablation.plots.canvas import canvas, draw_title, plain
 from mmposter.report.ablation.sections import (
     LEAD,
