@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmposter.document.markdown import markdown_table
 from mmposter.evaluation import Difference, get_metric
-from mmposter.report.markdown import markdown_table
 from mmposter.runs.decisions import ERROR, MEASURED, Subsets
 from mmposter.runs.run import Run
 

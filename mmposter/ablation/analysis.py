@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 
 from mmposter.ablation.grid import Cell, Plan
 from mmposter.ablation.multiplicity import adjust_cells, adjust_contributions
-from mmposter.ablation.result import (
+from mmposter.ablation.scores import Scores
+from mmposter.ablation.training import Unit, UnitId
+from mmposter.data.dataset import Dataset
+from mmposter.engines import cores
+from mmposter.errors import UserError
+from mmposter.evaluation.ablation import (
     HEADLINES,
     AblationResult,
     CellComparison,
@@ -21,11 +26,6 @@ from mmposter.ablation.result import (
     Mode,
     Provenance,
 )
-from mmposter.ablation.scores import Scores
-from mmposter.ablation.training import Unit, UnitId
-from mmposter.data.dataset import Dataset
-from mmposter.engines import cores
-from mmposter.errors import UserError
 from mmposter.evaluation.arrays import FloatArray, has_genre
 from mmposter.evaluation.bootstrap import half_samples, values_and_halves
 from mmposter.evaluation.constant import ConstantPredictor

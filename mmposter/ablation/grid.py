@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, get_args
 
-from mmposter.ablation.result import Mode
 from mmposter.config import Config, parse_config
 from mmposter.errors import UserError
+from mmposter.evaluation.ablation import Mode
 from mmposter.files.strict_yaml import parse_yaml
 
 GRIDS = ("subsets", "leave-one-out", "add-one")
@@ -89,7 +89,7 @@ class Plan:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it: what would be trained, and what masked."""
-        from mmposter.report import TableBlock, render_fragment
+        from mmposter.document import TableBlock, render_fragment
 
         rows = [[cell.label, cell.section, cell.mode, ", ".join(cell.branches)] for cell in self.cells]
         table = TableBlock("", ["cell", "section", "mode", "branches"], rows, align="llll")

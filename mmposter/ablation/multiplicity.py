@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from mmposter.ablation.result import CellResult, Contribution
+from mmposter.evaluation.ablation import CellResult, Contribution
 from mmposter.evaluation.named import adjust_family
 
 

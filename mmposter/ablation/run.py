@@ -11,7 +11,6 @@ from typing import Any
 
 from mmposter.ablation.analysis import Bootstrap, analyse
 from mmposter.ablation.grid import Plan
-from mmposter.ablation.result import AblationResult
 from mmposter.ablation.scores import Scores, load_scores, seed_folder
 from mmposter.ablation.training import GridTask, Unit, UnitId, UnitResult
 from mmposter.config import Config
@@ -19,6 +18,7 @@ from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers, run
 from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
+from mmposter.evaluation.ablation import AblationResult
 from mmposter.features.table import extract_dataset, settle_on
 from mmposter.files.atomic import write_json
 from mmposter.files.strict_json import mapping, read_json

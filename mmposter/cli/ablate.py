@@ -106,7 +106,6 @@ def ablate_command(
     import sys
 
     from mmposter.ablation.grid import build_plan, parse_axes
-    from mmposter.ablation.report import findings, write_report
     from mmposter.ablation.run import AblationSettings, ablate
     from mmposter.cli.options import parse_workers
     from mmposter.config import load_config
@@ -114,6 +113,7 @@ def ablate_command(
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import ABLATION
     from mmposter.progress import console, make_console
+    from mmposter.report.ablation import findings, write_report
 
     overrides = [*([f"cnn.init={json.dumps(init)}"] if init is not None else []), *(set or [])]
     base = load_config(config, overrides, branches=branches, regime=regime)

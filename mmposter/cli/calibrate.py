@@ -19,6 +19,7 @@ from mmposter.cli.options import (
     go_offline,
     prepare_libraries,
 )
+from mmposter.document.numbers import interval, number, signed
 from mmposter.visible import visible_json
 
 if TYPE_CHECKING:
@@ -104,21 +105,21 @@ def _table(found: Subsets) -> Table:
         table.add_row(
             ",".join(names),
             _with_interval(subset.metrics["mean_average_precision"]),
-            "" if difference is None else _with_interval(difference["mean_average_precision"], "+"),
+            "" if difference is None else _with_interval(difference["mean_average_precision"], sign=True),
             _with_interval(subset.metrics["macro_f1"]),
             _with_interval(subset.metrics["r_precision"]),
-            f"{subset.error_before.value:.3f}",
-            f"{subset.error_after.value:.3f}",
+            number(subset.error_before.value),
+            number(subset.error_after.value),
             "" if subset.decision.scaling is None else f"{subset.decision.scaling.slope:.2f}",
         )
     constant = found.constant
-    numbers, error = [f"{constant[name]:.3f}" for name in MEASURED], f"{constant[ERROR]:.3f}"
+    numbers, error = [number(constant[name]) for name in MEASURED], number(constant[ERROR])
     row = ["constant", numbers[0], "", *numbers[1:], error, error, ""]
     table.add_row(*(Text(cell, style="dim") for cell in row))
     return table
 
 
-def _with_interval(found: Difference, sign: str = "") -> str:
-    form = f"{{:{sign}.3f}}"
-    ends = "" if found.ci95 is None else "\n" + " to ".join(form.format(end) for end in found.ci95)
-    return form.format(found.value) + ends
+def _with_interval(found: Difference, *, sign: bool = False) -> str:
+    """The interval below the value, so that many columns fit."""
+    value = signed(found.value) if sign else number(found.value)
+    return value if found.ci95 is None else f"{value}\n{interval(found.ci95, sign=sign)}"

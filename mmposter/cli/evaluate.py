@@ -88,6 +88,7 @@ def evaluate_command(
     from mmposter.outputs.kinds import EVALUATION
     from mmposter.progress import console, make_console
     from mmposter.report.evaluation import evaluation_folder, write_evaluation
+    from mmposter.report.evaluation_text import calibration_note, render
     from mmposter.runs.run import Run
     from mmposter.shipped import find_run
 
@@ -113,8 +114,8 @@ def evaluate_command(
         answer_json(found.to_json())
     else:
         results = make_console()
-        found.evaluation.render(results)
-        results.print(f"- {found.calibration_note()}", style="dim", highlight=False, markup=False)
+        render(found.evaluation, results)
+        results.print(f"- {calibration_note(found)}", style="dim", highlight=False, markup=False)
     console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
 
 

@@ -10,8 +10,8 @@ import typer
 from mmposter.engines import ENGINES
 from mmposter.engines.libraries import go_offline, prepare_libraries
 from mmposter.errors import UserError
-from mmposter.packs import BENCHMARK
 from mmposter.pretrained.trust import set_trust
+from mmposter.shipped import BENCHMARK
 
 __all__ = [
     "Branches",

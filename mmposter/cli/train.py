@@ -75,6 +75,7 @@ def train_command(
     from mmposter.config import load_config
     from mmposter.data import Dataset
     from mmposter.progress import console
+    from mmposter.report.evaluation_text import render
     from mmposter.training.train import train
 
     overrides = [*([f"cnn.init={json.dumps(init)}"] if init is not None else []), *(set or [])]
@@ -90,7 +91,7 @@ def train_command(
         offline=offline,
         workers="auto",
     )
-    result.validation.render(console)
+    render(result.validation, console)
     progress = result.progress
     console.print(
         f"{resolved.train.keep} epoch, {progress.best_epoch + 1} of {len(progress.history)}: validation mAP "

@@ -101,7 +101,7 @@ class Dataset:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it: rows by split, and of each genre."""
-        from mmposter.report import TableBlock, render_fragment
+        from mmposter.document import TableBlock, render_fragment
 
         sides = [side for side in (*SPLITS, NO_SPLIT) if (self.table["split"] == side).any()]
         what = "crops of posters" if self.crops is not None else "posters"

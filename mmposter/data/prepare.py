@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from mmposter.data.dataset import (
 )
 from mmposter.data.duplicates import DUPLICATE_DISTANCE, MAX_DISTANCE, group_near_duplicates
 from mmposter.data.inspection import inspect_posters
+from mmposter.data.preparation import REPORT, Prepared, PrepareReport
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
@@ -36,60 +36,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mmposter.data.downloading import DownloadOptions, Links
-    from mmposter.data.sources.base import Issue, SourceRows
+    from mmposter.data.sources.base import SourceRows
 
-REPORT, DROPPED, ISSUES, DEAD_LINKS = "report.md", "dropped.csv", "issues.csv", "dead_links.csv"
+DROPPED, ISSUES, DEAD_LINKS = "dropped.csv", "issues.csv", "dead_links.csv"
 POSTERS = "posters"
 # What the result depends on beside the source and the code.
 _PACKAGES = ("mmposter", "numpy", "pandas", "pyarrow", "pillow", "imagehash", "iterative-stratification")
-
-
-@dataclass(frozen=True)
-class PrepareReport:
-    """What `prepare` did, in numbers: ``kept + sum(dropped) == posters_found + without_poster`` always holds."""
-
-    out: Path
-    posters_found: int
-    without_poster: int
-    kept: int
-    dropped: Mapping[str, int]  # by reason, in the order of the steps
-    issues: Mapping[str, int]  # oddities that dropped no row, by kind
-    records: Mapping[str, int]  # metadata records, see `SourceRows.records`
-    splits: Mapping[str, int]  # posters by side
-    near_duplicate_groups: int  # groups of two posters and more
-    near_duplicate_posters: int  # posters in these groups
-    links: Mapping[str, int]  # posters of a source with links: how many are there, and why the others are not
-    downloaded: int = field(compare=False)  # of those that are there, how many came in this run
-    seconds: float = field(compare=False)
-
-    @property
-    def report_path(self) -> Path:
-        """The report for people."""
-        return self.out / REPORT
-
-    def _repr_html_(self) -> str:
-        """How a notebook shows it: every poster accounted for."""
-        from mmposter.report import TableBlock, render_fragment
-
-        found = self.posters_found + self.without_poster
-        counts = {f"kept, {side}": count for side, count in self.splits.items()}
-        counts |= {f"dropped, {reason}": count for reason, count in self.dropped.items()}
-        table = TableBlock("", ["", "posters"], [[name, str(count)] for name, count in counts.items()])
-        title = f"Prepared {self.out.name}: {self.kept} of {found} posters kept"
-        return render_fragment(title, [table], facts={"folder": str(self.out), "report": str(self.report_path)})
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything that the report and the files are written from."""
-
-    source: SourceRows
-    table: pd.DataFrame
-    dropped: pd.DataFrame
-    issues: list[Issue]
-    vocabulary: Vocabulary | None
-    posters_found: int
-    without_poster: int
 
 
 def prepare(

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mmposter.data.splitting import SPLITS
-from mmposter.report.markdown import markdown_table
+from mmposter.document.markdown import markdown_table
 
 if TYPE_CHECKING:
     from mmposter.data.downloading import Links
-    from mmposter.data.prepare import Prepared, PrepareReport
+    from mmposter.data.preparation import Prepared, PrepareReport
 
 _EXAMPLES = 5
 _GROUPS_SHOWN = 10

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmposter.distillation.config import DistillationConfig
-from mmposter.evaluation.plots.style import BLUE, GREY, ORANGE, figure_style, new_figure, save_png
+from mmposter.document.markdown import markdown_table
 from mmposter.files.atomic import write_text
-from mmposter.report.markdown import markdown_table
+from mmposter.report.plots.style import BLUE, GREY, ORANGE, figure_style, new_figure, save_png
 from mmposter.runs.run import TOWER
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mmposter.config import flat_config
+from mmposter.document.shown import Shown
 from mmposter.evaluation.arrays import BoolArray, FloatArray
 from mmposter.evaluation.bootstrap import half_samples
 from mmposter.evaluation.metrics import METRICS, Metric, labelled
@@ -86,7 +87,7 @@ class RunRow:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """What `compare` found.
 
     Attributes:
@@ -129,43 +130,6 @@ class Comparison:
             "constant": {name: None if math.isnan(value) else value for name, value in self.constant.items()},
             "rows": [_row_json(row) for row in self.rows],
         }
-
-    def _repr_html_(self) -> str:
-        """How a notebook shows it: the tables and the notes of the report."""
-        from mmposter.report import DetailsBlock, ListBlock, render_fragment
-        from mmposter.report.comparison import difference_tables, runs_table
-        from mmposter.report.comparison_text import title
-
-        differences = DetailsBlock(f"Differences to {self.rows[0].name}", difference_tables(self))
-        return render_fragment(title(self), [runs_table(self), differences, ListBlock(self.notes())])
-
-    def notes(self) -> list[str]:
-        """What a reader must know to read the tables right."""
-        first = self.rows[0]
-        notes = [
-            f"differences: to {first.name}, paired by poster; {self.n_boot} half-samples of near-duplicate groups, "
-            f"seed {self.seed}, corrected for bias, hence not centred on the value",
-            "p: Holm's, adjusted over the rows of one metric (by genre: over rows and genres); better and worse: below "
-            f"{LEVEL:g}",
-            "lower is better: " + ", ".join(metric.title for metric in METRICS if not metric.higher_is_better),
-        ]
-        if any(len(row.seeds) == 1 for row in self.rows):
-            notes.append("a row of one seed: its interval holds the luck of the posters, not that of training")
-        fewer = [
-            f"{row.name} ({row.difference.pairs} of {max(len(row.seeds), len(first.seeds))})"
-            for row in self.rows
-            if row.difference is not None and row.difference.pairs < max(len(row.seeds), len(first.seeds))
-        ]
-        if fewer:
-            notes.append(
-                f"other seeds than {first.name}: the difference is over the pairs there are: {', '.join(fewer)}"
-            )
-        if self.left_out:
-            notes.append(f"left out, not measured in all runs: {self.left_out} posters")
-        without = [genre for genre, count in zip(self.genres, self.support, strict=True) if not count]
-        if without:
-            notes.append("no positive, left out of means over genres: " + ", ".join(without))
-        return notes
 
 
 def compare(

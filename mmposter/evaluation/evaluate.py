@@ -1,15 +1,16 @@
-"""One call from probabilities to a result to save, show and quote: every metric beside the best constant answer."""
+"""One call from probabilities to a result to save and to show: every metric beside the best constant answer."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mmposter.document.shown import Shown
 from mmposter.evaluation import weighted
 from mmposter.evaluation.arrays import BoolArray, FloatArray, check_binary, check_probs, is_single_label
 from mmposter.evaluation.bootstrap import half_samples, interval, labelled_groups, values_and_halves
@@ -29,10 +30,6 @@ from mmposter.evaluation.single_label import (
     single_label_metrics,
 )
 from mmposter.evaluation.thresholds import NEVER, EmptyPolicy, apply_thresholds
-from mmposter.report.markdown import markdown_table
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 Interval = tuple[float, float] | None
 Verdict = Literal["better", "within noise", "NOT BETTER", "undefined"]
@@ -75,7 +72,7 @@ class GenreResult:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Shown):
     """What `evaluate` found on one split. `n` counts the posters measured, those with a genre.
 
     Where every poster has exactly one genre, those of training included, `metrics` holds accuracy, macro precision and
@@ -83,8 +80,8 @@ class Evaluation:
 
     >>> target, settings = [[1, 0], [1, 1], [0, 1]], {"split": "test", "n_boot": 10}
     >>> found = evaluate(target, np.full((3, 2), 0.6), [0.5, 0.7], ["War", "Drama"], train_target=target, **settings)
-    >>> found.title(), found.verdict("mean_average_precision")  # all scores are equal, as the constant's
-    ('test: 3 posters', 'NOT BETTER')
+    >>> found.n, found.verdict("mean_average_precision")  # all scores are equal, as the constant's
+    (3, 'NOT BETTER')
     """
 
     split: str
@@ -133,122 +130,6 @@ class Evaluation:
             "bootstrap": dict(self.bootstrap),
             "single_label": None if self.single_label is None else _plain(vars(self.single_label)),
         }
-
-    def to_markdown(self) -> str:
-        """Both tables and the notes as Markdown."""
-        parts = [
-            f"### {self.title()}",
-            markdown_table(METRIC_COLUMNS, self.metric_rows()),
-            markdown_table(GENRE_COLUMNS, self.genre_rows()),
-            "\n".join(f"- {note}" for note in self.notes()),
-        ]
-        return "\n\n".join(parts) + "\n"
-
-    def _repr_html_(self) -> str:
-        """How a notebook shows it: the tables and the notes of the report."""
-        from mmposter.report import render_fragment
-        from mmposter.report.evaluation import evaluation_blocks
-
-        return render_fragment(self.title(), evaluation_blocks(self))
-
-    def render(self, console: Console) -> None:
-        """Print both tables and the notes on a rich console.
-
-        On a narrow one the table by genre leaves out columns, and says which; a genre without a positive, for which
-        there is no number, stands in the notes alone.
-        """
-        from rich.table import Table
-        from rich.text import Text
-
-        colours = {"better": "green", "within noise": "yellow", "NOT BETTER": "bold red", "undefined": "dim"}
-        table = Table(title=self.title(), title_justify="left", title_style="bold")
-        for i, column in enumerate(METRIC_COLUMNS):
-            table.add_column(column, justify="right" if 0 < i < 4 else "left")
-        headlines = {metric.title for metric in self.headlines}
-        for row in self.metric_rows():
-            cells = [Text(cell, style="bold" if row[0] in headlines else "") for cell in row]
-            cells[-1].stylize(colours[row[-1]])
-            table.add_row(*cells)
-        console.print(table)
-        rows = [row for row in self.genre_rows() if self.by_genre[row[0]].support]
-        shown = _columns_that_fit(GENRE_COLUMNS, rows, console.width)
-        table = Table(title="By genre", title_justify="left", title_style="bold")
-        for i in shown:
-            table.add_column(GENRE_COLUMNS[i], justify="right" if i else "left")
-        for row in rows:
-            table.add_row(*(Text(row[i]) for i in shown))
-        console.print(table)
-        hidden = [column for i, column in enumerate(GENRE_COLUMNS) if i not in shown]
-        narrow = [f"not shown by genre, for want of width: {', '.join(hidden)}"] if hidden else []
-        for note in [*self.notes(), *narrow]:
-            console.print(Text(f"- {note}", style="dim"))
-
-    def title(self) -> str:
-        """The heading of a report: split and number of posters."""
-        return f"{self.split}: {self.n} posters"
-
-    def metric_rows(self) -> list[list[str]]:
-        """The cells under `METRIC_COLUMNS`, one row a metric, headlines first."""
-        return [
-            [
-                metric.title,
-                _number(self.metrics[metric.name].value),
-                _range(self.metrics[metric.name].ci95),
-                _number(self.metrics[metric.name].constant),
-                self.verdict(metric.name),
-            ]
-            for metric in self.listed
-        ]
-
-    def genre_rows(self) -> list[list[str]]:
-        """The cells under `GENRE_COLUMNS`, one row a genre, the most frequent first."""
-        ordered = sorted(self.by_genre.items(), key=lambda item: -item[1].support)
-        return [
-            [
-                genre,
-                str(row.support),
-                _number(row.average_precision),
-                _range(row.ci95),
-                *map(_number, (row.prevalence, row.precision, row.recall, row.f1)),
-                "–" if row.threshold >= NEVER else _number(row.threshold),
-            ]
-            for genre, row in ordered
-        ]
-
-    def notes(self) -> list[str]:
-        """What a reader must know to read the tables right."""
-        notes = [
-            "constant: the best single answer for all posters, chosen on the training posters for that metric; the "
-            "constant of overall recall, every genre at once, cannot be beaten",
-            f"95 % interval: {self.bootstrap['n_boot']} half-samples of {self.bootstrap['unit']}, seed "
-            f"{self.bootstrap['seed']}, corrected for bias, hence not centred on the value",
-            "lower is better: " + ", ".join(metric.title for metric in METRICS if not metric.higher_is_better),
-            "decided: the surest genre of each poster"
-            if self.surest_alone
-            else f"a poster where nothing passes its threshold: {self.empty}",
-        ]
-        notes += [f"left out, {reason.replace('_', ' ')}: {count}" for reason, count in self.left_out.items() if count]
-        if self.single_label is not None:
-            notes.append(
-                "one genre a poster: accuracy, macro precision and macro recall are of the surest genre, whatever the "
-                "thresholds; a genre counts in both means if it is true or answered anywhere"
-            )
-            answers = [sum(column) for column in zip(*self.single_label.confusion, strict=True)]
-            if few := [genre for genre, n in zip(self.by_genre, answers, strict=True) if 0 < n < weighted.MIN_ANSWERS]:
-                notes.append(
-                    f"answered once or twice, so the interval of macro precision counts 0 for it at its lower end and "
-                    f"1 at its upper: {', '.join(few)}"
-                )
-        if self.genres_without_positives:
-            notes.append("no positive, left out of means over genres: " + ", ".join(self.genres_without_positives))
-        return notes
-
-
-METRIC_COLUMNS = ("metric", "value", "95 % interval", "constant", "than the constant")
-GENRE_COLUMNS = ("genre", "support", "AP", "95 % interval", "prevalence", "precision", "recall", "F1", "threshold")
-
-_DISPENSABLE = (("threshold",), ("precision", "recall"), ("F1",), ("prevalence",), ("95 % interval",), ("support",))
-"""Columns by genre that a narrow console does without, in this order."""
 
 
 def verdict(metric: Metric, result: MetricResult) -> Verdict:
@@ -389,23 +270,3 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
         else value
         for name, value in values.items()
     }
-
-
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def _range(ends: Interval) -> str:
-    return "–" if ends is None else f"{ends[0]:.3f}–{ends[1]:.3f}"
-
-
-def _columns_that_fit(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Numbers of the columns that a rich table of `width` letters can hold uncut."""
-    needed = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
-    shown = list(range(len(header)))
-    for names in _DISPENSABLE:
-        # A space on both sides of each cell, and a line after it; one more line in front of the first.
-        if sum(needed[i] + 3 for i in shown) + 1 <= width:
-            break
-        shown = [i for i in shown if header[i] not in names]
-    return shown

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mmposter.document.shown import Shown
 from mmposter.evaluation.calibration import CalibrationResult, Method, Reliability, calibrate, reliability
 from mmposter.evaluation.cooccurrence import CoOccurrence, cooccurrence
 from mmposter.evaluation.evaluate import Evaluation
@@ -19,7 +20,7 @@ from mmposter.evaluation.scored import ScoredPosters
 
 
 @dataclass(frozen=True, eq=False)
-class Examination:
+class Examination(Shown):
     """The metrics, and what they are made of.
 
     Attributes:
@@ -57,29 +58,6 @@ class Examination:
             "hardest": [poster.to_json() for poster in self.hardest],
             "provenance": {**source, "branches": list(source["branches"]), "seed": self.scored.source.seed},
         }
-
-    def _repr_html_(self) -> str:
-        """How a notebook shows it: as `Evaluation`, with what was measured, and the calibration."""
-        from mmposter.report import render_fragment
-        from mmposter.report.evaluation import evaluation_blocks, evaluation_facts
-
-        blocks = evaluation_blocks(self.evaluation)
-        facts, source = evaluation_facts(self), self.scored.source
-        return render_fragment(f"{source.run} on {source.data}", blocks, facts=facts, text=[self.calibration_note()])
-
-    def calibration_note(self) -> str:
-        """The calibration in one line, for a console."""
-        found = self.calibration
-        if found is None:
-            return "calibration: none fitted"
-        scale = "" if found.calibrator.temperature is None else f" T = {found.calibrator.temperature:.3f}"
-        where = "on these very posters, so it flatters" if self.fitted_on_itself else f"on {found.fitted_on} posters"
-        ends = "" if found.change.ci95 is None else " ({:+.3f} to {:+.3f})".format(*found.change.ci95)
-        return (
-            f"calibration, {found.calibrator.method}{scale} fitted {where}: calibration error "
-            f"{found.error_before.value:.3f} to {found.error_after.value:.3f}, change "
-            f"{found.change.value:+.3f}{ends}; reported, not applied"
-        )
 
     @property
     def fitted_on_itself(self) -> bool:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from mmposter.evaluation.plots.style import BLUE, GREY, INK, ORANGE, figure_style
 from mmposter.explain.page import WIDTH, CardPage
 from mmposter.explain.result import Explanation, GenreExplanation, HeatMap, Item
+from mmposter.report.plots.style import BLUE, GREY, INK, ORANGE, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mmposter.evaluation.plots.style import DPI
+from mmposter.report.plots.style import DPI
 from mmposter.visible import visible, visible_lines
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class CardPage:
     """
 
     def __init__(self, height: float) -> None:
-        from mmposter.evaluation.plots.figure import ShownFigure
+        from mmposter.report.plots.figure import ShownFigure
 
         self.height = height
         self.figure = ShownFigure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")

@@ -106,7 +106,7 @@ class PosterClassifier:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it."""
-        from mmposter.report import render_fragment
+        from mmposter.document import render_fragment
 
         facts = {"branches": ", ".join(self.branches)}
         if masked := [name for name in self.run.config.branches if name not in self.branches]:

@@ -77,7 +77,7 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it: the genres that are given in bold, and the next ones."""
-        from mmposter.report import Block, Emphasis, ListBlock, TableBlock, render_fragment
+        from mmposter.document import Block, Emphasis, ListBlock, TableBlock, render_fragment
 
         problems = [] if self.error is None else [f"Error: {self.error}"]
         if not self.scores:

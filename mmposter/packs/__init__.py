@@ -8,10 +8,7 @@ if TYPE_CHECKING:
     from mmposter.packs.read import find_data, open_pack
     from mmposter.packs.write import write_pack
 
-__all__ = ["BENCHMARK", "find_data", "open_pack", "write_pack"]
-
-BENCHMARK = "benchmark"
-"""The name of the pack that travels with mmposter."""
+__all__ = ["find_data", "open_pack", "write_pack"]
 
 _HOMES = {"find_data": "read", "open_pack": "read", "write_pack": "write"}
 

@@ -22,11 +22,11 @@ from mmposter.errors import UserError
 from mmposter.features.store import ExtractorStore, Failure, Record
 from mmposter.files.atomic import write_json
 from mmposter.files.strict_json import parse_json
-from mmposter.packs import BENCHMARK
 from mmposter.packs.archive import SUFFIX, Archive
 from mmposter.packs.codec import decode
 from mmposter.packs.facts import Facts, Field
 from mmposter.progress import console
+from mmposter.shipped import BENCHMARK
 
 _SHARD = 256
 """Posters in a file of the store: as many as are read at a time."""

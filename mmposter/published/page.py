@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmposter.document.blocks import Emphasis, ListBlock, PageSection, TableBlock
+from mmposter.document.page import render_page
 from mmposter.files.atomic import write_json, write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PUBLISHED
 from mmposter.published.table import ALIGN, COLUMNS, LEAKS, VERDICT, SystemRows, to_markdown
-from mmposter.report.blocks import Emphasis, ListBlock, PageSection, TableBlock
-from mmposter.report.page import render_page
 
 PAGE, TEXT, NUMBERS = "published.html", "published.md", "published.json"
 _LEAD = (

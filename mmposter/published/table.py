@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mmposter.document.markdown import markdown_table
+from mmposter.document.numbers import number as written
+from mmposter.document.numbers import with_interval
 from mmposter.published.result import Result
 from mmposter.published.systems import Published, System, find_published, published_names, systems
-from mmposter.report.markdown import markdown_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,25 +98,24 @@ class SystemRows:
             for name in (name for name in shown if name in metrics):
                 found = metrics[name]
                 number = numbers.get(name) if place == 0 else None
-                ends = "" if found["ci95"] is None else " ({:.3f}–{:.3f})".format(*found["ci95"])
                 yield [
                     _title(result),
                     said,
                     result.titles[name],
-                    _number(found["value"]) + ends,
-                    _number(found["constant"]),
+                    with_interval(found["value"], found["ci95"], "–"),
+                    written(found["constant"]),
                     # Above the constant or not: of posters that were trained on, it says nothing.
                     LEAKS if leaks else str(found["verdict"]),
-                    _number(number),
-                    "–" if number is None else _number(self.system.constant.get(name)),
+                    written(number),
+                    "–" if number is None else written(self.system.constant.get(name)),
                 ]
 
     def _diverged(self, result: Result, name: str) -> list[str]:
         published = _find(result)
         number = None if published is None else published.network.published.get(name)
-        there = "–" if number is None else _number(self.system.constant.get(name))
+        there = "–" if number is None else written(self.system.constant.get(name))
         row = [_title(result), result.variant or "–", result.titles[name], "diverged", "–", "–"]
-        return [*row, _number(number), there]
+        return [*row, written(number), there]
 
     def _published(self) -> list[Published]:
         return [published for published in map(_find, self.results) if published is not None]
@@ -249,8 +250,3 @@ def _who(result: Result) -> str:
 
 def _plain(value: Any) -> str:
     return "none" if value is None else str(value)
-
-
-def _number(value: float | None) -> str:
-    # NaN is the one number that is not itself.
-    return "–" if value is None or value != value else f"{value:.3f}"

@@ -1,34 +1,7 @@
-"""Self-contained HTML pages: text, tables and figures in one file that needs no network and no script.
+"""How results are shown: pages, tables, figures and sentences of evaluations, comparisons and ablations.
 
-The rest of mmposter says what a page, or a notebook, holds (`PageSection` and its blocks); how it looks is decided here
-alone.
+Results are plain values of `mmposter.evaluation`; each has a file here that says what is shown of it. What a page is
+made of, and how one looks, is `mmposter.document`'s.
 """
 
 from __future__ import annotations
-
-from mmposter.report.blocks import (
-    Block,
-    CodeBlock,
-    DetailsBlock,
-    Emphasis,
-    FigureBlock,
-    ListBlock,
-    PageSection,
-    TableBlock,
-)
-from mmposter.report.page import render_fragment, render_page
-from mmposter.report.svg import figure_svg
-
-__all__ = [
-    "Block",
-    "CodeBlock",
-    "DetailsBlock",
-    "Emphasis",
-    "FigureBlock",
-    "ListBlock",
-    "PageSection",
-    "TableBlock",
-    "figure_svg",
-    "render_fragment",
-    "render_page",
-]

@@ -6,27 +6,28 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from mmposter.document.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, PageSection, TableBlock
+from mmposter.document.numbers import number, p_value
+from mmposter.document.page import render_page
+from mmposter.document.svg import figure_svg
 from mmposter.evaluation.comparison import Comparison
 from mmposter.evaluation.metrics import METRICS
-from mmposter.evaluation.plots.comparison import MOST, plot_comparison, plot_genre_differences
 from mmposter.files.atomic import write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import COMPARISON
-from mmposter.report.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, PageSection, TableBlock
 from mmposter.report.comparison_text import (
     HEADLINES,
     describe,
     difference_text,
     genre_lines,
-    p_text,
+    notes,
     seeds_text,
     title,
     to_csv,
     to_markdown,
     value_text,
 )
-from mmposter.report.page import render_page
-from mmposter.report.svg import figure_svg
+from mmposter.report.plots.comparison import MOST, plot_comparison, plot_genre_differences
 from mmposter.runs.provenance import package_version, source_commit
 
 VERDICTS: Mapping[str, Emphasis] = {"better": "good", "worse": "bad", "within noise": "unsure", "–": "muted"}
@@ -89,7 +90,7 @@ def runs_table(found: Comparison) -> TableBlock:
         for row in found.rows
     ]
     rows.append(
-        ["constant answer", "never looks at a poster", "", *(f"{found.constant[m.name]:.3f}" for m in HEADLINES)]
+        ["constant answer", "never looks at a poster", "", *(number(found.constant[m.name]) for m in HEADLINES)]
     )
     header = ["run", "what", "seeds", *(metric.title for metric in HEADLINES)]
     return TableBlock("", header, rows, align="lllrrr", emphasis={(len(rows) - 1, None): "muted"})
@@ -106,8 +107,8 @@ def difference_tables(found: Comparison) -> list[TableBlock]:
             [
                 metric.title,
                 difference_text(difference.metrics[metric.name]),
-                p_text(difference.metrics[metric.name].p_value),
-                p_text(difference.adjusted[metric.name]),
+                p_value(difference.metrics[metric.name].p_value),
+                p_value(difference.adjusted[metric.name]),
                 verdict,
             ]
             for metric, verdict in zip(METRICS, verdicts, strict=True)
@@ -137,7 +138,7 @@ def _runs(found: Comparison) -> PageSection:
                 "Headline metrics of each run; the table below holds the same numbers.",
             ),
             runs_table(found),
-            ListBlock(found.notes()),
+            ListBlock(notes(found)),
         ],
     )
 
@@ -147,7 +148,7 @@ def _metrics(found: Comparison) -> PageSection:
         [
             metric.title,
             *(value_text(row.metrics[metric.name]) for row in found.rows),
-            f"{found.constant[metric.name]:.3f}",
+            number(found.constant[metric.name]),
         ]
         for metric in METRICS
     ]
@@ -164,15 +165,15 @@ def _by_genre(found: Comparison) -> PageSection:
     first, others = found.rows[0], [row for row in found.rows if row.difference is not None]
     rows, emphasis = [], dict[tuple[int, int | None], Emphasis]()
     ordered = sorted(zip(found.genres, found.support, strict=True), key=lambda item: -item[1])
-    for number, (genre, support) in enumerate(ordered):
+    for at, (genre, support) in enumerate(ordered):
         cells = [genre, str(support), value_text(first.by_genre[genre])]
         for row in others:
             assert row.difference is not None
             verdict = row.difference.genre_verdict(genre)
             if verdict in ("better", "worse"):
-                emphasis[number, len(cells)] = VERDICTS[verdict]
+                emphasis[at, len(cells)] = VERDICTS[verdict]
             cells.append(difference_text(row.difference.by_genre[genre]))
-        rows.append([*cells, f"{found.prevalence[genre]:.3f}"])
+        rows.append([*cells, number(found.prevalence[genre])])
     header = ["genre", "support", first.name, *(f"{row.name} minus {first.name}" for row in others), "prevalence"]
     blocks: list[FigureBlock | TableBlock | ListBlock] = [ListBlock(genre_lines(found))] if others else []
     if 1 <= len(others) <= MOST and any(found.support):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from mmposter.evaluation.comparison import Comparison, RunRow
+from mmposter.document.markdown import markdown_table
+from mmposter.document.numbers import exact, number, p_value, with_interval
+from mmposter.evaluation.comparison import LEVEL, Comparison, RunRow
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.seeds import Estimate
 from mmposter.files.spreadsheets import table_text
-from mmposter.report.markdown import markdown_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,25 +31,39 @@ def describe(row: RunRow) -> str:
 
 def value_text(estimate: Estimate) -> str:
     """``0.320 (0.292–0.331)``."""
-    if math.isnan(estimate.value):
-        return "–"
-    ends = "" if estimate.ci95 is None else f" ({estimate.ci95[0]:.3f}–{estimate.ci95[1]:.3f})"
-    return f"{estimate.value:.3f}{ends}"
+    return with_interval(estimate.value, estimate.ci95, "–")
 
 
 def difference_text(estimate: Estimate) -> str:
     """``+0.012 (-0.003 to +0.027)``."""
-    if math.isnan(estimate.value):
-        return "–"
-    ends = "" if estimate.ci95 is None else " ({:+.3f} to {:+.3f})".format(*estimate.ci95)
-    return f"{estimate.value:+.3f}{ends}"
+    return with_interval(estimate.value, estimate.ci95, sign=True)
 
 
-def p_text(p_value: float | None) -> str:
-    """Three digits, as far as they say anything."""
-    if p_value is None:
-        return "–"
-    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+def notes(found: Comparison) -> list[str]:
+    """What a reader must know to read the tables right."""
+    first = found.rows[0]
+    notes = [
+        f"differences: to {first.name}, paired by poster; {found.n_boot} half-samples of near-duplicate groups, "
+        f"seed {found.seed}, corrected for bias, hence not centred on the value",
+        "p: Holm's, adjusted over the rows of one metric (by genre: over rows and genres); better and worse: below "
+        f"{LEVEL:g}",
+        "lower is better: " + ", ".join(metric.title for metric in METRICS if not metric.higher_is_better),
+    ]
+    if any(len(row.seeds) == 1 for row in found.rows):
+        notes.append("a row of one seed: its interval holds the luck of the posters, not that of training")
+    fewer = [
+        f"{row.name} ({row.difference.pairs} of {max(len(row.seeds), len(first.seeds))})"
+        for row in found.rows
+        if row.difference is not None and row.difference.pairs < max(len(row.seeds), len(first.seeds))
+    ]
+    if fewer:
+        notes.append(f"other seeds than {first.name}: the difference is over the pairs there are: {', '.join(fewer)}")
+    if found.left_out:
+        notes.append(f"left out, not measured in all runs: {found.left_out} posters")
+    without = [genre for genre, count in zip(found.genres, found.support, strict=True) if not count]
+    if without:
+        notes.append("no positive, left out of means over genres: " + ", ".join(without))
+    return notes
 
 
 def render(found: Comparison, console: Console) -> None:
@@ -66,7 +80,7 @@ def render(found: Comparison, console: Console) -> None:
         # The interval below its value: three intervals side by side fit no narrow terminal.
         cells = [value_text(row.metrics[metric.name]).replace(" (", "\n(") for metric in HEADLINES]
         table.add_row(*map(Text, [row.name, describe(row), seeds_text(row), *cells]))
-    table.add_row(*map(Text, ["constant answer", "", "", *(f"{found.constant[m.name]:.3f}" for m in HEADLINES)]))
+    table.add_row(*map(Text, ["constant answer", "", "", *(number(found.constant[m.name]) for m in HEADLINES)]))
     console.print(table)
     table = Table(title=f"Minus {found.rows[0].name}", title_justify="left", title_style="bold")
     for column in ("run", "metric", "difference", "p", "verdict"):
@@ -79,12 +93,12 @@ def render(found: Comparison, console: Console) -> None:
                 row.name,
                 metric.title,
                 difference_text(row.difference.metrics[metric.name]),
-                p_text(row.difference.adjusted[metric.name]),
+                p_value(row.difference.adjusted[metric.name]),
             ]
             table.add_row(*map(Text, cells), Text(verdict, style=_COLOURS[verdict]))
     if len(found.rows) > 1:
         console.print(table)
-    for note in [*found.notes(), *(f"average precision by genre, {line}" for line in genre_lines(found))]:
+    for note in [*notes(found), *(f"average precision by genre, {line}" for line in genre_lines(found))]:
         console.print(Text(f"- {note}", style="dim"))
 
 
@@ -110,7 +124,7 @@ def to_markdown(found: Comparison) -> str:
         [
             metric.title,
             *(value_text(row.metrics[metric.name]) for row in found.rows),
-            f"{found.constant[metric.name]:.3f}",
+            number(found.constant[metric.name]),
         ]
         for metric in METRICS
     ]
@@ -120,7 +134,7 @@ def to_markdown(found: Comparison) -> str:
             f"{genre} ({count})",
             value_text(found.rows[0].by_genre[genre]),
             *(difference_text(row.difference.by_genre[genre]) for row in others if row.difference is not None),
-            f"{found.prevalence[genre]:.3f}",
+            number(found.prevalence[genre]),
         ]
         for genre, count in zip(found.genres, found.support, strict=True)
     ]
@@ -132,7 +146,7 @@ def to_markdown(found: Comparison) -> str:
         *([f"#### Minus {first}", markdown_table(["metric", *names], differences)] if others else []),
         "#### Average precision by genre",
         markdown_table(["genre (posters)", first, *(f"{name} minus {first}" for name in names), "prevalence"], genres),
-        "\n".join(f"- {note}" for note in found.notes()),
+        "\n".join(f"- {note}" for note in notes(found)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -148,12 +162,12 @@ def to_csv(found: Comparison) -> str:
         for metric in METRICS:
             name = metric.name
             lines.append(
-                [*about, name, "", *_cells(row.metrics[name]), _cell(found.constant[name])]
+                [*about, name, "", *_cells(row.metrics[name]), exact(found.constant[name])]
                 + ([""] * 5 if change is None else _changed(change.metrics[name], change.adjusted[name]))
             )
         for genre in found.genres:
             lines.append(
-                [*about, "average_precision", genre, *_cells(row.by_genre[genre]), _cell(found.prevalence[genre])]
+                [*about, "average_precision", genre, *_cells(row.by_genre[genre]), exact(found.prevalence[genre])]
                 + ([""] * 5 if change is None else _changed(change.by_genre[genre], change.adjusted_by_genre[genre]))
             )
     return table_text(header, lines, line_end="\n")
@@ -166,17 +180,13 @@ def seeds_text(row: RunRow) -> str:
 
 def _difference_and_p(row: RunRow, metric: str) -> str:
     assert row.difference is not None
-    return f"{difference_text(row.difference.metrics[metric])}, p {p_text(row.difference.adjusted[metric])}"
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else repr(float(value))
+    return f"{difference_text(row.difference.metrics[metric])}, p {p_value(row.difference.adjusted[metric])}"
 
 
 def _cells(estimate: Estimate) -> list[str]:
     low, high = estimate.ci95 or (None, None)
-    return [_cell(estimate.value), _cell(low), _cell(high)]
+    return [exact(estimate.value), exact(low), exact(high)]
 
 
 def _changed(estimate: Estimate, adjusted: float | None) -> list[str]:
-    return [*_cells(estimate), _cell(estimate.p_value), _cell(adjusted)]
+    return [*_cells(estimate), exact(estimate.p_value), exact(adjusted)]

@@ -9,24 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmposter.evaluation.evaluate import GENRE_COLUMNS, METRIC_COLUMNS, Evaluation
-from mmposter.evaluation.examination import Examination
-from mmposter.evaluation.listing import LISTING
-from mmposter.evaluation.operating import OperatingPoint
-from mmposter.evaluation.plots import (
-    plot_average_precision,
-    plot_confusion,
-    plot_cooccurrence,
-    plot_precision_recall,
-    plot_reliability,
-)
-from mmposter.evaluation.plots.style import save_png
-from mmposter.evaluation.scored import PREDICTIONS
-from mmposter.evaluation.single_label import SingleLabelResult
-from mmposter.files.atomic import write_json, write_text
-from mmposter.outputs import claim
-from mmposter.outputs.kinds import EVALUATION
-from mmposter.report.blocks import (
+from mmposter.document.blocks import (
     Block,
     CodeBlock,
     DetailsBlock,
@@ -36,8 +19,27 @@ from mmposter.report.blocks import (
     PageSection,
     TableBlock,
 )
-from mmposter.report.page import render_page
-from mmposter.report.svg import figure_svg
+from mmposter.document.numbers import number, percent, with_interval
+from mmposter.document.page import render_page
+from mmposter.document.svg import figure_svg
+from mmposter.evaluation.evaluate import Evaluation
+from mmposter.evaluation.examination import Examination
+from mmposter.evaluation.listing import LISTING
+from mmposter.evaluation.operating import OperatingPoint
+from mmposter.evaluation.scored import PREDICTIONS
+from mmposter.evaluation.single_label import SingleLabelResult
+from mmposter.files.atomic import write_json, write_text
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import EVALUATION
+from mmposter.report.evaluation_text import GENRE_COLUMNS, METRIC_COLUMNS, genre_rows, metric_rows, notes
+from mmposter.report.plots import (
+    plot_average_precision,
+    plot_confusion,
+    plot_cooccurrence,
+    plot_precision_recall,
+    plot_reliability,
+)
+from mmposter.report.plots.style import save_png
 from mmposter.shipped import is_shipped
 
 if TYPE_CHECKING:
@@ -139,9 +141,9 @@ def _lead(found: Examination) -> str:
     parts = []
     for metric in found.evaluation.headlines:
         result = found.evaluation.metrics[metric.name]
-        ends = "" if result.ci95 is None else f" ({result.ci95[0]:.3f} to {result.ci95[1]:.3f})"
         compared = found.evaluation.verdict(metric.name).lower()
-        parts.append(f"{metric.title} {result.value:.3f}{ends}, constant answer {result.constant:.3f}: {compared}")
+        value, constant = with_interval(result.value, result.ci95), number(result.constant)
+        parts.append(f"{metric.title} {value}, constant answer {constant}: {compared}")
     return f"{found.evaluation.n} posters of the {found.evaluation.split} split: " + "; ".join(parts) + "."
 
 
@@ -171,25 +173,25 @@ def _head(config: Mapping[str, Any]) -> str:
 def evaluation_blocks(evaluation: Evaluation) -> list[Block]:
     """The tables and the notes, for a notebook; that of the genres is folded away."""
     genres = DetailsBlock("Genres", [_genres_table(evaluation)])
-    return [_metrics_table(evaluation), genres, ListBlock(evaluation.notes())]
+    return [_metrics_table(evaluation), genres, ListBlock(notes(evaluation))]
 
 
 def _metrics_table(evaluation: Evaluation) -> TableBlock:
     """Every metric with its interval, beside the constant answer."""
-    rows = evaluation.metric_rows()
+    rows = metric_rows(evaluation)
     headlines = {metric.title for metric in evaluation.headlines}
     emphasis: dict[tuple[int, int | None], Emphasis] = {
-        (number, len(METRIC_COLUMNS) - 1): VERDICTS[row[-1]] for number, row in enumerate(rows)
+        (at, len(METRIC_COLUMNS) - 1): VERDICTS[row[-1]] for at, row in enumerate(rows)
     }
-    emphasis |= {(number, None): "strong" for number, row in enumerate(rows) if row[0] in headlines}
+    emphasis |= {(at, None): "strong" for at, row in enumerate(rows) if row[0] in headlines}
     return TableBlock("", METRIC_COLUMNS, rows, align="lrrrl", emphasis=emphasis)
 
 
 def _genres_table(evaluation: Evaluation) -> TableBlock:
     """Every genre, the most frequent first."""
-    rows = evaluation.genre_rows()
+    rows = genre_rows(evaluation)
     emphasis: dict[tuple[int, int | None], Emphasis] = {
-        (number, None): "muted" for number, row in enumerate(rows) if not evaluation.by_genre[row[0]].support
+        (at, None): "muted" for at, row in enumerate(rows) if not evaluation.by_genre[row[0]].support
     }
     return TableBlock("By genre, the most frequent first", GENRE_COLUMNS, rows, emphasis=emphasis)
 
@@ -202,7 +204,7 @@ def _metrics(found: Examination) -> PageSection:
             "Each metric beside the best answer that never looks at a poster. “Within noise” means that the interval "
             "reaches the constant answer's value."
         ],
-        [_metrics_table(found.evaluation), ListBlock(found.evaluation.notes())],
+        [_metrics_table(found.evaluation), ListBlock(notes(found.evaluation))],
     )
 
 
@@ -213,8 +215,8 @@ def _confusion(found: Examination, single: SingleLabelResult, svg: str) -> PageS
     total = int(counts.sum())
     text = [
         "Every poster has one genre, and is answered with the genre that is surest. Of a model without a fault all "
-        f"counts would stand on the diagonal. Answered most: {genres[most]}, on {_percent(answered[most] / total)} of "
-        f"the posters; it is true of {_percent(true[most] / total)}."
+        f"counts would stand on the diagonal. Answered most: {genres[most]}, on {percent(answered[most] / total)} of "
+        f"the posters; it is true of {percent(true[most] / total)}."
     ]
     never = [genre for genre, count, said in zip(genres, true, answered, strict=True) if count and not said]
     if never:
@@ -276,16 +278,16 @@ def _thresholds(found: Examination) -> PageSection:
     header += ["best F1 in hindsight", "at"]
 
     def point(at: OperatingPoint) -> list[str]:
-        return [_number(at.precision), _number(at.recall), _number(at.f1), _percent(at.decided)]
+        return [number(at.precision), number(at.recall), number(at.f1), percent(at.decided)]
 
     rows = []
     for row in sorted(found.thresholds, key=lambda row: -row.support):
         best = row.hindsight
-        hindsight = ["–", "–"] if best is None else [_number(best.f1), _number(best.threshold)]
-        half = [_number(row.half.f1), _percent(row.half.decided)]
-        rows.append([row.genre, str(row.support), _number(row.tuned.threshold), *point(row.tuned), *half, *hindsight])
+        hindsight = ["–", "–"] if best is None else [number(best.f1), number(best.threshold)]
+        half = [number(row.half.f1), percent(row.half.decided)]
+        rows.append([row.genre, str(row.support), number(row.tuned.threshold), *point(row.tuned), *half, *hindsight])
     emphasis: dict[tuple[int, int | None], Emphasis] = {
-        (number, column): "muted" for number in range(len(rows)) for column in (9, 10)
+        (at, column): "muted" for at in range(len(rows)) for column in (9, 10)
     }
     return PageSection(
         "thresholds",
@@ -365,9 +367,9 @@ def _calibration(found: Examination, svg: str) -> PageSection:
             [
                 [
                     "calibration error (ECE)",
-                    _with_interval(result.error_before.value, result.error_before.ci95),
-                    _with_interval(result.error_after.value, result.error_after.ci95),
-                    _with_interval(result.change.value, result.change.ci95, sign="+"),
+                    with_interval(result.error_before.value, result.error_before.ci95),
+                    with_interval(result.error_after.value, result.error_after.ci95),
+                    with_interval(result.change.value, result.change.ci95, sign=True),
                 ],
                 [
                     "log loss (nats a pair)",
@@ -385,7 +387,7 @@ def _hardest(found: Examination) -> PageSection:
     rows = [
         [
             poster.id,
-            f"{poster.loss:.3f}",
+            number(poster.loss),
             ", ".join(poster.true),
             ", ".join(poster.decided) or "none",
             _named(poster.missed),
@@ -429,19 +431,6 @@ def _as_it_is(found: Examination) -> str:
     return "as trained" if found.scored.source.decision is None else "as scaled by mmposter calibrate"
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
-
-
 def _named(probabilities: Mapping[str, float]) -> str:
     # A genre and its probability stay on one line.
-    return ", ".join(f"{genre}\N{NO-BREAK SPACE}{value:.3f}" for genre, value in probabilities.items()) or "–"
-
-
-def _with_interval(value: float, ends: tuple[float, float] | None, sign: str = "") -> str:
-    form = f"{{:{sign}.3f}}"
-    return form.format(value) + ("" if ends is None else " (" + " to ".join(form.format(end) for end in ends) + ")")
+    return ", ".join(f"{genre}\N{NO-BREAK SPACE}{number(value)}" for genre, value in probabilities.items()) or "–"

@@ -71,7 +71,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it."""
-        from mmposter.report import CodeBlock, DetailsBlock, render_fragment
+        from mmposter.document import CodeBlock, DetailsBlock, render_fragment
 
         facts = {
             "folder": str(self.folder),

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmposter.report import CodeBlock, PageSection, TableBlock, render_page
+from mmposter.document import CodeBlock, PageSection, TableBlock, render_page
 
 _CURL = """curl -F posters=@poster.jpg {address}/api/v1/predict
 curl -F posters=@a.jpg -F posters=@b.png '{address}/api/v1/predict?branches=cnn,style&top_k=3'

@@ -13,6 +13,7 @@ from mmposter.errors import UserError
 from mmposter.files.strict_json import read_json, sound, text
 
 __all__ = [
+    "BENCHMARK",
     "POSTERS",
     "ShippedTower",
     "find_run",
@@ -25,6 +26,9 @@ __all__ = [
 
 POSTERS = "posters"
 """The model that is used where none is named."""
+
+BENCHMARK = "benchmark"
+"""The pack that travels with mmposter."""
 
 # Kept as text, not imported from mmposter.runs.run: the look-up of a name should not wait for torch.
 _MODEL, _TOWER = "model.json", "tower.safetensors"

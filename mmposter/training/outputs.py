@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mmposter.evaluation import Evaluation
-from mmposter.evaluation.plots import plot_average_precision, plot_training_curves
-from mmposter.evaluation.plots.style import save_png
 from mmposter.files.atomic import write_json, write_text
+from mmposter.report.evaluation_text import to_markdown
+from mmposter.report.plots import plot_average_precision, plot_training_curves
+from mmposter.report.plots.style import save_png
 from mmposter.runs.run import Run
 from mmposter.training.checkpoint import TrainingProgress
 
@@ -55,7 +56,7 @@ def write_card(run: Run, validation: Evaluation) -> None:
         "Training was watched on these posters, so the numbers may flatter; those to quote come from "
         "`mmposter evaluate RUN DATA`.",
         "",
-        validation.to_markdown(),
+        to_markdown(validation),
         "![training](plots/training.png)",
         "",
         "![average precision by genre](plots/average_precision.png)",

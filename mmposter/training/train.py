@@ -69,14 +69,15 @@ class TrainingResult:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it: the training in a line, and `validation` as the report of an evaluation does."""
-        from mmposter.report import render_fragment
+        from mmposter.document import render_fragment
         from mmposter.report.evaluation import evaluation_blocks
+        from mmposter.report.evaluation_text import title
 
         epochs = f"{len(self.progress.history)}, the best on validation: {self.progress.best_epoch + 1}"
         facts = {"folder": str(self.run.folder), "branches": ", ".join(self.run.config.branches), "epochs": epochs}
         note = "Thresholds were tuned on these posters, so these numbers flatter; measure with evaluate_run."
-        title = f"{self.run.folder.name}, {self.validation.title()}"
-        return render_fragment(title, evaluation_blocks(self.validation), facts=facts, text=[note])
+        heading = f"{self.run.folder.name}, {title(self.validation)}"
+        return render_fragment(heading, evaluation_blocks(self.validation), facts=facts, text=[note])
 
 
 @dataclass(frozen=True)

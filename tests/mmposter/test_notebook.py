@@ -17,6 +17,7 @@ from mmposter import Dataset, PosterClassifier, Prediction, Run, Vocabulary, bui
 from mmposter.data import PrepareReport
 from mmposter.pretrained.readiness import BranchState
 from mmposter.progress import progress
+from mmposter.report.evaluation_text import metric_rows
 
 SCORES = {"Drama": 0.25, "<i>War</i>": 0.75, "News": 0.5, "Comedy": 0.125, **{f"g{i}": 0.01 * i for i in range(5)}}
 
@@ -146,7 +147,7 @@ def test_a_training_its_run_and_its_model_show_themselves(world, tmp_path):
     config = world.config("train.epochs=1", branches="cnn,style")
     result = train(config, world.dataset, tmp_path / "r&d", device="cpu", offline=True, quiet=True)
     found = shown(result)
-    assert [row for row in found.rows if row[0] == "mAP"] == [result.validation.metric_rows()[0]]
+    assert [row for row in found.rows if row[0] == "mAP"] == [metric_rows(result.validation)[0]]
     assert ["epochs", "1, the best on validation: 1"] in found.rows
     run = Run.load(tmp_path / "r&d")
     assert repr(run) == f"<Run {tmp_path / 'r&d'}: cnn, style; 4 genres>"

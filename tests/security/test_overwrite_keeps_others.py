@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from mmposter.errors import UserError
-from mmposter.evaluation.plots.style import new_figure
 from mmposter.explain.folder import ExplanationFolder
 from mmposter.explain.result import Explanation
 from mmposter.inference.predictions import PredictionFile
 from mmposter.inference.task import Prediction
 from mmposter.outputs import LOCK, Kind, claim, remove_ours
 from mmposter.outputs import kinds as all_kinds
+from mmposter.report.plots.style import new_figure
 
 KINDS = [kind for kind in vars(all_kinds).values() if isinstance(kind, Kind) and kind.marks]
 CONTENT = {

@@ -14,15 +14,15 @@ from rich.text import Text
 
 from mmposter.cli import main
 from mmposter.cli.answers import answer_json, answer_path
+from mmposter.document.blocks import ListBlock, PageSection, TableBlock
+from mmposter.document.markdown import markdown_table
+from mmposter.document.page import render_fragment, render_page
 from mmposter.evaluation.listing import listing_line
-from mmposter.evaluation.plots.style import figure_style, new_figure
 from mmposter.explain.page import CardPage
 from mmposter.files.atomic import write_text
 from mmposter.inference.task import Prediction
 from mmposter.progress import make_console, progress
-from mmposter.report.blocks import ListBlock, PageSection, TableBlock
-from mmposter.report.markdown import markdown_table
-from mmposter.report.page import render_fragment, render_page
+from mmposter.report.plots.style import figure_style, new_figure
 from mmposter.visible import visible, visible_html, visible_json, visible_lines
 
 NASTY = "a\x1b]0;owned\x07\x1b[2J\x9b31m\u202eb\u2066\u2028\x00\x7f\r\udcff"
@@ -182,7 +182,7 @@ def test_a_card_and_a_figure_draw_odd_names(tmp_path: Path) -> None:
     page.text(0.1, 0.1, NASTY)
     page.fitted(0.1, 0.5, f"{NASTY}$x_$", 3.0)
     page.figure.savefig(tmp_path / "card.png")
-    from mmposter.ablation.report.plots.canvas import draw_rows, draw_title
+    from mmposter.report.ablation.plots.canvas import draw_rows, draw_title
 
     with figure_style():
         figure = new_figure(2.0)

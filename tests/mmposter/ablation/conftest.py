@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mmposter.ablation.multiplicity import adjust_cells, adjust_contributions
-from mmposter.ablation.result import (
+from mmposter.evaluation.ablation import (
     HEADLINES,
     AblationResult,
     CellComparison,

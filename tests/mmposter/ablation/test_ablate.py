@@ -10,12 +10,12 @@ import pytest
 
 from mmposter.ablation import training
 from mmposter.ablation.grid import Plan, build_plan
-from mmposter.ablation.report import findings
 from mmposter.ablation.run import AblationSettings, ablate
 from mmposter.ablation.scores import CELLS
 from mmposter.errors import UserError
 from mmposter.evaluation import apply_thresholds, compute_metrics
 from mmposter.measurement.evaluate import evaluate_run
+from mmposter.report.ablation import findings
 from mmposter.runs.run import Run
 from mmposter.training.train import train
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmposter.ablation.report import findings
-from mmposter.ablation.report.numbers import carried, p_value, seeds_in_words, signed, size_in_words, verdict
-from mmposter.ablation.result import HEADLINES, AblationResult
+from mmposter.evaluation.ablation import HEADLINES, AblationResult
 from mmposter.evaluation.seeds import Estimate
+from mmposter.report.ablation import findings
+from mmposter.report.ablation.numbers import carried, p_value, seeds_in_words, signed, size_in_words, verdict
 
 LEAD = HEADLINES[0]
 CLAIM = re.compile(

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmposter.ablation.report.plots import plot_differences, plot_genres, plot_modes, plot_subsets, plot_values
-from mmposter.ablation.report.plots.canvas import VERDICTS
-from mmposter.ablation.report.plots.genres import added_by_branch
-from mmposter.ablation.report.sections import group
-from mmposter.ablation.result import HEADLINES
+from mmposter.evaluation.ablation import HEADLINES
 from mmposter.evaluation.seeds import Estimate
+from mmposter.report.ablation.plots import plot_differences, plot_genres, plot_modes, plot_subsets, plot_values
+from mmposter.report.ablation.plots.canvas import VERDICTS
+from mmposter.report.ablation.plots.genres import added_by_branch
+from mmposter.report.ablation.sections import group
 
 LEAD = HEADLINES[0]
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from mmposter.ablation.report import findings, write_report
-from mmposter.ablation.report.method import method
+from mmposter.report.ablation import findings, write_report
+from mmposter.report.ablation.method import method
 
 
 def heading_ids(html: str) -> list[str]:
@@ -114,7 +114,7 @@ def test_the_method_is_ten_sentences_that_fit_the_seeds(small):
 
 def test_the_report_loads_no_heavy_library_before_it_draws():
     code = (
-        "import sys, mmposter.ablation.report as r; r.findings; "
+        "import sys, mmposter.report.ablation as r; r.findings; "
         "print([m for m in ('matplotlib', 'torch', 'sklearn', 'pandas', 'jinja2') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

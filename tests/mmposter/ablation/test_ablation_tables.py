@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import pytest
 
-from mmposter.ablation.report import to_csv, to_json
-from mmposter.ablation.report.latex import escape, table_latex, to_latex
-from mmposter.ablation.report.markdown import table_markdown
-from mmposter.ablation.report.sections import group, groups, questions
-from mmposter.ablation.report.tables import (
+from mmposter.report.ablation import to_csv, to_json
+from mmposter.report.ablation.latex import escape, table_latex, to_latex
+from mmposter.report.ablation.markdown import table_markdown
+from mmposter.report.ablation.sections import group, groups, questions
+from mmposter.report.ablation.tables import (
     CellRow,
     Table,
     all_tables,

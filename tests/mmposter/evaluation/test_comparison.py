@@ -13,10 +13,11 @@ from mmposter.evaluation.bootstrap import bootstrap_ci, bootstrap_difference, ha
 from mmposter.evaluation.comparison import RowDifference, compare, group_seeds
 from mmposter.evaluation.metrics import METRICS, get_metric
 from mmposter.evaluation.multiple import holm
-from mmposter.evaluation.plots.comparison import plot_comparison, plot_genre_differences
 from mmposter.evaluation.scored import ScoredPosters, Source
 from mmposter.evaluation.seeds import Estimate, estimate_difference, estimate_metric, measure
 from mmposter.evaluation.thresholds import apply_thresholds
+from mmposter.report.comparison_text import notes
+from mmposter.report.plots.comparison import plot_comparison, plot_genre_differences
 
 GENRES = ("Drama", "Comedy", "War", "News")
 N, BOOT = 160, 60
@@ -143,7 +144,7 @@ def test_rows_with_other_seeds_are_paired_as_far_as_they_go_and_it_is_said(genre
     ours = genre_precisions(model(0.1, 1).target, model(0.1, 1).probs)
     assert found.rows[1].difference.by_genre["War"].value == pytest.approx((theirs - ours)[2])
     assert any(
-        "other seeds than a0: the difference is over the pairs there are: b1 (1 of 2)" in note for note in found.notes()
+        "other seeds than a0: the difference is over the pairs there are: b1 (1 of 2)" in note for note in notes(found)
     )
     strangers = compare([("a0", model(0.1, 0)), ("b7", model(0.3, 7, config))], n_boot=BOOT)
     assert strangers.rows[1].difference.pairs == 1
@@ -173,7 +174,7 @@ def test_posters_are_matched_by_id_and_missing_ones_left_out():
     )
     found = compare([("a", WORSE), ("b", shuffled)], n_boot=BOOT)
     assert found.left_out == 10
-    assert any("not measured in all runs: 10 posters" in note for note in found.notes())
+    assert any("not measured in all runs: 10 posters" in note for note in notes(found))
     keep = np.sort(order)
     for row, one in zip(found.rows, (WORSE, BETTER), strict=True):
         value = get_metric("r_precision").value(one.target[keep], one.probs[keep])

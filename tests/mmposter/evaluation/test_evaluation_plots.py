@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate
-from mmposter.evaluation.plots import plot_average_precision, plot_precision_recall, plot_training_curves
+from mmposter.report.plots import plot_average_precision, plot_precision_recall, plot_training_curves
 
 GENRES = ["Drama", "Comedy", "$War$", "News"]
 

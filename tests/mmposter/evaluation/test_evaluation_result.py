@@ -16,6 +16,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation import METRICS, Evaluation, compute_metrics, evaluate, get_metric, single_label_metrics
 from mmposter.evaluation.evaluate import MetricResult, verdict
 from mmposter.evaluation.thresholds import apply_thresholds
+from mmposter.report.evaluation_text import render, to_markdown
 
 GENRES = ["Drama", "Comedy", "War", "News [live]"]
 LIMITS = np.array([0.4, 0.4, 0.3, 0.5])
@@ -159,8 +160,8 @@ def test_a_constant_model_is_never_called_better():
 
 def test_render_and_markdown_show_value_constant_and_verdict(result: Evaluation):
     stream = io.StringIO()
-    result.render(Console(file=stream, width=140, no_color=True))
-    markdown = result.to_markdown()
+    render(result, Console(file=stream, width=140, no_color=True))
+    markdown = to_markdown(result)
     for text in (stream.getvalue(), markdown):
         assert "test: 108 posters" in text
         assert "News [live]" in text  # square brackets are not markup
@@ -200,14 +201,14 @@ def test_single_label_agrees_with_scikit_learn():
     result = evaluate(target, probs, np.full(5, 0.5), list("abcde"), train_target=target, split="test", n_boot=20)
     assert result.metrics["r_precision"].value == pytest.approx(found.accuracy)
     assert json.loads(json.dumps(result.to_json()))["single_label"]["confusion"] == np.array(found.confusion).tolist()
-    assert result.to_markdown().splitlines()[4].startswith(f"| accuracy | {found.accuracy:.3f} | ")
+    assert to_markdown(result).splitlines()[4].startswith(f"| accuracy | {found.accuracy:.3f} | ")
     with pytest.raises(ValueError, match="target must hold one genre a poster"):
         single_label_metrics([[1, 1]], [[0.5, 0.4]])
 
 
 def test_importing_the_package_loads_no_heavy_library():
     code = (
-        "import sys, mmposter.evaluation, mmposter.evaluation.plots; "
+        "import sys, mmposter.evaluation, mmposter.report.plots; "
         "print([m for m in ('torch', 'matplotlib', 'sklearn', 'scipy', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

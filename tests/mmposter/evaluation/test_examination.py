@@ -18,9 +18,10 @@ from mmposter.evaluation.examination import examine
 from mmposter.evaluation.hardest import hardest_posters
 from mmposter.evaluation.listing import listing_line
 from mmposter.evaluation.operating import threshold_table
-from mmposter.evaluation.plots import plot_cooccurrence, plot_reliability
 from mmposter.evaluation.scored import ScoredPosters, Source, file_hash
 from mmposter.evaluation.thresholds import apply_thresholds
+from mmposter.report.evaluation_text import calibration_note
+from mmposter.report.plots import plot_cooccurrence, plot_reliability
 
 GENRES = ("Drama", "Comedy", "$War$")
 
@@ -197,14 +198,14 @@ def test_examination_is_plain_json_and_says_where_the_calibration_was_fitted():
     assert list(plain["thresholds"]) == list(GENRES)
     assert len(plain["hardest"]) == 20
     assert plain["calibration"]["temperature"] == found.calibration.calibrator.temperature
-    assert "fitted on val posters" in found.calibration_note()
+    assert "fitted on val posters" in calibration_note(found)
     assert found.listing[2] == listing_line("tt002", None, dict(zip(GENRES, one.probs[2].astype(float), strict=True)))
     titles = [("A film", 1999), (None, 2000), ("Another", None), *[(None, None)] * 57]
     named = [line.split("  ")[0] for line in examine(one, result, titles=titles).listing]
     assert named[:4] == ["A film (1999)", "tt001 (2000)", "Another", "tt003"]
     itself = examine(one, replace(result, split="val"), method="isotonic", fit=(one.target, one.probs))
-    assert "on these very posters, so it flatters" in itself.calibration_note()
-    assert examine(one, result, method="isotonic", fit=None).calibration_note() == "calibration: none fitted"
+    assert "on these very posters, so it flatters" in calibration_note(itself)
+    assert calibration_note(examine(one, result, method="isotonic", fit=None)) == "calibration: none fitted"
 
 
 def test_figures_show_the_numbers_they_were_given():

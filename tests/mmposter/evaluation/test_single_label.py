@@ -13,13 +13,14 @@ from sklearn import metrics as sk
 from mmposter.errors import UserError
 from mmposter.evaluation import METRICS, ConstantPredictor, Evaluation, compute_metrics, evaluate
 from mmposter.evaluation.bootstrap import half_samples, interval, values_and_halves
-from mmposter.evaluation.plots import plot_confusion
 from mmposter.evaluation.single_label import (
     SINGLE_LABEL_METRICS,
     macro_precision_interval,
     single_label_metrics,
 )
 from mmposter.evaluation.thresholds import NEVER
+from mmposter.report.evaluation_text import notes, render, to_markdown
+from mmposter.report.plots import plot_confusion
 
 SHARES = np.array([0.5, 0.25, 0.15, 0.08, 0.02])
 SINGLE = SINGLE_LABEL_METRICS
@@ -117,8 +118,8 @@ def test_evaluate_puts_them_first_and_keeps_the_others(result: Evaluation):
 
 def test_tables_show_them_and_no_threshold(result: Evaluation):
     stream = io.StringIO()
-    result.render(Console(file=stream, width=140, no_color=True))
-    markdown = result.to_markdown()
+    render(result, Console(file=stream, width=140, no_color=True))
+    markdown = to_markdown(result)
     for text in (stream.getvalue(), markdown):
         assert "decided: the surest genre of each poster" in text
         assert "one genre a poster: accuracy" in text
@@ -179,7 +180,7 @@ def test_a_genre_answered_once_is_unknown_to_the_interval_of_macro_precision():
     assert found == pytest.approx((ends[0][0], ends[1][1]))
     assert found[0] < SINGLE[1].value(target, probs) < found[1]
     found = evaluate(target, probs, np.full(5, NEVER), GENRES, train_target=target, split="test", n_boot=20)
-    assert any(note.startswith("answered once or twice") and note.endswith(": News") for note in found.notes())
+    assert any(note.startswith("answered once or twice") and note.endswith(": News") for note in notes(found))
 
 
 @pytest.mark.parametrize(("times", "unknown"), [(0, False), (1, True), (2, True), (3, False)])
@@ -195,7 +196,7 @@ def test_a_genre_is_known_from_its_third_answer_on(times: int, unknown: bool):
     assert (macro_precision_interval(target, probs, target, weights) != plain) == unknown
     found = evaluate(target, probs, np.full(5, NEVER), GENRES, train_target=target, split="test", n_boot=20)
     assert (
-        any(note.startswith("answered once or twice") and note.endswith(": News") for note in found.notes()) == unknown
+        any(note.startswith("answered once or twice") and note.endswith(": News") for note in notes(found)) == unknown
     )
 
 

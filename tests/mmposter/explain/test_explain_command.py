@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from mmposter.cli import app
 from mmposter.errors import UserError
-from mmposter.evaluation.plots.style import new_figure
 from mmposter.explain.folder import file_names
+from mmposter.report.plots.style import new_figure
 
 
 def run_command(*arguments):

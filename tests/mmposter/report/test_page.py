@@ -9,8 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from matplotlib.figure import Figure
 
-from mmposter.evaluation.plots import plot_training_curves
-from mmposter.report import (
+from mmposter.document import (
     CodeBlock,
     DetailsBlock,
     FigureBlock,
@@ -20,6 +19,7 @@ from mmposter.report import (
     figure_svg,
     render_page,
 )
+from mmposter.report.plots import plot_training_curves
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 

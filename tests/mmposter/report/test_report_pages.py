@@ -14,16 +14,18 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from mmposter.document.numbers import p_value as written
 from mmposter.evaluation import METRICS, evaluate
 from mmposter.evaluation.comparison import Comparison, compare
-from mmposter.evaluation.evaluate import GENRE_COLUMNS
 from mmposter.evaluation.examination import Examination, examine
 from mmposter.evaluation.scored import ScoredPosters, Source
 from mmposter.evaluation.thresholds import NEVER, apply_thresholds
 from mmposter.files.disk import plain_words
+from mmposter.report import evaluation_text
 from mmposter.report.comparison import comparison_page, write_comparison
-from mmposter.report.comparison_text import p_text, render, to_csv, to_markdown
+from mmposter.report.comparison_text import render, to_csv, to_markdown
 from mmposter.report.evaluation import evaluation_folder, write_evaluation
+from mmposter.report.evaluation_text import GENRE_COLUMNS
 
 GENRES = ("Drama", "Comedy <3", "News")
 
@@ -163,7 +165,7 @@ def test_folders_of_evaluations_keep_masked_ones_apart():
 )
 def test_a_narrow_console_leaves_columns_out_and_says_so(width, hidden):
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    examination().evaluation.render(console)
+    evaluation_text.render(examination().evaluation, console)
     printed = console.file.getvalue()
     table = printed[printed.index("By genre") : printed.index("- constant:")]
     shown = [column for column in GENRE_COLUMNS if column not in hidden]
@@ -245,4 +247,4 @@ def test_too_many_rows_for_one_figure_still_make_a_page(found):
 
 @pytest.mark.parametrize(("p_value", "text"), [(None, "–"), (0.0004, "<0.001"), (0.001, "0.001"), (1.0, "1.000")])
 def test_p_values_say_no_more_than_they_know(p_value, text):
-    assert p_text(p_value) == text
+    assert written(p_value) == text

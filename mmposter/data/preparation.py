@@ -1,0 +1,65 @@
+"""What `prepare` found and did, as plain values; the files of a prepared folder are written from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmposter.data.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mmposter.data.sources.base import Issue, SourceRows
+
+REPORT = "report.md"
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What `prepare` did, in numbers: ``kept + sum(dropped) == posters_found + without_poster`` always holds."""
+
+    out: Path
+    posters_found: int
+    without_poster: int
+    kept: int
+    dropped: Mapping[str, int]  # by reason, in the order of the steps
+    issues: Mapping[str, int]  # oddities that dropped no row, by kind
+    records: Mapping[str, int]  # metadata records, see `SourceRows.records`
+    splits: Mapping[str, int]  # posters by side
+    near_duplicate_groups: int  # groups of two posters and more
+    near_duplicate_posters: int  # posters in these groups
+    links: Mapping[str, int]  # posters of a source with links: how many are there, and why the others are not
+    downloaded: int = field(compare=False)  # of those that are there, how many came in this run
+    seconds: float = field(compare=False)
+
+    @property
+    def report_path(self) -> Path:
+        """The report for people."""
+        return self.out / REPORT
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: every poster accounted for."""
+        from mmposter.document import TableBlock, render_fragment
+
+        found = self.posters_found + self.without_poster
+        counts = {f"kept, {side}": count for side, count in self.splits.items()}
+        counts |= {f"dropped, {reason}": count for reason, count in self.dropped.items()}
+        table = TableBlock("", ["", "posters"], [[name, str(count)] for name, count in counts.items()])
+        title = f"Prepared {self.out.name}: {self.kept} of {found} posters kept"
+        return render_fragment(title, [table], facts={"folder": str(self.out), "report": str(self.report_path)})
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that the report and the files are written from."""
+
+    source: SourceRows
+    table: pd.DataFrame
+    dropped: pd.DataFrame
+    issues: list[Issue]
+    vocabulary: Vocabulary | None
+    posters_found: int
+    without_poster: int

@@ -1,0 +1,134 @@
+"""What a page is made of. All texts are plain: they are escaped, and only `code` between backticks is set apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, get_args
+
+Emphasis = Literal["strong", "good", "bad", "unsure", "muted"]
+"""How a cell may stand out: bold, green, red, amber, grey. Colour is never alone: the cell's text says the same."""
+
+_SLUG = re.compile(r"[a-z][a-z0-9-]*")
+
+
+@dataclass(frozen=True)
+class TableBlock:
+    """A table that scrolls inside its own box where it is wider than the page.
+
+    Attributes:
+        caption: above it; may be empty.
+        header: one text a column.
+        rows: cells as texts; the first one of a row is its heading.
+        align: one letter a column, ``l``, ``c`` or ``r``; by default the first column is left, the others right.
+        emphasis: by (row, column), or (row, None) for a whole row, counted from 0.
+
+    Raises:
+        ValueError: a row, or `align`, of another length than the header, or an `emphasis` that is not there.
+    """
+
+    kind: ClassVar[str] = "table"
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    align: str | None = None
+    emphasis: Mapping[tuple[int, int | None], Emphasis] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        width = len(self.header)
+        for number, row in enumerate(self.rows):
+            if len(row) != width:
+                raise ValueError(f"every row must have {width} cells, one a column, got {len(row)} in row {number}")
+        if self.align is not None and not re.fullmatch(f"[lcr]{{{width}}}", self.align):
+            raise ValueError(f"align must be {width} letters of l, c and r, got {self.align!r}")
+        for (row_at, column), name in self.emphasis.items():
+            if not 0 <= row_at < len(self.rows) or (column is not None and not 0 <= column < width):
+                raise ValueError(
+                    f"emphasis must name a cell of {len(self.rows)} x {width}, got ({row_at}, {column}) -> {name}"
+                )
+            if name not in get_args(Emphasis):
+                raise ValueError(f"emphasis must be one of {', '.join(get_args(Emphasis))}, got {name!r}")
+
+    @property
+    def alignment(self) -> str:
+        """One letter a column."""
+        return self.align or "l" + "r" * (len(self.header) - 1)
+
+    def classes(self, row: int, column: int | None) -> str:
+        """CSS classes of a cell, or of a whole row where `column` is None."""
+        name = self.emphasis.get((row, column))
+        return " ".join(part for part in ("" if column is None else self.alignment[column], name or "") if part)
+
+
+@dataclass(frozen=True)
+class FigureBlock:
+    """A figure on a white card.
+
+    Attributes:
+        svg: what `mmposter.document.figure_svg` returned; it goes into the page as it is.
+        caption: below it.
+        alt: what it shows, for those who cannot see it.
+    """
+
+    kind: ClassVar[str] = "figure"
+
+    svg: str
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class ListBlock:
+    """A bulleted list."""
+
+    kind: ClassVar[str] = "list"
+
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class CodeBlock:
+    """Text to copy, such as a command or a configuration; keeps its line breaks."""
+
+    kind: ClassVar[str] = "code"
+
+    text: str
+
+
+@dataclass(frozen=True)
+class DetailsBlock:
+    """Blocks that are folded away under a line that opens them."""
+
+    kind: ClassVar[str] = "details"
+
+    summary: str
+    blocks: Sequence[Block]
+
+
+Block = TableBlock | FigureBlock | ListBlock | CodeBlock | DetailsBlock
+
+
+@dataclass(frozen=True)
+class PageSection:
+    """A part of a page, listed in its table of contents.
+
+    Attributes:
+        id: what a link to it names; small letters, digits and hyphens.
+        title: its heading.
+        text: paragraphs, before the blocks.
+        blocks: in order.
+
+    Raises:
+        ValueError: another kind of `id`.
+    """
+
+    id: str
+    title: str
+    text: Sequence[str] = ()
+    blocks: Sequence[Block] = ()
+
+    def __post_init__(self) -> None:
+        if not _SLUG.fullmatch(self.id):
+            raise ValueError(f"id must be small letters, digits and hyphens, a letter first, got {self.id!r}")

@@ -1,0 +1,156 @@
+"""What an ablation found: plain values that tables, plots and reports are made of, and nothing to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mmposter.document.shown import Shown
+from mmposter.evaluation.seeds import Estimate
+
+Mode = Literal["retrain", "mask"]
+
+HEADLINES = ("mean_average_precision", "macro_f1", "r_precision")
+"""The metrics that an ablation compares, as they are called in `mmposter.evaluation.METRICS`; the first one leads."""
+
+
+@dataclass(frozen=True)
+class CellComparison:
+    """One cell minus another on the same posters, seed by seed.
+
+    Attributes:
+        against: name of the other cell.
+        why: what the other cell is, in a few words ("the full model", "the same without the branch").
+        metrics: the difference by headline metric.
+        by_genre: the difference of average precision by genre.
+        adjusted: Holm's p-value by headline metric, over all cells of the section; None where there is no p-value.
+        adjusted_by_genre: the same by genre, over all cells and genres of the section.
+    """
+
+    against: str
+    why: str
+    metrics: Mapping[str, Estimate]
+    by_genre: Mapping[str, Estimate]
+    adjusted: Mapping[str, float | None]
+    adjusted_by_genre: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One cell: one configuration, trained with every seed (or masked in every trained model).
+
+    Attributes:
+        name: unique, and safe as a file name, such as ``cnn-ocr`` or ``mask.cnn-ocr``.
+        label: for people, such as ``cnn, ocr`` or ``gate = se``.
+        section: which question it belongs to: ``subsets``, ``leave-one-out``, ``add-one``, ``controls``, or the
+            configuration key of an axis, such as ``fusion.head``.
+        mode: ``retrain`` or ``mask``.
+        branches: what it looks at.
+        changes: configuration keys that differ from the base, with their values; without `branches`.
+        seeds: those that are finished.
+        metrics: by headline metric, over seeds and posters.
+        by_seed: the value of each finished seed, by headline metric.
+        by_genre: average precision by genre; NaN for a genre without a positive.
+        comparisons: with the reference first; a branch alone and changed is compared with that branch unchanged
+            instead. Empty for the reference itself.
+        seconds: training time, mean over the seeds.
+    """
+
+    name: str
+    label: str
+    section: str
+    mode: Mode
+    branches: tuple[str, ...]
+    changes: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    metrics: Mapping[str, Estimate]
+    by_seed: Mapping[str, tuple[float, ...]]
+    by_genre: Mapping[str, Estimate]
+    comparisons: tuple[CellComparison, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What a branch adds, averaged over all subsets of the others (its Shapley value); sums to all minus nothing.
+
+    Attributes:
+        branch: its name.
+        mode: whether the subsets were retrained or masked.
+        metrics: by headline metric. Nothing at all counts as the best constant answer.
+        by_genre: of average precision, by genre.
+        adjusted: Holm's p-value by headline metric, over all branches; None where there is no p-value.
+        adjusted_by_genre: the same by genre, over all branches and genres.
+    """
+
+    branch: str
+    mode: Mode
+    metrics: Mapping[str, Estimate]
+    by_genre: Mapping[str, Estimate]
+    adjusted: Mapping[str, float | None]
+    adjusted_by_genre: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the numbers were made from.
+
+    Attributes:
+        data: name of the data folder.
+        manifest: sha256 of its manifest.
+        split: the split that was measured.
+        posters: posters measured, those with a genre.
+        train_posters: posters trained on.
+        val_posters: posters that chose epochs and thresholds.
+        seeds: asked for.
+        version: of mmposter.
+        commit: of its source, None where it was not installed from one.
+        config: the base configuration, as plain nested values.
+        command: the command line that makes the same.
+        bootstrap: half-samples behind the intervals.
+    """
+
+    data: str
+    manifest: str
+    split: str
+    posters: int
+    train_posters: int
+    val_posters: int
+    seeds: tuple[int, ...]
+    version: str
+    commit: str | None
+    config: Mapping[str, Any]
+    command: str
+    bootstrap: int
+
+
+@dataclass(frozen=True)
+class AblationResult(Shown):
+    """An ablation, finished or not.
+
+    Attributes:
+        provenance: what the numbers were made from.
+        genres: names in the order of the vocabulary.
+        support: posters of each genre in the measured split.
+        constant: the best constant answer's value by headline metric.
+        constant_by_genre: its average precision by genre, which is the prevalence.
+        reference: name of the cell with everything on, against which the others are compared.
+        cells: in the order of the plan; the reference is among them.
+        contributions: of every branch, where all subsets were measured; else empty.
+        unfinished: label and reason of every cell and seed that is not there.
+    """
+
+    provenance: Provenance
+    genres: tuple[str, ...]
+    support: tuple[int, ...]
+    constant: Mapping[str, float]
+    constant_by_genre: Mapping[str, float]
+    reference: str
+    cells: tuple[CellResult, ...]
+    contributions: tuple[Contribution, ...] = ()
+    unfinished: Mapping[str, str] | None = None
+
+    def cell(self, name: str) -> CellResult:
+        """The cell of that name."""
+        return next(cell for cell in self.cells if cell.name == name)

@@ -1,0 +1,253 @@
+"""The tables of an ablation as texts in rows and columns; Markdown, LaTeX and HTML are made from the same `Table`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mmposter.document.numbers import DASH
+from mmposter.evaluation.ablation import HEADLINES, AblationResult, CellComparison, CellResult, Mode
+from mmposter.report.ablation.numbers import (
+    carried,
+    interval,
+    number,
+    origin,
+    p_value,
+    signed,
+    signed_interval,
+    verdict,
+)
+from mmposter.report.ablation.sections import (
+    ADD_ONE,
+    LEAD,
+    MODE_TITLES,
+    SUBSETS,
+    TITLES,
+    CellGroup,
+    against_reference,
+    contributions_of,
+    genres_by_support,
+    label_of,
+)
+
+Mark = Literal["", "reference", "best", "constant"]
+
+FEW_SEEDS = 5
+CONSTANT = "best constant answer"
+BETTER, WORSE = "↑", "↓"
+LEAD_TITLE = TITLES[LEAD]
+OTHERS = HEADLINES[1:]
+
+
+@dataclass(frozen=True)
+class CellRow:
+    """One line of a table; `mark` says what kind of line it is."""
+
+    cells: tuple[str, ...]
+    mark: Mark = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts in rows and columns.
+
+    Attributes:
+        name: unique in a report; small letters, digits and hyphens.
+        title: what it shows.
+        header: one text a column.
+        rows: each as long as the header; the first text of a row is its heading.
+        note: how to read it, and what it was made from.
+        left: columns of words, set to the left, besides the first one.
+    """
+
+    name: str
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[CellRow, ...]
+    note: str
+    left: tuple[int, ...] = ()
+
+
+def cells_table(result: AblationResult, group: CellGroup) -> Table:
+    """A group's cells with headline metrics, the difference to the full model, and the constant answer."""
+    several = any(len(cell.seeds) > 1 for cell in group.rows)
+    header = [
+        "branches" if group.section in (SUBSETS, ADD_ONE) else "model",
+        LEAD_TITLE,
+        "95 % interval",
+        "difference",
+        "95 % interval",
+        "p (Holm)",
+        "verdict",
+        *(TITLES[metric] for metric in OTHERS),
+    ]
+    best = best_of(result, group)
+    rows = []
+    for cell in group.rows:
+        comparison = against_reference(result, cell)
+        mark: Mark = "reference" if cell.name == result.reference else "best" if cell is best else ""
+        texts = [
+            _row_label(result, group, cell) + (" (best)" if mark == "best" else ""),
+            number(cell.metrics[LEAD].value),
+            interval(cell.metrics[LEAD].ci95),
+            *(_difference(comparison, LEAD) if comparison else [""] * 4),
+            *(number(cell.metrics[metric].value) for metric in OTHERS),
+        ]
+        rows.append(CellRow((*texts, *([_by_seed(cell)] if several else [])), mark))
+    constant = [CONSTANT, number(result.constant[LEAD]), *[""] * 5, *(number(result.constant[m]) for m in OTHERS)]
+    rows.append(CellRow((*constant, *([""] if several else [])), "constant"))
+    return Table(
+        group.name,
+        f"{group.title}: {LEAD_TITLE}, and its difference to the full model",
+        (*header, *([f"{LEAD_TITLE} by seed"] if several else [])),
+        tuple(rows),
+        f"{LEAD_TITLE} is the mean over seeds. p (Holm): adjusted over all comparisons of "
+        f"{_adjusted_over(group)}. Best row marked only where its interval carries it. {origin(result.provenance)}.",
+        left=(header.index("verdict"),),
+    )
+
+
+def comparisons_table(result: AblationResult, group: CellGroup) -> Table | None:
+    """The group's comparisons with other cells than the full model; None where there is none."""
+    rows = [
+        CellRow((group.label(cell), label_of(result, item.against, cell.mode), item.why, *_difference(item, LEAD)))
+        for cell in group.cells
+        for item in cell.comparisons
+        if item.against != result.reference
+    ]
+    if not rows:
+        return None
+    return Table(
+        f"{group.name}-compared",
+        f"{group.title}: against other models than the full one",
+        ("model", "against", "which is", f"{LEAD_TITLE} difference", "95 % interval", "p (Holm)", "verdict"),
+        tuple(rows),
+        f"Difference: model minus the one it stands against, paired by poster. {origin(result.provenance)}.",
+        left=(1, 2, 6),
+    )
+
+
+def genres_table(result: AblationResult, group: CellGroup) -> Table:
+    """Average precision of each genre (rows, the most frequent first) in each of the group's cells (columns)."""
+    rows = []
+    for position in genres_by_support(result):
+        genre = result.genres[position]
+        values = [_genre_value(result, cell, genre) for cell in group.rows]
+        constant = number(result.constant_by_genre[genre]) if result.support[position] else DASH
+        rows.append(CellRow((genre, str(result.support[position]), constant, *values)))
+    mean = [f"{LEAD_TITLE} (mean)", "", number(result.constant[LEAD])]
+    rows.append(CellRow((*mean, *(number(cell.metrics[LEAD].value) for cell in group.rows))))
+    return Table(
+        f"{group.name}-genres",
+        f"Average precision by genre: {group.title}",
+        ("genre", "posters", "constant", *(group.label(cell) for cell in group.rows)),
+        tuple(rows),
+        f"{BETTER} {WORSE}: better or worse than the full model, p < .05 by Holm over all comparisons and genres of "
+        f"{_adjusted_over(group)}. {origin(result.provenance)}.",
+    )
+
+
+def contributions_table(result: AblationResult, mode: Mode) -> Table | None:
+    """What each branch adds by its Shapley value; None where not all subsets were measured."""
+    found = contributions_of(result, mode)
+    if not found:
+        return None
+    adjusted = contribution_p_values(result, mode)
+    rows = [
+        CellRow(
+            (
+                branch,
+                signed(item.metrics[LEAD].value),
+                signed_interval(item.metrics[LEAD].ci95),
+                p_value(adjusted[branch]),
+                *(
+                    text
+                    for metric in OTHERS
+                    for text in (signed(item.metrics[metric].value), signed_interval(item.metrics[metric].ci95))
+                ),
+            )
+        )
+        for branch, item in found.items()
+    ]
+    return Table(
+        f"contributions-{mode}",
+        f"What each branch adds (Shapley value), {MODE_TITLES[mode]}",
+        (
+            "branch",
+            f"{LEAD_TITLE} added",
+            "95 % interval",
+            "p (Holm)",
+            *(text for metric in OTHERS for text in (f"{TITLES[metric]} added", "95 % interval")),
+        ),
+        tuple(rows),
+        "Mean of what the branch adds to every subset of the others; the values sum to the full model minus the best "
+        f"constant answer. p (Holm): over the branches. {origin(result.provenance)}.",
+    )
+
+
+def contribution_p_values(result: AblationResult, mode: Mode, metric: str = LEAD) -> dict[str, float | None]:
+    """Holm's p-value of each branch's contribution to a headline metric, by branch."""
+    return {branch: item.adjusted[metric] for branch, item in contributions_of(result, mode).items()}
+
+
+def best_of(result: AblationResult, group: CellGroup) -> CellResult | None:
+    """The group's best cell by the leading metric, if its interval says that it is better than the full model."""
+    known = [cell for cell in group.cells if not math.isnan(cell.metrics[LEAD].value)]
+    if not known:
+        return None
+    best = max(known, key=lambda cell: cell.metrics[LEAD].value)
+    comparison = against_reference(result, best)
+    if comparison is None or carried(comparison.metrics[LEAD], comparison.adjusted.get(LEAD)) != 1:
+        return None
+    return best
+
+
+def all_tables(result: AblationResult, found: Sequence[CellGroup]) -> list[Table]:
+    """Every table of a report: those of each group, then the contributions, then the genres."""
+    tables: list[Table | None] = []
+    for group in found:
+        tables += [cells_table(result, group), comparisons_table(result, group)]
+    tables += [contributions_table(result, mode) for mode in MODE_TITLES]
+    tables += [genres_table(result, group) for group in found]
+    return [table for table in tables if table is not None]
+
+
+def _row_label(result: AblationResult, group: CellGroup, cell: CellResult) -> str:
+    label = group.label(cell)
+    if cell.name == result.reference:
+        label = f"{', '.join(cell.branches) if group.section == SUBSETS else label} (reference)"
+    wanted = len(result.provenance.seeds)
+    return label if len(cell.seeds) >= wanted else f"{label} ({len(cell.seeds)} of {wanted} seeds)"
+
+
+def _difference(comparison: CellComparison, metric: str) -> list[str]:
+    difference, adjusted = comparison.metrics[metric], comparison.adjusted.get(metric)
+    return [
+        signed(difference.value),
+        signed_interval(difference.ci95),
+        p_value(adjusted),
+        verdict(difference, adjusted),
+    ]
+
+
+def _by_seed(cell: CellResult) -> str:
+    values = cell.by_seed[LEAD]
+    if len(values) <= FEW_SEEDS:
+        return " ".join(number(value) for value in values)
+    return f"{len(values)} seeds, {interval((min(values), max(values)))}"
+
+
+def _genre_value(result: AblationResult, cell: CellResult, genre: str) -> str:
+    text = number(cell.by_genre[genre].value)
+    comparison = against_reference(result, cell)
+    if comparison is None or text == DASH:
+        return text
+    side = carried(comparison.by_genre[genre], comparison.adjusted_by_genre.get(genre))
+    return text + {1: f" {BETTER}", -1: f" {WORSE}", 0: ""}[side]
+
+
+def _adjusted_over(group: CellGroup) -> str:
+    where = "their own section" if group.borrowed else f"“{group.title}”"
+    return f"{where}, those against other models included"

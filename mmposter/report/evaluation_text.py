@@ -1,0 +1,161 @@
+"""An evaluation on a console and as Markdown: its cells, and the notes that a reader needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmposter.document.markdown import markdown_table
+from mmposter.document.numbers import interval, number, with_interval
+from mmposter.evaluation import weighted
+from mmposter.evaluation.evaluate import Evaluation
+from mmposter.evaluation.examination import Examination
+from mmposter.evaluation.metrics import METRICS
+from mmposter.evaluation.thresholds import NEVER
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+METRIC_COLUMNS = ("metric", "value", "95 % interval", "constant", "than the constant")
+GENRE_COLUMNS = ("genre", "support", "AP", "95 % interval", "prevalence", "precision", "recall", "F1", "threshold")
+
+_DISPENSABLE = (("threshold",), ("precision", "recall"), ("F1",), ("prevalence",), ("95 % interval",), ("support",))
+"""Columns by genre that a narrow console does without, in this order."""
+
+
+def title(evaluation: Evaluation) -> str:
+    """The heading of a report: split and number of posters."""
+    return f"{evaluation.split}: {evaluation.n} posters"
+
+
+def to_markdown(evaluation: Evaluation) -> str:
+    """Both tables and the notes as Markdown."""
+    parts = [
+        f"### {title(evaluation)}",
+        markdown_table(METRIC_COLUMNS, metric_rows(evaluation)),
+        markdown_table(GENRE_COLUMNS, genre_rows(evaluation)),
+        "\n".join(f"- {note}" for note in notes(evaluation)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def render(evaluation: Evaluation, console: Console) -> None:
+    """Print both tables and the notes on a rich console.
+
+    On a narrow one the table by genre leaves out columns, and says which; a genre without a positive, for which
+    there is no number, stands in the notes alone.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"better": "green", "within noise": "yellow", "NOT BETTER": "bold red", "undefined": "dim"}
+    table = Table(title=title(evaluation), title_justify="left", title_style="bold")
+    for i, column in enumerate(METRIC_COLUMNS):
+        table.add_column(column, justify="right" if 0 < i < 4 else "left")
+    headlines = {metric.title for metric in evaluation.headlines}
+    for row in metric_rows(evaluation):
+        cells = [Text(cell, style="bold" if row[0] in headlines else "") for cell in row]
+        cells[-1].stylize(colours[row[-1]])
+        table.add_row(*cells)
+    console.print(table)
+    rows = [row for row in genre_rows(evaluation) if evaluation.by_genre[row[0]].support]
+    shown = _columns_that_fit(GENRE_COLUMNS, rows, console.width)
+    table = Table(title="By genre", title_justify="left", title_style="bold")
+    for i in shown:
+        table.add_column(GENRE_COLUMNS[i], justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*(Text(row[i]) for i in shown))
+    console.print(table)
+    hidden = [column for i, column in enumerate(GENRE_COLUMNS) if i not in shown]
+    narrow = [f"not shown by genre, for want of width: {', '.join(hidden)}"] if hidden else []
+    for note in [*notes(evaluation), *narrow]:
+        console.print(Text(f"- {note}", style="dim"))
+
+
+def metric_rows(evaluation: Evaluation) -> list[list[str]]:
+    """The cells under `METRIC_COLUMNS`, one row a metric, headlines first."""
+    return [
+        [
+            metric.title,
+            number(evaluation.metrics[metric.name].value),
+            interval(evaluation.metrics[metric.name].ci95, "–"),
+            number(evaluation.metrics[metric.name].constant),
+            evaluation.verdict(metric.name),
+        ]
+        for metric in evaluation.listed
+    ]
+
+
+def genre_rows(evaluation: Evaluation) -> list[list[str]]:
+    """The cells under `GENRE_COLUMNS`, one row a genre, the most frequent first."""
+    ordered = sorted(evaluation.by_genre.items(), key=lambda item: -item[1].support)
+    return [
+        [
+            genre,
+            str(row.support),
+            number(row.average_precision),
+            interval(row.ci95, "–"),
+            *map(number, (row.prevalence, row.precision, row.recall, row.f1)),
+            "–" if row.threshold >= NEVER else number(row.threshold),
+        ]
+        for genre, row in ordered
+    ]
+
+
+def notes(evaluation: Evaluation) -> list[str]:
+    """What a reader must know to read the tables right."""
+    notes = [
+        "constant: the best single answer for all posters, chosen on the training posters for that metric; the "
+        "constant of overall recall, every genre at once, cannot be beaten",
+        f"95 % interval: {evaluation.bootstrap['n_boot']} half-samples of {evaluation.bootstrap['unit']}, seed "
+        f"{evaluation.bootstrap['seed']}, corrected for bias, hence not centred on the value",
+        "lower is better: " + ", ".join(metric.title for metric in METRICS if not metric.higher_is_better),
+        "decided: the surest genre of each poster"
+        if evaluation.surest_alone
+        else f"a poster where nothing passes its threshold: {evaluation.empty}",
+    ]
+    notes += [
+        f"left out, {reason.replace('_', ' ')}: {count}" for reason, count in evaluation.left_out.items() if count
+    ]
+    if evaluation.single_label is not None:
+        notes.append(
+            "one genre a poster: accuracy, macro precision and macro recall are of the surest genre, whatever the "
+            "thresholds; a genre counts in both means if it is true or answered anywhere"
+        )
+        answers = [sum(column) for column in zip(*evaluation.single_label.confusion, strict=True)]
+        if few := [
+            genre for genre, n in zip(evaluation.by_genre, answers, strict=True) if 0 < n < weighted.MIN_ANSWERS
+        ]:
+            notes.append(
+                f"answered once or twice, so the interval of macro precision counts 0 for it at its lower end and "
+                f"1 at its upper: {', '.join(few)}"
+            )
+    if evaluation.genres_without_positives:
+        notes.append("no positive, left out of means over genres: " + ", ".join(evaluation.genres_without_positives))
+    return notes
+
+
+def calibration_note(examination: Examination) -> str:
+    """The calibration in one line, for a console."""
+    found = examination.calibration
+    if found is None:
+        return "calibration: none fitted"
+    scale = "" if found.calibrator.temperature is None else f" T = {found.calibrator.temperature:.3f}"
+    where = "on these very posters, so it flatters" if examination.fitted_on_itself else f"on {found.fitted_on} posters"
+    return (
+        f"calibration, {found.calibrator.method}{scale} fitted {where}: calibration error "
+        f"{number(found.error_before.value)} to {number(found.error_after.value)}, change "
+        f"{with_interval(found.change.value, found.change.ci95, sign=True)}; reported, not applied"
+    )
+
+
+def _columns_that_fit(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Numbers of the columns that a rich table of `width` letters can hold uncut."""
+    needed = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    shown = list(range(len(header)))
+    for names in _DISPENSABLE:
+        # A space on both sides of each cell, and a line after it; one more line in front of the first.
+        if sum(needed[i] + 3 for i in shown) + 1 <= width:
+            break
+        shown = [i for i in shown if header[i] not in names]
+    return shown

@@ -1,0 +1,45 @@
+"""What a notebook shows of a result: the tables and the notes of its report, one function a result.
+
+`mmposter.document.shown` loads this module when a notebook first asks.
+"""
+
+from __future__ import annotations
+
+from mmposter.document import DetailsBlock, ListBlock, render_fragment
+from mmposter.document.shown import fragment
+from mmposter.evaluation.ablation import AblationResult
+from mmposter.evaluation.comparison import Comparison
+from mmposter.evaluation.evaluate import Evaluation
+from mmposter.evaluation.examination import Examination
+from mmposter.report import comparison_text, evaluation_text
+from mmposter.report.ablation.page import to_fragment
+from mmposter.report.comparison import difference_tables, runs_table
+from mmposter.report.evaluation import evaluation_blocks, evaluation_facts
+
+
+@fragment.register
+def evaluation(result: Evaluation) -> str:
+    """The tables and the notes."""
+    return render_fragment(evaluation_text.title(result), evaluation_blocks(result))
+
+
+@fragment.register
+def examination(result: Examination) -> str:
+    """As an evaluation, with what was measured, and the calibration."""
+    source, note = result.scored.source, evaluation_text.calibration_note(result)
+    blocks, facts = evaluation_blocks(result.evaluation), evaluation_facts(result)
+    return render_fragment(f"{source.run} on {source.data}", blocks, facts=facts, text=[note])
+
+
+@fragment.register
+def comparison(result: Comparison) -> str:
+    """The rows, the differences and the notes."""
+    differences = DetailsBlock(f"Differences to {result.rows[0].name}", difference_tables(result))
+    notes = ListBlock(comparison_text.notes(result))
+    return render_fragment(comparison_text.title(result), [runs_table(result), differences, notes])
+
+
+@fragment.register
+def ablation(result: AblationResult) -> str:
+    """What was found, and the main table."""
+    return to_fragment(result)

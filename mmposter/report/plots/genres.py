@@ -1,0 +1,122 @@
+"""Average precision, and precision against recall, by genre."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mmposter.errors import UserError
+from mmposter.evaluation.arrays import check_binary, check_probs, has_genre
+from mmposter.report.plots.style import BLUE, GREY, ORANGE, figure_style, new_figure
+from mmposter.visible import visible_lines
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mmposter.evaluation.evaluate import Evaluation
+
+
+def plot_average_precision(evaluation: Evaluation | Mapping[str, Any], title: str | None = None) -> Figure:
+    """Average precision by genre, the best on top: dot, 95 % interval, and the constant answer's value as a tick.
+
+    The constant answer's average precision is the genre's prevalence. Genres without a positive are not drawn.
+
+    Args:
+        evaluation: what `evaluate` returned, or its `to_json()`, also as read back from a file.
+        title: above the figure; by default the split is named.
+
+    Raises:
+        UserError: no genre has an average precision.
+    """
+    plain = evaluation if isinstance(evaluation, Mapping) else evaluation.to_json()
+    rows = [(genre, row) for genre, row in plain["by_genre"].items() if row["average_precision"] is not None]
+    if not rows:
+        raise UserError("No genre of this result has a positive, so there is no average precision to draw.")
+    rows.sort(key=lambda item: item[1]["average_precision"])
+    with figure_style():
+        figure = new_figure(1.4 + 0.27 * len(rows))
+        axes = figure.subplots()
+        places = np.arange(len(rows))
+        known = [(place, *row["ci95"]) for place, (_, row) in enumerate(rows) if row.get("ci95")]
+        if known:
+            at, low, high = zip(*known, strict=True)
+            axes.hlines(at, low, high, color=BLUE, linewidth=2, alpha=0.45, label="95 % interval")
+        values = [row["average_precision"] for _, row in rows]
+        axes.plot(values, places, "o", color=BLUE, markersize=6.5, label="model")
+        prevalence = [row["prevalence"] for _, row in rows]
+        axes.plot(prevalence, places, "|", color=ORANGE, markersize=13, markeredgewidth=2.2, label="constant answer")
+        axes.set_yticks(places, [visible_lines(f"{genre}  ({row['support']})") for genre, row in rows])
+        for label in axes.get_yticklabels():
+            label.set_parse_math(False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(-0.7, len(rows) - 0.3)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("average precision   (in brackets: posters with the genre)")
+        axes.grid(axis="x", color=GREY, alpha=0.3, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.set_title(visible_lines(title or f"Average precision by genre ({plain['split']})"), parse_math=False)
+        axes.legend(loc="lower right")
+    return figure
+
+
+def plot_precision_recall(
+    target: ArrayLike, probs: ArrayLike, genres: Sequence[str], title: str = "Precision and recall by genre"
+) -> Figure:
+    """Precision against recall, one small panel a genre, the most frequent first; a line at the prevalence.
+
+    Posters without a genre are left out, genres without a positive are not drawn.
+
+    Args:
+        target: N x G of {0, 1}.
+        probs: N x G in 0-1.
+        genres: the G names.
+        title: above the figure.
+
+    Raises:
+        ValueError: a wrong shape or value.
+        UserError: no genre has a positive.
+    """
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    truth = check_binary(target, "target")
+    scores = check_probs(probs, truth.shape)
+    keep = has_genre(truth)
+    truth, scores = truth[keep], scores[keep]
+    support = truth.sum(axis=0)
+    order = [g for g in np.argsort(-support, kind="stable").tolist() if support[g]]
+    if not order:
+        raise UserError("No poster has a genre, so there is no precision-recall curve to draw.")
+    columns = min(4, len(order))
+    with figure_style():
+        figure = new_figure(0.6 + 1.9 * math.ceil(len(order) / columns))
+        panels = figure.subplots(
+            math.ceil(len(order) / columns), columns, sharex=True, sharey=True, squeeze=False
+        ).ravel()
+        for panel, g in zip(panels, order, strict=False):
+            precision, recall, _ = precision_recall_curve(truth[:, g], scores[:, g], drop_intermediate=True)
+            # From right to left the curve is a step: recall only grows when a positive is passed.
+            panel.step(recall, precision, where="post", color=BLUE, linewidth=1.6)
+            panel.fill_between(recall, precision, step="post", color=BLUE, alpha=0.12, linewidth=0)
+            panel.axhline(support[g] / len(truth), color=ORANGE, linewidth=1.4, linestyle=(0, (4, 2)))
+            panel.set_title(visible_lines(str(genres[g])), fontsize=10, parse_math=False)
+            value = average_precision_score(truth[:, g], scores[:, g])
+            panel.set_title(f"{value:.2f} ({support[g]})", fontsize=9, fontweight="normal", loc="right")
+            panel.set_xlim(0, 1)
+            panel.set_ylim(0, 1.02)
+            panel.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+            panel.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
+        for i, panel in enumerate(panels):
+            if i >= len(order):
+                panel.set_visible(False)
+            elif i + columns >= len(order):
+                panel.tick_params(labelbottom=True)  # the last panel of its column, also above an empty place
+        figure.supxlabel(
+            "recall   (above a panel: average precision and posters; dashed: constant answer)", fontsize=10
+        )
+        figure.supylabel("precision", fontsize=10)
+        figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold", parse_math=False)
+    return figure

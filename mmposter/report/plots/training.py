@@ -1,0 +1,77 @@
+"""What happened epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmposter.errors import UserError
+from mmposter.report.plots.style import BLUE, GREY, INK, ORANGE, figure_style, new_figure
+from mmposter.visible import visible_lines
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def plot_training_curves(rows: Sequence[Mapping[str, Any]], title: str = "Training") -> Figure:
+    """Loss and validation mAP by epoch, the best epoch marked, the learning rate in a strip below.
+
+    Args:
+        rows: one mapping an epoch, the lines of `metrics.jsonl`: `epoch` counted from 0 (shown from 1),
+            `train_loss`, `val_loss`, `val_map`, `lr`; a value may be missing or None.
+        title: above the figure.
+
+    Raises:
+        UserError: `rows` is empty.
+    """
+    if not rows:
+        raise UserError("No epoch has been finished yet, so there are no training curves to draw.")
+    epochs = [int(row["epoch"]) + 1 for row in rows]
+    series = {
+        name: np.array([np.nan if row.get(name) is None else float(row[name]) for row in rows])
+        for name in ("train_loss", "val_loss", "val_map", "lr")
+    }
+    with figure_style():
+        figure = new_figure(5.6)
+        loss, quality, rate = figure.subplots(3, 1, sharex=True, height_ratios=[4, 4, 1.3])
+        _curve(loss, epochs, series["train_loss"], ORANGE, "training", "s")
+        _curve(loss, epochs, series["val_loss"], BLUE, "validation", "o")
+        loss.set_ylabel("loss")
+        _curve(quality, epochs, series["val_map"], BLUE, "validation", "o")
+        quality.set_ylabel("mAP")
+        edges = np.append(epochs, epochs[-1] + 1) - 0.5
+        rate.stairs(series["lr"], edges, color=GREY, linewidth=1.6, baseline=None)
+        rate.set_xlim(edges[0], edges[-1])
+        rate.set_ylabel("learning\nrate")
+        rate.set_xlabel("epoch")
+        rate.set_ylim(bottom=0)
+        rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+        if not np.isnan(series["val_map"]).all():
+            best = int(np.nanargmax(series["val_map"]))
+            for axes in (loss, quality, rate):
+                axes.axvline(epochs[best], color=INK, linewidth=1, linestyle=(0, (2, 2)))
+            quality.plot(epochs[best], series["val_map"][best], "*", color=INK, markersize=13, zorder=5)
+            # Below the star a curve that rose has left the place empty; to the side that has more room.
+            left = epochs[best] > (epochs[0] + epochs[-1]) / 2
+            quality.annotate(
+                f"best: {series['val_map'][best]:.3f} in epoch {epochs[best]}",
+                (epochs[best], series["val_map"][best]),
+                xytext=(-10 if left else 10, -24),
+                textcoords="offset points",
+                ha="right" if left else "left",
+            )
+        for axes in (loss, quality, rate):
+            axes.grid(axis="y", color=GREY, alpha=0.3, linewidth=0.7)
+            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        loss.legend(loc="upper right")
+        loss.set_title(visible_lines(title), parse_math=False)
+    return figure
+
+
+def _curve(axes: Axes, epochs: Sequence[int], values: Any, colour: str, label: str, marker: str) -> None:
+    # Markers tell the curves apart without colour; many epochs get few of them.
+    every = max(1, len(epochs) // 12)
+    axes.plot(epochs, values, color=colour, linewidth=1.8, marker=marker, markersize=4.5, markevery=every, label=label)
