@@ -230,8 +230,8 @@ class Config(ConfigSection):
             through = on_images(branch_names())
             cached = [name for name in branch_names() if name not in through]
             raise ValueError(
-                f"allowed with regime finetune are {listed(cached)}, as {listed(through)} have no cached records there; "
-                f"got {','.join(value)}"
+                f"allowed with regime finetune are {listed(cached)}, as {listed(through)} have no cached records "
+                f"there; got {','.join(value)}"
             )
         return value
 

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
+from mmposter.branches.cnn import NAME as CNN
 from mmposter.errors import UserError
 from mmposter.files.strict_json import read_json, sound, text
 
@@ -85,7 +86,7 @@ def shipped_tower() -> ShippedTower | None:
         return None
     with sound(folder / _MODEL, "install mmposter again"):
         config = read_json(folder / _MODEL)["config"]
-        return ShippedTower(text(config["cnn"]["backbone"], "cnn.backbone"), folder / _TOWER)
+        return ShippedTower(text(config[CNN]["backbone"], f"{CNN}.backbone"), folder / _TOWER)
 
 
 def settled_init(backbone: str, init: str) -> str:
