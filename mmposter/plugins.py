@@ -89,11 +89,12 @@ def _load(path: Path) -> None:
     except Exception as error:  # of a stranger's code, anything
         sys.modules.pop(name, None)
         raise UserError(f"the plugin {path} cannot be run: {type(error).__name__}: {error}") from error
-    if not hasattr(module, "BRANCH"):
-        raise UserError(f"the plugin {path} must declare a branch as BRANCH = ...; see docs/extending.md")
     try:
+        if not hasattr(module, "BRANCH"):
+            raise UserError("it must declare a branch as BRANCH = ...; see docs/extending.md")
         register(module.BRANCH)
     except UserError as error:
+        del sys.modules[name]
         raise UserError(f"the plugin {path} cannot be used: {error}") from error
     _loaded.add(path)
 

@@ -9,7 +9,6 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from mmposter.branches.cnn import NAME as CNN
 from mmposter.errors import UserError
 from mmposter.files.strict_json import read_json, sound, text
 
@@ -81,6 +80,8 @@ def is_shipped(folder: Path) -> bool:
 
 def shipped_tower() -> ShippedTower | None:
     """The image network of `posters`; None where this build came without it."""
+    from mmposter.branches.cnn import NAME as CNN  # not above: it loads pydantic, and every command reads this file
+
     folder = _folder() / POSTERS
     if not (folder / _MODEL).is_file() or not (folder / _TOWER).is_file():
         return None
