@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fusion.backbones.base import Backbone, evaluating, named_sequence, other_shapes
 from fusion.base import IMAGE, Inputs
+from fusion.branches.cnn import CNN
 from fusion.layers import Dropout, check_choice, check_probability
 
 KINDS = ("own", "dense")
@@ -88,7 +89,7 @@ class ImageClassifier(nn.Module):
         torch.Size([2, 3])
     """
 
-    def __init__(self, tower: Backbone, classifier: Classifier, branch: str = "cnn") -> None:
+    def __init__(self, tower: Backbone, classifier: Classifier, branch: str = CNN) -> None:
         super().__init__()
         self.tower = tower
         self.classifier = classifier

@@ -13,110 +13,75 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 
+from mmposter.branches import (
+    BranchDeclaration,
+    branch_names,
+    declarations,
+    declared,
+    each_from_outside,
+    on_images,
+    outside_names,
+    own_names,
+)
+from mmposter.branches.cnn import NAME as CNN
+from mmposter.branches.cnn import CnnConfig
+from mmposter.branches.ocr import Mask, OcrConfig
+from mmposter.branches.settings import ConfigSection, Name, Rate, Side, Slots, Width
+from mmposter.branches.style import StyleConfig
+from mmposter.branches.yolo import YoloConfig
 from mmposter.errors import UserError
 from mmposter.files.paths import file_here
 from mmposter.files.strict_json import shorten, shown
 from mmposter.files.strict_yaml import parse_yaml, read_yaml, require_own_keys
 
-BranchName = Literal["cnn", "style", "yolo", "ocr"]
-BRANCHES: tuple[BranchName, ...] = ("cnn", "style", "yolo", "ocr")
-"""The branches in the order in which the fusion joins them."""
+BRANCHES: tuple[str, ...] = own_names()
+"""Our branches in the order in which the fusion joins them; `branch_names` has those from outside, too."""
 
 Regime = Literal["features", "finetune"]
-Mask = Literal["none", "title", "names"]
-Side = Annotated[int, Field(ge=32, le=8192)]
-Width = Annotated[int, Field(ge=1, le=65_536)]
-"""Of a layer. Its bound, as those of all sizes and counts here, is far above what is of use: a file that asks for more
-asks for a machine's whole memory, or its time."""
-
-Slots = Annotated[int, Field(ge=1, le=1000)]
-Rate = Annotated[float, Field(gt=0)]
-Name = Annotated[str, Field(max_length=4096)]
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
+
+__all__ = [
+    "BRANCHES",
+    "CnnConfig",
+    "Config",
+    "ConfigSection",
+    "LossConfig",
+    "Mask",
+    "Name",
+    "OcrConfig",
+    "Rate",
+    "Regime",
+    "Side",
+    "Slots",
+    "StyleConfig",
+    "Width",
+    "YoloConfig",
+    "check_values",
+    "flat_config",
+    "given",
+    "load_config",
+    "parse_branches",
+    "parse_config",
+    "read_values",
+    "recipe_names",
+]
 
 _MOST_PROBLEMS = 20
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 # In configs/, and no recipes: genre lists, and the facts about published systems (mmposter.published).
 _NO_RECIPES = ("vocabularies", "__pycache__", "system.yaml")
-
-
-class ConfigSection(BaseModel):
-    """A mapping of keys in a configuration: no key but these, and no value without a check."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
-
-
-class CnnConfig(ConfigSection):
-    """The whole poster through an image network."""
-
-    backbone: Name = "densenet121"
-    """A name of ours, ``timm/NAME``, or ``hf/NAME`` (a vision model of the Hugging Face hub, or a folder with one)"""
-    init: Name = "auto"
-    """``imagenet`` (the backbone's published weights), ``posters`` (those of the model that travels with mmposter),
-    ``none`` (random), or the path of a state dict. ``auto``: ``posters`` for its backbone, else ``imagenet``."""
-    size: tuple[Side, Side] | None = None
-    """Height and width in pixels; None takes the backbone's own."""
-    normalisation: Literal["backbone", "unit"] = "backbone"
-    """``backbone``: by its own mean and deviation; ``unit``: pixel values in 0-1, as some published systems have it."""
-    classifier: Literal["fusion", "own", "dense"] = "fusion"
-    """``fusion``: a branch among others. Published systems, with branches cnn and regime finetune alone: ``own`` (the
-    network's own classifier, its last layer made for our genres) or ``dense`` (the flattened map through ``hidden``)"""
-    hidden: tuple[Width, ...] = Field((), max_length=16)
-    """classifier dense: the widths of the layers between the map and the genres"""
-    trainable: Name = "full"
-    """finetune only: ``full``, ``frozen``, or the first stage that learns (such as ``block4``)."""
-    dim: Width = 256
-    dropout: float = Field(0.6, ge=0, lt=1)
-
-
-class StyleConfig(ConfigSection):
-    """The Gram layer on the backbone's feature maps."""
-
-    stage: Name | None = None
-    """The stage after which the layer stands; None is the last one."""
-    reduced: int | None = Field(64, ge=2, le=4096)
-    """Channels after the 1x1 reduction before the Gram matrix; None keeps all of them."""
-    normaliser: Literal["hw", "chw"] = "hw"
-    gate: Literal["gram", "se", "srm"] = "gram"
-    descriptor: Literal["reweighted", "gram", "both"] = "reweighted"
-    reweight_cnn: bool = True
-    """Whether the style weights also multiply the CNN's channels."""
-    dim: Width = 128
-    dropout: float = Field(0.5, ge=0, lt=1)
-
-
-class YoloConfig(ConfigSection):
-    """The objects on the poster."""
-
-    model: Name = "yolo11n.pt"
-    """An ultralytics checkpoint: a name that the resolver finds, or a path."""
-    size: int = Field(448, ge=32, le=8192, multiple_of=32)
-    confidence: float = Field(0.15, ge=0, le=1)
-    encoding: Literal["counts", "histogram", "set"] = "set"
-    pooling: Literal["deepsets", "attention"] = "deepsets"
-    max_boxes: Slots = 40
-    """The most confident boxes that the fusion sees."""
-    dim: Width = 64
-    dropout: float = Field(0.3, ge=0, lt=1)
-
-
-class OcrConfig(ConfigSection):
-    """The words on the poster."""
-
-    languages: tuple[Annotated[str, Field(max_length=100)], ...] = Field(("en",), min_length=1, max_length=100)
-    reading: Literal["exact", "default", "fast", "careful"] = "default"
-    """How carefully to read: ``exact`` as easyocr does, ``fast`` with some loss, ``careful`` with some gain."""
-    min_confidence: float = Field(0.0, ge=0, le=1)
-    """Lines that the reader trusts less are not passed on to the text encoder."""
-    encoder: Name = "sentence-transformers/all-MiniLM-L6-v2"
-    """A sentence encoder for transformers: a name that the resolver finds, or a folder."""
-    mask: Mask = "none"
-    """A control: take the words of the poster's own ``title``, or of its actors' ``names``, out of what was read."""
-    max_lines: Slots = 40
-    dim: Width = 128
-    dropout: float = Field(0.3, ge=0, lt=1)
 
 
 class FusionConfig(ConfigSection):
@@ -192,10 +157,10 @@ class EvaluationConfig(ConfigSection):
 class Config(ConfigSection):
     """Everything that decides a training run."""
 
-    branches: tuple[BranchName, ...] = BRANCHES
+    branches: tuple[str, ...] = BRANCHES
     regime: Regime = "features"
     seed: int = Field(0, ge=0, le=2**63 - 1)
-    shuffled: tuple[BranchName, ...] = ()
+    shuffled: tuple[str, ...] = ()
     """A control: branches whose cached records are dealt to other posters of the same split."""
     cnn: CnnConfig = CnnConfig()
     style: StyleConfig = StyleConfig()
@@ -218,13 +183,30 @@ class Config(ConfigSection):
         return self
 
     @model_validator(mode="after")
-    def _classifier_stands_alone(self) -> Self:
-        if self.cnn.classifier != "fusion" and (self.branches != ("cnn",) or self.regime != "finetune"):
-            raise ValueError(
-                f"cnn.classifier={self.cnn.classifier} is a network without fusion: allowed with branches cnn and "
-                f"regime finetune; got {','.join(self.branches)} and {self.regime}"
-            )
+    def _branches_agree(self) -> Self:
+        for declaration in declarations().values():
+            declaration.check(self)
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_strange_sections(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A branch from outside leaves nothing in a run that goes without it: that is of use without its file."""
+        found: dict[str, Any] = plain(self)
+        return {key: value for key, value in found.items() if key not in outside_names() or key in self.branches}
+
+    def section(self, branch: str) -> ConfigSection:
+        """The keys of a branch, ours or one from outside.
+
+        Raises:
+            UserError: there is no such branch.
+        """
+        declaration = declared(branch)
+        section = self.__dict__.get(branch)
+        return section if isinstance(section, ConfigSection) else declaration.section()
+
+    def with_network(self, **changes: Any) -> Self:
+        """The same configuration with other values of `cnn`, which says of which image network all are behind."""
+        return self.model_copy(update={CNN: self.cnn.model_copy(update=changes)})
 
     @field_validator("branches", mode="before")
     @classmethod
@@ -244,12 +226,24 @@ class Config(ConfigSection):
         branches, regime = info.data.get("branches", BRANCHES), info.data.get("regime")
         if not set(value) <= set(branches):
             raise ValueError(f"allowed are the branches that are on ({','.join(branches)}); got {','.join(value)}")
-        if regime == "finetune" and {"cnn", "style"} & set(value):
+        if regime == "finetune" and on_images(value):
+            through = on_images(branch_names())
+            cached = [name for name in branch_names() if name not in through]
             raise ValueError(
-                "allowed with regime finetune are yolo and ocr, as cnn and style have no cached records there; "
-                f"got {','.join(value)}"
+                f"allowed with regime finetune are {listed(cached)}, as {listed(through)} have no cached records "
+                f"there; got {','.join(value)}"
             )
         return value
+
+
+def _add_section(declaration: BranchDeclaration) -> None:
+    """Give the configuration the section of a branch from outside."""
+    section = declaration.section
+    Config.__pydantic_fields__[declaration.name] = FieldInfo.from_annotated_attribute(section, section())
+    Config.model_rebuild(force=True)
+
+
+each_from_outside(_add_section)
 
 
 def parse_branches(text: str) -> tuple[str, ...]:
@@ -269,12 +263,17 @@ def _ordered(value: Any, *, or_none: bool = False) -> tuple[str, ...]:
         raise ValueError(f"a list or a text such as cnn,yolo is wanted; got {shown(value)}")
     names = [name.strip() for name in value.split(",")] if isinstance(value, str) else list(value)
     names = [name for name in names if name]
-    unknown = [name for name in names if name not in BRANCHES]
+    unknown = [name for name in names if name not in branch_names()]
     if unknown or not (names or or_none):
         least = "" if or_none else ", at least one of them"
         got = shorten(",".join(map(str, names))) or "none"
-        raise ValueError(f"allowed are {', '.join(BRANCHES)}{least}; got {got}")
-    return tuple(name for name in BRANCHES if name in names)
+        raise ValueError(f"allowed are {', '.join(branch_names())}{least}; got {got}")
+    return tuple(name for name in branch_names() if name in names)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def load_config(source: str | Path | None = None, overrides: Sequence[str] = (), **direct: Any) -> Config:
@@ -355,6 +354,7 @@ def check_values(schema: type[SchemaT], values: Any) -> SchemaT:
     Raises:
         UserError: listing ``key: reason`` for everything that is wrong.
     """
+    declarations()  # those from outside add their sections
     try:
         return schema.model_validate(values)
     except ValidationError as error:

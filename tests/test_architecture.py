@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,27 @@ def test_help_is_quick_and_loads_no_heavy_library(arguments: list[str]) -> None:
         assert not set(HEAVY) & set(loaded)
         seconds.append(spent)
     assert min(seconds) < 0.5
+
+
+def strings(path: Path) -> Iterator[tuple[int, str]]:
+    """All whole strings of a file's code, with their lines; examples in docstrings are none."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+
+
+def test_a_branch_is_named_in_its_declaration_alone() -> None:
+    """Whatever else asks for a branch by name would not know one from outside."""
+    declared = [ROOT / "mmposter" / "branches", ROOT / "fusion" / "branches"]
+    # Reads the configuration of any run, as plain values, for what stands over the branches.
+    reads_plain = {"mmposter/report/evaluation.py"}
+    found = []
+    for path in (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))):
+        name = path.relative_to(ROOT).as_posix()
+        if name in reads_plain or any(folder in path.parents for folder in declared):
+            continue
+        found += [f"{name}:{line}: {text}" for line, text in strings(path) if text in ("cnn", "style", "yolo", "ocr")]
+    assert not found
 
 
 def test_files_stay_small() -> None:

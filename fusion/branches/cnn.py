@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from fusion.base import POOLED, Branch, Inputs, register_branch
 from fusion.layers import BatchNormRows, Dropout, check_probability
 
+CNN = "cnn"
 
-@register_branch("cnn")
+
+@register_branch(CNN)
 class CnnBranch(Branch):
     """Batch norm, dropout, a linear layer and a GELU on the pooled map: with the head's classifier, two layers.
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, get_args
 
+from mmposter.branches import declared
 from mmposter.config import Config, parse_config
 from mmposter.errors import UserError
 from mmposter.evaluation.ablation import Mode
@@ -23,12 +24,9 @@ GRIDS = ("subsets", "leave-one-out", "add-one")
 MODES = ("retrain", "mask", "both")
 
 CONTROLS = "controls"
-# Alternatives that the literature names, each compared in the full model and in its branch alone.
-_BRANCH_AXES = {"style.gate": "style", "yolo.encoding": "yolo"}
 _MODEL_AXES = ("fusion.head", "loss.name")
 # Losses for one genre a poster, and a published fault: no alternatives for anybody's multi-label model.
 _NO_ALTERNATIVES = ("cross_entropy", "double_sigmoid_bce")
-_MASKS = {"title": "title words masked", "names": "actors' names masked"}
 _NOT_AXES = {"branches": "use --grid", "seed": "use --seeds", "shuffled": "use --controls", "regime": "use --regime"}
 _MASK_PREFIX = "mask."
 
@@ -264,7 +262,7 @@ class _Builder:
 def _add_controls(builder: _Builder, mode: str) -> None:
     base = builder.base
     # What is dealt to other posters must lie in the store; in the finetune regime the picture is not there.
-    dealt = [name for name in base.branches if base.regime == "features" or name not in ("cnn", "style")]
+    dealt = [name for name in base.branches if base.regime == "features" or not declared(name).on_images]
     for branch in dealt:
         rest = _without(base.branches, branch)
         if rest:
@@ -276,12 +274,14 @@ def _add_controls(builder: _Builder, mode: str) -> None:
             builder.shuffled_at_test(branch)
     if mode == "mask":
         return
-    if "ocr" in base.branches:
-        for alone in _alone("ocr", base):
-            for value, label in _MASKS.items():
-                builder.change({"ocr.mask": value}, label, CONTROLS, alone=alone)
-    for key, owner in _BRANCH_AXES.items():
-        if owner in base.branches:
+    for owner in base.branches:
+        for alone in _alone(owner, base):
+            for key, labels in declared(owner).controls.items():
+                for value, label in labels.items():
+                    builder.change({key: value}, label, CONTROLS, alone=alone)
+    # Alternatives that the literature names, each compared in the full model and in its branch alone.
+    for owner in base.branches:
+        for key in declared(owner).axes:
             for alone in _alone(owner, base):
                 for value in _choices(key):
                     builder.change({key: value}, f"{_last(key)} = {value}", key, alone=alone)

@@ -143,9 +143,9 @@ def _with_features(
 
 def _perception(config: Config) -> str:
     """What the frozen parts of a configuration depend on, and a little more."""
-    sections = {name: getattr(config, name).model_dump(mode="json") for name in ("cnn", *config.branches)}
+    sections = [(name, config.section(name).model_dump(mode="json")) for name in config.branches]
     seed = config.seed if config.cnn.init == "none" else None
-    return json.dumps([config.regime, seed, sections], sort_keys=True)
+    return json.dumps([config.regime, seed, config.cnn.model_dump(mode="json"), sections], sort_keys=True)
 
 
 def _scores(unit: Unit, dataset: Dataset, out: Path, settings: AblationSettings) -> Scores | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -43,6 +45,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _options(
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="A Python file that brings a branch (see docs/extending.md); it is run. Before the command, and again "
+            "for another one.",
+        ),
+    ] = None,
+) -> None:
+    if plugin:
+        from mmposter.plugins import load_plugin
+
+        for file in plugin:
+            load_plugin(file)
+
+
 for _name, _command in (
     ("prepare", prepare_command),
     ("extract", extract_command),

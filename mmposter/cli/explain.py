@@ -111,6 +111,7 @@ def _explain(
 def _table(explanations: Sequence[Explanation], branches: Sequence[str]) -> None:
     from rich.table import Table
 
+    from mmposter.branches import declared
     from mmposter.progress import make_console
     from mmposter.visible import visible
 
@@ -124,7 +125,7 @@ def _table(explanations: Sequence[Explanation], branches: Sequence[str]) -> None
             top = ""
             if genre.items:
                 item = genre.items[0]
-                label = f'"{item.label}"' if item.branch == "ocr" else item.label
+                label = f'"{item.label}"' if declared(item.branch).quoted else item.label
                 top = f"{visible(label)} {item.contribution:+.2f}"
             table.add_row(name, visible(genre.genre), f"{genre.probability:.2f}", *shares, top)
             name = ""

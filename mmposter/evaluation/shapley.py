@@ -27,7 +27,7 @@ def shapley_weights(branches: Sequence[str]) -> dict[str, dict[frozenset[str], f
     Raises:
         ValueError: a name twice.
 
-    >>> weights = shapley_weights(["cnn", "ocr"])["ocr"]
+    >>> weights = shapley_weights(["picture", "words"])["words"]
     >>> [(sorted(subset), weight) for subset, weight in weights.items()]
     [([], -0.5), (['cnn'], -0.5), (['ocr'], 0.5), (['cnn', 'ocr'], 0.5)]
     """

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from mmposter.branches import declared
 from mmposter.explain.page import WIDTH, CardPage
 from mmposter.explain.result import Explanation, GenreExplanation, HeatMap, Item
-from mmposter.report.plots.style import BLUE, GREY, INK, ORANGE, figure_style
+from mmposter.report.plots.style import GREY, INK, ORANGE, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from PIL import Image
 
-# Okabe and Ito's, as all figures here; each branch is also named where its colour stands.
-COLOURS = {"cnn": BLUE, "style": "#CC79A7", "yolo": ORANGE, "ocr": "#009E73"}
 MOST_GENRES, MOST_ITEMS = 4, 3
 
 _MARGIN, _GAP = 0.2, 0.25
@@ -81,7 +80,7 @@ def _draw_poster(axes: Axes, picture: Image.Image, numbers: dict[Item, int]) -> 
     axes.imshow(np.asarray(picture), aspect="auto", interpolation="lanczos")
     for item, number in numbers.items():
         left, top, right, bottom = (side * scale for side, scale in zip(item.box, (width, height) * 2, strict=True))
-        colour = COLOURS[item.branch]
+        colour = declared(item.branch).colour
         for line, edge in ((3.6, "white"), (2.0, colour)):  # a white rim, so that it shows on any poster
             axes.add_patch(
                 Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=line, edgecolor=edge)
@@ -120,8 +119,8 @@ def _draw_row(
         axes = page.axes(first + column * (width + 0.1), top + 0.06, width, width * picture.height / picture.width)
         axes.imshow(_overlay(picture, found, strongest), aspect="auto", interpolation="bilinear")
         axes.text(
-            0.5, -0.03, name, transform=axes.transAxes, va="top", ha="center", fontsize=_SMALL, color=COLOURS[name],
-            fontweight="bold",
+            0.5, -0.03, name, transform=axes.transAxes, va="top", ha="center", fontsize=_SMALL,
+            color=declared(name).colour, fontweight="bold",
         )  # fmt: skip
         if found.maximum == 0:
             axes.text(0.5, 0.5, "nothing", transform=axes.transAxes, ha="center", color="white", fontsize=_SMALL)
@@ -155,7 +154,7 @@ def _draw_shares(
     at = genre.empty_logit
     axes.axvline(at, color=GREY, linewidth=1.2, linestyle=":")
     for row, (branch, share) in enumerate(genre.shares.items()):
-        axes.barh(row, share, left=at, color=COLOURS[branch], height=0.62)
+        axes.barh(row, share, left=at, color=declared(branch).colour, height=0.62)
         end = at + share
         axes.plot([end, end], [row, min(row + 1, len(genre.shares) - 0.6)], color=GREY, linewidth=0.8)
         at = end
@@ -165,7 +164,7 @@ def _draw_shares(
     names = [f"{branch}  {_signed(share)}" for branch, share in genre.shares.items()]
     axes.set_yticks(range(len(names)), names, fontsize=10)
     for label, branch in zip(axes.get_yticklabels(), genre.shares, strict=True):
-        label.set_color(COLOURS[branch])
+        label.set_color(declared(branch).colour)
         label.set_fontweight("bold")
     axes.set_ylim(len(genre.shares) - 0.4, -0.6)
     axes.set_xlim(*limits)
@@ -176,16 +175,16 @@ def _draw_shares(
 
 def _draw_items(page: CardPage, left: float, top: float, genre: GenreExplanation, numbers: dict[Item, int]) -> None:
     if not genre.items:
-        nothing = {"yolo": "no object found", "ocr": "no text read"}
-        said = "\n".join(words for branch, words in nothing.items() if branch in genre.shares)
+        nothing = (declared(branch).nothing_found for branch in genre.shares)
+        said = "\n".join(f"no {noun} {participle}" for noun, participle in filter(None, nothing))
         page.text(left, top + 0.1, said, fontsize=_SMALL, color="#666666")
     for row, item in enumerate(genre.items[:MOST_ITEMS]):
         y = top + 0.1 + 0.45 * row
         page.text(
             left + 0.06, y, str(numbers[_same(item)]), fontsize=_TINY, fontweight="bold", color="white",
-            bbox={"facecolor": COLOURS[item.branch], "edgecolor": "none", "pad": 2},
+            bbox={"facecolor": declared(item.branch).colour, "edgecolor": "none", "pad": 2},
         )  # fmt: skip
-        around = "“”" if item.branch == "ocr" else ""
+        around = "“”" if declared(item.branch).quoted else ""
         page.fitted(left + 0.3, y - 0.02, _short(item.label, 60), _ITEMS - 0.3, around, fontsize=_SMALL)
         page.text(left + 0.3, y + 0.15, _signed(item.contribution), fontsize=_SMALL, fontweight="bold")
 

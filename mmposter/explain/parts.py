@@ -61,7 +61,7 @@ class Objects(Parts):
         super().__init__(extractors, record)
         # Those beyond the slots are not seen, and must not move up where others are left out.
         self.items = tuple(
-            Item("yolo", class_names[int(label)], float(score), _four(box))
+            Item(extractors.branch, class_names[int(label)], float(score), _four(box))
             for box, score, label in zip(record["boxes"], record["scores"], record["labels"], strict=True)
         )[: extractors.feature.slots]
 
@@ -85,7 +85,7 @@ class Lines(Parts):
         quads = record["quads"]
         self.items = tuple(
             Item(
-                "ocr",
+                extractors.branch,
                 self._texts[row],
                 float(record["confidences"][row]),
                 _four(np.concatenate([quads[row].min(axis=0), quads[row].max(axis=0)])),

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fusion import ImageClassifier, PosterModel
-from fusion.base import Branch, Inputs
-from mmposter.config import BRANCHES
+from fusion.base import POOLED, Branch, Inputs
+from mmposter.branches import branch_names, on_images
+from mmposter.branches.cnn import NAME as CNN
+from mmposter.branches.style import NAME as STYLE
 from mmposter.evaluation.shapley import shapley_weights
 from mmposter.explain.gradcam import Score, grad_cam
 from mmposter.explain.parts import Parts
@@ -110,7 +112,7 @@ class FusionProbe(Probe):
         self._names = model.fusion.branch_names
         with torch.no_grad():
             self._sight = None
-            if {"cnn", "style"} & set(branches):
+            if on_images(branches):
                 self._sight = Sight(model, inputs["image"], branches)
                 inputs = {**{name: value for name, value in inputs.items() if name != "image"}, **self._sight.entries()}
             self._embeddings, self._keep = self._fusion.embeddings(inputs, branches)  # K times 1 x D_k; 1 x K
@@ -129,10 +131,10 @@ class FusionProbe(Probe):
             replaced = {}
             if self._sight is not None and self._sight.reweights:
                 # The style gate re-weights the network's channels only where style is looked at.
-                cnn = self._names.index("cnn")
-                alone, _ = self._branch("cnn")(self._sight.entries(gated=False))
-                gated = keep[:, self._names.index("style"), None]
-                replaced["cnn"] = torch.where(gated, self._embeddings[cnn], alone)
+                cnn = self._names.index(CNN)
+                alone, _ = self._branch(CNN)(self._sight.entries(gated=False))
+                gated = keep[:, self._names.index(STYLE), None]
+                replaced[CNN] = torch.where(gated, self._embeddings[cnn], alone)
             logits = self._shown(self._head(len(subsets), replaced, keep))
         return dict(zip(subsets, logits, strict=True))
 
@@ -156,23 +158,23 @@ class FusionProbe(Probe):
         found: dict[str, NDArray[np.float32] | None] = {}
         if (sight := self._sight) is None:
             return found
-        if "cnn" in self._branches:
+        if CNN in self._branches:
 
             def from_map(features: Tensor) -> Tensor:
-                embedding, _ = self._branch("cnn")({"cnn.pooled": sight.pool(features)})
-                return self._head(len(features), {"cnn": embedding})
+                embedding, _ = self._branch(CNN)({POOLED: sight.pool(features)})
+                return self._head(len(features), {CNN: embedding})
 
-            found["cnn"] = self._heat(from_map, sight.final_places, genres)
-        if "style" in self._branches:
+            found[CNN] = self._heat(from_map, sight.final_places, genres)
+        if STYLE in self._branches:
 
             def from_tap(features: Tensor) -> Tensor:
                 entries = sight.style(features)
-                replaced = {"style": self._branch("style")(entries)[0]}
+                replaced = {STYLE: self._branch(STYLE)(entries)[0]}
                 if sight.reweights:  # the gate's part of it, on a map that stays as it is
-                    replaced["cnn"] = self._branch("cnn")({"cnn.pooled": sight.pool(sight.gated(entries))})[0]
+                    replaced[CNN] = self._branch(CNN)({POOLED: sight.pool(sight.gated(entries))})[0]
                 return self._head(len(features), replaced)
 
-            found["style"] = self._heat(from_tap, sight.tap_places, genres)
+            found[STYLE] = self._heat(from_tap, sight.tap_places, genres)
         return found
 
     def _branch(self, name: str) -> Branch:
@@ -205,7 +207,7 @@ def branch_shares(values: Mapping[frozenset[str], Logits]) -> dict[str, Logits]:
         G by branch; their sum is the value of all branches minus that of none.
     """
     everyone = max(values, key=len)
-    weights = shapley_weights([name for name in BRANCHES if name in everyone])
+    weights = shapley_weights([name for name in branch_names() if name in everyone])
     return {
         branch: np.sum([weight * values[subset] for subset, weight in of_subset.items()], axis=0)
         for branch, of_subset in weights.items()
@@ -237,7 +239,7 @@ class NetworkProbe(Probe):
         return None
 
     def heat_maps(self, genres: Sequence[int]) -> dict[str, NDArray[np.float32] | None]:
-        return {"cnn": self._heat(self._above, with_places(self._map, self._backbone, self._stage), genres)}
+        return {CNN: self._heat(self._above, with_places(self._map, self._backbone, self._stage), genres)}
 
     def without(self, hidden: Sequence[Mapping[str, Collection[int]]]) -> Logits:
         return self._shown(self._raw.expand(len(hidden), -1))  # it sees no objects and no words

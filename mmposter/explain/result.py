@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmposter.branches import declarations
+from mmposter.branches.ocr import NAME as OCR
+from mmposter.branches.yolo import NAME as YOLO
 from mmposter.visible import visible_html
 
 if TYPE_CHECKING:
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 Scale = Literal["calibrated", "raw"]
 
 _DIGITS = 3  # of a heat map in JSON
-_PARTS = {"yolo": "objects", "ocr": "words"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Item:
     """An object, or a line of text, that the model saw on the poster.
 
     Attributes:
-        branch: ``yolo`` (an object) or ``ocr`` (a line of text).
+        branch: that saw it: ``yolo`` (an object), ``ocr`` (a line of text), or one from outside.
         label: the object's class, or the text as it was read.
         confidence: of the detector or the reader, in 0-1.
         box: left, top, right, bottom in 0-1 of the poster; of a slanted line the box around it.
@@ -117,12 +119,12 @@ class GenreExplanation:
     @property
     def objects(self) -> tuple[Item, ...]:
         """The items that are objects."""
-        return tuple(item for item in self.items if item.branch == "yolo")
+        return tuple(item for item in self.items if item.branch == YOLO)
 
     @property
     def words(self) -> tuple[Item, ...]:
         """The items that are lines of text."""
-        return tuple(item for item in self.items if item.branch == "ocr")
+        return tuple(item for item in self.items if item.branch == OCR)
 
     def to_json(self, *, heat_maps: bool = True) -> dict[str, Any]:
         """Plain values; see `Explanation.to_json`."""
@@ -137,7 +139,8 @@ class GenreExplanation:
         }
         if heat_maps:
             found["heat_maps"] = {name: None if m is None else m.to_json() for name, m in self.heat_maps.items()}
-        return found | {_PARTS[b]: [i.to_json() for i in self.items if i.branch == b] for b in _PARTS}
+        titles = {name: one.items_title for name, one in declarations().items() if one.items_title is not None}
+        return found | {t: [i.to_json() for i in self.items if i.branch == b] for b, t in titles.items()}
 
 
 @dataclass(frozen=True, eq=False)

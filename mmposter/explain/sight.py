@@ -12,6 +12,8 @@ from torch import Tensor
 from fusion import Backbone, PosterModel
 from fusion.backbones import global_average
 from fusion.backbones.whole_networks import FeatureStage
+from mmposter.branches.cnn import NAME as CNN
+from mmposter.branches.style import NAME as STYLE
 
 
 class Sight:
@@ -36,11 +38,11 @@ class Sight:
         self._backbone = self._tower.backbone
         self._gate = model.gate
         self._stage = cam_stage(self._backbone, self._tower.stage)
-        self.reweights = model.reweight_cnn and {"cnn", "style"} <= set(branches)
+        self.reweights = model.reweight_cnn and {CNN, STYLE} <= set(branches)
         self.tap = self._backbone.forward_stages(image, stop=self._tower.stage)
-        self._style = self.style(self.tap) if "style" in branches else {}
+        self._style = self.style(self.tap) if STYLE in branches else {}
         self.final: Tensor | None = None
-        if "cnn" in branches:
+        if CNN in branches:
             self._plain = self._onward(self.tap)
             self.final = self.gated(self._style) if self.reweights else self._plain
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fusion import ImageClassifier, PosterModel, probabilities
+from mmposter.branches import declared, on_images
 from mmposter.engines import Task, finished
 from mmposter.engines.libraries import release_memory
 from mmposter.evaluation import apply_thresholds
-from mmposter.explain.parts import Lines, Objects, Parts
+from mmposter.explain.parts import Parts
 from mmposter.explain.probe import FusionProbe, NetworkProbe, Probe, branch_shares
 from mmposter.explain.result import Explanation, GenreExplanation, HeatMap, Item
 from mmposter.features.extractors import Preparation
@@ -32,7 +33,6 @@ from mmposter.runs.building import build_tower
 from mmposter.runs.decisions import Decision
 from mmposter.runs.run import Run
 
-_IMAGE = frozenset({"cnn", "style"})
 _PICTURE = (720, 900)  # width and height in pixels that a card needs of a poster
 
 
@@ -103,7 +103,7 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
     ) -> None:
         self._run, self._perception, self._decision = run, perception, decision
         self._branches, self.device = tuple(branches), device
-        self._image = run.tower_input() if _IMAGE & set(branches) else None
+        self._image = run.tower_input() if on_images(branches) else None
         self._trained = model
         self._model: PosterModel | ImageClassifier | None = None
 
@@ -158,7 +158,7 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
         return found, errors
 
     def _image_of(self, request: ExplainRequest) -> Preparation | None:
-        return self._image if _IMAGE & set(request.branches) else None
+        return self._image if on_images(request.branches) else None
 
     def _probe(self, seen: Seen, index: int, image: torch.Tensor | None, names: tuple[str, ...]) -> Probe:
         decision = self._decision(names)
@@ -178,10 +178,9 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
             if isinstance(record, Failure) or isinstance(steps[-1][index], Failure):
                 continue  # the fusion saw none of it
             branch = self._perception.started(name)
-            if name == "yolo":
-                parts[name] = Objects(branch, record, self._run.sizes.class_names)
-            else:
-                parts[name] = Lines(branch, record, self._run.config.ocr.min_confidence)
+            found = declared(name).parts(branch, record, self._run.config, self._run.sizes)
+            if found is not None:
+                parts[name] = found
         return parts
 
     def _explanation(self, sighting: Sighting, request: ExplainRequest) -> Explanation:
@@ -235,7 +234,7 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
 
 def _frozen(branches: Sequence[str]) -> list[str]:
     """The branches whose extractors run; the image network is a part of the model here."""
-    return [name for name in branches if name not in _IMAGE]
+    return [name for name in branches if not declared(name).on_images]
 
 
 def _with_tower(run: Run, model: PosterModel) -> PosterModel:

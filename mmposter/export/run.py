@@ -10,6 +10,7 @@ from typing import Any
 
 from fusion import backbone_spec
 from fusion.backbones import HF
+from mmposter.branches import branch_names, on_images
 from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
 from mmposter.export.check import TOLERANCE, check_pictures, largest_difference
@@ -23,9 +24,6 @@ from mmposter.outputs import claim_file, refuse_file
 from mmposter.runs.provenance import package_version
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.shipped import POSTERS, find_run
-
-PIXELS = ("cnn", "style")
-"""The branches that look at pixels: those that can be exported."""
 
 
 @dataclass(frozen=True)
@@ -163,15 +161,15 @@ def _write(
 
 def _branches(run: Run, asked: Sequence[str] | None) -> tuple[str, ...]:
     check_branches(run, asked)
-    possible = tuple(name for name in PIXELS if name in run.config.branches)
+    possible = on_images(run.config.branches)
     if not possible:
         raise UserError(
             f"{run.folder} looks through {','.join(run.config.branches)}, and an exported file sees pixels alone; it "
-            "takes a run with cnn or style"
+            f"takes a run with {' or '.join(on_images(branch_names()))}"
         )
     if asked is None:
         return possible
-    others = [name for name in asked if name not in PIXELS]
+    others = [name for name in asked if name not in possible]
     if others or not asked:
         raise UserError(
             f"--branches takes {' or '.join(possible)} of this run, as an exported file sees pixels alone; got "

@@ -12,32 +12,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmposter.branches import declarations, declared, on_images
 from mmposter.config import Config, flat_config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture
 from mmposter.features.tower import TowerInput, TowerWeights, settle_init
 from mmposter.files.paths import file_here, folder_here
 from mmposter.files.strict_json import mapping, shown, sound, text, whole
-from mmposter.pretrained import catalogue, resolver
 
 if TYPE_CHECKING:
     from fusion import Backbone
     from mmposter.data.dataset import Dataset
     from mmposter.features.extractors import BranchExtractors
 
-_TOWER_KEYS = ("cnn.backbone", "cnn.init", "cnn.size", "cnn.normalisation")
-_KEYS: dict[str, tuple[str, ...]] = {
-    "cnn": _TOWER_KEYS,
-    "style": (*_TOWER_KEYS, "style.stage", "style.reduced", "style.normaliser"),
-    "yolo": ("yolo.model", "yolo.size", "yolo.confidence"),
-    "ocr": ("ocr.languages", "ocr.reading", "ocr.min_confidence", "ocr.encoder"),
-}
-"""Of each branch the keys that decide its records."""
-
-_EXTRACTOR = {"cnn": "cnn", "style": "style", "yolo": "yolo", "ocr": "text"}
-"""Of each branch the extractor whose records it reads."""
-
-_FILES = ("cnn.init", "yolo.model", "ocr.encoder")
 _NO_FILES = ("imagenet", "posters", "none")
 _WIDEST = 65_536
 _TOWER_IDENTITY = ("backbone", "weights", "architecture")
@@ -97,18 +84,23 @@ class Pins:
             ValueError: other keys or types; a model that is named by a path; an extractor without what tells it from
                 others.
         """
+        known = declarations().values()
         settings = mapping(said.get("settings"), "pins.settings")
         fingerprints = mapping(said.get("fingerprints"), "pins.fingerprints")
-        if unknown := sorted(set(settings) - {"seed", *(key for keys in _KEYS.values() for key in keys)}):
-            raise ValueError(f"pins.settings has the key {shown(unknown[0])}")
-        for key in _FILES:
+        if unknown := sorted(set(settings) - {"seed", *(key for branch in known for key in branch.record_keys)}):
+            raise ValueError(f"pins.settings has the key {shown(unknown[0])}, of no branch that is loaded")
+        for key, parts in _model_names().items():
             # `tower` looks for the file of that name; a path would open any file of whoever opens the pack.
-            if key in settings and not _is_name(text(settings[key], key), parts=2 if key == "ocr.encoder" else 1):
+            if key in settings and not _is_name(text(settings[key], key), parts=parts):
                 raise ValueError(f"{key} must be a name and no path, got {shown(settings[key])}")
+        weightless = {branch.feature_extractor for branch in known if not branch.weighted}
         for name, fingerprint in fingerprints.items():
-            text(mapping(fingerprint, f"the fingerprint of {name}").get("weights"), f"the weights of {name}")
-        for branch, extractor in _EXTRACTOR.items():
-            if extractor in fingerprints and (lacking := [key for key in _KEYS[branch] if key not in settings]):
+            digest = mapping(fingerprint, f"the fingerprint of {name}").get("weights")
+            if name not in weightless:
+                text(digest, f"the weights of {name}")
+        for branch in known:
+            here = branch.feature_extractor in fingerprints
+            if here and (lacking := [key for key in branch.record_keys if key not in settings]):
                 raise ValueError(f"pins.settings lacks {lacking[0]}")
         width = whole(said.get("embedding_dim", 0), "pins.embedding_dim", most=_WIDEST)
         return cls(text(said.get("pack"), "pins.pack"), dict(settings), dict(fingerprints), width)
@@ -124,8 +116,8 @@ class Pins:
             width: of the text encoder, or 0.
         """
         flat = flat_config(config.model_dump(mode="json"))
-        settings = {key: flat[key] for name in branches for key in _KEYS[name]}
-        for key in _FILES:
+        settings = {key: flat[key] for name in branches for key in declared(name).record_keys}
+        for key in _model_names():
             if key in settings and (file_here(settings[key]) or folder_here(settings[key])):
                 settings[key] = Path(settings[key]).name
         if settings.get("cnn.init") == "none":
@@ -156,8 +148,7 @@ class Pins:
         """The configuration with what ``cnn.init=auto`` means on this pack: the network that it was made with."""
         if config.cnn.init != "auto" or "cnn.init" not in self.settings:
             return settle_init(config)
-        cnn = config.cnn.model_copy(update={"init": self.settings["cnn.init"]})
-        return config.model_copy(update={"cnn": cnn})
+        return config.with_network(init=self.settings["cnn.init"])
 
     def require(self, config: Config, branches: Sequence[str]) -> None:
         """Refuse branches and settings that the pack has no records of.
@@ -165,7 +156,7 @@ class Pins:
         Raises:
             UserError: naming every key that differs.
         """
-        here = [name for name, extractor in _EXTRACTOR.items() if extractor in self.fingerprints]
+        here = [name for name, one in declarations().items() if one.feature_extractor in self.fingerprints]
         if missing := [name for name in branches if name not in here]:
             left = ",".join(name for name in branches if name in here) or ",".join(here)
             raise UserError(
@@ -173,7 +164,7 @@ class Pins:
                 f"{', '.join(here)}.\nType --branches {left}"
             )
         asked = flat_config(config.model_dump(mode="json"))
-        keys = dict.fromkeys(key for name in branches for key in _KEYS[name])
+        keys = dict.fromkeys(key for name in branches for key in declared(name).record_keys)
         if "cnn.init" in keys and config.cnn.init == self.settings.get("cnn.init") == "none":
             keys["seed"] = None  # of the random weights
         if different := [key for key in keys if not self._same(key, asked[key], config)]:
@@ -205,8 +196,13 @@ class Pins:
 
     @property
     def _tower_identity(self) -> dict[str, Any]:
-        known = self.fingerprints.get("cnn") or self.fingerprints["style"]
+        known = self._tower_known
         return {key: known[key] for key in _TOWER_IDENTITY if key in known}
+
+    @property
+    def _tower_known(self) -> Mapping[str, Any]:
+        """The fingerprint of an extractor that looks through the image network."""
+        return next(self.fingerprints[name] for name in on_images(declarations()) if name in self.fingerprints)
 
     def _tower_here(self, config: Config, init: str) -> TowerWeights | None:
         """The tower that ``cnn.init`` names, where it is here and is the pack's own."""
@@ -217,21 +213,30 @@ class Pins:
             return None
         return found if found.identity() == self._tower_identity else None
 
+    def same_network(self, key: str, asked: Any, config: Config) -> bool | None:
+        """Whether a key of the image network with another value means the pack's network; None: where it is equal."""
+        if key == "cnn.init":
+            return asked in ("auto", self.settings[key]) or self._tower_here(config, asked) is not None
+        if key == "cnn.size" and config.cnn.backbone == self.settings["cnn.backbone"]:
+            return bool(
+                list(TowerInput.of(config.cnn, self.tower(config).architecture).size) == self._tower_known["size"]
+            )
+        return None
+
     def _same(self, key: str, asked: Any, config: Config) -> bool:
         """Whether the records are the same with this value as with the pack's."""
-        packed = self.settings[key]
-        if key == "cnn.init":
-            return asked in ("auto", packed) or self._tower_here(config, asked) is not None
-        if key == "cnn.size" and config.cnn.backbone == self.settings["cnn.backbone"]:
-            known = self.fingerprints.get("cnn") or self.fingerprints["style"]
-            return bool(list(TowerInput.of(config.cnn, self.tower(config).architecture).size) == known["size"])
-        if key == "yolo.model":
-            file = file_here(asked)
-            return Path(asked).name == str(packed) if file is None else self.weights("yolo") == resolver.digest([file])
-        if key == "ocr.encoder" and (folder := folder_here(asked)) is not None:
-            files = [folder / name for name in catalogue.text_encoder(asked).files]
-            return all(file.is_file() for file in files) and resolver.digest(files) == self.weights("text")
-        return bool(asked == packed)
+        for declaration in declarations().values():
+            if (
+                key in declaration.record_keys
+                and (same := declaration.same_records(key, asked, config, self)) is not None
+            ):
+                return same
+        return bool(asked == self.settings[key])
+
+
+def _model_names() -> dict[str, int]:
+    """The keys that name a model, and of how many parts the name may be."""
+    return {key: parts for one in declarations().values() for key, parts in one.model_names.items()}
 
 
 def _is_name(value: str, *, parts: int) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmposter.branches import declared, on_images
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
@@ -21,7 +22,6 @@ from mmposter.features.extractors import (
     RecordExtractor,
     TextExtractor,
     build_extractors,
-    phrases_to_mask,
 )
 from mmposter.features.pins import Pins
 from mmposter.features.ragged import Packer, Ragged
@@ -31,15 +31,6 @@ from mmposter.files.strict_json import sound, texts, whole
 from mmposter.runs.building import Sizes
 
 _CHUNK = 256  # posters that are padded at a time
-_WIDTHS = {
-    "cnn.pooled": ("num_features",),
-    "style.gram": ("gram_size",),
-    "style.mean": ("channels",),
-    "style.std": ("channels",),
-    "ocr.document": ("embedding_dim",),
-    "ocr.embeddings": ("embedding_dim",),
-}
-"""Of the inputs, what the metadata beside them call their columns."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +49,15 @@ class FeatureTable:
 
     def sizes(self) -> Sizes:
         """The widths that a model over these features has."""
-        cnn, style = self.metadata.get("cnn", {}), self.metadata.get("style", {})
-        return Sizes(
-            num_features=cnn.get("num_features", 0),
-            style_channels=style.get("channels", 0),
-            gram_size=style.get("gram_size", 0),
-            tap_is_last=style.get("tap_is_last", True),
-            class_names=tuple(self.metadata.get("yolo", {}).get("class_names", ())),
-            embedding_dim=self.metadata.get("ocr", {}).get("embedding_dim", 0),
-        )
+        found: dict[str, Any] = {}
+        further = {}
+        for name, known in self.metadata.items():
+            filled = declared(name).sizes(known)
+            if filled is None:
+                further[name] = dict(known)
+            else:
+                found |= filled
+        return Sizes(**found, further=further)
 
 
 def dataset_posters(dataset: Dataset) -> list[StoredPoster]:
@@ -104,7 +95,8 @@ def dataset_extractors(
             f"({', '.join(wanted)}); only a picture network can learn on the crops themselves.\n"
             f"Type --regime finetune --branches cnn (or style, or cnn,style), or take the whole posters: {whole}"
         )
-    phrases = phrases_to_mask(dataset, config.ocr.mask) if "ocr" in wanted else None
+    told = (declared(name).phrases(dataset, config) for name in wanted)
+    phrases = next((known for known in told if known is not None), None)
     return build_extractors(config, wanted, device=device, offline=offline, phrases=phrases, pins=Pins.of(dataset))
 
 
@@ -120,7 +112,7 @@ def tower_weights(dataset: Dataset, config: Config, *, offline: bool = False) ->
     Raises:
         UserError: as in `TowerWeights.find`.
     """
-    if not {"cnn", "style"} & set(config.branches):
+    if not on_images(config.branches):
         return None
     pins = Pins.of(dataset)
     return TowerWeights.find(config.cnn, seed=config.seed, offline=offline) if pins is None else pins.tower(config)
@@ -185,7 +177,7 @@ def load_features(dataset: Dataset, branches: Mapping[str, BranchExtractors]) ->
         with sound(f"the feature store {store.folder}", mend):
             mine = _read(store, branch.feature, hashes, empty)
             metadata[name] = store.metadata()
-            _require_fitting(mine, metadata[name])
+            _require_fitting(mine, metadata[name], declared(name).widths)
         tensors |= mine
     return FeatureTable(tensors, usable, metadata)
 
@@ -221,7 +213,9 @@ def _read(
     return packer.table()
 
 
-def _require_fitting(tensors: Mapping[str, torch.Tensor | Ragged], metadata: Mapping[str, Any]) -> None:
+def _require_fitting(
+    tensors: Mapping[str, torch.Tensor | Ragged], metadata: Mapping[str, Any], widths: Mapping[str, tuple[str, ...]]
+) -> None:
     """Refuse records that no extractor made: a model is built by the metadata, and would fail on them.
 
     Raises:
@@ -231,7 +225,7 @@ def _require_fitting(tensors: Mapping[str, torch.Tensor | Ragged], metadata: Map
         values = inputs.values if isinstance(inputs, Ragged) else inputs
         if values.is_floating_point() and not torch.isfinite(values).all():
             raise ValueError(f"{name} has numbers that are not finite")
-        for key in _WIDTHS.get(name, ()):
+        for key in widths.get(name, ()):
             if whole(metadata[key], key, least=1) != values.shape[-1]:
                 raise ValueError(f"{name} has {values.shape[-1]} columns, and {key} is {metadata[key]}")
         if name == "yolo.labels" and len(values):

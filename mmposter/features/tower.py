@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from fusion import Backbone, backbone_spec, build_backbone
 from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, LIBRARIES, count_parameters
+from mmposter.branches import on_images
 from mmposter.config import CnnConfig, Config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture, hf_folder
@@ -341,11 +342,11 @@ def settle_init(config: Config) -> Config:
     Without an image network ``auto`` means nothing, and becomes what such runs have always said: ``imagenet``.
     """
     init, size = settled_init(config.cnn.backbone, config.cnn.init), config.cnn.size
-    if not {"cnn", "style"} & set(config.branches):
+    if not on_images(config.branches):
         init = "imagenet" if config.cnn.init == "auto" else init
     elif size is None:
         size = _size_of(config.cnn.backbone, init)
-    return config.model_copy(update={"cnn": config.cnn.model_copy(update={"init": init, "size": size})})
+    return config.with_network(init=init, size=size)
 
 
 def _size_of(backbone: str, init: str) -> tuple[int, int] | None:

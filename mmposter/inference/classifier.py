@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from fusion import ImageClassifier, PosterModel
-from mmposter.config import BRANCHES
+from mmposter.branches import branch_names, declared, on_images
 from mmposter.engines import Workers, run
 from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
@@ -90,11 +90,11 @@ class PosterClassifier:
         if missing:
             _say_once(left_out_notice(loaded, missing))
         asked = set(branches or loaded.config.branches) - {state.branch for state in missing}
-        kept = [name for name in BRANCHES if name in asked]
+        kept = [name for name in branch_names() if name in asked]
         _refuse_controls(loaded, kept)
         if device != "cuda":  # which the workers may have and this machine lack; they check it
             device = resolve_device(device)
-        learnt = ("cnn", "style") if loaded.config.regime == "finetune" else ()
+        learnt = on_images(kept) if loaded.config.regime == "finetune" else ()
         frozen = [name for name in kept if name not in learnt]
         extractors = build_extractors(loaded.serving_config(), frozen, device=device, offline=offline)
         loaded.require_same_extractors(extractors)
@@ -281,13 +281,9 @@ def _say_once(text: str) -> None:
 
 def _refuse_controls(run: Run, branches: Sequence[str]) -> None:
     """Refuse to look through a branch that was trained as a control: a new poster cannot be treated alike."""
-    mask, shuffled = run.config.ocr.mask, run.config.shuffled
-    reasons = {}
-    if mask != "none":
-        words = "title" if mask == "title" else "actors' names"
-        reasons["ocr"] = (
-            f"without the words of each poster's {words} (ocr.mask={mask}), and a new poster has no metadata"
-        )
+    shuffled = run.config.shuffled
+    controls = {name: declared(name).control(run.config) for name in branches}
+    reasons = {name: control[1] for name, control in controls.items() if control is not None}
     for name in shuffled:
         reasons[name] = f"on the records of other posters (shuffled={','.join(shuffled)})"
     found = [name for name in branches if name in reasons]

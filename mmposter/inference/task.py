@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from fusion import ImageClassifier, PosterModel, probabilities
+from mmposter.branches import on_images
 from mmposter.engines import Task, finished
 from mmposter.engines.device import resolve_device
 from mmposter.engines.libraries import release_memory
@@ -145,7 +146,7 @@ class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
         self._decisions = {self._branches: run.decision(branches)}
         self._model, self.perception = model.eval(), Perception(run, extractors)
         self._image: Preparation | None = None
-        if model.tower is not None and {"cnn", "style"} & set(branches):
+        if model.tower is not None and on_images(branches):
             self._image = run.tower_input()
         self._started: PosterModel | ImageClassifier | None = None
 
@@ -196,7 +197,7 @@ class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
     def _looked_at(self, request: Request) -> tuple[tuple[str, ...], Preparation | None]:
         """The branches of a request, and what feeds the model's own image network, where they need it."""
         names = self._branches if request.branches is None else request.branches
-        return names, self._image if {"cnn", "style"} & set(names) else None
+        return names, self._image if on_images(names) else None
 
     def _prediction(
         self, item: ImageInput, probs: NDArray[np.float32] | None, error: str | None, request: Request

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmposter.branches import declared
 from mmposter.config import Config
 from mmposter.data.dataset import MANIFEST, VOCABULARY, Dataset, manifest_table
 from mmposter.errors import UserError
@@ -243,8 +244,9 @@ def _check(dataset: Dataset, config: Config, out: Path, tolerance: float) -> Non
     if not dataset.has_pictures:
         raise UserError(f"{dataset.folder.name} is a pack already; packing it again would only lose more")
     _ = dataset.vocabulary  # refuses data without genres
-    if config.ocr.mask != "none" and "ocr" in config.branches:
-        raise UserError("a pack holds all words that were read; whoever takes it masks them. Use --set ocr.mask=none")
+    for name in config.branches:
+        if (why := declared(name).unpackable(config)) is not None:
+            raise UserError(why)
     if not _FINEST <= tolerance < 1:
         raise UserError(f"--tolerance is a share of the variance from {_FINEST} to 1, such as 0.05; got {tolerance}")
     if out.suffix != SUFFIX:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmposter.branches.yolo import NAME as YOLO
 from mmposter.errors import UserError
 from mmposter.files.paths import file_here, folder_here
 from mmposter.pretrained.resolver import WeightSource, download_file
@@ -33,7 +34,7 @@ def yolo(model: str) -> WeightSource:
         name=model,
         files=(model,),
         licence="AGPL-3.0",
-        cache=_CACHE / "yolo",
+        cache=_CACHE / YOLO,
         fetch=lambda folder: download_file(_YOLO_URL.format(name=model), folder / model),
         megabytes=5.6 if model == "yolo11n.pt" else None,
     )

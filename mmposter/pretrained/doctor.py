@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mmposter.config import BRANCHES, load_config
+from mmposter.branches import branch_names
+from mmposter.config import load_config
 from mmposter.engines.machine import automatic_workers, cores, memory
 from mmposter.pretrained.readiness import BranchState, branch_state, run_states
 from mmposter.runs.provenance import package_version, source_commit
@@ -91,10 +92,16 @@ def diagnose() -> Diagnosis:
         devices=tuple(_devices()),
         workers=automatic_workers(best),
         model=_model(),
-        branches={name: tuple(branch_state(branch, load_config(name)) for branch in BRANCHES) for name in RECIPES},
+        branches={
+            name: tuple(branch_state(branch, load_config(name)) for branch in branch_names()) for name in RECIPES
+        },
         libraries={name: package_version(name) for name in _LIBRARIES},
         extras={name: package_version(package) != "not installed" for name, package in _EXTRAS.items()},
     )
+
+
+def _states(recipe: str) -> tuple[BranchState, ...]:
+    return tuple(branch_state(branch, load_config(recipe)) for branch in branch_names())
 
 
 def _devices() -> Iterator[str]:

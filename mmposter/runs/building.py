@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -12,22 +12,20 @@ from torch import nn
 from fusion import (
     Backbone,
     Branch,
-    CnnBranch,
     FusionModel,
     ImageClassifier,
     ImageTower,
     Loss,
     PosterModel,
     StageStatistics,
-    StyleBranch,
-    TextBranch,
-    YoloBranch,
     build_classifier,
     build_head,
     build_loss,
     head_options,
     map_shape,
 )
+from mmposter.branches import declared
+from mmposter.branches.style import NAME as STYLE
 from mmposter.config import Config, LossConfig
 from mmposter.errors import UserError
 from mmposter.files.strict_json import mapping, shown, texts, whole
@@ -50,6 +48,7 @@ class Sizes:
         tap_is_last: whether the tapped stage is the last one.
         class_names: the object detector's classes.
         embedding_dim: width of the text encoder.
+        further: of branches from outside, by name, what their extractors say beside the records.
     """
 
     num_features: int = 0
@@ -58,10 +57,14 @@ class Sizes:
     tap_is_last: bool = True
     class_names: tuple[str, ...] = ()
     embedding_dim: int = 0
+    further: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the checkpoint."""
-        return asdict(self)
+        found = asdict(self)
+        if not self.further:
+            del found["further"]  # as runs have it that know our branches alone
+        return found
 
     @classmethod
     def from_json(cls, values: Any) -> Sizes:
@@ -71,8 +74,10 @@ class Sizes:
             ValueError: a width that no network has, or other keys.
         """
         known = mapping(values, "sizes")
-        if set(known) != set(cls.__dataclass_fields__):
-            raise ValueError(f"sizes must have the keys {', '.join(cls.__dataclass_fields__)}, got {shown(known)}")
+        keys = [name for name in cls.__dataclass_fields__ if name != "further"]
+        if set(known) - {"further"} != set(keys):
+            raise ValueError(f"sizes must have the keys {', '.join(keys)}, got {shown(known)}")
+        further = mapping(known.get("further", {}), "sizes.further")
         if not isinstance(known["tap_is_last"], bool):
             raise ValueError(f"tap_is_last must be true or false, got {shown(known['tap_is_last'])}")
         names = texts(known["class_names"], "class_names")
@@ -83,6 +88,7 @@ class Sizes:
             **{name: whole(known[name], name, most=_WIDEST) for name in widths},
             tap_is_last=known["tap_is_last"],
             class_names=names,
+            further={name: mapping(said, f"sizes.further.{name}") for name, said in further.items()},
         )
 
 
@@ -95,7 +101,7 @@ def build_tower(config: Config, backbone: Backbone) -> ImageTower:
     stage, statistics = None, None
     try:
         backbone.set_trainable(config.cnn.trainable)
-        if "style" in config.branches:
+        if STYLE in config.branches:
             stage = config.style.stage or backbone.map_stage
             if stage not in backbone.stage_channels:
                 raise ValueError(f"style.stage must be one of {', '.join(backbone.stage_names)}; got {stage!r}")
@@ -141,7 +147,7 @@ def build_model(config: Config, sizes: Sizes, num_genres: int, tower: ImageTower
 
 
 def _fusion(config: Config, sizes: Sizes, num_genres: int) -> FusionModel:
-    branches = nn.ModuleDict({name: _BRANCH[name](config, sizes) for name in config.branches})
+    branches = nn.ModuleDict({name: declared(name).module(config, sizes) for name in config.branches})
     dims = [branch.output_dim for branch in branches.values() if isinstance(branch, Branch)]
     wanted = {"hidden": config.fusion.hidden, "dropout": config.fusion.dropout}
     options = {key: value for key, value in wanted.items() if key in head_options(config.fusion.head)}
@@ -201,33 +207,3 @@ def build_training_loss(config: LossConfig, labels: torch.Tensor) -> Loss:
     if config.name == "asl":
         return build_loss("asl", gamma_neg=config.gamma_neg, gamma_pos=config.gamma_pos, clip=config.clip)
     return build_loss(config.name)
-
-
-def _cnn(config: Config, sizes: Sizes) -> Branch:
-    return CnnBranch(sizes.num_features, dim=config.cnn.dim, dropout=config.cnn.dropout)
-
-
-def _style(config: Config, sizes: Sizes) -> Branch:
-    style = config.style
-    return StyleBranch(
-        sizes.style_channels,
-        sizes.gram_size,
-        dim=style.dim,
-        gate=style.gate,
-        descriptor=style.descriptor,
-        dropout=style.dropout,
-    )
-
-
-def _yolo(config: Config, sizes: Sizes) -> Branch:
-    yolo = config.yolo
-    return YoloBranch(
-        len(sizes.class_names), dim=yolo.dim, encoding=yolo.encoding, pooling=yolo.pooling, dropout=yolo.dropout
-    )
-
-
-def _ocr(config: Config, sizes: Sizes) -> Branch:
-    return TextBranch(sizes.embedding_dim, dim=config.ocr.dim, dropout=config.ocr.dropout)
-
-
-_BRANCH: dict[str, Callable[[Config, Sizes], Branch]] = {"cnn": _cnn, "style": _style, "yolo": _yolo, "ocr": _ocr}

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion.backbones import LIBRARIES
+from mmposter.branches import branch_names, declared, on_images
 from mmposter.config import Config, parse_config
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
@@ -40,7 +41,6 @@ OTHER_WEIGHTS = "other_weights_allowed"
 
 _LARGEST = 16 * MEGABYTE  # of model.json: of ours, that is a few kilobytes
 _MEND = "get the run folder again, or train again with --overwrite"
-_MAY_DIFFER = ("yolo", "ocr")  # what they find is much the same from any copy; features of another network mean nothing
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ class Run:
             known = mapping(values, MODEL)
             require_format(path, known["format"], FORMAT)
             vocabulary = Vocabulary.from_json(known["vocabulary"], where=str(path))
+            _require_plugins(folder, known["config"])
             try:
                 config = parse_config(known["config"])
             except UserError as error:
@@ -182,7 +183,7 @@ class Run:
     @property
     def _learns_images(self) -> bool:
         """Whether the image network is a part of the model, and not in front of it."""
-        return self.config.regime == "finetune" and bool({"cnn", "style"} & set(self.config.branches))
+        return self.config.regime == "finetune" and bool(on_images(self.config.branches))
 
     def _untrained(self) -> PosterModel | ImageClassifier:
         """The model with random weights: the checkpoint holds the trained ones."""
@@ -245,7 +246,11 @@ class Run:
 
         A run says this of itself, so it counts for what travels with the package alone, or where the person trusts it.
         """
-        return tuple(name for name in self.facts.get(OTHER_WEIGHTS, ()) if name in _MAY_DIFFER)
+        return tuple(
+            name
+            for name in self.facts.get(OTHER_WEIGHTS, ())
+            if name in self.config.branches and declared(name).weights_may_differ
+        )
 
     def require_same_extractors(self, extractors: Mapping[str, BranchExtractors]) -> None:
         """Refuse frozen models other than those the run was trained behind: its scores would mean nothing.
@@ -296,11 +301,23 @@ class Run:
         tower = self.folder / TOWER
         if not tower.is_file():
             return self.config
-        return self.config.model_copy(update={"cnn": self.config.cnn.model_copy(update={"init": str(tower)})})
+        return self.config.with_network(init=str(tower))
 
     def with_result(self, thresholds: NDArray[np.float64], facts: Mapping[str, Any]) -> Run:
         """This run with what the end of training adds."""
         return replace(self, thresholds=thresholds, facts={**self.facts, **facts})
+
+
+def _require_plugins(folder: Path, config: Any) -> None:
+    """Refuse a run with a branch from outside that is not loaded; it cannot say itself which file brings it."""
+    named = config.get("branches") if isinstance(config, dict) else None
+    missing = [name for name in named if name not in branch_names()] if isinstance(named, list) else []
+    if missing and all(isinstance(name, str) for name in missing):
+        names = ", ".join(map(shown, missing[:5]))
+        raise UserError(
+            f"{folder} looks through {names}, which is no branch of mmposter ({', '.join(branch_names())}).\nName the "
+            "file that brings it, if you know who made it: mmposter --plugin FILE COMMAND ..."
+        )
 
 
 def _fingerprints(values: Any) -> Mapping[str, Any]:

@@ -8,8 +8,8 @@ from html import escape
 import numpy as np
 from PIL import Image
 
+from mmposter.branches import declared
 from mmposter.explain import Explanation, GenreExplanation, HeatMap, Item
-from mmposter.explain.card import COLOURS
 from mmposter.serve.page_scores import data_uri, signed
 
 _MOST_ITEMS = 8
@@ -65,7 +65,7 @@ def _sights(
 
 def _box(number: int, item: Item) -> str:
     left, top, right, bottom = (min(max(side, 0.0), 1.0) for side in item.box)
-    colour = COLOURS[item.branch]
+    colour = declared(item.branch).colour
     place = f"left:{left:.1%};top:{top:.1%};width:{right - left:.1%};height:{bottom - top:.1%}"
     label = escape(item.label, quote=True)
     return (
@@ -96,7 +96,7 @@ def _shares(genre: GenreExplanation, meanings: Mapping[str, str]) -> str:
         rows.append(
             f'<li><div class="line"><span class="name">{_named(branch, meanings)}</span><b>{signed(share)}</b></div>'
             f'<div class="share" aria-hidden="true"><i style="left:{left:.1f}%;width:{width:.1f}%;'
-            f'background:{COLOURS[branch]}"></i><b></b></div></li>'
+            f'background:{declared(branch).colour}"></i><b></b></div></li>'
         )
     return (
         f'<section><h3>Shares of the branches</h3><ul class="bars">{"".join(rows)}</ul>'
@@ -107,14 +107,14 @@ def _shares(genre: GenreExplanation, meanings: Mapping[str, str]) -> str:
 
 
 def _table(items: tuple[Item, ...], genre: GenreExplanation) -> str:
-    nothing = {"yolo": "no object was found", "ocr": "no text was read"}
     seen = {item.branch for item in genre.items}
-    missing = [words for branch, words in nothing.items() if branch in genre.shares and branch not in seen]
+    nothing = (declared(branch).nothing_found for branch in genre.shares if branch not in seen)
+    missing = [f"no {noun} was {participle}" for noun, participle in filter(None, nothing)]
     said = f'<p class="faint">On this poster {" and ".join(missing)}.</p>' if missing else ""
     if not items:
         return f"<section><h3>Objects and words</h3>{said}</section>" if said else ""
     rows = "".join(
-        f'<tr><td><span class="number" style="background:{COLOURS[item.branch]}">{number}</span></td>'
+        f'<tr><td><span class="number" style="background:{declared(item.branch).colour}">{number}</span></td>'
         f"<td>{_quoted(item)}</td>"
         f'<td class="sum">{item.confidence:.2f}</td><td class="sum">{signed(item.contribution)}</td></tr>'
         for number, item in enumerate(items, start=1)
@@ -131,11 +131,11 @@ def _table(items: tuple[Item, ...], genre: GenreExplanation) -> str:
 
 
 def _quoted(item: Item) -> str:
-    return f"“{escape(item.label)}”" if item.branch == "ocr" else escape(item.label)
+    return f"“{escape(item.label)}”" if declared(item.branch).quoted else escape(item.label)
 
 
 def _named(branch: str, meanings: Mapping[str, str]) -> str:
-    dot = f'<span class="dot" style="background:{COLOURS[branch]}"></span>'
+    dot = f'<span class="dot" style="background:{declared(branch).colour}"></span>'
     return f"{dot}{escape(branch)} ({escape(meanings[branch])})"
 
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from mmposter.branches import own_names
+
 
 class PosterAnswer(BaseModel):
     """What the model says of one poster."""
@@ -125,10 +127,12 @@ class ErrorAnswer(BaseModel):
     error: ErrorBody
 
 
+_SHOWN = own_names()[:2]  # as of a model of two branches
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "PredictAnswer": {
         "model": "posters",
-        "branches": ["cnn", "style"],
+        "branches": list(_SHOWN),
         "thresholds": {"Comedy": 0.38, "Horror": 0.29},
         "posters": [
             {"name": "a.jpg", "genres": ["Horror"], "scores": {"Comedy": 0.07, "Horror": 0.61}, "error": None},
@@ -138,8 +142,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "ErrorAnswer": {
         "error": {
             "code": "bad_branches",
-            "message": "branches: 'wheels' is none of cnn, style",
-            "allowed": ["cnn", "style"],
+            "message": f"branches: 'wheels' is none of {', '.join(_SHOWN)}",
+            "allowed": list(_SHOWN),
         }
     },
 }

@@ -84,12 +84,14 @@ def is_shipped(folder: Path) -> bool:
 
 def shipped_tower() -> ShippedTower | None:
     """The image network of `posters`; None where this build came without it."""
+    from mmposter.branches.cnn import NAME as CNN  # not above: it loads pydantic, and every command reads this file
+
     folder = _folder() / POSTERS
     if not (folder / _MODEL).is_file() or not (folder / _TOWER).is_file():
         return None
     with sound(folder / _MODEL, "install mmposter again"):
         config = read_json(folder / _MODEL)["config"]
-        return ShippedTower(text(config["cnn"]["backbone"], "cnn.backbone"), folder / _TOWER)
+        return ShippedTower(text(config[CNN]["backbone"], f"{CNN}.backbone"), folder / _TOWER)
 
 
 def settled_init(backbone: str, init: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmposter.branches import declared, on_images
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
@@ -72,7 +73,7 @@ def load_inputs(
     Raises:
         UserError: for posters that are needed and not there, as in a pack, or what stops an extraction.
     """
-    sees_posters = config.regime == "finetune" and bool({"cnn", "style"} & set(config.branches))
+    sees_posters = config.regime == "finetune" and bool(on_images(config.branches))
     if sees_posters:
         dataset.require_pictures("regime finetune")
     branches = cached_branches(config, dataset, device=device, offline=offline)
@@ -94,7 +95,7 @@ def cached_branches(
     config: Config, dataset: Dataset, *, device: str, offline: bool = False
 ) -> dict[str, BranchExtractors]:
     """The extractors of the branches that `config` reads from the store; the others learn on the posters themselves."""
-    cached = [name for name in config.branches if config.regime == "features" or name not in ("cnn", "style")]
+    cached = [name for name in config.branches if config.regime == "features" or not declared(name).on_images]
     return dataset_extractors(dataset, config, cached, device=device, offline=offline)
 
 

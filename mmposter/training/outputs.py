@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmposter.branches import declared
 from mmposter.evaluation import Evaluation
 from mmposter.files.atomic import write_json, write_text
 from mmposter.report.evaluation_text import to_markdown
@@ -11,13 +12,6 @@ from mmposter.runs.run import Run
 from mmposter.training.checkpoint import TrainingProgress
 
 PLOTS, CARD, VALIDATION = "plots", "README.md", "validation.json"
-
-_BRANCH_TEXT = {
-    "cnn": "the picture, through {backbone}",
-    "style": "textures and colours, through a {gate} gate on stage {stage} of {backbone}",
-    "yolo": "objects, found by {model} at {size} px, encoded as {encoding}",
-    "ocr": "words, read by easyocr ({languages}) and embedded by {encoder}",
-}
 
 
 def write_plots(run: Run, progress: TrainingProgress, validation: Evaluation) -> None:
@@ -38,7 +32,7 @@ def write_card(run: Run, validation: Evaluation) -> None:
         "",
         "## What it looks at",
         "",
-        *(f"- `{name}`: {_describe(run, name)}" for name in config.branches),
+        *(f"- `{name}`: {declared(name).describe(config)}" for name in config.branches),
         "",
         f"{_joined(run)}; {facts['parameters']:,} parameters in all; regime `{config.regime}`, seed {config.seed}, "
         f"loss `{config.loss.name}`.",
@@ -70,7 +64,8 @@ def _use(run: Run) -> list[str]:
     """How the model is used; a control is not to be."""
     config = run.config
     controls = [f"`shuffled={','.join(config.shuffled)}`"] if config.shuffled else []
-    controls += [f"`ocr.mask={config.ocr.mask}`"] if "ocr" in config.branches and config.ocr.mask != "none" else []
+    found = [declared(name).control(config) for name in config.branches]
+    controls += [f"`{control[0]}`" for control in found if control is not None]
     if controls:
         return [
             "## A control",
@@ -106,13 +101,3 @@ def _decided(run: Run) -> str:
     if thresholds == "tuned":
         return "One threshold a genre was tuned on the latter."
     return "The surest genre is the answer." if thresholds == "top1" else f"A genre is decided from {thresholds:g} on."
-
-
-def _describe(run: Run, branch: str) -> str:
-    section = getattr(run.config, branch).model_dump()
-    section["backbone"] = run.config.cnn.backbone
-    if branch == "style":
-        section["stage"] = section["stage"] or "last"
-    if branch == "ocr":
-        section["languages"] = ", ".join(section["languages"])
-    return _BRANCH_TEXT[branch].format(**section)

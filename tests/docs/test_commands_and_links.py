@@ -56,6 +56,10 @@ def _commands_of_line(line: str) -> Iterator[list[str]]:
 
 def fault(words: list[str]) -> str | None:
     """Why a command line cannot be typed so; values may be anything."""
+    while words[:1] == ["--plugin"] and len(words) > 1:
+        words = words[2:]
+    if not words or words == ["COMMAND"]:
+        return None
     name, *arguments = words
     if name.startswith("-"):
         return None if words == ["--help"] else f"mmposter has no option {name}"

@@ -16,10 +16,12 @@ import fusion.base
 import fusion.losses
 from fusion.backbones import catalogue, list_backbones
 from mmposter import load_config, prepare
+from mmposter.branches import forget, register
 from mmposter.data import Dataset, sources
 from mmposter.data.sources import SourceFormat
 from mmposter.features.extractors import build_extractors
 from mmposter.images.picture import decode_picture
+from mmposter.runs.building import Sizes, build_model
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
@@ -32,7 +34,7 @@ def names() -> Iterator[dict[str, Any]]:
         for registry in (fusion.base._BRANCHES, fusion.losses._LOSSES, catalogue._BACKBONES):
             patch.setattr(registry, "_entries", dict(registry._entries))
         blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-        assert len(blocks) == 7
+        assert len(blocks) == 8
         found: dict[str, Any] = {"__name__": "extending"}
         exec(compile("\n".join(blocks), str(PAGE), "exec"), found)
         yield found
@@ -52,6 +54,19 @@ def test_the_branch_learns_in_a_step_and_can_be_masked(names: dict[str, Any]) ->
     dark, light = names["model"](names["inputs"])[:2]
     assert not torch.allclose(dark, light)
     assert torch.equal(names["masked"], names["masked"][:1].expand(4, 2))
+
+
+def test_the_declaration_makes_it_a_branch_of_the_application(names: dict[str, Any]) -> None:
+    register(names["BRANCH"])
+    try:
+        config = load_config(None, ["palette.dim=5"], branches="palette")
+        model = build_model(config, Sizes(), num_genres=2)
+        extractors = build_extractors(config, offline=True)
+        assert model(names["inputs"]).shape == (4, 2)
+        assert model.fusion.branch("palette").output_dim == 5
+        assert extractors["palette"].feature.name == "palette"
+    finally:
+        forget("palette")
 
 
 def test_the_loss_is_built_by_its_name_from_the_labels(names: dict[str, Any]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from mmposter.branches import declared, on_images
 from mmposter.config import Config
-from mmposter.errors import UserError
 from mmposter.features.extractors.base import Extractor, FeatureExtractor, Preparation, RecordExtractor
 from mmposter.features.extractors.masking import MaskedExtractor, Phrases, phrases_to_mask
 from mmposter.features.extractors.objects import YoloExtractor
@@ -21,6 +21,7 @@ __all__ = [
     "CnnExtractor",
     "Extractor",
     "FeatureExtractor",
+    "Making",
     "MaskedExtractor",
     "OcrExtractor",
     "Phrases",
@@ -41,6 +42,25 @@ class BranchExtractors:
     branch: str
     steps: tuple[Extractor, ...]
     feature: FeatureExtractor
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a branch needs beside its settings to make its extractors.
+
+    Attributes:
+        device: where they compute.
+        offline: never touch the network.
+        tower: the image network; None where no branch looks through it.
+        phrases: what is taken out of each poster's words, if anything; see `phrases_to_mask`.
+        pins: what stands in for pretrained files; None: look for the files.
+    """
+
+    device: str = "cpu"
+    offline: bool = False
+    tower: SharedTower | None = None
+    phrases: Mapping[str, Phrases] | None = None
+    pins: Pins | None = None
 
 
 def build_extractors(
@@ -71,44 +91,11 @@ def build_extractors(
     if pins is not None:
         pins.require(config, wanted)
     tower = None
-    if {"cnn", "style"} & set(wanted):
+    if on_images(wanted):
         weights = pins.tower(config) if pins else TowerWeights.find(config.cnn, seed=config.seed, offline=offline)
         tower = SharedTower(config.cnn, weights, device=device)
-    built = {name: _build(name, config, device, offline, tower, phrases, pins) for name in wanted}
+    making = Making(device, offline, tower, phrases, pins)
+    built = {name: declared(name).extractors(config, making) for name in wanted}
     if pins is not None:
         pins.require_same(built.values())
     return built
-
-
-def _build(
-    name: str,
-    config: Config,
-    device: str,
-    offline: bool,
-    tower: SharedTower | None,
-    phrases: Mapping[str, Phrases] | None,
-    pins: Pins | None,
-) -> BranchExtractors:
-    if tower is not None and name == "cnn":
-        cnn = CnnExtractor(tower)
-        return BranchExtractors(name, (cnn,), cnn)
-    if tower is not None and name == "style":
-        style = StyleExtractor(tower, config.style)
-        return BranchExtractors(name, (style,), style)
-    if name == "yolo":
-        pinned = pins.weights("yolo") if pins else None
-        yolo = YoloExtractor(config.yolo, device=device, offline=offline, pinned=pinned)
-        return BranchExtractors(name, (yolo,), yolo)
-    reader = OcrExtractor(config.ocr, device=device, offline=offline, pinned=pins.weights("ocr") if pins else None)
-    encoder = (pins.weights("text"), pins.embedding_dim) if pins else None
-    if config.ocr.mask == "none":
-        text = TextExtractor(config.ocr, reader, device=device, offline=offline, pinned=encoder)
-        return BranchExtractors(name, (reader, text), text)
-    if phrases is None:
-        raise UserError(
-            f"ocr.mask={config.ocr.mask} needs the metadata of a prepared data set, and these posters come without; "
-            "use --set ocr.mask=none"
-        )
-    masked = MaskedExtractor(reader, config.ocr.mask, phrases)
-    text = TextExtractor(config.ocr, masked, device=device, offline=offline, pinned=encoder)
-    return BranchExtractors(name, (reader, masked, text), text)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from detectors import UnsafeCheckpointError, YoloDetector
-from mmposter.config import YoloConfig
+from mmposter.branches.yolo import NAME, YoloConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, Poster, pad, slot_mask
 from mmposter.features.store import Record
@@ -31,7 +31,7 @@ class YoloExtractor(FeatureExtractor):
         pinned: the digest of weights that need not be here, as all records are there; None: look for the file.
     """
 
-    name = "yolo"
+    name = NAME
 
     def __init__(self, config: YoloConfig, *, device: str, offline: bool, pinned: str | None = None) -> None:
         self._config, self._device, self._offline, self._pinned = config, device, offline, pinned

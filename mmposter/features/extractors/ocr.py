@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import READINGS, TextReader, reader_files
-from mmposter.config import OcrConfig
+from mmposter.branches.ocr import NAME, OcrConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import Extractor, Poster, Preparation
 from mmposter.features.store import Record
@@ -28,7 +28,7 @@ class OcrExtractor(Extractor):
         pinned: the digest of weights that need not be here, as all records are there; None: look for the files.
     """
 
-    name = "ocr"
+    name = NAME
 
     def __init__(self, config: OcrConfig, *, device: str, offline: bool, pinned: str | None = None) -> None:
         self._config, self._device, self._pinned = config, device, pinned

@@ -10,7 +10,9 @@ import torch
 
 from fusion import StageStatistics
 from fusion.backbones import global_average
-from mmposter.config import StyleConfig
+from mmposter.branches.cnn import NAME as CNN
+from mmposter.branches.style import NAME as STYLE
+from mmposter.branches.style import StyleConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, Preparation
 from mmposter.features.store import Record
@@ -44,7 +46,7 @@ class _TowerExtractor(FeatureExtractor):
 class CnnExtractor(_TowerExtractor):
     """Global average of the backbone's final feature map: pooled (1 x C)."""
 
-    name = "cnn"
+    name = CNN
 
     def start(self) -> None:
         self._tower.start()
@@ -68,7 +70,7 @@ class StyleExtractor(_TowerExtractor):
     Where none is set, the stage is the last one that gives a map (`fusion.Backbone.map_stage`).
     """
 
-    name = "style"
+    name = STYLE
 
     def __init__(self, tower: SharedTower, style: StyleConfig) -> None:
         super().__init__(tower)

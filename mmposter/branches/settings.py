@@ -1,0 +1,22 @@
+"""What the sections of the configuration are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Side = Annotated[int, Field(ge=32, le=8192)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+"""Of a layer. Its bound, as those of all sizes and counts here, is far above what is of use: a file that asks for more
+asks for a machine's whole memory, or its time."""
+
+Slots = Annotated[int, Field(ge=1, le=1000)]
+Rate = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(max_length=4096)]
+
+
+class ConfigSection(BaseModel):
+    """A mapping of keys in a configuration: no key but these, and no value without a check."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
