@@ -36,7 +36,7 @@ from serving_strangers import holding
 
 from mmposter import PosterClassifier
 from mmposter.engines.libraries import go_offline, prepare_libraries
-from mmposter.images.reading import image_files
+from mmposter.images.listing import image_files
 
 TOLERANCE = 1e-5
 READING_TOLERANCE = 5e-3

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mmposter.ablation.run import ablate
     from mmposter.config import Config, load_config
     from mmposter.data import Dataset
-    from mmposter.data.prepare import prepare
+    from mmposter.data.pipeline import prepare
     from mmposter.data.vocabulary import Vocabulary
     from mmposter.errors import BadImageError, UserError
     from mmposter.export import export_run

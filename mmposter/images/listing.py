@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from mmposter.images.reading import image_files
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
 def list_posters(arguments: Iterable[str]) -> list[str]:
@@ -33,3 +33,12 @@ def list_posters(arguments: Iterable[str]) -> list[str]:
             files = [str(path)]
         found |= dict.fromkeys(files)
     return list(found)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All files below `folder` that are named like pictures, sorted, hidden ones left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )

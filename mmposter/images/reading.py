@@ -23,7 +23,6 @@ ImageInput: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.generic]"
 Crop: TypeAlias = tuple[int, int, int, int]
 """Left, top, right, bottom of a part of an upright picture, in pixels; column `right` and row `bottom` lie outside."""
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 # A print-size scan at 300 dpi has about 90 million pixels; past that a file is a mistake or a decompression bomb.
 MAX_PIXELS = 100_000_000
@@ -92,15 +91,6 @@ def crop_image(image: Image.Image, crop: Crop) -> Image.Image:
     if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
         raise BadImageError("too_small", f"{image.width}x{image.height} pixels, which do not hold the crop {crop}")
     return image.crop(crop)
-
-
-def image_files(folder: Path) -> list[Path]:
-    """All files below `folder` that are named like pictures, sorted, hidden ones left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
 
 
 def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mmposter
-from mmposter.data.prepare import prepare
+from mmposter.data.pipeline import prepare
 from mmposter.data.sources.csv_table import read_csv
 from mmposter.files.atomic import write_csv
 from mmposter.files.spreadsheets import guarded, table_text, unguarded

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mmposter.data.downloading.download import Outcome, download
 from mmposter.data.downloading.options import DownloadOptions
 from mmposter.errors import UserError
-from mmposter.images.reading import IMAGE_SUFFIXES
+from mmposter.images.listing import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from mmposter.data.sources.base import PosterRow, SourceRows

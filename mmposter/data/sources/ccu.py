@@ -17,7 +17,7 @@ from typing import Any
 
 from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, split_names
 from mmposter.errors import UserError
-from mmposter.images.reading import image_files
+from mmposter.images.listing import image_files
 
 POSTERS = "Movie_Poster_Dataset"
 METADATA = "Movie_Poster_Metadata/groundtruth"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmposter.data.sources.base import PosterRow, SourceRows
 from mmposter.errors import UserError
-from mmposter.images.reading import IMAGE_SUFFIXES, image_files
+from mmposter.images.listing import IMAGE_SUFFIXES, image_files
 
 
 def read_folder(source: Path) -> SourceRows:

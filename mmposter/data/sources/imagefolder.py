@@ -19,7 +19,7 @@ from mmposter.data.sources.tables import read_table
 from mmposter.errors import UserError
 from mmposter.files.strict_json import parse_json
 from mmposter.files.strict_parquet import read_parquet
-from mmposter.images.reading import image_files
+from mmposter.images.listing import image_files
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 GENRES = ("genres", "genre", "labels", "label")

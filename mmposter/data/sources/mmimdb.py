@@ -12,7 +12,7 @@ from typing import Any
 from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text
 from mmposter.errors import UserError
 from mmposter.files.strict_json import parse_json, read_json, read_text
-from mmposter.images.reading import image_files
+from mmposter.images.listing import image_files
 
 PAIRS, SPLIT = "dataset", "split.json"
 _LOOKED_AT = 50

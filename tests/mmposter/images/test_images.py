@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from mmposter.errors import BadImageError
-from mmposter.images.reading import image_files, load_image
+from mmposter.images.listing import image_files
+from mmposter.images.reading import load_image
 
 WHITE = (255, 255, 255)
 
