@@ -32,7 +32,6 @@ from mmposter.branches import (
     declared,
     each_from_outside,
     on_images,
-    outside_names,
     own_names,
 )
 from mmposter.branches.cnn import NAME as CNN
@@ -192,7 +191,7 @@ class Config(ConfigSection):
     def _without_strange_sections(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A branch from outside leaves nothing in a run that goes without it: that is of use without its file."""
         found: dict[str, Any] = plain(self)
-        return {key: value for key, value in found.items() if key not in outside_names() or key in self.branches}
+        return {key: value for key, value in found.items() if key in _OWN_KEYS or key in self.branches}
 
     def section(self, branch: str) -> ConfigSection:
         """The keys of a branch, ours or one from outside.
@@ -234,6 +233,9 @@ class Config(ConfigSection):
                 f"there; got {','.join(value)}"
             )
         return value
+
+
+_OWN_KEYS = frozenset(Config.model_fields)  # before any branch from outside adds its section
 
 
 def _add_section(declaration: BranchDeclaration) -> None:
