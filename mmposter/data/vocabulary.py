@@ -10,14 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-
 from mmposter.errors import UserError
 from mmposter.files.paths import file_here
 from mmposter.files.strict_json import parse_json, read_text, shown
 from mmposter.files.strict_yaml import LIMIT, parse_yaml
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Vocabulary", "builtin_vocabularies"]
@@ -174,12 +173,16 @@ class Vocabulary:
                 f"vocabulary {self.name!r} does not know {', '.join(map(repr, unknown))}.\n"
                 f"Its genres: {', '.join(self.genres)}.\nPrepare the data with a vocabulary that has these names."
             )
+        import numpy as np
+
         row = np.zeros(len(self.genres), dtype=np.float32)
         row[[self._index[genre] for genre in genres]] = 1.0
         return row
 
     def encode_all(self, rows: Sequence[Iterable[str]]) -> NDArray[np.float32]:
         """Multi-hot matrix N x G float32; also right for no rows at all (0 x G)."""
+        import numpy as np
+
         matrix = np.zeros((len(rows), len(self.genres)), dtype=np.float32)
         for index, names in enumerate(rows):
             matrix[index] = self.encode(names)
@@ -191,6 +194,8 @@ class Vocabulary:
         Raises:
             ValueError: the row has not G values.
         """
+        import numpy as np
+
         row = np.asarray(multi_hot)
         if row.shape != (len(self.genres),):
             raise ValueError(f"multi_hot must have shape ({len(self.genres)},), got {row.shape}")
