@@ -239,7 +239,7 @@ def test_scores_are_probabilities_of_the_test_posters(world, tmp_path):
 def test_a_planted_truth_is_found(world_of, tmp_path):
     """Crowded shows in the boxes alone, Wordy in the lines alone, Rare nowhere; the report says just that."""
     world = world_of(480)
-    learning = ("train.epochs=12", "train.learning_rate=0.01", "train.patience=12", "evaluation.bootstrap=400")
+    learning = ("train.epochs=6", "train.batch_size=40", "train.learning_rate=0.03", "evaluation.bootstrap=400")
     plan = build_plan(world.config(*learning, branches="yolo,ocr"), controls=True, mode="both")
     controls = [cell for cell in plan.cells if cell.section == "controls" and cell.config.ocr.mask == "none"]
     plan = Plan(plan.base, tuple(controls))  # these posters have no words to mask
