@@ -59,7 +59,7 @@ def _options(
     ] = None,
 ) -> None:
     if plugin:
-        from mmposter.plugins import load_plugin
+        from mmposter.branches.plugins import load_plugin
 
         for file in plugin:
             load_plugin(file)

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 from mmposter import PosterClassifier, Run, UserError, load_config
 from mmposter.branches import branch_names, own_names
+from mmposter.branches.plugins import PLUGINS, load_plugin, unload
 from mmposter.cli import app
 from mmposter.config import Config
 from mmposter.data import Dataset
-from mmposter.plugins import PLUGINS, load_plugin, unload
 from mmposter.serve.app import create_app
 from mmposter.serve.page import VisitorPage, page_of
 from mmposter.serve.places import Places
@@ -179,7 +179,7 @@ def test_two_branches_of_one_name_are_refused(place: SimpleNamespace, tmp_path: 
 
 
 def test_a_broken_package_is_a_warning(monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder) -> None:
-    import mmposter.plugins as plugins
+    import mmposter.branches.plugins as plugins
 
     def broken() -> Callable[[], None]:
         raise ImportError("no such module")

@@ -2,7 +2,8 @@
 
 A plugin is code, and runs with all rights of the person. So the person alone names it (``mmposter --plugin FILE``, or
 the variable `PLUGINS`), or installs it; no run, recipe or pack can. Worker processes get the variable, and load the
-same files: each is a module ``mmposter.plugins.STEM``, so that what is made of its classes can be sent to them.
+same files. Each is a module ``mmposter.branches.plugins.STEM``, so that what is made of its classes can be sent to
+them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+from mmposter.branches.registry import forget, register
 from mmposter.errors import UserError
 
 PLUGINS = "MMPOSTER_PLUGINS"
@@ -36,7 +38,7 @@ _loaded: set[Path] = set()
 
 
 class _PluginFiles(MetaPathFinder):
-    """Finds ``mmposter.plugins.STEM`` among the files that `PLUGINS` names."""
+    """Finds ``mmposter.branches.plugins.STEM`` among the files that `PLUGINS` names."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -79,8 +81,6 @@ def load_plugin(file: str | Path) -> None:
 
 
 def _load(path: Path) -> None:
-    from mmposter.branches import register
-
     if path in _loaded:
         return
     name = f"{__name__}.{path.stem}"
@@ -119,8 +119,6 @@ def load_named() -> None:
 
 
 def _load_installed() -> None:
-    from mmposter.branches import register
-
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:
             register(entry.load())
@@ -134,8 +132,6 @@ def _load_installed() -> None:
 
 def unload(file: str | Path) -> None:
     """Forget a plugin and its branch, as if it had not been named in this process."""
-    from mmposter.branches import forget
-
     path = Path(file).resolve()
     module = sys.modules.pop(f"{__name__}.{path.stem}", None)
     if module is not None and hasattr(module, "BRANCH"):
