@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mmposter.features.extractors import BranchExtractors, Making, Phrases
     from mmposter.features.pins import Pins
     from mmposter.features.store import Record
-    from mmposter.pretrained.readiness import BranchState
     from mmposter.pretrained.resolver import WeightSource
+    from mmposter.readiness.states import BranchState
     from mmposter.runs.building import Sizes
 
 
@@ -106,7 +106,7 @@ class BranchDeclaration(ABC):
 
     def state(self, config: Config) -> BranchState:
         """Whether its pretrained files are here; the libraries are."""
-        from mmposter.pretrained.readiness import state_of_sources
+        from mmposter.readiness.states import state_of_sources
 
         return state_of_sources(self.name, [source for _, source in self.sources(config)])
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mmposter.config import Config
     from mmposter.features.extractors import BranchExtractors, Making
     from mmposter.features.pins import Pins
-    from mmposter.pretrained.readiness import BranchState
+    from mmposter.readiness.states import BranchState
     from mmposter.runs.building import Sizes
 
 NAME = "cnn"
@@ -53,7 +53,7 @@ class ImageBranch(BranchDeclaration):
     def state(self, config: Config) -> BranchState:
         from fusion import backbone_spec
         from mmposter.pretrained import catalogue
-        from mmposter.pretrained.readiness import BranchState, state_of_sources
+        from mmposter.readiness.states import BranchState, state_of_sources
         from mmposter.shipped import POSTERS, settled_init, shipped_tower
 
         name, init = config.cnn.backbone, settled_init(config.cnn.backbone, config.cnn.init)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from mmposter.pretrained.doctor import Diagnosis, ModelState
+    from mmposter.readiness.doctor import Diagnosis, ModelState
 
 _COLOURS = {"ready": "green", "downloads": "yellow", "missing": "red"}
 
@@ -27,8 +27,8 @@ def doctor_command(
       mmposter doctor
     """
 
-    from mmposter.pretrained.doctor import diagnose
     from mmposter.progress import make_console
+    from mmposter.readiness.doctor import diagnose
 
     found = diagnose()
     if json_output:

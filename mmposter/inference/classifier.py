@@ -22,8 +22,8 @@ from mmposter.features.parts import SIZE
 from mmposter.images.reading import ImageInput
 from mmposter.inference.task import Prediction, PredictTask, Request
 from mmposter.measurement.evaluate import check_branches
-from mmposter.pretrained.readiness import BranchState, left_out, left_out_notice
 from mmposter.progress import console
+from mmposter.readiness.states import BranchState, left_out, left_out_notice
 from mmposter.runs.run import Run
 from mmposter.shipped import POSTERS, find_run, is_shipped
 

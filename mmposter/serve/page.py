@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
-from mmposter.pretrained.readiness import BranchState, left_out_notice
+from mmposter.readiness.states import BranchState, left_out_notice
 from mmposter.serve.errors import RequestError, unexpected
 from mmposter.serve.page_downloads import downloads_html
 from mmposter.serve.page_events import BRANCHES, FILES, GENRE, WHICH

@@ -15,8 +15,8 @@ import pytest
 import mmposter.progress as progress_module
 from mmposter import Dataset, PosterClassifier, Prediction, Run, Vocabulary, build_plan, load_config, train
 from mmposter.data import PrepareReport
-from mmposter.pretrained.readiness import BranchState
 from mmposter.progress import progress
+from mmposter.readiness.states import BranchState
 from mmposter.report.evaluation_text import metric_rows
 
 SCORES = {"Drama": 0.25, "<i>War</i>": 0.75, "News": 0.5, "Comedy": 0.125, **{f"g{i}": 0.01 * i for i in range(5)}}

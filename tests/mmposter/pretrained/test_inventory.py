@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from mmposter.cli import app
 from mmposter.pretrained import catalogue, readiness
-from mmposter.pretrained.doctor import diagnose
 from mmposter.pretrained.inventory import list_weights
 from mmposter.pretrained.resolver import ENVIRONMENT, locate, resolve
+from mmposter.readiness.doctor import diagnose
 
 
 @pytest.fixture

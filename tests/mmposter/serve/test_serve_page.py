@@ -17,7 +17,7 @@ from PIL import Image
 
 from mmposter.explain import Explanation, GenreExplanation, HeatMap, Item
 from mmposter.inference.classifier import Prediction
-from mmposter.pretrained.readiness import BranchState
+from mmposter.readiness.states import BranchState
 from mmposter.serve import ServeSettings, create_app
 
 pytest.importorskip("gradio")

@@ -14,9 +14,9 @@ from mmposter.cli import app
 from mmposter.config import CnnConfig, load_config
 from mmposter.features.tower import TowerWeights, settle_init
 from mmposter.inference import classifier as classifier_module
-from mmposter.pretrained.doctor import diagnose
 from mmposter.pretrained.inventory import list_weights
-from mmposter.pretrained.readiness import left_out
+from mmposter.readiness.doctor import diagnose
+from mmposter.readiness.states import left_out
 from mmposter.report.evaluation import evaluation_folder
 from mmposter.runs.run import OTHER_WEIGHTS
 from mmposter.shipped import find_run, shipped_model, shipped_models

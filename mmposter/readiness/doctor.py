@@ -13,7 +13,7 @@ from typing import Any
 from mmposter.branches import branch_names
 from mmposter.config import load_config
 from mmposter.engines.machine import automatic_workers, cores, memory
-from mmposter.pretrained.readiness import BranchState, branch_state, run_states
+from mmposter.readiness.states import BranchState, branch_state, run_states
 from mmposter.runs.provenance import package_version, source_commit
 from mmposter.shipped import POSTERS, shipped_model, shipped_models
 
