@@ -245,7 +245,13 @@ def _add_section(declaration: BranchDeclaration) -> None:
     Config.model_rebuild(force=True)
 
 
-each_from_outside(_add_section)
+def _drop_section(name: str) -> None:
+    """Take the section of a branch from outside away with it: other processes could not read it."""
+    del Config.__pydantic_fields__[name]
+    Config.model_rebuild(force=True)
+
+
+each_from_outside(_add_section, _drop_section)
 
 
 def parse_branches(text: str) -> tuple[str, ...]:

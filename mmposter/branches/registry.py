@@ -15,7 +15,7 @@ _OURS: dict[str, BranchDeclaration] = {
     declaration.name: declaration for declaration in (cnn.BRANCH, style.BRANCH, yolo.BRANCH, ocr.BRANCH)
 }
 _OUTSIDE: dict[str, BranchDeclaration] = {}
-_LISTENERS: list[Callable[[BranchDeclaration], None]] = []
+_LISTENERS: list[tuple[Callable[[BranchDeclaration], None], Callable[[str], None]]] = []
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # Keys of the configuration that are no branches, and names that mean something else to a run.
 _TAKEN = (
@@ -69,17 +69,19 @@ def register(declaration: BranchDeclaration) -> None:
     if declaration.on_images:
         raise UserError(f"the branch {name} says on_images; only our own branches share the image network")
     _OUTSIDE[name] = declaration
-    for listener in _LISTENERS:
-        listener(declaration)
+    for came, _ in _LISTENERS:
+        came(declaration)
 
 
 def forget(name: str) -> None:
     """Take a branch from outside away again; configurations that were made with it keep its section."""
-    _OUTSIDE.pop(name, None)
+    if _OUTSIDE.pop(name, None) is not None:
+        for _, went in _LISTENERS:
+            went(name)
 
 
-def each_from_outside(listener: Callable[[BranchDeclaration], None]) -> None:
-    """Call `listener` with every branch from outside, now and when it comes."""
-    _LISTENERS.append(listener)
+def each_from_outside(came: Callable[[BranchDeclaration], None], went: Callable[[str], None]) -> None:
+    """Call `came` with every branch from outside, now and when it comes, and `went` with its name when it goes."""
+    _LISTENERS.append((came, went))
     for declaration in _OUTSIDE.values():
-        listener(declaration)
+        came(declaration)

@@ -86,10 +86,10 @@ def test_one_branch_that_is_here_stays(shipped, nowhere, world, tmp_path):
 
 
 def test_a_library_that_is_not_installed_is_named(shipped, world, monkeypatch):
-    from mmposter.pretrained import readiness
+    from mmposter.readiness import states
 
-    there = readiness.find_spec
-    monkeypatch.setattr(readiness, "find_spec", lambda name: None if name == "ultralytics" else there(name))
+    there = states.find_spec
+    monkeypatch.setattr(states, "find_spec", lambda name: None if name == "ultralytics" else there(name))
     (state,) = left_out(Run.load(shipped))
     assert (state.branch, state.lacking, state.commands) == ("yolo", ("ultralytics",), ("pip install ultralytics",))
 
