@@ -11,6 +11,7 @@ from mmposter.cli import app
 from mmposter.pretrained import catalogue
 from mmposter.pretrained.inventory import list_weights
 from mmposter.pretrained.resolver import ENVIRONMENT, locate, resolve
+from mmposter.readiness import states as readiness
 from mmposter.readiness.doctor import diagnose
 
 
