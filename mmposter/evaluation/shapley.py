@@ -29,7 +29,7 @@ def shapley_weights(branches: Sequence[str]) -> dict[str, dict[frozenset[str], f
 
     >>> weights = shapley_weights(["picture", "words"])["words"]
     >>> [(sorted(subset), weight) for subset, weight in weights.items()]
-    [([], -0.5), (['cnn'], -0.5), (['ocr'], 0.5), (['cnn', 'ocr'], 0.5)]
+    [([], -0.5), (['picture'], -0.5), (['words'], 0.5), (['picture', 'words'], 0.5)]
     """
     if len(set(branches)) != len(branches):
         raise ValueError(f"branches must be different names, got {list(branches)}")
