@@ -92,16 +92,15 @@ def diagnose() -> Diagnosis:
         devices=tuple(_devices()),
         workers=automatic_workers(best),
         model=_model(),
-        branches={
-            name: tuple(branch_state(branch, load_config(name)) for branch in branch_names()) for name in RECIPES
-        },
+        branches={recipe: _states(recipe) for recipe in RECIPES},
         libraries={name: package_version(name) for name in _LIBRARIES},
         extras={name: package_version(package) != "not installed" for name, package in _EXTRAS.items()},
     )
 
 
 def _states(recipe: str) -> tuple[BranchState, ...]:
-    return tuple(branch_state(branch, load_config(recipe)) for branch in branch_names())
+    config = load_config(recipe)
+    return tuple(branch_state(branch, config) for branch in branch_names())
 
 
 def _devices() -> Iterator[str]:
