@@ -22,11 +22,7 @@ begin, and the weights that the gate gives its channels."""
 
 
 def batch_size(inputs: Inputs) -> int:
-    """The number of posters B in a batch, read from any of its tensors.
-
-    Raises:
-        ValueError: the batch holds no tensor.
-    """
+    """The number of posters B in a batch, read from any of its tensors; ValueError where it holds none."""
     for value in inputs.values():
         return value.shape[0]
     raise ValueError("inputs must hold at least one tensor, got none")
@@ -54,12 +50,9 @@ class Branch(nn.Module):
         self.output_dim = output_dim
 
     def present(self, inputs: Inputs) -> Tensor:
-        """Which posters have something for this branch; here all of them.
+        """Which posters have something for this branch, B bool; here all of them.
 
         Separate from `forward` because branch dropout must know it before the image network runs.
-
-        Returns:
-            B bool.
         """
         device = next(iter(inputs.values())).device
         return torch.ones(batch_size(inputs), dtype=torch.bool, device=device)
@@ -77,11 +70,7 @@ class Branch(nn.Module):
         return None
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Embed every poster.
-
-        Returns:
-            embedding B x D, all zeros where the branch is absent, and present, B bool.
-        """
+        """Embed every poster: embedding B x D, all zeros where the branch is absent, and present, B bool."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Self
 
-import torch
 from torch import Tensor, nn
 
-from fusion.backbones.base import Backbone, evaluating, named_sequence, other_shapes
+from fusion.backbones.base import Backbone, named_sequence, other_shapes, probe_shapes
 from fusion.base import IMAGE, Inputs
 from fusion.branches.cnn import CNN
 from fusion.layers import Dropout, check_choice, check_probability
@@ -37,6 +36,7 @@ class Classifier(nn.Module):
         last: the linear layer from F to G, always new.
 
     Examples:
+        >>> import torch
         >>> Classifier(nn.Flatten(), num_features=24, num_genres=3)(torch.rand(5, 6, 2, 2)).shape
         torch.Size([5, 3])
     """
@@ -82,6 +82,7 @@ class ImageClassifier(nn.Module):
         branch: the name of the one branch that it stands for.
 
     Examples:
+        >>> import torch
         >>> from fusion import build_backbone
         >>> backbone = build_backbone("cnn3")
         >>> classifier = build_classifier("dense", "cnn3", backbone, map_shape(backbone, (96, 64)), num_genres=3)
@@ -96,14 +97,11 @@ class ImageClassifier(nn.Module):
         self.branch = branch
 
     def forward(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
-        """Logits of every genre.
+        """Logits B x G.
 
         Args:
             inputs: "image", B x 3 x H x W, normalised for the tower; other entries are not looked at.
             only: the branches to look at: None or ``branch`` alone, because there is no other.
-
-        Returns:
-            B x G.
 
         Raises:
             ValueError: other branches are asked for, or there is no image.
@@ -124,10 +122,7 @@ class ImageClassifier(nn.Module):
         layer of MobileNet) are frozen with the whole network where they are pretrained too; new ones always learn.
 
         Args:
-            mode: of the tower, see `fusion.backbones.base.Backbone.set_trainable`.
-
-        Raises:
-            ValueError: mode is none of these.
+            mode: of the tower, and its errors: see `fusion.Backbone.set_trainable`.
         """
         self.tower.set_trainable(mode)
         self.classifier.set_trainable(body=not (mode == "frozen" and self.classifier.pretrained))
@@ -178,7 +173,7 @@ def build_classifier(
         return _dense(map_shape, num_genres, hidden, dropout)
     if hidden:
         raise ValueError(f"hidden must be empty where kind is 'own', got {tuple(hidden)}")
-    side, make_layers = _OWN.get(backbone_name, (1, _no_layers))
+    side, make_layers = _OWN.get(backbone_name, (1, lambda _: []))
     layers = make_layers(map_shape[0] * side * side)
     body = named_sequence({"pool": nn.AdaptiveAvgPool2d(side), "flatten": nn.Flatten()})
     if layers:
@@ -195,11 +190,7 @@ def build_classifier(
 
 
 def map_shape(backbone: Backbone, size: tuple[int, int]) -> tuple[int, int, int]:
-    """C, H and W of the final map of an image of this size, from one forward pass without side effects.
-
-    Args:
-        backbone: the network.
-        size: height and width in pixels.
+    """C, H and W of the final map of an image of `size` (height and width in pixels), measured.
 
     Raises:
         ValueError: the network cannot take images of this size.
@@ -210,7 +201,7 @@ def map_shape(backbone: Backbone, size: tuple[int, int]) -> tuple[int, int, int]
         (128, 12, 8)
     """
     try:
-        return _probe(backbone, size)
+        return _final_shape(backbone, size)
     except (RuntimeError, AssertionError) as error:
         got = f"got {size[0]} x {size[1]}"
         smallest = _smallest_side(backbone, min(size))
@@ -221,11 +212,9 @@ def map_shape(backbone: Backbone, size: tuple[int, int]) -> tuple[int, int, int]
         raise ValueError(f"size must be one that {backbone.name} takes, {got}: {error}") from error
 
 
-def _probe(backbone: Backbone, size: tuple[int, int]) -> tuple[int, int, int]:
-    like = next(backbone.parameters(), torch.zeros(()))
-    with evaluating([backbone]), torch.no_grad():
-        x = backbone.forward_stages(like.new_zeros(1, 3, *size))
-    return x.shape[1], x.shape[2], x.shape[3]
+def _final_shape(backbone: Backbone, size: tuple[int, int]) -> tuple[int, int, int]:
+    _, channels, height, width = probe_shapes(backbone.stages, size)[backbone.last_stage]
+    return channels, height, width
 
 
 def _smallest_side(backbone: Backbone, too_small: int) -> int | None:
@@ -234,7 +223,7 @@ def _smallest_side(backbone: Backbone, too_small: int) -> int | None:
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            _probe(backbone, (middle, middle))
+            _final_shape(backbone, (middle, middle))
             high = middle
         except (RuntimeError, AssertionError):
             low = middle
@@ -255,10 +244,6 @@ def _dense(map_shape: tuple[int, int, int], num_genres: int, hidden: Sequence[in
 # The original classifiers without their last layer, under their own keys (classifier.0, classifier.1, ...): the side to
 # which the map is averaged, and the layers by the number of features that this gives. DenseNet and ResNet have none.
 _Layers = list[nn.Module]
-
-
-def _no_layers(features: int) -> _Layers:
-    return []
 
 
 def _dropout(rate: float) -> Callable[[int], _Layers]:

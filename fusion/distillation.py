@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusion.backbones.base import Backbone, evaluating, global_average
+from fusion.backbones.base import Backbone, global_average, probe_shapes
 from fusion.classifier import map_shape
 from fusion.layers import Dropout
 
@@ -70,11 +70,7 @@ class Hint:
 
 
 def stage_shapes(backbone: Backbone, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
-    """C, H and W of every stage's map up to `Backbone.map_stage`, from one forward pass without side effects.
-
-    Args:
-        backbone: the network.
-        size: height and width of an image in pixels.
+    """C, H and W of every stage's map up to `Backbone.map_stage`, for images of `size` (height and width in pixels).
 
     Raises:
         ValueError: the network cannot take images of this size.
@@ -85,26 +81,15 @@ def stage_shapes(backbone: Backbone, size: tuple[int, int]) -> dict[str, tuple[i
         {'conv1': (32, 48, 32), 'conv2': (64, 24, 16), 'conv3': (128, 12, 8)}
     """
     map_shape(backbone, size)  # its message for a wrong size says what is allowed
-    shapes = {}
-    like = next(backbone.parameters(), torch.zeros(()))
-    with evaluating([backbone]), torch.no_grad():
-        x = like.new_zeros(1, 3, *size)
-        for name, stage in backbone.stages.items():
-            x = stage(x)
-            shapes[name] = (x.shape[1], x.shape[2], x.shape[3])
-            if name == backbone.map_stage:
-                break
-    return shapes
+    shapes = probe_shapes(backbone.stages, size)
+    mapped = backbone.stage_names[: backbone.stage_names.index(backbone.map_stage) + 1]
+    return {name: (shapes[name][1], shapes[name][2], shapes[name][3]) for name in mapped}
 
 
 def stage_strides(backbone: Backbone, size: tuple[int, int]) -> dict[str, int]:
-    """Pixels of an image that lie between two places of each stage's map, to the nearest power of two.
+    """Pixels between two places of each stage's map, to the nearest power of two, for images of `size` pixels.
 
     Measured, not read from names. Stages that give tokens in place of a map are left out.
-
-    Args:
-        backbone: the network.
-        size: height and width of an image in pixels.
 
     Raises:
         ValueError: the network cannot take images of this size.
@@ -127,16 +112,14 @@ def match_stages(
 ) -> tuple[Hint, ...]:
     """Pair the stages of a student with those of a teacher: the last ones of each stride that both have.
 
-    The teacher's last map is always paired, with the student's last one where no stride is shared.
+    The teacher's last map is always paired, with the student's last one where no stride is shared. Hints come in the
+    order of the teacher's stages.
 
     Args:
         student: the network that learns.
         teacher: a network that is learnt from.
-        size: height and width of an image that both take.
+        size: height and width in pixels of an image that both take.
         strides: at which hints are given, in addition to the last map.
-
-    Returns:
-        hints in the order of the teacher's stages.
 
     Raises:
         ValueError: one of them cannot take images of this size, or has no map of places at its end.
@@ -199,13 +182,9 @@ class Distiller(nn.Module):
         self.genres = nn.Linear(last, num_genres) if num_genres else None
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Predict standardised maps, and genres.
+        """Images B x 3 x H' x W', normalised as the student's spec says -> standardised maps by their hints' names.
 
-        Args:
-            images: B x 3 x H' x W', normalised as the student's spec says.
-
-        Returns:
-            by a hint's name B x C x H x W, H and W those of the student's stage; under `GENRES` logits B x G.
+        Each map is B x C x H x W with H and W of the student's stage; under `GENRES` are logits B x G.
         """
         predicted: dict[str, Tensor] = {}
         x, passed = images, None
@@ -242,11 +221,7 @@ class ChannelStatistics:
 
     @classmethod
     def of(cls, maps: Tensor) -> ChannelStatistics:
-        """Measure maps N x C x H x W.
-
-        Raises:
-            ValueError: fewer than two of them.
-        """
+        """Measure maps N x C x H x W, N of 2 or more."""
         if maps.ndim != 4 or len(maps) < 2:
             raise ValueError(f"maps must be N x C x H x W with N of 2 or more, got {tuple(maps.shape)}")
         maps = maps.float()
@@ -305,15 +280,11 @@ class HintLoss(nn.Module):
         self.register_buffer("bias", None if classifier is None else classifier[1].float())
 
     def forward(self, predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Compare a batch.
-
-        Args:
-            predicted: B x C x H x W, standardised.
-            target: B x C x H x W, as the teacher gives it.
+        """Compare a standardised prediction with the teacher's own map, both B x C x H x W; means over the batch.
 
         Returns:
             "map": squared error of the standardised map; of a final one also "pooled": of its standardised average,
-            and with a classifier "logits": the weighted KL divergence. Each a mean over the batch.
+            and with a classifier "logits": the weighted KL divergence.
         """
         predicted, target = predicted.float(), target.float()
         mean, std = (values.view(1, -1, 1, 1) for values in (self.mean, self.std))
@@ -354,12 +325,7 @@ class SoftGenreLoss(nn.Module):
         self.register_buffer("prior_logits", prior.float().clamp(_LEAST_PRIOR, 1 - _LEAST_PRIOR).logit())
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy less the targets' entropy, so that the best is 0; weighted, a mean over posters and genres.
-
-        Args:
-            logits: B x G.
-            targets: B x G, probabilities.
-        """
+        """Logits and probabilities B x G -> cross-entropy less the targets' entropy, so that the best is 0; a mean."""
         logits, targets = logits.float(), targets.float()
         entropy = F.binary_cross_entropy(targets, targets)
         return self.weight * (F.binary_cross_entropy_with_logits(logits, targets) - entropy)
@@ -387,9 +353,7 @@ class DistillationLoss(nn.Module):
     def forward(self, predicted: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All terms, ``HINT/map``, ``HINT/pooled``, ``HINT/logits`` and ``genres/soft``; the loss is their sum.
 
-        Args:
-            predicted: by a hint's name B x C x H x W, and under `GENRES` B x G, from `Distiller`.
-            targets: of the same shapes, from the teachers.
+        `predicted` comes from `Distiller`, `targets` of the same shapes from the teachers.
         """
         terms: dict[str, Tensor] = {}
         for name, part in zip(self.names, self.parts, strict=True):
@@ -399,11 +363,7 @@ class DistillationLoss(nn.Module):
         return terms
 
     def constant(self, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Predictions that need no image: each channel's mean, and the mean of the soft genres.
-
-        Args:
-            targets: as of `forward`; only their shapes are looked at.
-        """
+        """Predictions that need no image, shaped as `targets`: each channel's mean, and the mean of the soft genres."""
         predicted = {name: torch.zeros_like(targets[name]) for name in self.names}
         if self.genres is not None:
             predicted[GENRES] = self.genres.prior_logits.expand_as(targets[GENRES])
@@ -443,14 +403,9 @@ def crop_maps(maps: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def linear_classifier(state_dict: Mapping[str, Tensor], num_features: int) -> tuple[Tensor, Tensor] | None:
-    """The classifier of an original network where it is a single linear layer on the pooled features.
+    """Weight K x C and bias K of an original classifier that is one linear layer on C = `num_features`; else None.
 
-    Args:
-        state_dict: under the original library's keys.
-        num_features: C of the network's final map.
-
-    Returns:
-        weight K x C and bias K; None where it is something else or not there.
+    The state dict is under the original library's keys.
 
     Examples:
         >>> weight, bias = linear_classifier({"fc.weight": torch.rand(1000, 512), "fc.bias": torch.rand(1000)}, 512)

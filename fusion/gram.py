@@ -53,14 +53,9 @@ def gram_matrix(x: Tensor, normaliser: str = "hw") -> Tensor:
 
 
 def channel_moments(x: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel.
+    """Mean and standard deviation of each channel: B x C x H x W -> both B x C in float32 or wider.
 
-    Args:
-        x: B x C x H x W.
-        eps: added to the variance under the root; it keeps the gradient finite on a flat channel.
-
-    Returns:
-        both B x C in float32 or wider.
+    `eps` is added to the variance under the root; it keeps the gradient finite on a flat channel.
     """
     variance, mean = torch.var_mean(_at_least_float32(x), dim=(2, 3), correction=0)
     return mean, (variance + eps).sqrt()
@@ -108,14 +103,7 @@ class StageStatistics(nn.Module):
                 self.reduction.weight.copy_(rows[:, :, None, None])
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Statistics of a feature map.
-
-        Args:
-            x: B x C' x H x W.
-
-        Returns:
-            gram B x R x R of the reduced map; mean and std, both B x C', of the full one.
-        """
+        """Map B x C' x H x W -> gram B x R x R of the reduced map; mean and std, both B x C', of the full one."""
         with without_autocast(x):
             full = _at_least_float32(x)
             reduced = full if self.reduction is None else self.reduction(full)

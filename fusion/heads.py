@@ -83,7 +83,6 @@ class ConcatHead(Head):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
-        """K times B x D_k, B x K bool -> logits B x G."""
         filled = [torch.where(present[:, k, None], embedding, self.absent[k]) for k, embedding in enumerate(embeddings)]
         logits: Tensor = self.layers(torch.cat(filled, dim=1))
         return logits
@@ -120,7 +119,6 @@ class GatedHead(Head):
         return self._weights(self._project(embeddings, present), present)
 
     def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
-        """K times B x D_k, B x K bool -> logits B x G."""
         projected = self._project(embeddings, present)
         fused = (self._weights(projected, present).unsqueeze(2) * projected).sum(dim=1)
         logits: Tensor = self.output(fused)
@@ -183,7 +181,6 @@ class AttentionHead(Head):
         self.output = nn.Sequential(Dropout(dropout), nn.Linear(hidden, num_genres))
 
     def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
-        """K times B x D_k, B x K bool -> logits B x G."""
         pairs = zip(self.projections, embeddings, strict=True)
         tokens = torch.stack([layer(embedding) for layer, embedding in pairs], dim=1) + self.branch_type
         # Masked keys get weight 0, but 0 times a NaN is a NaN: the value of an absent slot must not be used at all.
@@ -223,5 +220,4 @@ class SumHead(Head):
         return parts.masked_fill(~present.unsqueeze(2), 0)
 
     def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
-        """K times B x D_k, B x K bool -> logits B x G."""
         return self.bias + self.contributions(embeddings, present).sum(dim=1)

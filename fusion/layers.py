@@ -40,22 +40,14 @@ class BatchNormRows(nn.BatchNorm1d):
 
 
 def check_probability(name: str, value: float) -> float:
-    """``value``, which is the argument called ``name``.
-
-    Raises:
-        ValueError: it is not in [0, 1).
-    """
+    """``value``, which is the argument called ``name``, once it is known to be in [0, 1); ValueError otherwise."""
     if not 0.0 <= value < 1.0:
         raise ValueError(f"{name} must be in [0, 1), got {value}")
     return value
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    """``value``, which is the argument called ``name``.
-
-    Raises:
-        ValueError: it is not among ``allowed``.
-    """
+    """``value``, which is the argument called ``name``, once it is known to be allowed; ValueError otherwise."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {list(allowed)}, got {value!r}")
     return value

@@ -84,7 +84,6 @@ class BCELoss(Loss):
     """Binary cross entropy."""
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """logits B x G, targets B x G -> mean, a scalar."""
         return F.binary_cross_entropy_with_logits(logits.float(), targets.float())
 
 
@@ -114,7 +113,6 @@ class WeightedBCELoss(Loss):
         return {"pos_weight": (len(labels) - positives).clamp(min=1) / positives.clamp(min=1)}
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """logits B x G, targets B x G -> mean, a scalar."""
         return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), pos_weight=self.pos_weight)
 
 
@@ -135,7 +133,6 @@ class FocalLoss(Loss):
         self.alpha = alpha
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """logits B x G, targets B x G -> mean, a scalar."""
         with without_autocast(logits):
             x, y = logits.float(), targets.float()
             positive = -y * _focus(torch.sigmoid(-x), self.gamma) * F.logsigmoid(x)
@@ -167,7 +164,6 @@ class AsymmetricLoss(Loss):
         self.clip = check_probability("clip", clip)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """logits B x G, targets B x G -> mean, a scalar."""
         with without_autocast(logits):
             x, y = logits.float(), targets.float()
             positive = -y * _focus(torch.sigmoid(-x), self.gamma_pos) * F.logsigmoid(x)
@@ -201,7 +197,6 @@ class DoubleSigmoidBCELoss(Loss):
     """
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """logits B x G, targets B x G -> mean, a scalar."""
         return F.binary_cross_entropy_with_logits(torch.sigmoid(logits.float()), targets.float())
 
 

@@ -59,10 +59,7 @@ class FusionModel(nn.Module):
         return cast(Branch, self.branches[name])
 
     def active(self, only: Collection[str] | None) -> list[str]:
-        """The branches that are looked at, in the head's order.
-
-        Args:
-            only: names to keep; None: all.
+        """The branches among ``only`` (None: all), in the head's order.
 
         Raises:
             ValueError: only holds a name that is no branch of this model.
@@ -77,15 +74,9 @@ class FusionModel(nn.Module):
         return [name for name in self.branches if name in only]
 
     def keep_mask(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
-        """Which branch of which poster is used: present, not masked by ``only``, not hidden by branch dropout.
+        """Which branch of which poster is used: present, not masked by ``only``, not hidden by dropout; B x K bool.
 
-        In training each call draws new random numbers.
-
-        Returns:
-            B x K bool.
-
-        Raises:
-            ValueError: only holds an unknown name.
+        In training each call draws new random numbers. Raises as `active`.
         """
         active = self.active(only)
         device = next(iter(inputs.values())).device
@@ -99,18 +90,12 @@ class FusionModel(nn.Module):
     def embeddings(
         self, inputs: Inputs, only: Collection[str] | None = None, keep: Tensor | None = None
     ) -> tuple[list[Tensor], Tensor]:
-        """What the head gets.
+        """What the head gets: K embeddings, B x D_k, zeros where not kept, and the mask B x K of what is kept.
 
         Args:
             inputs: the batch; entries of branches outside ``only`` may be missing.
-            only: branches to look at; None: all.
+            only: branches to look at; None: all. Raises as `active`.
             keep: B x K from `keep_mask`; None: drawn here.
-
-        Returns:
-            K embeddings, B x D_k, zeros where not kept, and the mask B x K of what is kept.
-
-        Raises:
-            ValueError: only holds an unknown name.
         """
         active = self.active(only)
         keep = self.keep_mask(inputs, only) if keep is None else keep
@@ -188,14 +173,11 @@ class PosterModel(nn.Module):
         return self.fusion.branch(self._gating[0]).channel_gate() if self._gating else None
 
     def forward(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
-        """Logits of every genre.
+        """Logits B x G.
 
         Args:
             inputs: the batch, see the package's docstring for its keys.
             only: branches to look at, all others are masked; None: all.
-
-        Returns:
-            B x G.
 
         Raises:
             ValueError: unknown name in ``only``, or images without a tower.
@@ -205,11 +187,7 @@ class PosterModel(nn.Module):
         return logits
 
     def embeddings(self, inputs: Inputs, only: Collection[str] | None = None) -> dict[str, tuple[Tensor, Tensor]]:
-        """What each branch says, for inspection: name -> embedding B x D_k (zeros where not used), used B bool.
-
-        Raises:
-            ValueError: as in `forward`.
-        """
+        """What each branch says: name -> embedding B x D_k (zeros where not used), used B bool; raises as `forward`."""
         keep = self.fusion.keep_mask(inputs, only)
         embeddings, keep = self.fusion.embeddings(self._complete(inputs, only, keep), only, keep)
         return {name: (embeddings[k], keep[:, k]) for k, name in enumerate(self.fusion.branch_names)}
@@ -288,16 +266,9 @@ class PosterModel(nn.Module):
 
 
 def drop_branches(present: Tensor, probability: float) -> Tensor:
-    """Hide each present branch of each poster with this chance, but never all the present ones of a poster.
+    """Hide each present branch of each poster with this chance, but never all of them: B x K bool -> B x K bool.
 
     Where all would go, one of them stays, each as likely as the others.
-
-    Args:
-        present: B x K bool.
-        probability: in [0, 1).
-
-    Returns:
-        B x K bool, never True where ``present`` is not.
     """
     noise = torch.rand(present.shape, device=present.device)
     keep = present & (noise >= probability)

@@ -99,13 +99,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """About the nearest semi-orthogonal matrix: singular values of 0.003 of the norm and more come to 0.7-1.2.
+    """About the nearest semi-orthogonal matrix, with the same singular vectors: R x C float32 -> R x C.
 
-    Args:
-        matrix: R x C, float32.
-
-    Returns:
-        R x C, with the singular vectors of `matrix`.
+    Singular values of 0.003 of the norm and more come to 0.7-1.2.
     """
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]

@@ -49,12 +49,7 @@ def masked_max(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the last dimension among the real slots; a row without any gives zeros.
-
-    Args:
-        scores: ... x N.
-        mask: the same shape, or one that broadcasts to it.
-    """
+    """Softmax of ... x N over the last dimension among the real slots; a row without any gives zeros."""
     weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
     return weights.masked_fill(~mask, 0)
 
@@ -100,11 +95,7 @@ class AttentionPool(nn.Module):
 
 
 class DeepSetsPool(nn.Module):
-    """Mean and maximum side by side, brought back to D (Zaheer et al. 2017, Deep Sets, arXiv 1703.06114).
-
-    Args:
-        dim: D, width of the tokens and of the output.
-    """
+    """Mean and maximum side by side, brought back to D (Zaheer et al. 2017, Deep Sets, arXiv 1703.06114)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -5,9 +5,11 @@ Letters: B posters, C channels, H W height and width.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Self
 
 import torch
@@ -53,11 +55,9 @@ class Backbone(nn.Module):
         map_stage: the last stage that gives a map of places, where later ones pool it to a single one; None: the last.
 
     Attributes:
-        stages: the parts by name.
         stage_channels: channels of each stage's output.
         num_features: channels of the final map.
         map_stage: the last stage whose map has a style to be measured.
-        input_size: as given.
 
     Examples:
         >>> backbone = Backbone("tiny", {"one": nn.Conv2d(3, 8, 3, stride=2), "two": nn.Conv2d(8, 16, 3, stride=2)})
@@ -80,7 +80,7 @@ class Backbone(nn.Module):
         self.name = name
         self.input_size = input_size
         self.stages = nn.ModuleDict(stages)
-        self.stage_channels = _probe_channels(self.stages, probe_size)
+        self.stage_channels = {name: shape[1] for name, shape in probe_shapes(self.stages, probe_size).items()}
         self.num_features = self.stage_channels[self.last_stage]
         self.map_stage = self.last_stage if map_stage is None else map_stage
         self._frozen: frozenset[str] = frozenset()
@@ -166,41 +166,27 @@ def global_average(x: Tensor) -> Tensor:
 
 
 def group_by_resolution(modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    """Cut a chain of modules wherever the feature map gets smaller: stage1, stage2 and so on.
-
-    Args:
-        modules: the chain in the order it runs, under the names to keep inside a stage.
-    """
-    groups: list[dict[str, nn.Module]] = []
-    sizes: list[torch.Size] = []
-    with evaluating(modules.values()), torch.no_grad():
-        x = torch.zeros(1, 3, *PROBE_SIZE)
-        for name, module in modules.items():
-            x = module(x)
-            if not sizes or x.shape[2:] != sizes[-1]:
-                groups.append({})
-                sizes.append(x.shape[2:])
-            groups[-1][name] = module
-    return {f"stage{index}": named_sequence(group) for index, group in enumerate(groups, start=1)}
+    """Cut a chain of named modules wherever the feature map gets smaller: stage1, stage2 and so on."""
+    shapes = probe_shapes(modules, PROBE_SIZE)
+    groups = [list(names) for _, names in groupby(modules, lambda name: shapes[name][2:])]
+    return {f"stage{k}": named_sequence({name: modules[name] for name in names}) for k, names in enumerate(groups, 1)}
 
 
 def named_sequence(modules: Mapping[str, nn.Module]) -> nn.Sequential:
     """An `nn.Sequential` that keeps the modules' names."""
-    sequence = nn.Sequential()
-    for name, module in modules.items():
-        sequence.add_module(name, module)
-    return sequence
+    return nn.Sequential(OrderedDict(modules))
 
 
-def _probe_channels(stages: nn.ModuleDict, size: tuple[int, int]) -> dict[str, int]:
-    """Channels after each stage, measured on the network itself."""
-    channels = {}
-    with evaluating(stages.values()), torch.no_grad():
-        x = torch.zeros(1, 3, *size)
-        for name, stage in stages.items():
-            x = stage(x)
-            channels[name] = x.shape[1]
-    return channels
+def probe_shapes(modules: Mapping[str, nn.Module] | nn.ModuleDict, size: tuple[int, int]) -> dict[str, torch.Size]:
+    """Shape of the map after each module of a chain, from one image of zeros; no statistics change."""
+    parameters = (parameter for module in modules.values() for parameter in module.parameters())
+    x = next(parameters, torch.zeros(())).new_zeros(1, 3, *size)
+    shapes = {}
+    with evaluating(modules.values()), torch.no_grad():
+        for name, module in modules.items():
+            x = module(x)
+            shapes[name] = x.shape
+    return shapes
 
 
 def other_shapes(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
@@ -210,6 +196,15 @@ def other_shapes(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> l
         for key, value in wanted.items()
         if key in given and given[key].shape != value.shape
     ]
+
+
+def misfits(keys_by_fault: Mapping[str, list[str]]) -> str:
+    """The keys of a state dict that do not fit a network, in words: how many of each fault, and the first three."""
+    return "; ".join(
+        f"{len(keys)} {fault} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+        for fault, keys in keys_by_fault.items()
+        if keys
+    )
 
 
 @contextmanager

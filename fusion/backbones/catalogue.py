@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
-from fusion.backbones.base import Backbone, BackboneSpec, other_shapes
+from fusion.backbones.base import Backbone, BackboneSpec, misfits, other_shapes
 from fusion.registry import Registry
 
 Cut: TypeAlias = Callable[[Any], dict[str, nn.Module]]
@@ -194,14 +194,9 @@ def _load_original(original: nn.Module, state_dict: Mapping[str, Tensor], name: 
     # Files from before PyTorch 0.4.1 have no num_batches_tracked (DenseNet's are such); nothing here reads it.
     missing = [key for key in wanted if key not in given and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in given if key not in wanted]
-    shapes = other_shapes(wanted, given)
-    problems = [
-        f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        if keys
-    ]
-    if problems:
-        raise ValueError(f"state_dict must hold the original weights of {name}, got keys {'; '.join(problems)}")
+    faults = {"missing": missing, "unexpected": unexpected, "of another shape": other_shapes(wanted, given)}
+    if wrong := misfits(faults):
+        raise ValueError(f"state_dict must hold the original weights of {name}, got keys {wrong}")
     original.load_state_dict(given, strict=False)
 
 

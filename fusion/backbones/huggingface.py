@@ -23,10 +23,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from fusion.backbones.base import Backbone, BackboneSpec, evaluating, global_average
+from fusion.backbones.base import Backbone, BackboneSpec, evaluating, global_average, misfits
 from fusion.backbones.catalogue import register_library
 from fusion.backbones.descriptions import require_modest, without_code
-from fusion.backbones.whole_networks import Pool, close, whole_stages
+from fusion.backbones.whole_networks import Pool, close, whole_backbone
 
 HF = "hf/"
 """What the names of these models begin with."""
@@ -49,12 +49,7 @@ _NEEDLESS = ("position_ids", "relative_position_index", "mask_token", "num_batch
 def hf_spec(
     name: str, config: Mapping[str, Any] | None = None, preprocessor: Mapping[str, Any] | None = None
 ) -> BackboneSpec:
-    """Facts about the model called ``hf/<name>``.
-
-    Args:
-        name: with the prefix; what follows is its name on the hub, for the weights.
-        config: what its ``config.json`` says.
-        preprocessor: what its ``preprocessor_config.json`` says.
+    """Facts about the model called ``hf/<name>``, from its two `DESCRIPTION_FILES`.
 
     Raises:
         ValueError: no description, or one that asks for what we do not do.
@@ -76,19 +71,10 @@ def hf_spec(
 
 
 def count_hf(name: str, config: Mapping[str, Any] | None) -> int:
-    """Parameters of the model called ``hf/<name>``.
-
-    Args:
-        name: with the prefix, for messages.
-        config: what its ``config.json`` says.
-
-    Raises:
-        ValueError: as in `build_hf`.
-    """
-    if config is None:
-        raise ValueError(f"config must be given for {name!r}: {DESCRIPTION_FILES[0]}")
+    """Parameters of the model called ``hf/<name>``; raises as `build_hf`."""
+    cls, settings, options = _model_class(name, config)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        network: nn.Module = _make(name, *_model_class(name, config))
+        network: nn.Module = _make(name, cls, settings, options)
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -100,31 +86,20 @@ def build_hf(
     size: tuple[int, int] | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Backbone:
-    """The model called ``hf/<name>`` as stages, in training mode with everything learning.
+    """The model called ``hf/<name>``, see `fusion.build_backbone`.
 
-    Args:
-        name: with the prefix, for messages.
-        state_dict: under transformers' keys, of this model or of a larger one around it (a classifier, all of CLIP);
-            None: random weights.
-        size: height and width of its images; None: what `config` says it was made for.
-        config: what its ``config.json`` says.
+    The weights are under transformers' keys, of this model or of a larger one around it (a classifier, all of CLIP).
 
     Raises:
         ValueError: no config or one of no vision model, a size that the model does not take, or other weights.
     """
-    if config is None:
-        raise ValueError(f"config must be given for {name!r}: {DESCRIPTION_FILES[0]}")
     cls, settings, options = _model_class(name, config)
     network: nn.Module = (
         _make(name, cls, settings, options) if state_dict is None else _load(name, cls, settings, options, state_dict)
     )
     size = size or _two_numbers(getattr(settings, "image_size", None)) or (224, 224)
     features = _features_for(name, network, size)
-    try:
-        stages = whole_stages(network, features, _pooling(name, network, features, size), size)
-    except ValueError as error:
-        raise ValueError(f"backbone {name!r} cannot be used: {error}") from error
-    return Backbone(name, stages, input_size=size, probe_size=size, map_stage=next(iter(stages))).train()
+    return whole_backbone(name, network, features, _pooling(name, network, features, size), size)
 
 
 def _make(name: str, cls: Any, settings: Any, options: Mapping[str, Any]) -> Any:
@@ -136,11 +111,13 @@ def _make(name: str, cls: Any, settings: Any, options: Mapping[str, Any]) -> Any
         ) from error
 
 
-def _model_class(name: str, config: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+def _model_class(name: str, config: Mapping[str, Any] | None) -> tuple[Any, Any, dict[str, Any]]:
     """Class, configuration and arguments of the part of the model that looks at images."""
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
+    if config is None:
+        raise ValueError(f"config must be given for {name!r}: {DESCRIPTION_FILES[0]}")
     require_modest(config)
     kind, plain = config.get("model_type"), without_code(config)
     if kind == _WRAPPER:
@@ -192,23 +169,13 @@ def _load(
             logging.enable_progress_bar()
     prefix = f"{cls.base_model_prefix}."
     parts = {part for part, _ in network.named_children()}
-    problems = {
-        "missing": [key for key in found["missing_keys"] if not key.endswith(_NEEDLESS)],
-        "of another shape": [str(key[0] if isinstance(key, tuple) else key) for key in found["mismatched_keys"]],
-        # What lies beside the network (a classifier, the text side) may be there; more layers of it may not.
-        "unexpected": [
-            key
-            for key in found["unexpected_keys"]
-            if key.removeprefix(prefix).split(".")[0] in parts and not key.endswith(_NEEDLESS)
-        ],
-    }
-    said = [
-        f"{len(keys)} {what} ({', '.join(sorted(keys)[:3])}{', ...' * (len(keys) > 3)})"
-        for what, keys in problems.items()
-        if keys
-    ]
-    if said:
-        raise ValueError(f"state_dict must hold the weights of {name}, got keys {'; '.join(said)}")
+    missing = sorted(key for key in found["missing_keys"] if not key.endswith(_NEEDLESS))
+    shapes = sorted(str(key[0] if isinstance(key, tuple) else key) for key in found["mismatched_keys"])
+    # What lies beside the network (a classifier, the text side) may be there; more layers of it may not.
+    inside = [key for key in found["unexpected_keys"] if key.removeprefix(prefix).split(".")[0] in parts]
+    unexpected = sorted(key for key in inside if not key.endswith(_NEEDLESS))
+    if wrong := misfits({"missing": missing, "of another shape": shapes, "unexpected": unexpected}):
+        raise ValueError(f"state_dict must hold the weights of {name}, got keys {wrong}")
     loaded: nn.Module = network.float()
     return loaded
 

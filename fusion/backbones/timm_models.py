@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fusion.backbones.base import Backbone, BackboneSpec, evaluating
 from fusion.backbones.catalogue import register_library
-from fusion.backbones.whole_networks import whole_stages
+from fusion.backbones.whole_networks import whole_backbone
 
 TIMM = "timm/"
 """What the names of these models begin with."""
@@ -55,11 +55,7 @@ def timm_spec(name: str, *_: object) -> BackboneSpec:
 
 
 def count_timm(name: str, *_: object) -> int:
-    """Parameters of the model called ``timm/<name>``.
-
-    Raises:
-        ValueError: as in `timm_spec`.
-    """
+    """Parameters of the model called ``timm/<name>``; raises as `timm_spec`."""
     model = _model_name(name)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         return sum(parameter.numel() for parameter in _create(_timm(name), model, {}).parameters())
@@ -69,12 +65,7 @@ def count_timm(name: str, *_: object) -> int:
 def build_timm(
     name: str, state_dict: Mapping[str, Tensor] | None = None, *, size: tuple[int, int] | None = None, **_: object
 ) -> Backbone:
-    """The model called ``timm/<name>`` as stages, in training mode with everything learning.
-
-    Args:
-        name: with the prefix.
-        state_dict: under timm's own keys, its classifier included or not; None: random weights.
-        size: height and width of its images; None: its own.
+    """The model called ``timm/<name>``, see `fusion.build_backbone`; its weights are under timm's own keys.
 
     Raises:
         ValueError: as in `timm_spec`; a size that the model does not take; weights of another network.
@@ -86,13 +77,8 @@ def build_timm(
     network = _create(timm, model, options) if state_dict is None else _load(timm, model, options, state_dict)
     network.reset_classifier(0)
     network.pretrained_cfg.pop("state_dict", None)  # the weights, which copies would hold too
-    try:
-        stages = whole_stages(
-            network, _features, _pool, size, channels_last=getattr(network, "output_fmt", "NCHW") == "NHWC"
-        )
-    except ValueError as error:
-        raise ValueError(f"backbone {name!r} cannot be used: {error}") from error
-    return Backbone(name, stages, input_size=size, probe_size=size, map_stage=next(iter(stages))).train()
+    channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+    return whole_backbone(name, network, _features, _pool, size, channels_last=channels_last)
 
 
 def _timm(name: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from fusion.backbones.base import evaluating, global_average
+from fusion.backbones.base import Backbone, evaluating, global_average
 
 Layout: TypeAlias = Literal["NCHW", "NHWC", "NLC"]
 """Order of a library's own map: channels before or after the places, or B x N x C tokens."""
@@ -27,13 +27,7 @@ _TOLERANCE = 1e-4
 
 
 class FeatureStage(nn.Module):
-    """A network up to its last map, as B x C x H x W; tokens are B x C x N x 1, class token and all.
-
-    Args:
-        network: the whole of it, with random weights or trained ones.
-        features: runs it.
-        layout: of what `features` gives.
-    """
+    """A network up to its last map, as B x C x H x W; tokens are B x C x N x 1, class token and all."""
 
     def __init__(self, network: nn.Module, features: Features, layout: Layout) -> None:
         super().__init__()
@@ -62,10 +56,6 @@ class PoolingStage(nn.Module):
     """The network's own pooling, with its norm or projection: B x C x H x W -> B x D x 1 x 1.
 
     Its weights are those of the stage before, which holds the network: the two learn or are frozen together.
-
-    Args:
-        stage: the stage before.
-        pool: runs it.
     """
 
     def __init__(self, stage: FeatureStage, pool: Pool) -> None:
@@ -79,14 +69,15 @@ class PoolingStage(nn.Module):
         return self._pool(stage.network, stage.own_layout(x))[:, :, None, None]
 
 
-def whole_stages(
-    network: nn.Module, features: Features, pool: Pool, size: tuple[int, int], *, channels_last: bool = False
-) -> dict[str, nn.Module]:
-    """The stages of a network: ``map``, or ``tokens`` where it has no map; then ``pooled``, unless that is the average.
+def whole_backbone(
+    name: str, network: nn.Module, features: Features, pool: Pool, size: tuple[int, int], *, channels_last: bool = False
+) -> Backbone:
+    """A network as the stages ``map``, or ``tokens`` where it has no map, and ``pooled``, unless that is the average.
 
     Without the stage ``pooled``, the global average of the last stage is what the network's classifier reads.
 
     Args:
+        name: it was asked for under.
         network: the whole of it.
         features: gives its last map, or its tokens.
         pool: gives what its classifier reads of them.
@@ -100,13 +91,13 @@ def whole_stages(
         found = features(network, torch.zeros(1, 3, *size))
         if not isinstance(found, Tensor) or found.ndim not in (3, 4):
             got = f"{found.ndim} dimensions" if isinstance(found, Tensor) else f"a {type(found).__name__}"
-            raise ValueError(f"network must give one map or one sequence of tokens, got {got}")
+            raise ValueError(f"backbone {name!r} must give one map or one sequence of tokens, got {got}")
         layout: Layout = "NLC" if found.ndim == 3 else "NHWC" if channels_last else "NCHW"
         stage = FeatureStage(network, features, layout)
         stages: dict[str, nn.Module] = {"tokens" if layout == "NLC" else "map": stage}
         if not _averages(stage, pool, found):
             stages["pooled"] = PoolingStage(stage, pool)
-    return stages
+    return Backbone(name, stages, input_size=size, probe_size=size, map_stage=next(iter(stages))).train()
 
 
 def close(one: Tensor, other: Tensor) -> bool:

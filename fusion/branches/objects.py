@@ -70,13 +70,9 @@ class YoloBranch(Branch):
         return inputs["yolo.mask"].any(dim=1)
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Embed.
+        """Embed the yolo.* entries, shaped as in the package's docstring -> embedding B x D, present B.
 
-        Args:
-            inputs: yolo.boxes B x N x 4 (xyxy in 0-1), yolo.scores B x N, yolo.labels B x N, yolo.mask B x N.
-
-        Returns:
-            embedding B x D, zeros where there is no box, and present B.
+        Zeros where there is no box.
         """
         mask = inputs["yolo.mask"]
         if self.pool is not None:

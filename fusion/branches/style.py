@@ -54,11 +54,8 @@ class StyleBranch(Branch):
         if gate is None and descriptor != "gram":
             raise ValueError(f"descriptor must be 'gram' where gate is None, got {descriptor!r}")
         self.gate: ChannelGate | None = None if gate is None else build_gate(gate, channels=channels, reduced=reduced)
-        length = 0
-        if descriptor in ("reweighted", "both"):
-            length += channels
-        if descriptor in ("gram", "both"):
-            length += reduced * (reduced + 1) // 2
+        triangle = reduced * (reduced + 1) // 2
+        length = {"reweighted": channels, "gram": triangle, "both": channels + triangle}[descriptor]
         self.layers = nn.Sequential(
             BatchNormRows(length),
             Dropout(check_probability("dropout", dropout)),
@@ -91,14 +88,7 @@ class StyleBranch(Branch):
         return weights
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Embed.
-
-        Args:
-            inputs: style.gram B x R x R, style.mean and style.std B x C'.
-
-        Returns:
-            embedding B x D and present, B (all True).
-        """
+        """Embed: style.gram B x R x R, style.mean and style.std B x C' -> embedding B x D, present B (all True)."""
         parts = []
         if self.descriptor in ("reweighted", "both"):
             parts.append(self.weights(inputs) * inputs["style.mean"])

@@ -52,14 +52,9 @@ class TextBranch(Branch):
         return inputs["ocr.mask"].any(dim=1)
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Embed.
+        """Embed the ocr.* entries, shaped as in the package's docstring -> embedding B x D, present B.
 
-        Args:
-            inputs: ocr.document B x E, ocr.embeddings B x T x E, ocr.geometry B x T x 5 (centre x, centre y, width,
-                height in 0-1, confidence), ocr.mask B x T.
-
-        Returns:
-            embedding B x D, zeros where there is no line, and present B.
+        Zeros where there is no line.
         """
         present = self.present(inputs)
         mask = inputs["ocr.mask"]

@@ -182,7 +182,7 @@ def test_other_weights_are_refused():
 
 
 def test_a_network_without_one_last_map_is_refused():
-    with pytest.raises(ValueError, match=r"'timm/crossvit_9_240' cannot be used: .* got a list"):
+    with pytest.raises(ValueError, match=r"'timm/crossvit_9_240' must give one map .* got a list"):
         build_backbone("timm/crossvit_9_240")
 
 

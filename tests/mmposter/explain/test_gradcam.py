@@ -18,7 +18,7 @@ from fusion import (
     StyleBranch,
     build_head,
 )
-from fusion.backbones.whole_networks import whole_stages
+from fusion.backbones.whole_networks import whole_backbone
 from fusion.classifier import Classifier
 from mmposter.evaluation.scaling import Scaling
 from mmposter.explain.gradcam import grad_cam
@@ -167,13 +167,12 @@ def place_of_map(network, x):
 
 
 def test_tokens_have_no_heat_map_and_a_pooled_map_has():
-    tokens = Backbone("tokens", whole_stages(Tokens(), run_network, first_token, (12, 12)), probe_size=(12, 12))
+    tokens = whole_backbone("tokens", Tokens(), run_network, first_token, (12, 12))
     model = make_model(tokens.eval(), "tokens", reweight=False)
     image = torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     found = FusionProbe(model, {"image": image}, ("cnn", "style"), {}, PLAIN).heat_maps([0, 1])
     assert found == {"cnn": None, "style": None}
-    stages = whole_stages(nn.Flatten(), map_of, place_of_map, (12, 12))
-    pooled = Backbone("pooled", stages, probe_size=(12, 12), map_stage="map")
+    pooled = whole_backbone("pooled", nn.Flatten(), map_of, place_of_map, (12, 12))
     assert (pooled.last_stage, cam_stage(pooled)) == ("pooled", "map")
     model = make_model(pooled.eval(), "map", reweight=False, descriptor="gram")
     found = FusionProbe(model, {"image": image}, ("cnn",), {}, PLAIN).heat_maps(range(6))
