@@ -22,7 +22,6 @@ from mmposter.files.disk import disk_error
 from mmposter.outputs import remove_folder
 from mmposter.outputs.kinds import RUN
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
-from mmposter.training.loop import predict_rows
 from mmposter.training.train import Fitted, finish, fit
 
 _RUN = "run"
@@ -132,16 +131,7 @@ class GridTask(Task[Unit, Unit, UnitResult]):
         for cell in cells:
             features = shuffle_branches(inputs.features, cell.shuffled, dataset, config.seed)
             data = poster_batches(config, dataset, replace(inputs, features=features), augment=False)
-            found = predict_rows(
-                trainer.accelerator,
-                trainer.model,
-                data,
-                rows,
-                config.train,
-                cell.only,
-                single_label=config.single_label,
-            )
-            probs[cell.name], scored = found
+            probs[cell.name], scored = trainer.predict(rows, cell.only, data)
         assert scored is not None  # a training has a cell
         facts = TrainingFacts(
             config=config.model_dump(mode="json"),

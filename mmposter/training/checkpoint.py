@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.amp import GradScaler
 
 from mmposter.errors import UserError
 from mmposter.files.strict_json import mapping, number, parse_json, shorten, shown, sound, whole
@@ -18,14 +19,6 @@ from mmposter.files.tensors import load_tensors, save_tensors, tensor_metadata
 StateT = TypeVar("StateT")
 
 _SAID = ("progress", "scaler")  # in the file's metadata, as JSON
-
-
-class Scaler(Protocol):
-    """What scales the loss in half precision, as `torch.amp.GradScaler`: its scale grows and shrinks on the way."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
 @dataclass
@@ -73,16 +66,11 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     progress: Mapping[str, Any],
-    scaler: Scaler | None = None,
+    scaler: GradScaler | None = None,
 ) -> None:
     """Write all that an exact continuation needs: weights, the optimiser's moments, random states, progress.
 
-    Args:
-        path: the file.
-        model: all of whose state dict is kept.
-        optimizer: whose moments are kept.
-        progress: values that JSON holds.
-        scaler: of the loss in half precision; None in any other.
+    `progress` holds values that JSON has; `scaler` is that of the loss in half precision, None in any other.
     """
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -101,9 +89,9 @@ def load_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     make: Callable[..., StateT],
-    scaler: Scaler | None = None,
+    scaler: GradScaler | None = None,
 ) -> StateT:
-    """Put model, optimiser and torch's generators into the state of `save_checkpoint`.
+    """Put model, optimiser and torch's generators into the state of `save_checkpoint`; returns what `make` made.
 
     Args:
         path: the file.
@@ -111,9 +99,6 @@ def load_checkpoint(
         optimizer: over the same parameters.
         make: takes the values of `progress` by their keys, such as `TrainingProgress`.
         scaler: of the loss in half precision. A checkpoint that holds none, as older ones, leaves it as it is.
-
-    Returns:
-        what `make` made.
 
     Raises:
         UserError: if the file is damaged or of another model.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,20 +36,10 @@ BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
 
 
 class Trainer:
-    """Fits one model and keeps `best.safetensors`, `last.safetensors` and `metrics.jsonl` in the run folder.
+    """Fits one model and keeps `best.safetensors`, `last.safetensors` and `metrics.jsonl` in the run folder `out`.
 
-    Args:
-        model: what learns; freeze first.
-        loss: of logits and labels, both B x G.
-        config: how.
-        accelerator: device and precision.
-        train: posters with augmentation, if any.
-        val: the same posters without.
-        train_rows: rows to learn from.
-        val_rows: rows that early stopping looks at.
-        seed: of the order of posters.
-        out: the run folder.
-        single_label: whether the genres exclude each other.
+    What is frozen in the model is frozen before. `train` are the posters with augmentation, if any, `val` the same
+    without; `train_rows` are learnt from, early stopping looks at `val_rows`; `seed` is that of their order.
     """
 
     def __init__(
@@ -84,8 +74,7 @@ class Trainer:
     @property
     def plain_model(self) -> PosterModel | ImageClassifier:
         """The model without what accelerate wraps around it."""
-        model: PosterModel | ImageClassifier = self.accelerator.unwrap_model(self.model)
-        return model
+        return cast("PosterModel | ImageClassifier", self.accelerator.unwrap_model(self.model))
 
     def resume(self) -> bool:
         """Go on from `last.safetensors`; False if there is none yet."""
@@ -121,15 +110,12 @@ class Trainer:
                 ticker.advance(1, f"loss {row['train_loss']:.4f} val mAP {row['val_map']:.4f}")
         return state
 
-    def predict(self, rows: Sequence[int], only: Sequence[str] | None = None) -> tuple[NDArray[np.float32], Any]:
-        """Probabilities of posters by row.
-
-        Returns:
-            probs M x G and the M rows they belong to; rows that could not be decoded are left out.
-        """
-        return predict_rows(
-            self.accelerator, self.model, self.val_data, rows, self.config, only, single_label=self.single_label
-        )
+    def predict(
+        self, rows: Sequence[int], only: Sequence[str] | None = None, data: PosterBatches | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Probabilities of posters of `data` (None: the validation's) by row, see `predict_rows`."""
+        data = self.val_data if data is None else data
+        return predict_rows(self.accelerator, self.model, data, rows, self.config, only, single_label=self.single_label)
 
     def _train_epoch(self) -> None:
         state = self.progress
@@ -233,10 +219,9 @@ def predict_rows(
     *,
     single_label: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Probabilities of posters by row, in evaluation mode; with `single_label` those of a poster sum to 1.
+    """Probabilities M x G in 0-1 and the M rows, in the order of `rows`; posters that cannot be decoded are left out.
 
-    Returns:
-        probs M x G in 0-1 and the M rows, in the order of `rows`; posters that could not be decoded are left out.
+    In evaluation mode. With `single_label` the probabilities of a poster sum to 1.
     """
     sampler = EpochSampler(rows, max(config.batch_size, 64), shuffle=False)
     loader = accelerator.prepare(_loader(data, sampler, config.workers))
@@ -288,13 +273,12 @@ def _log_loss(target: NDArray[Any], probs: NDArray[np.float64], single_label: bo
 
 
 def _loader(data: PosterBatches, sampler: EpochSampler, workers: int) -> DataLoader[Any]:
-    collate: Callable[[Any], Any] = data.collate
     # A generator of its own: DataLoader draws one number from the global one at each start, and a training that is
     # resumed in the middle of an epoch starts once more than one that is not.
     return DataLoader(
         data,
         batch_sampler=sampler,
-        collate_fn=collate,
+        collate_fn=data.collate,
         num_workers=workers,
         generator=torch.Generator(),
         worker_init_fn=partial(_tied, at_once=lasts()) if workers else None,

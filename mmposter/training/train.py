@@ -212,13 +212,9 @@ def _trainer(
 
 
 def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> TrainingResult:
-    """Make a whole run folder of a trained model: frozen tower, validation metrics, plots, model card, thresholds.
+    """Make a whole run folder of what `fit` returned: frozen tower, validation metrics, plots, card, thresholds.
 
-    Args:
-        fitted: what `fit` returned.
-        dataset: the posters it was trained on.
-        inputs: what was read of them.
-        seconds: that the training took, for the card.
+    `seconds` is what the training took, for the card.
     """
     run, trainer, progress, rows = fitted.run, fitted.trainer, fitted.progress, fitted.rows
     # The frozen tower travels with the run: whoever gets the folder needs no other file of ours. One trained on a pack
