@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -27,7 +27,7 @@ _ALIASES = {
     "ultralytics.nn.tasks.YOLOv10DetectionModel": "ultralytics.nn.tasks.DetectionModel",
 }
 _NETWORKS = ("DetectionModel", "SegmentationModel", "PoseModel", "OBBModel", "RTDETRDetectionModel")
-_LAYERS = ("torch.nn.modules", "ultralytics.nn.modules")
+_LAYERS = ("torch.nn.modules.", "ultralytics.nn.modules.")
 _METHODS = ("forward", "forward_fuse")  # of a layer, kept by networks whose layers were joined
 _GETATTR = "builtins.getattr"
 _NAMESPACE = "IterableSimpleNamespace"
@@ -72,15 +72,10 @@ def load_network(file: Path) -> dict[str, Any]:
 
 
 class _Shell:
-    """Stands in for an object of a checkpoint: keeps its arguments and its state, and does nothing.
-
-    Attributes:
-        path: the name of the class, or function, that the checkpoint asks for.
-        arguments: with which it would have been called.
-        state: that would have been given to the object.
-    """
+    """Stands in for an object of a checkpoint: keeps its arguments and its state, and does nothing."""
 
     path = ""
+    """The name of the class, or function, that the checkpoint asks for."""
     arguments: tuple[Any, ...]
     state: Any
 
@@ -136,11 +131,7 @@ class _LayerBuilder:
         self._made: dict[int, Any] = {}
 
     def build(self, value: Any) -> Any:
-        """The object that `value` stands for.
-
-        Raises:
-            UnsafeCheckpointError: it is of no class that we know.
-        """
+        """The object that `value` stands for; UnsafeCheckpointError where it is of no class that we know."""
         if isinstance(value, _PLAIN) or id(value) in self._made:
             return self._made.get(id(value), value)
         made: Any
@@ -156,16 +147,11 @@ class _LayerBuilder:
             made = self._made[id(value)] = []
             made.extend(self.build(item) for item in value)
         elif isinstance(value, tuple | set):
-            made = self._made[id(value)] = self._remade(value, (self.build(item) for item in value))
+            kind = torch.Size if isinstance(value, torch.Size) else set if isinstance(value, set) else tuple
+            made = self._made[id(value)] = kind(self.build(item) for item in value)
         else:  # tensors, and what torch itself holds to be safe
             made = value
         return made
-
-    @staticmethod
-    def _remade(value: tuple[Any, ...] | set[Any], items: Iterable[Any]) -> Any:
-        return (
-            torch.Size(items) if isinstance(value, torch.Size) else set(items) if isinstance(value, set) else (*items,)
-        )
 
     def _from_shell(self, shell: _Shell) -> Any:
         made: Any
@@ -200,21 +186,13 @@ class _LayerBuilder:
 
 
 def _layer_class(path: str) -> type[nn.Module]:
-    """A class of layers or networks; a module that nobody has imported yet stays so.
-
-    Raises:
-        UnsafeCheckpointError: it is none of those that we know.
-    """
+    """A class of layers or networks that we know; a module that nobody has imported yet stays so."""
     module, _, name = _ALIASES.get(path, path).rpartition(".")
-    allowed = name in _NETWORKS if module == "ultralytics.nn.tasks" else f"{module}.".startswith(_dotted(_LAYERS))
+    allowed = name in _NETWORKS if module == "ultralytics.nn.tasks" else f"{module}.".startswith(_LAYERS)
     found = getattr(sys.modules.get(module), name, None) if allowed else None
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise UnsafeCheckpointError(f"the checkpoint's network holds a {path}, which is no layer that we know")
     return found
-
-
-def _dotted(modules: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"{module}." for module in modules)
 
 
 def _called(value: Any) -> str:

@@ -35,11 +35,7 @@ def load_easyocr(folder: Path, languages: Sequence[str], *, quantize: bool) -> A
     """An ``easyocr.Reader`` over the files in `folder`, its networks on the CPU.
 
     Never on a GPU: there easyocr would spread each network over all the GPUs it sees. Whoever takes a network moves it.
-
-    Args:
-        folder: where the weight files lie (see `reader_files`).
-        languages: easyocr's language codes; those of one call must share a script.
-        quantize: its recogniser's LSTM in 8 bits, which can run on a CPU only.
+    `quantize` brings its recogniser's LSTM to 8 bits, which can run on a CPU only.
 
     Raises:
         ValueError: for unknown languages, and for missing or damaged files.
@@ -62,11 +58,7 @@ def load_easyocr(folder: Path, languages: Sequence[str], *, quantize: bool) -> A
 
 
 def import_easyocr() -> Any:
-    """The easyocr package.
-
-    Raises:
-        ValueError: where it is not installed.
-    """
+    """The easyocr package; ValueError where it is not installed."""
     try:
         import easyocr
         import easyocr.config

@@ -39,20 +39,14 @@ class FoundLines:
 
 
 class LineDetector:
-    """CRAFT over posters, those of equal canvas together where that pays.
+    """CRAFT over posters, those of equal canvas together where that pays; a copy of easyocr's network is used.
 
-    Args:
-        craft: easyocr's CRAFT network; a copy of it is used.
-        device: a torch device name.
-        dtype: in which the network runs.
-        scale: of the poster that the network sees; 1 is the poster's own size.
-        max_side: pixels of the canvas's longer side at most.
-        stride: the canvas's sides are multiples of it. CRAFT halves its maps four times, so 16 is enough; easyocr
-            takes 32.
+    `scale` and `max_side` are those of `detectors.text.Reading`. The canvas's sides are multiples of `stride`: CRAFT
+    halves its maps four times, so 16 is enough; easyocr takes 32.
     """
 
     def __init__(
-        self, craft: nn.Module, *, device: str, dtype: torch.dtype, scale: float, max_side: int, stride: int = 16
+        self, craft: nn.Module, *, device: str, dtype: torch.dtype, scale: float, max_side: int, stride: int
     ) -> None:
         self.scale, self.max_side, self.stride = scale, max_side, stride
         self._device, self._dtype = device, dtype
@@ -63,18 +57,14 @@ class LineDetector:
         self._batch_size = 1 if torch.device(device).type == "cpu" else 16
 
     def __call__(self, posters: Sequence[NDArray[np.uint8]]) -> list[FoundLines]:
-        """Find lines.
-
-        Args:
-            posters: arrays H x W x 3, uint8, RGB; sizes may differ.
-        """
+        """Find lines on posters, arrays H x W x 3, uint8, RGB; sizes may differ."""
         from easyocr.imgproc import normalizeMeanVariance, resize_aspect_ratio
 
         equal: dict[tuple[int, ...], list[int]] = defaultdict(list)
         canvases, ratios = [], []
         for index, poster in enumerate(posters):
             canvas, ratio, _ = resize_aspect_ratio(poster, self.max_side, interpolation=1, mag_ratio=self.scale)
-            height, width = (_up_to(int(side * ratio), self.stride) for side in poster.shape[:2])
+            height, width = (-(-int(side * ratio) // self.stride) * self.stride for side in poster.shape[:2])  # up
             canvas = canvas[:height, :width]  # the rest is padding
             equal[canvas.shape].append(index)
             canvases.append(normalizeMeanVariance(canvas))
@@ -94,10 +84,6 @@ class LineDetector:
         return [(np.ascontiguousarray(m[..., 0]), np.ascontiguousarray(m[..., 1])) for m in maps]
 
 
-def _up_to(length: int, stride: int) -> int:
-    return -(-length // stride) * stride
-
-
 def fold_batch_norms(network: nn.Module) -> nn.Module:
     """Each convolution in a `nn.Sequential` takes in the batch norm behind it: the same function in fewer passes."""
     for module in list(network.modules()):
@@ -113,12 +99,9 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
 
 
 def _lines(region: NDArray[np.float32], affinity: NDArray[np.float32], ratio: float) -> FoundLines:
-    """easyocr's way from heat maps to lines.
+    """easyocr's way from heat maps (a place is text, it joins two letters) to lines.
 
-    Args:
-        region: score that a place is text, half the canvas's height and width.
-        affinity: score that it joins two letters, of the same shape.
-        ratio: of the canvas's picture to the poster.
+    `ratio` is that of the canvas's picture to the poster.
     """
     from easyocr.craft_utils import getDetBoxes
     from easyocr.utils import group_text_box

@@ -39,12 +39,7 @@ class Crop:
 
 
 def cut_lines(grey: NDArray[np.uint8], found: FoundLines) -> list[Crop]:
-    """The crops of a poster's lines, horizontal ones first.
-
-    Args:
-        grey: H x W, the poster's luma.
-        found: its lines.
-    """
+    """The crops of a poster's lines, horizontal ones first; `grey` is its luma, H x W."""
     from easyocr.utils import get_image_list
 
     crops = []

@@ -11,12 +11,9 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def resolve_precision(precision: Precision, device: str) -> torch.dtype:
-    """The format behind a name.
+    """The format behind a name; ``auto`` is bf16 where `device` computes in it, else fp32.
 
-    Args:
-        precision: ``fp32``, ``bf16``, or ``auto``: bf16 where `device` computes in it, else fp32. A CPU without such
-            instructions would take several times as long for bf16 as for fp32.
-        device: a torch device name.
+    A CPU without such instructions would take several times as long for bf16 as for fp32.
 
     Raises:
         ValueError: for another name.

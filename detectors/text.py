@@ -63,7 +63,6 @@ class TextReader:
         languages: easyocr's language codes; those of one call must share a script.
         device: a torch device name.
         reading: how carefully; one of `READINGS`, or your own.
-        min_confidence: lines below it are left out; 0 keeps all that are read.
 
     Raises:
         ValueError: for unknown languages, and for missing or damaged files.
@@ -76,9 +75,8 @@ class TextReader:
         languages: Sequence[str] = ("en",),
         device: str = "cpu",
         reading: Reading = READINGS["default"],
-        min_confidence: float = 0.0,
     ) -> None:
-        self.languages, self.reading, self.min_confidence = tuple(languages), reading, min_confidence
+        self.languages, self.reading = tuple(languages), reading
         quantize = reading.as_easyocr and device == "cpu"  # easyocr too leaves a GPU's LSTM as it is
         easyocr = load_easyocr(folder, languages, quantize=quantize)
         from detectors.line_detection import LineDetector
@@ -129,9 +127,7 @@ class TextReader:
 
     def _record(self, size: tuple[int, ...], crops: Sequence[Crop], read: Sequence[tuple[str, float]]) -> TextLines:
         lines: list[tuple[Any, str, float]] = [
-            (crop.quad, text, confidence)
-            for crop, (text, confidence) in zip(crops, read, strict=True)
-            if text.strip() and confidence >= self.min_confidence
+            (crop.quad, text, confidence) for crop, (text, confidence) in zip(crops, read, strict=True) if text.strip()
         ]
         if not lines:
             return TextLines.empty()

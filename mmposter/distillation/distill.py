@@ -32,6 +32,7 @@ from mmposter.outputs.kinds import DISTILLATION, TEACHERS
 from mmposter.progress import console
 from mmposter.runs.provenance import package_version, source_commit
 from mmposter.runs.run import TOWER
+from mmposter.training.checkpoint import require_same_config
 
 INFO = "distillation.json"
 FORMAT = 1
@@ -285,17 +286,7 @@ def _finished(out: Path, config: DistillationConfig, facts: Mapping[str, Any]) -
 
 
 def _require_same(out: Path, there: Mapping[str, Any], config: DistillationConfig, facts: Mapping[str, Any]) -> None:
-    old, new = flat_config(there["config"]), flat_config(config.model_dump(mode="json"))
-    different = [
-        f"  {key}: {old.get(key)!r} there, {new.get(key)!r} now"
-        for key in dict.fromkeys([*old, *new])
-        if old.get(key) != new.get(key)
-    ]
-    if different:
-        raise UserError(
-            f"{out} was started with another configuration:\n" + "\n".join(different) + "\n"
-            "Give the same one to resume, or another --out"
-        )
+    require_same_config(out, flat_config(there["config"]), flat_config(config.model_dump(mode="json")))
     for key, what in (("manifest", "another state of the data"), ("teachers", "teachers with other weights")):
         if there["facts"].get(key) != facts[key]:
             raise UserError(f"{out} was started on {what}; give another --out")

@@ -19,15 +19,9 @@ Score: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def grad_cam(score: Score, features: Tensor, genres: Sequence[int]) -> Tensor:
-    """Grad-CAM of one poster for some genres.
+    """Grad-CAM of one poster for n genres, by number: its map 1 x C x h x w -> n x h x w, 0 or more, as logits.
 
-    Args:
-        score: the part of the model that stands above the map.
-        features: the poster's map, 1 x C x h x w.
-        genres: their numbers.
-
-    Returns:
-        n x h x w, 0 or more, in units of the logit.
+    `score` is the part of the model that stands above the map.
     """
     from captum.attr import LayerGradCam
 

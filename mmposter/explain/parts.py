@@ -21,17 +21,10 @@ from mmposter.features.store import Record
 
 
 class Parts(ABC):
-    """What one branch found on one poster.
-
-    Args:
-        extractors: of the branch, started.
-        record: of its first step.
-
-    Attributes:
-        items: that can be left out, in the order of the record.
-    """
+    """What one branch found on one poster: its started extractors, and the record of the first of them."""
 
     items: tuple[Item, ...]
+    """That can be left out, in the order of the record."""
 
     def __init__(self, extractors: BranchExtractors, record: Record) -> None:
         self._extractors, self._record = extractors, record
@@ -49,13 +42,7 @@ class Parts(ABC):
 
 
 class Objects(Parts):
-    """The boxes that the `yolo` branch reads, the surest first.
-
-    Args:
-        extractors: of the branch, started.
-        record: the detector's.
-        class_names: by number.
-    """
+    """The boxes that the `yolo` branch reads, the surest first."""
 
     def __init__(self, extractors: BranchExtractors, record: Record, class_names: Sequence[str]) -> None:
         super().__init__(extractors, record)
@@ -70,13 +57,7 @@ class Objects(Parts):
 
 
 class Lines(Parts):
-    """The lines of text that the `ocr` branch reads, in the order in which they were found.
-
-    Args:
-        extractors: of the branch, started: the reader, then the text encoder.
-        record: the reader's.
-        min_confidence: lines below it are not read.
-    """
+    """The lines of text that the `ocr` branch reads, in the order in which they were found, but for unsure ones."""
 
     def __init__(self, extractors: BranchExtractors, record: Record, min_confidence: float) -> None:
         super().__init__(extractors, record)

@@ -38,13 +38,9 @@ class Seen:
 
 
 class Perception:
-    """The frozen extractors of a run in one process, each started when it is first needed.
+    """The frozen extractors (by branch) of a run in one process, each started when it is first needed.
 
-    It is picklable, and goes to other processes not started.
-
-    Args:
-        run: that was trained behind them.
-        extractors: by branch; not started, and they stay so.
+    It is picklable, and goes to other processes not started; the given extractors stay as they are.
     """
 
     def __init__(self, run: Run, extractors: Mapping[str, BranchExtractors]) -> None:
@@ -82,12 +78,7 @@ class Perception:
         return tuple(dict.fromkeys(branch.steps[0].preparation for branch in frozen))
 
     def look(self, posters: Sequence[Prepared], branches: Sequence[str]) -> Seen:
-        """Run the extractors of those of `branches` that have any.
-
-        Args:
-            posters: B that could be decoded, with what `preparations` wants of them.
-            branches: started ones.
-        """
+        """Run the extractors of those of `branches` (started) that have any, on B posters as `preparations` wants them."""
         inputs: dict[str, torch.Tensor] = {}
         records: dict[str, list[list[Record | Failure]]] = {}
         failed: dict[int, str] = {}
@@ -123,9 +114,7 @@ def decode(poster: ImageInput) -> Decoded:
 def split_usable(posters: Sequence[Prepared], image: Preparation | None = None) -> tuple[list[int], dict[int, str]]:
     """Rows of posters that can be used, and what is wrong with the others, by row.
 
-    Args:
-        posters: as they were loaded.
-        image: without which a poster cannot be used, if any.
+    Without `image`, if one is named, a poster cannot be used.
     """
     usable: list[int] = []
     errors: dict[int, str] = {}

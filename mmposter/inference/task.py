@@ -86,9 +86,7 @@ class Prediction:
         surest = sorted(self.scores, key=lambda genre: -self.scores[genre])
         shown = [*self.genres, *[genre for genre in surest if genre not in self.genres][:_NEXT]]
         rows = [[genre, f"{self.scores[genre]:.3f}", "█" * round(_BAR * self.scores[genre])] for genre in shown]
-        strong: dict[tuple[int, int | None], Emphasis] = {
-            (number, None): "strong" for number in range(len(self.genres))
-        }
+        strong: dict[tuple[int, int | None], Emphasis] = {(row, None): "strong" for row in range(len(self.genres))}
         blocks: list[Block] = [TableBlock("", ["genre", "probability", ""], rows, align="lrl", emphasis=strong)]
         if more := len(surest) - len(shown):
             blocks.append(ListBlock([f"{more} more below {self.scores[shown[-1]]:.3f}"]))
@@ -184,12 +182,8 @@ class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
             errors |= {usable[index]: message for index, message in failed.items()}
             scores = {row: values for row, values in zip(usable, probs, strict=True) if values is not None}
         release_memory()
-        return finished(
-            [
-                self._prediction(item, scores.get(row), errors.get(row), request)
-                for row, item in enumerate(request.posters)
-            ]
-        )
+        rows = enumerate(request.posters)
+        return finished([self._prediction(item, scores.get(row), errors.get(row), request) for row, item in rows])
 
     def stop(self) -> None:
         self._loader.close()

@@ -73,11 +73,7 @@ class PosterBatches(Dataset[Any]):
 class EpochSampler(BatchSampler):
     """Batches of `rows`, shuffled as a function of seed and epoch alone, from any batch on.
 
-    Args:
-        rows: the rows to go through.
-        batch_size: B; the last batch may be smaller, but never 1 (a batch norm cannot learn from one poster).
-        seed: of the order.
-        shuffle: keep the given order if False.
+    The last batch may be smaller; if shuffled, never 1 beside others: a batch norm cannot learn from one poster.
     """
 
     def __init__(self, rows: Sequence[int], batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
@@ -96,11 +92,9 @@ class EpochSampler(BatchSampler):
         if self.shuffle:
             generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch, -1))
             order = [order[i] for i in torch.randperm(len(order), generator=generator).tolist()]
-        size = self.batch_size
-        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
         if self.shuffle and len(batches) > 1 and len(batches[-1]) == 1:
-            lonely = batches.pop()
-            batches[-1] = batches[-1] + lonely
+            batches[-2:] = [batches[-2] + batches[-1]]
         return batches
 
 

@@ -127,5 +127,16 @@ def load_checkpoint(
     return progress
 
 
+def require_same_config(out: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on in `out` with another configuration than it was started with; both flat (`flat_config`)."""
+    different = [key for key in dict.fromkeys([*there, *now]) if there.get(key) != now.get(key)]
+    if different:
+        lines = [f"  {key}: {there.get(key)!r} there, {now.get(key)!r} now" for key in different]
+        raise UserError(
+            f"{out} was started with another configuration:\n" + "\n".join(lines) + "\n"
+            "Give the same one to resume, or another --out"
+        )
+
+
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

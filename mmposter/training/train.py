@@ -38,7 +38,7 @@ from mmposter.runs.building import (
 )
 from mmposter.runs.provenance import package_version
 from mmposter.runs.run import TOWER, WEIGHTS, Run
-from mmposter.training.checkpoint import TrainingProgress
+from mmposter.training.checkpoint import TrainingProgress, require_same_config
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import Trainer
 from mmposter.training.outputs import write_card, write_plots
@@ -284,13 +284,7 @@ def choose_thresholds(
 def _require_same(out: Path, config: Config, dataset: Dataset) -> None:
     """Make sure that `out` holds just the run that is to go on."""
     old = Run.load(out, finished=False)
-    there, now = flat_config(old.config.model_dump()), flat_config(config.model_dump())
-    different = [f"  {key}: {there[key]!r} there, {now[key]!r} now" for key in there if there[key] != now[key]]
-    if different:
-        raise UserError(
-            f"{out} was started with another configuration:\n" + "\n".join(different) + "\n"
-            "Give the same one to resume, or another --out"
-        )
+    require_same_config(out, flat_config(old.config.model_dump()), flat_config(config.model_dump()))
     old.vocabulary.require_same(dataset.vocabulary, mine=str(out), theirs=str(dataset.folder))
     if old.facts.get("manifest") != _facts(dataset)["manifest"]:
         raise UserError(f"{out} was started on another state of {dataset.folder}; give another --out")
