@@ -27,15 +27,10 @@ _MAP_STRIDE = 2  # the heat maps have half the canvas's height and width
 
 @dataclass(frozen=True)
 class FoundLines:
-    """The lines of one poster, in its pixels.
+    """The lines of one poster, in its pixels."""
 
-    Attributes:
-        horizontal: upright boxes, each (left, right, top, bottom), from top to bottom.
-        free: tilted ones, each four corners (x, y) from the line's own top left clockwise.
-    """
-
-    horizontal: list[list[int]]
-    free: list[list[list[float]]]
+    horizontal: list[list[int]]  # upright boxes, each (left, right, top, bottom), from top to bottom
+    free: list[list[list[float]]]  # tilted ones, each four corners (x, y) from the line's own top left clockwise
 
 
 class LineDetector:

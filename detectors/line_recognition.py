@@ -25,17 +25,12 @@ _DOUBT, _CONTRAST = 0.1, 0.5  # a line surer than the first is not looked at aga
 
 @dataclass(frozen=True)
 class Crop:
-    """One line cut out of a poster.
+    """One line cut out of a poster."""
 
-    Attributes:
-        quad: its corners (x, y) in pixels of the poster.
-        image: h x w, uint8, grey, scaled to 64 pixels in height (for a line of upright letters: in width).
-        width: pixels to which the network's input is padded, a multiple of 64.
-    """
-
-    quad: Any
+    quad: Any  # its corners (x, y) in pixels of the poster
+    # h x w, uint8, grey, scaled to 64 pixels in height (for a line of upright letters: in width).
     image: NDArray[np.uint8]
-    width: int
+    width: int  # pixels to which the network's input is padded, a multiple of 64
 
 
 def cut_lines(grey: NDArray[np.uint8], found: FoundLines) -> list[Crop]:

@@ -22,19 +22,15 @@ from mmposter.runs.run import Run
 
 @dataclass(frozen=True)
 class Seen:
-    """What some branches see on B posters.
+    """What some branches see on B posters."""
 
-    Attributes:
-        inputs: of the fusion, B rows each, on the CPU; empty where no poster can be used.
-        records: by branch what each of its steps gave, in their order, of each poster.
-        failed: what failed of which poster, by row. Another branch may do without it.
-        unusable: rows that cannot go into the fusion.
-    """
-
+    # Of the fusion, B rows each, on the CPU; empty where no poster can be used.
     inputs: dict[str, torch.Tensor] = field(default_factory=dict)
+    # By branch what each of its steps gave, in their order, of each poster.
     records: dict[str, list[list[Record | Failure]]] = field(default_factory=dict)
+    # What failed of which poster, by row. Another branch may do without it.
     failed: dict[int, str] = field(default_factory=dict)
-    unusable: frozenset[int] = frozenset()
+    unusable: frozenset[int] = frozenset()  # rows that cannot go into the fusion
 
 
 class Perception:
@@ -78,7 +74,7 @@ class Perception:
         return tuple(dict.fromkeys(branch.steps[0].preparation for branch in frozen))
 
     def look(self, posters: Sequence[Prepared], branches: Sequence[str]) -> Seen:
-        """Run the extractors of those of `branches` (started) that have any, on B posters as `preparations` wants them."""
+        """What those of `branches` (started) that have extractors see on B posters, made as `preparations` says."""
         inputs: dict[str, torch.Tensor] = {}
         records: dict[str, list[list[Record | Failure]]] = {}
         failed: dict[int, str] = {}

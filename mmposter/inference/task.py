@@ -99,17 +99,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Request:
-    """Posters to predict together.
+    """Posters to predict together."""
 
-    Attributes:
-        posters: in the order of the answers.
-        top_k: how many genres are wanted of each; None: those above their thresholds.
-        branches: to look through, in the task's order; None: all that the task has.
-    """
-
-    posters: Sequence[ImageInput]
-    top_k: int | None = None
-    branches: tuple[str, ...] | None = None
+    posters: Sequence[ImageInput]  # in the order of the answers
+    top_k: int | None = None  # how many genres are wanted of each; None: those above their thresholds
+    branches: tuple[str, ...] | None = None  # to look through, in the task's order; None: all that the task has
 
 
 @dataclass(frozen=True)

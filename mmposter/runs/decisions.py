@@ -37,15 +37,10 @@ ERROR = "expected_calibration_error"
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What is done with the probabilities of a model that looks through certain branches.
+    """What is done with the probabilities of a model that looks through certain branches."""
 
-    Attributes:
-        thresholds: G, one a genre, for the probabilities that `apply` gives.
-        scaling: None leaves the probabilities as they are.
-    """
-
-    thresholds: FloatArray
-    scaling: Scaling | None = None
+    thresholds: FloatArray  # G, one a genre, for the probabilities that `apply` gives
+    scaling: Scaling | None = None  # None leaves the probabilities as they are
 
     def apply(self, probs: NDArray[np.float32]) -> NDArray[np.float32]:
         """The probabilities N x G that are shown and compared with the thresholds."""
@@ -61,59 +56,36 @@ class Decision:
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """A set of branches: what was fitted for it, and how good it is on posters that the fit did not see.
+    """A set of branches: what was fitted for it, and how good it is on posters that the fit did not see."""
 
-    Attributes:
-        decision: fitted on validation posters.
-        metrics: value and 95 % interval of `MEASURED`, by name.
-        error_before: calibration error of the probabilities as they are.
-        error_after: of the scaled ones.
-        difference: to all branches, paired by poster, of the same; None for all branches themselves.
-    """
-
-    decision: Decision
-    metrics: Mapping[str, Difference]
-    error_before: Difference
-    error_after: Difference
+    decision: Decision  # fitted on validation posters
+    metrics: Mapping[str, Difference]  # value and 95 % interval of `MEASURED`, by name
+    error_before: Difference  # calibration error of the probabilities as they are
+    error_after: Difference  # of the scaled ones
+    # To all branches, paired by poster, of the same; None for all branches themselves.
     difference: Mapping[str, Difference] | None
 
 
 @dataclass(frozen=True)
 class PosterCounts:
-    """Which posters were used.
+    """Which posters were used."""
 
-    Attributes:
-        data: name of the data folder.
-        manifest: sha256 of its manifest.
-        split: ``val``, ``test`` or ``train``.
-        count: posters with a genre.
-    """
-
-    data: str
-    manifest: str
-    split: str
-    count: int
+    data: str  # name of the data folder
+    manifest: str  # sha256 of its manifest
+    split: str  # ``val``, ``test`` or ``train``
+    count: int  # posters with a genre
 
 
 @dataclass(frozen=True, eq=False)
 class Subsets:
-    """The content of ``subsets.json``.
+    """The content of ``subsets.json``."""
 
-    Attributes:
-        weights: sha256 of the run's weights that it belongs to.
-        genres: in the order of thresholds and offsets.
-        fitted: posters of the fit.
-        measured: posters of the metrics.
-        constant: of each metric the value of the best constant answer on the measured posters.
-        subsets: by branches, in the run's order.
-    """
-
-    weights: str
-    genres: tuple[str, ...]
-    fitted: PosterCounts
-    measured: PosterCounts
-    constant: Mapping[str, float]
-    subsets: Mapping[tuple[str, ...], Subset]
+    weights: str  # sha256 of the run's weights that it belongs to
+    genres: tuple[str, ...]  # in the order of thresholds and offsets
+    fitted: PosterCounts  # posters of the fit
+    measured: PosterCounts  # posters of the metrics
+    constant: Mapping[str, float]  # of each metric the value of the best constant answer on the measured posters
+    subsets: Mapping[tuple[str, ...], Subset]  # by branches, in the run's order
 
     def save(self, folder: Path) -> None:
         """Write ``subsets.json`` into a run folder, atomically."""

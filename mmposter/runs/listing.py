@@ -19,25 +19,15 @@ _LARGEST = 16 * MEGABYTE
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One line of the listing.
+    """One line of the listing."""
 
-    Attributes:
-        name: the folder below the listed one.
-        branches: what the model looks at.
-        regime: ``features`` or ``finetune``.
-        state: ``finished``, ``stopped`` or ``damaged``.
-        epochs: finished ones.
-        val_map: the best validation mAP; None before the first epoch.
-        differences: configuration keys that are not the same in all listed runs.
-    """
-
-    name: str
-    branches: tuple[str, ...]
-    regime: str
-    state: str
-    epochs: int
-    val_map: float | None
-    differences: Mapping[str, Any]
+    name: str  # the folder below the listed one
+    branches: tuple[str, ...]  # what the model looks at
+    regime: str  # ``features`` or ``finetune``
+    state: str  # ``finished``, ``stopped`` or ``damaged``
+    epochs: int  # finished ones
+    val_map: float | None  # the best validation mAP; None before the first epoch
+    differences: Mapping[str, Any]  # configuration keys that are not the same in all listed runs
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

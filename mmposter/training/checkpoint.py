@@ -23,31 +23,18 @@ _SAID = ("progress", "scaler")  # in the file's metadata, as JSON
 
 @dataclass
 class TrainingProgress:
-    """Where a training stands.
+    """Where a training stands."""
 
-    Attributes:
-        epoch: the epoch to go on with, from 0.
-        batch: the batch of that epoch to go on with, from 0.
-        step: optimiser steps taken.
-        loss_sum: sum over the posters of this epoch so far of their losses.
-        seen: the posters behind `loss_sum`.
-        seconds: time spent on this epoch so far.
-        best: the best validation mAP so far.
-        best_epoch: where that was.
-        finished: nothing is left to do.
-        history: one row a finished epoch, as in metrics.jsonl.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    seen: int = 0
-    seconds: float = 0.0
-    best: float = -1.0
-    best_epoch: int = -1
-    finished: bool = False
-    history: list[dict[str, Any]] = field(default_factory=list)
+    epoch: int = 0  # the epoch to go on with, from 0
+    batch: int = 0  # the batch of that epoch to go on with, from 0
+    step: int = 0  # optimiser steps taken
+    loss_sum: float = 0.0  # sum over the posters of this epoch so far of their losses
+    seen: int = 0  # the posters behind `loss_sum`
+    seconds: float = 0.0  # time spent on this epoch so far
+    best: float = -1.0  # the best validation mAP so far
+    best_epoch: int = -1  # where that was
+    finished: bool = False  # nothing is left to do
+    history: list[dict[str, Any]] = field(default_factory=list)  # one row a finished epoch, as in metrics.jsonl
 
     def __post_init__(self) -> None:
         for name in ("epoch", "batch", "step", "seen"):

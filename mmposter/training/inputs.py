@@ -27,21 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the model reads of a data set, in the manifest's order.
+    """What the model reads of a data set, in the manifest's order."""
 
-    Attributes:
-        features: cached records.
-        labels: N x G, 0 or 1.
-        splits: N names.
-        branches: the extractors behind the features.
-        image: how the posters themselves are fed to the model; None where it does not see them.
-    """
-
-    features: FeatureTable
-    labels: NDArray[np.float32]
-    splits: NDArray[Any]
-    branches: Mapping[str, BranchExtractors]
-    image: TowerInput | None = None
+    features: FeatureTable  # cached records
+    labels: NDArray[np.float32]  # N x G, 0 or 1
+    splits: NDArray[Any]  # N names
+    branches: Mapping[str, BranchExtractors]  # the extractors behind the features
+    image: TowerInput | None = None  # how the posters themselves are fed to the model; None where it does not see them
 
     def rows(self, split: str) -> list[int]:
         return [int(row) for row in np.flatnonzero((self.splits == split) & self.features.usable)]

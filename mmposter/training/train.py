@@ -82,25 +82,15 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model, before anything is said of it.
+    """A trained model, before anything is said of it."""
 
-    Attributes:
-        run: the run folder's content, without a result.
-        trainer: holds the weights of the best epoch.
-        progress: epochs and the best validation mAP.
-        weights: of the image tower, None where no branch has one.
-        probs: M x G of the validation posters.
-        rows: the M rows of the manifest that `probs` belong to.
-        thresholds: G, tuned on them.
-    """
-
-    run: Run
-    trainer: Trainer
-    progress: TrainingProgress
-    weights: TowerWeights | None
-    probs: NDArray[np.float32]
-    rows: NDArray[np.int64]
-    thresholds: NDArray[np.float64]
+    run: Run  # the run folder's content, without a result
+    trainer: Trainer  # holds the weights of the best epoch
+    progress: TrainingProgress  # epochs and the best validation mAP
+    weights: TowerWeights | None  # of the image tower, None where no branch has one
+    probs: NDArray[np.float32]  # M x G of the validation posters
+    rows: NDArray[np.int64]  # the M rows of the manifest that `probs` belong to
+    thresholds: NDArray[np.float64]  # G, tuned on them
 
 
 def train(
