@@ -41,10 +41,7 @@ _LOCK = Lock()  # torch keeps its list of safe names for the whole process
 
 
 def load_network(file: Path) -> dict[str, Any]:
-    """The network of an ultralytics checkpoint, as ultralytics' own loader would give it.
-
-    Args:
-        file: written by ultralytics; of a detector, or of a network that finds boxes among other things.
+    """The network of an ultralytics checkpoint that finds boxes, as ultralytics' own loader would give it.
 
     Returns:
         ``model``: the network; ``train_args``: those of its settings that are plain values.

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from fusion.layers import check_choice, without_autocast
 
 NORMALISERS = ("hw", "chw")
+EPS = 1e-5  # added to the variance under the root; it keeps the gradient finite on a flat channel
 
 
 def gram_matrix(x: Tensor, normaliser: str = "hw") -> Tensor:
@@ -52,13 +53,10 @@ def gram_matrix(x: Tensor, normaliser: str = "hw") -> Tensor:
         return rows @ rows.transpose(1, 2) / size
 
 
-def channel_moments(x: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel: B x C x H x W -> both B x C in float32 or wider.
-
-    `eps` is added to the variance under the root; it keeps the gradient finite on a flat channel.
-    """
+def channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel: B x C x H x W -> both B x C in float32 or wider."""
     variance, mean = torch.var_mean(_at_least_float32(x), dim=(2, 3), correction=0)
-    return mean, (variance + eps).sqrt()
+    return mean, (variance + EPS).sqrt()
 
 
 class StageStatistics(nn.Module):
@@ -69,7 +67,6 @@ class StageStatistics(nn.Module):
         reduced: R, channels of the map whose Gram matrix is taken; None: no reduction, R = C'.
         normaliser: see `gram_matrix`.
         seed: of the reduction's first rows.
-        eps: see `channel_moments`.
 
     Raises:
         ValueError: reduced is not in 1..channels, or unknown normaliser.
@@ -80,21 +77,13 @@ class StageStatistics(nn.Module):
         {'gram': (5, 4, 4), 'mean': (5, 12), 'std': (5, 12)}
     """
 
-    def __init__(
-        self,
-        channels: int,
-        reduced: int | None = None,
-        normaliser: str = "hw",
-        seed: int = 0,
-        eps: float = 1e-5,
-    ) -> None:
+    def __init__(self, channels: int, reduced: int | None = None, normaliser: str = "hw", seed: int = 0) -> None:
         super().__init__()
         if reduced is not None and not 1 <= reduced <= channels:
             raise ValueError(f"reduced must be None or in 1..{channels}, got {reduced}")
         self.channels = channels
         self.gram_size = channels if reduced is None else reduced
         self.normaliser = check_choice("normaliser", normaliser, NORMALISERS)
-        self.eps = eps
         self.reduction: nn.Conv2d | None = None
         if reduced is not None:
             self.reduction = nn.Conv2d(channels, reduced, kernel_size=1, bias=False)
@@ -107,7 +96,7 @@ class StageStatistics(nn.Module):
         with without_autocast(x):
             full = _at_least_float32(x)
             reduced = full if self.reduction is None else self.reduction(full)
-            mean, std = channel_moments(full, self.eps)
+            mean, std = channel_moments(full)
             return {"gram": gram_matrix(reduced, self.normaliser), "mean": mean, "std": std}
 
 

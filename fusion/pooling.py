@@ -55,15 +55,7 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 class AttentionPool(nn.Module):
-    """Attention with one learned query for each head, in place of a mean.
-
-    Args:
-        dim: D, width of the tokens and of the output.
-        heads: how many queries; each sees D / heads columns.
-
-    Raises:
-        ValueError: dim is not a multiple of heads.
-    """
+    """Attention with one learned query for each head, in place of a mean; each sees D / heads columns."""
 
     def __init__(self, dim: int, heads: int = 4) -> None:
         super().__init__()

@@ -163,11 +163,7 @@ def build_backbone(
 
 
 def count_parameters(name: str, config: Mapping[str, Any] | None = None) -> int:
-    """How many parameters a library's model has, its own classifier included; takes no memory for them.
-
-    Args:
-        name: ``timm/<name>`` or ``hf/<name>``.
-        config: hf only: what its ``config.json`` says.
+    """How many parameters ``timm/<name>`` or ``hf/<name>`` has, its own classifier included; takes no memory for them.
 
     Raises:
         ValueError: unknown name, a missing package, or no network can be made of the description.

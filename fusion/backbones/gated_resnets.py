@@ -35,15 +35,7 @@ MAX_REDUCED = 64
 
 
 class ChannelGating(nn.Module):
-    """A feature map times one weight a channel, which a gate makes from the map's own statistics.
-
-    Args:
-        channels: C.
-        gate: one of `fusion.gates.gate_names`; it starts with all weights 1/2.
-
-    Raises:
-        ValueError: unknown gate.
-    """
+    """A feature map times one weight a channel, which a gate makes from the map's own statistics; all start at 1/2."""
 
     def __init__(self, channels: int, gate: str) -> None:
         super().__init__()

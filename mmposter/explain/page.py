@@ -16,11 +16,7 @@ WIDTH = 12.0
 
 
 class CardPage:
-    """An empty white figure on which places are inches from the upper left corner.
-
-    Args:
-        height: in inches.
-    """
+    """An empty white figure, `height` inches high, on which places are inches from the upper left corner."""
 
     def __init__(self, height: float) -> None:
         from mmposter.report.plots.figure import ShownFigure

@@ -59,11 +59,7 @@ class Sizes:
 
     @classmethod
     def from_json(cls, values: Any) -> Sizes:
-        """The inverse of `to_json`.
-
-        Raises:
-            ValueError: a width that no network has, or other keys.
-        """
+        """The inverse of `to_json`; ValueError for a width that no network has, or other keys."""
         known = mapping(values, "sizes")
         keys = [name for name in cls.__dataclass_fields__ if name != "further"]
         if set(known) - {"further"} != set(keys):
@@ -84,11 +80,7 @@ class Sizes:
 
 
 def build_tower(config: Config, backbone: Backbone) -> ImageTower:
-    """The image tower for the finetune regime, with the Gram layer where the style branch is on.
-
-    Raises:
-        UserError: for a stage that the backbone does not have.
-    """
+    """The image tower for the finetune regime, with the Gram layer where the style branch is on."""
     stage, statistics = None, None
     try:
         backbone.set_trainable(config.cnn.trainable)
@@ -115,11 +107,7 @@ def tower_sizes(tower: ImageTower) -> dict[str, Any]:
 def build_model(config: Config, sizes: Sizes, num_genres: int, tower: ImageTower | None = None) -> PosterModel:
     """The model that `config` describes, with fresh weights from torch's global generator.
 
-    Args:
-        config: branches, encodings, head.
-        sizes: widths of the frozen parts.
-        num_genres: G.
-        tower: the image network in the finetune regime; None reads cached features.
+    `tower` is the image network in the finetune regime; None reads cached features.
 
     Raises:
         UserError: widths that together ask for more parameters than any machine of ours holds.
@@ -152,11 +140,7 @@ def build_image_classifier(
     """The network that `config` describes where ``cnn.classifier`` is not ``fusion``, its last layer from torch's
     global generator.
 
-    Args:
-        config: classifier, size and dropout.
-        backbone: with its weights.
-        num_genres: G.
-        state_dict: the original library's weights, for a classifier that has more than a last layer; None: random.
+    `state_dict` are the original library's weights, for a classifier that has more than a last layer; None: random.
 
     Raises:
         UserError: for a stage that the backbone does not have, or pictures too small for the network.
