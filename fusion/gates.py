@@ -78,8 +78,7 @@ class GramGate(ChannelGate):
         """Weights of the channels: gram B x R x R -> B x C' in (0, 1)."""
         # The grouped convolution is one product a row, its filter as long as the row; written out it is much faster.
         z = self.norm(torch.linalg.vecdot(stats["gram"], self.rows.weight.squeeze(1)))  # B x R
-        weights: Tensor = torch.sigmoid(self.expansion(z))
-        return weights
+        return torch.sigmoid(self.expansion(z))
 
 
 @register_gate("se")
@@ -104,8 +103,7 @@ class SEGate(ChannelGate):
 
     def forward(self, stats: Statistics) -> Tensor:
         """Weights of the channels: mean B x C' -> B x C' in (0, 1)."""
-        weights: Tensor = torch.sigmoid(self.layers(stats["mean"]))
-        return weights
+        return torch.sigmoid(self.layers(stats["mean"]))
 
 
 @register_gate("srm")

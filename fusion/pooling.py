@@ -74,8 +74,7 @@ class AttentionPool(nn.Module):
         """Weighted sum of the values: B x N x D, B x N -> B x D."""
         tokens = pack(x, mask)
         values = unpack(self._by_head(self.value(tokens)), mask)  # B x N x heads x D/heads
-        pooled: Tensor = torch.einsum("bhn,bnhd->bhd", self._weights(tokens, mask), values).flatten(1)
-        return pooled
+        return torch.einsum("bhn,bnhd->bhd", self._weights(tokens, mask), values).flatten(1)
 
     def _weights(self, tokens: Tensor, mask: Tensor) -> Tensor:
         scores = (self._by_head(self.key(tokens)) * self.query).sum(dim=-1) / math.sqrt(self.query.shape[1])
