@@ -242,10 +242,6 @@ def _dense(map_shape: tuple[int, int, int], num_genres: int, hidden: Sequence[in
 _Layers = list[nn.Module]
 
 
-def _dropout(rate: float) -> Callable[[int], _Layers]:
-    return lambda features: [Dropout(rate)]
-
-
 def _vgg(features: int) -> _Layers:
     return [nn.Linear(features, 4096), nn.ReLU(), Dropout(0.5), nn.Linear(4096, 4096), nn.ReLU(), Dropout(0.5)]
 
@@ -254,25 +250,17 @@ def _alexnet(features: int) -> _Layers:
     return [Dropout(0.5), *_vgg(features)[:-1]]
 
 
-def _mobilenet_v3_small(features: int) -> _Layers:
-    return [nn.Linear(features, 1024), nn.Hardswish(), Dropout(0.2)]
-
-
-def _layer_norm(features: int) -> _Layers:
-    return [nn.LayerNorm(features, eps=1e-6)]
-
-
 _OWN: dict[str, tuple[int, Callable[[int], _Layers]]] = {
     "vgg16": (7, _vgg),
     "vgg19": (7, _vgg),
     "alexnet": (6, _alexnet),
-    "inception_v3": (1, _dropout(0.5)),
-    "efficientnet_b0": (1, _dropout(0.2)),
-    "mobilenet_v3_small": (1, _mobilenet_v3_small),
-    "convnext_tiny": (1, _layer_norm),
-    "efficientnet_lite0": (1, _dropout(0.2)),
-    "efficientnet_lite1": (1, _dropout(0.2)),
-    "efficientnet_lite2": (1, _dropout(0.3)),
+    "inception_v3": (1, lambda _: [Dropout(0.5)]),
+    "efficientnet_b0": (1, lambda _: [Dropout(0.2)]),
+    "mobilenet_v3_small": (1, lambda features: [nn.Linear(features, 1024), nn.Hardswish(), Dropout(0.2)]),
+    "convnext_tiny": (1, lambda features: [nn.LayerNorm(features, eps=1e-6)]),
+    "efficientnet_lite0": (1, lambda _: [Dropout(0.2)]),
+    "efficientnet_lite1": (1, lambda _: [Dropout(0.2)]),
+    "efficientnet_lite2": (1, lambda _: [Dropout(0.3)]),
 }
 
 

@@ -61,8 +61,6 @@ class ConcatHead(Head):
     """All embeddings side by side, then an MLP; an absent branch is replaced by a learned vector of its own.
 
     Args:
-        dims: D_k of each branch.
-        num_genres: G.
         hidden: units of the hidden layer; 0: one linear layer.
         dropout: before the last layer, in [0, 1).
 
@@ -97,8 +95,6 @@ class GatedHead(Head):
     under the mask in place of a sigmoid.
 
     Args:
-        dims: D_k of each branch.
-        num_genres: G.
         hidden: D, common width of the projections.
         dropout: before the last layer, in [0, 1).
 
@@ -139,8 +135,6 @@ class AttentionHead(Head):
     """A token a branch and a class token through a small transformer encoder; absent branches are not attended to.
 
     Args:
-        dims: D_k of each branch.
-        num_genres: G.
         hidden: D, width of the tokens.
         dropout: inside the encoder and before the last layer, in [0, 1).
         heads: attention heads; must divide hidden.
@@ -197,8 +191,6 @@ class SumHead(Head):
     """Late fusion: logits = bias + the sum over the present branches of a linear map of each embedding.
 
     Args:
-        dims: D_k of each branch.
-        num_genres: G.
         dropout: on the embeddings, in [0, 1).
 
     Examples:

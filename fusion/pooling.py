@@ -66,17 +66,14 @@ class AttentionPool(nn.Module):
         self.key = nn.Linear(dim, dim, bias=False)  # a bias would shift all scores of a head alike: no effect
         self.value = nn.Linear(dim, dim)
 
-    def weights(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Attention of each head: B x N x D, B x N -> B x heads x N; sums to 1 over the real tokens, if any."""
-        return self._weights(pack(x, mask), mask)
-
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Weighted sum of the values: B x N x D, B x N -> B x D."""
         tokens = pack(x, mask)
         values = unpack(self._by_head(self.value(tokens)), mask)  # B x N x heads x D/heads
-        return torch.einsum("bhn,bnhd->bhd", self._weights(tokens, mask), values).flatten(1)
+        return torch.einsum("bhn,bnhd->bhd", self.weights(tokens, mask), values).flatten(1)
 
-    def _weights(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def weights(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Attention of each head to packed tokens: n x D, B x N -> B x heads x N, over the real ones 1 in sum, if any."""
         scores = (self._by_head(self.key(tokens)) * self.query).sum(dim=-1) / math.sqrt(self.query.shape[1])
         return masked_softmax(unpack(scores, mask).transpose(1, 2), mask.unsqueeze(1))
 

@@ -77,7 +77,7 @@ def whole_backbone(
     Without the stage ``pooled``, the global average of the last stage is what the network's classifier reads.
 
     Args:
-        name: it was asked for under.
+        name: for messages.
         network: the whole of it.
         features: gives its last map, or its tokens.
         pool: gives what its classifier reads of them.

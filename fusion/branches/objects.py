@@ -75,32 +75,15 @@ class YoloBranch(Branch):
         Zeros where there is no box.
         """
         mask = inputs["yolo.mask"]
-        if self.pool is not None:
-            features = self.pool(self._tokens(inputs), mask)
+        if self.tokens is not None and self.pool is not None:
+            boxes, scores, labels = (pack(inputs[f"yolo.{name}"], mask) for name in ("boxes", "scores", "labels"))
+            features = self.pool(unpack(self.tokens(boxes, scores, labels), mask), mask)
         else:
             labels = zero_padding(inputs["yolo.labels"], mask)
             scores = zero_padding(inputs["yolo.scores"], mask)
             features = self._by_class(zero_padding(inputs["yolo.boxes"], mask), scores, labels, mask)
         present = self.present(inputs)
         return self.output(features).masked_fill(~present.unsqueeze(1), 0), present
-
-    def attention(self, inputs: Inputs) -> Tensor:
-        """How much each box weighs, mean over the heads, off the graph: B x N, 1 in sum where there is a box.
-
-        Raises:
-            ValueError: the branch has no attention pooling.
-        """
-        if self.tokens is None or not isinstance(self.pool, AttentionPool):
-            raise ValueError(f"encoding must be 'set' with pooling 'attention', got {self.encoding!r}")
-        with torch.no_grad():
-            return self.pool.weights(self._tokens(inputs), inputs["yolo.mask"]).mean(dim=1)
-
-    def _tokens(self, inputs: Inputs) -> Tensor:
-        """One token a box, zeros in the slots that are not real: B x N x D."""
-        mask = inputs["yolo.mask"]
-        assert self.tokens is not None  # the encoding is "set"
-        boxes, scores, labels = (pack(inputs[f"yolo.{name}"], mask) for name in ("boxes", "scores", "labels"))
-        return unpack(self.tokens(boxes, scores, labels), mask)
 
     def _by_class(self, boxes: Tensor, scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """Features of the two encodings without tokens; padding must be zeros."""

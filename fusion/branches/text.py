@@ -56,20 +56,9 @@ class TextBranch(Branch):
 
         Zeros where there is no line.
         """
-        present = self.present(inputs)
-        mask = inputs["ocr.mask"]
-        pooled = self.pool(unpack(self.dropout(self._tokens(inputs)), mask), mask)
+        present, mask = self.present(inputs), inputs["ocr.mask"]
+        words = self.words(self.norm(pack(inputs["ocr.embeddings"], mask)))
+        tokens = F.gelu(words + self.geometry(pack(inputs["ocr.geometry"], mask)))  # n x D, one a line that was read
+        pooled = self.pool(unpack(self.dropout(tokens), mask), mask)
         both = torch.cat([pooled, F.gelu(self.document(inputs["ocr.document"]))], dim=1)
         return self.output(both).masked_fill(~present.unsqueeze(1), 0), present
-
-    def attention(self, inputs: Inputs) -> Tensor:
-        """How much each line weighs, mean over the heads, off the graph: B x T, 1 in sum where there is a line."""
-        with torch.no_grad():
-            mask = inputs["ocr.mask"]
-            return self.pool.weights(unpack(self._tokens(inputs), mask), mask).mean(dim=1)
-
-    def _tokens(self, inputs: Inputs) -> Tensor:
-        """One token a line that was read: n x D."""
-        mask = inputs["ocr.mask"]
-        words = self.words(self.norm(pack(inputs["ocr.embeddings"], mask)))
-        return F.gelu(words + self.geometry(pack(inputs["ocr.geometry"], mask)))

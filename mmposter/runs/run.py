@@ -165,11 +165,7 @@ class Run:
         return model.eval()
 
     def _require_fitting(self, file: Path) -> None:
-        """Compare what the run says with the header of its weights, before a model of that size is made.
-
-        Raises:
-            UserError: they are of another model.
-        """
+        """Compare what the run says with the header of its weights, before a model of that size is made."""
         import torch
 
         name, learns = self.config.cnn.backbone, self._learns_images
@@ -299,9 +295,7 @@ class Run:
     def serving_config(self) -> Config:
         """The configuration with the frozen tower's weights taken from the run folder, wherever that lies now."""
         tower = self.folder / TOWER
-        if not tower.is_file():
-            return self.config
-        return self.config.with_network(init=str(tower))
+        return self.config.with_network(init=str(tower)) if tower.is_file() else self.config
 
     def with_result(self, thresholds: NDArray[np.float64], facts: Mapping[str, Any]) -> Run:
         """This run with what the end of training adds."""

@@ -80,12 +80,8 @@ def load_checkpoint(
 ) -> StateT:
     """Put model, optimiser and torch's generators into the state of `save_checkpoint`; returns what `make` made.
 
-    Args:
-        path: the file.
-        model: as it was saved.
-        optimizer: over the same parameters.
-        make: takes the values of `progress` by their keys, such as `TrainingProgress`.
-        scaler: of the loss in half precision. A checkpoint that holds none, as older ones, leaves it as it is.
+    `make` takes the values of `progress` by their keys, such as `TrainingProgress`. A checkpoint that holds no state of
+    a `scaler`, as older ones, leaves it as it is.
 
     Raises:
         UserError: if the file is damaged or of another model.

@@ -142,15 +142,8 @@ def fit(
 ) -> Fitted:
     """The training itself, with the weights of the best epoch and thresholds tuned on the validation posters.
 
-    Args:
-        config: what to train, and how.
-        dataset: the posters.
-        inputs: what `load_inputs` read of it for this configuration.
-        out: run folder, there already; holds weights and checkpoints afterwards.
-        device: resolved.
-        offline: never touch the network.
-        resume: go on from the checkpoint in `out`, if there is one.
-        quiet: show no progress.
+    `inputs` are what `load_inputs` read for this configuration; `out` is there already, and holds weights and checkpoints
+    afterwards; `resume` goes on from the checkpoint in it, if there is one.
     """
     weights = tower_weights(dataset, config, offline=offline)
     model, sizes = _fresh_model(config, inputs.features.sizes(), len(dataset.vocabulary), weights)

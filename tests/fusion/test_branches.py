@@ -161,22 +161,6 @@ def test_box_tokens_see_place_size_area_and_score_by_hand():
     torch.testing.assert_close(seen[0], torch.tensor([[0.3, 0.5, 0.4, 0.6, 0.24, 0.7]]))
 
 
-@pytest.mark.parametrize("name", ["yolo", "ocr"])
-def test_attention_is_shown_off_the_graph(name, make_branch, make_batch):
-    branch, inputs = make_branch((name, {})).train(), make_batch()
-    weights = branch.attention(inputs)
-    mask = inputs[f"{name}.mask"]
-    assert not weights.requires_grad
-    assert (weights[~mask] == 0).all()
-    torch.testing.assert_close(weights.sum(dim=1), torch.tensor([0.0, 1, 1, 1, 1, 1]))
-    assert torch.equal(weights, branch.attention(inputs))  # no dropout in it, also in training
-
-
-def test_attention_needs_attention(make_branch, make_batch):
-    with pytest.raises(ValueError, match="encoding must be 'set' with pooling 'attention', got 'counts'"):
-        make_branch(("yolo", {"encoding": "counts"})).attention(make_batch())
-
-
 def test_style_weights_and_the_weights_in_the_batch(make_branch, make_batch):
     branch, inputs = make_branch(("style", {"descriptor": "reweighted"})).eval(), make_batch()
     weights = branch.weights(inputs)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fusion import build_gate, build_head, build_loss
 from fusion.gram import StageStatistics, channel_moments, gram_matrix, orthonormal_rows
-from fusion.pooling import AttentionPool, DeepSetsPool, masked_max, masked_mean, masked_softmax
+from fusion.pooling import AttentionPool, DeepSetsPool, masked_max, masked_mean, masked_softmax, pack
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.3], [-3.0, 0.0, 4.0]])
 TARGETS = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
@@ -105,7 +105,7 @@ def test_gates(name, expected):
 def test_pools():
     tokens = wave(2, 3, 4)
     pool = waved(AttentionPool(4, heads=2))
-    check(pool.weights(tokens, REAL)[0], [[0.36210688, 0, 0.63789312], [0.57879658, 0, 0.42120342]])
+    check(pool.weights(pack(tokens, REAL), REAL)[0], [[0.36210688, 0, 0.63789312], [0.57879658, 0, 0.42120342]])
     check(pool(tokens, REAL), [[-1.09060578, 0.18009854, -0.76596528, -1.73181129], [0.0] * 4])
     expected = [[0.60702423, 1.62587109, 1.89364744, 1.29693867], [0.0] * 4]
     check(waved(DeepSetsPool(4))(tokens, REAL), expected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fusion.pooling import AttentionPool, DeepSetsPool, masked_max, masked_mean, masked_softmax
+from fusion.pooling import AttentionPool, DeepSetsPool, masked_max, masked_mean, masked_softmax, pack
 
 X = torch.tensor([[[1.0, -5.0], [3.0, -1.0], [100.0, 100.0]], [[7.0, 7.0], [8.0, 8.0], [9.0, 9.0]]])
 MASK = torch.tensor([[True, True, False], [False, False, False]])
@@ -63,7 +63,7 @@ def test_order_and_padding_do_not_matter(pool):
 def test_attention_weights_sum_to_one_over_the_real_tokens():
     pool = AttentionPool(8, heads=4)
     mask = torch.tensor([[True, False, True], [False, False, False]])
-    weights = pool.weights(torch.randn(2, 3, 8), mask)
+    weights = pool.weights(pack(torch.randn(2, 3, 8), mask), mask)
     assert weights.shape == (2, 4, 3)
     torch.testing.assert_close(weights[0].sum(dim=1), torch.ones(4))
     assert (weights[0, :, 1] == 0).all()
