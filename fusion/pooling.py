@@ -73,7 +73,7 @@ class AttentionPool(nn.Module):
         return torch.einsum("bhn,bnhd->bhd", self.weights(tokens, mask), values).flatten(1)
 
     def weights(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Attention of each head to packed tokens: n x D, B x N -> B x heads x N, over the real ones 1 in sum, if any."""
+        """Attention of each head to packed tokens: n x D, B x N -> B x heads x N, 1 in sum over the real ones."""
         scores = (self._by_head(self.key(tokens)) * self.query).sum(dim=-1) / math.sqrt(self.query.shape[1])
         return masked_softmax(unpack(scores, mask).transpose(1, 2), mask.unsqueeze(1))
 

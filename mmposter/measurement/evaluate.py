@@ -101,7 +101,7 @@ def predict_split(
     accelerator = make_accelerator(resolve_device(device), run.config.train.precision)
     model: torch.nn.Module = accelerator.prepare_model(run.load_model(), evaluation_mode=True)
     data = poster_batches(run.config, dataset, inputs, augment=False)
-    return predict_rows(accelerator, model, data, rows, run.config.train, only, single_label=run.config.single_label)
+    return predict_rows(accelerator, model, data, rows, run.config, only)
 
 
 def check_branches(run: Run, only: Sequence[str] | None) -> None:

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from fusion import ImageClassifier, Loss, PosterModel, parameter_groups, probabilities
-from mmposter.config import TrainConfig
+from mmposter.config import Config, TrainConfig
 from mmposter.engines.parent import end_with_the_parent, lasts
 from mmposter.errors import DivergedError, UserError
 from mmposter.evaluation.metrics import mean_average_precision
@@ -39,52 +39,48 @@ class Trainer:
     """Fits one model and keeps `best.safetensors`, `last.safetensors` and `metrics.jsonl` in the run folder `out`.
 
     What is frozen in the model is frozen before. `train` are the posters with augmentation, if any, `val` the same
-    without; `train_rows` are learnt from, early stopping looks at `val_rows`; `seed` is that of their order.
+    without; `train_rows` are learnt from, early stopping looks at `val_rows`.
     """
 
     def __init__(
         self,
         model: PosterModel | ImageClassifier,
         loss: Loss,
-        config: TrainConfig,
+        config: Config,
         accelerator: Accelerator,
         *,
         train: PosterBatches,
         val: PosterBatches,
         train_rows: Sequence[int],
         val_rows: Sequence[int],
-        seed: int,
         out: Path,
-        single_label: bool = False,
     ) -> None:
-        self.config, self.accelerator, self.out, self.single_label = config, accelerator, out, single_label
+        settings = config.train
+        self.config, self.settings, self.accelerator, self.out = config, settings, accelerator, out
         self.train_data, self.val_data, self.val_rows = train, val, list(val_rows)
-        self.sampler = EpochSampler(train_rows, config.batch_size, seed=seed)
+        self.sampler = EpochSampler(train_rows, settings.batch_size, seed=config.seed)
         # Under torchrun each process takes every n-th batch.
-        self.total_steps = math.ceil(len(self.sampler) / accelerator.num_processes) * config.epochs
-        groups = parameter_groups(model, config.weight_decay, config.learning_rate, config.backbone_learning_rate)
-        optimizer = build_optimizer(groups, config)
+        self.total_steps = math.ceil(len(self.sampler) / accelerator.num_processes) * settings.epochs
+        groups = parameter_groups(model, settings.weight_decay, settings.learning_rate, settings.backbone_learning_rate)
+        optimizer = build_optimizer(groups, settings)
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.model: nn.Module
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.loss = loss.to(accelerator.device)
         self.progress = TrainingProgress()
-        self.board = _tensorboard(out) if config.tensorboard and accelerator.is_main_process else None
+        self.board = _tensorboard(out) if settings.tensorboard and accelerator.is_main_process else None
 
     @property
     def plain_model(self) -> PosterModel | ImageClassifier:
         """The model without what accelerate wraps around it."""
         return cast("PosterModel | ImageClassifier", self.accelerator.unwrap_model(self.model))
 
-    def resume(self) -> bool:
-        """Go on from `last.safetensors`; False if there is none yet."""
-        path = self.out / LAST
-        if not path.exists():
-            return False
-        self.progress = load_checkpoint(
-            path, self.plain_model, self.optimizer.optimizer, TrainingProgress, self.accelerator.scaler
-        )
-        return True
+    def resume(self) -> None:
+        """Go on from `last.safetensors`, if it is there yet."""
+        path, scaler = self.out / LAST, self.accelerator.scaler
+        if path.exists():
+            model, optimizer = self.plain_model, self.optimizer.optimizer
+            self.progress = load_checkpoint(path, model, optimizer, TrainingProgress, scaler)
 
     def fit(self, *, quiet: bool = False) -> TrainingProgress:
         """Train to the last epoch or until validation mAP has not risen for `patience` epochs.
@@ -95,13 +91,13 @@ class Trainer:
         state = self.progress
         if state.finished:
             return state
-        with show_progress("train", self.config.epochs, done=state.epoch, quiet=quiet) as ticker:
+        with show_progress("train", self.settings.epochs, done=state.epoch, quiet=quiet) as ticker:
             while not state.finished:
                 try:
                     self._train_epoch()
                     row = self._end_epoch()
                 except DivergedError as error:
-                    if self.config.keep == "last" or state.best_epoch < 0:
+                    if self.settings.keep == "last" or state.best_epoch < 0:
                         raise
                     kept = f"kept is epoch {state.best_epoch + 1}, the best before"
                     console.print(f"{error}\n{kept}", highlight=False, markup=False, soft_wrap=True)
@@ -115,13 +111,13 @@ class Trainer:
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Probabilities of posters of `data` (None: the validation's) by row, see `predict_rows`."""
         data = self.val_data if data is None else data
-        return predict_rows(self.accelerator, self.model, data, rows, self.config, only, single_label=self.single_label)
+        return predict_rows(self.accelerator, self.model, data, rows, self.config, only)
 
     def _train_epoch(self) -> None:
         state = self.progress
         self.train_data.epoch = self.sampler.epoch = state.epoch
         self.sampler.start = state.batch * self.accelerator.num_processes
-        loader = self.accelerator.prepare(_loader(self.train_data, self.sampler, self.config.workers))
+        loader = self.accelerator.prepare(_loader(self.train_data, self.sampler, self.settings.workers))
         self.model.train()
         saved = began = time.monotonic()
         before = state.seconds
@@ -140,7 +136,7 @@ class Trainer:
                 saved = time.monotonic()
 
     def _step(self, inputs: dict[str, torch.Tensor], labels: torch.Tensor) -> float:
-        factor = rate_factor(self.progress.step, self.total_steps, self.config.warmup, self.config.schedule)
+        factor = self._rate_factor()
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         self.optimizer.zero_grad()
@@ -148,10 +144,13 @@ class Trainer:
             logits = self.model(inputs)
         loss = self.loss(logits.float(), labels)
         self.accelerator.backward(loss)
-        if self.config.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        if self.settings.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         return float(loss.detach())
+
+    def _rate_factor(self) -> float:
+        return rate_factor(self.progress.step, self.total_steps, self.settings.warmup, self.settings.schedule)
 
     def _end_epoch(self) -> dict[str, Any]:
         state = self.progress
@@ -160,24 +159,25 @@ class Trainer:
             raise self._diverged("scores of validation posters are")
         target = self.val_data.labels[rows].numpy()
         val_map = mean_average_precision(target, probs)
-        val_loss = _log_loss(target, probs.astype(np.float64), self.single_label)
+        val_loss = _log_loss(target, probs.astype(np.float64), self.config.single_label)
         row = {
             "epoch": state.epoch,
             "step": state.step,
-            "lr": self.rates[0] * rate_factor(state.step, self.total_steps, self.config.warmup, self.config.schedule),
+            "lr": self.rates[0]
+            * rate_factor(state.step, self.total_steps, self.settings.warmup, self.settings.schedule),
             "train_loss": state.loss_sum / max(state.seen, 1),
             "val_loss": val_loss,
             "val_map": float(val_map),
             "seconds": round(state.seconds, 3),
         }
         state.history.append(row)
-        last = self.config.keep == "last"
+        last = self.settings.keep == "last"
         if last or val_map > state.best:
             state.best, state.best_epoch = float(val_map), state.epoch
             if self.accelerator.is_main_process:
                 save_tensors(self.out / BEST, self.plain_model.state_dict())
         waited = state.epoch - state.best_epoch
-        state.finished = state.epoch + 1 >= self.config.epochs or (not last and waited >= self.config.patience)
+        state.finished = state.epoch + 1 >= self.settings.epochs or (not last and waited >= self.settings.patience)
         state.epoch, state.batch, state.loss_sum, state.seen, state.seconds = state.epoch + 1, 0, 0.0, 0, 0.0
         self._save(LAST)
         if self.accelerator.is_main_process:
@@ -191,7 +191,7 @@ class Trainer:
     def _diverged(self, what: str) -> DivergedError:
         return DivergedError(
             f"training diverged in epoch {self.progress.epoch + 1}: {what} no number any more.\n"
-            f"Take a smaller rate (--set train.learning_rate={self.config.learning_rate / 10:g}, with a tower also "
+            f"Take a smaller rate (--set train.learning_rate={self.settings.learning_rate / 10:g}, with a tower also "
             "train.backbone_learning_rate), or clip the gradients (--set train.clip_norm=1)"
         )
 
@@ -214,17 +214,15 @@ def predict_rows(
     model: nn.Module,
     data: PosterBatches,
     rows: Sequence[int],
-    config: TrainConfig,
+    config: Config,
     only: Sequence[str] | None = None,
-    *,
-    single_label: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Probabilities M x G in 0-1 and the M rows, in the order of `rows`; posters that cannot be decoded are left out.
 
-    In evaluation mode. With `single_label` the probabilities of a poster sum to 1.
+    In evaluation mode. Where the genres exclude each other, the probabilities of a poster sum to 1.
     """
-    sampler = EpochSampler(rows, max(config.batch_size, 64), shuffle=False)
-    loader = accelerator.prepare(_loader(data, sampler, config.workers))
+    sampler = EpochSampler(rows, max(config.train.batch_size, 64), shuffle=False)
+    loader = accelerator.prepare(_loader(data, sampler, config.train.workers))
     model.eval()
     found: dict[int, NDArray[np.float32]] = {}
     with torch.inference_mode():
@@ -233,7 +231,7 @@ def predict_rows(
                 continue
             with accelerator.autocast():
                 logits = model(inputs, only)
-            probs = probabilities(logits, single_label=single_label).cpu().numpy()
+            probs = probabilities(logits, single_label=config.single_label).cpu().numpy()
             found |= dict(zip(numbers.tolist(), probs, strict=True))
     # Several processes may each have some posters, and some twice, to fill the last batch: collected by row. (Not
     # accelerate's gather_for_metrics: it counts what to drop from the length of the data set, not of these rows.)

@@ -142,8 +142,8 @@ def fit(
 ) -> Fitted:
     """The training itself, with the weights of the best epoch and thresholds tuned on the validation posters.
 
-    `inputs` are what `load_inputs` read for this configuration; `out` is there already, and holds weights and checkpoints
-    afterwards; `resume` goes on from the checkpoint in it, if there is one.
+    `inputs` are what `load_inputs` read for this configuration; `out` is there already, and holds weights and
+    checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one.
     """
     weights = tower_weights(dataset, config, offline=offline)
     model, sizes = _fresh_model(config, inputs.features.sizes(), len(dataset.vocabulary), weights)
@@ -182,15 +182,13 @@ def _trainer(
     return Trainer(
         model,
         build_training_loss(config.loss, torch.from_numpy(inputs.labels[train_rows])),
-        config.train,
+        config,
         make_accelerator(device, config.train.precision),
         train=poster_batches(config, dataset, inputs, augment=config.train.augment),
         val=poster_batches(config, dataset, inputs, augment=False),
         train_rows=train_rows,
         val_rows=val_rows,
-        seed=config.seed,
         out=out,
-        single_label=config.single_label,
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mmposter.config import TrainConfig
+from mmposter.config import Config
 from mmposter.engines.device import make_accelerator
 from mmposter.training.batches import EpochSampler, PosterBatches
 from mmposter.training.loop import predict_rows, rate_factor
@@ -33,7 +33,7 @@ def test_predictions_are_of_just_the_rows_asked_for(posters, kept):
     values = torch.linspace(-3, 3, posters)[:, None]
     data = PosterBatches({"x": values}, torch.zeros(posters, 1))
     rows = {"all": list(range(posters)), "every other": list(range(0, posters, 2)), "the last": [posters - 1]}[kept]
-    probs, seen = predict_rows(make_accelerator("cpu", "fp32"), _Echo(), data, rows, TrainConfig())
+    probs, seen = predict_rows(make_accelerator("cpu", "fp32"), _Echo(), data, rows, Config())
     assert seen.tolist() == rows
     np.testing.assert_allclose(probs[:, 0], values.sigmoid()[rows, 0], atol=1e-6)
 
