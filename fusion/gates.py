@@ -86,8 +86,6 @@ class SEGate(ChannelGate):
     """Squeeze-and-excitation (Hu, Shen, Sun 2018, arXiv 1709.01507): two linear layers on the channel means.
 
     Args:
-        channels: C'.
-        reduced: unused, see `ChannelGate`.
         ratio: the hidden layer has C' / ratio units, 16 in the paper; at least 8, because one or two ReLUs may be 0 for
             every poster.
 

@@ -25,17 +25,13 @@ _HEAD = 4096  # bytes of a PNG file, before its pixels
 
 
 class ExplanationFolder:
-    """Where the explanations of some posters go.
+    """Where the explanations of some posters go; `done` are those that an earlier run of this kind has finished.
 
     Args:
         folder: made where it is not there.
         posters: paths, each once.
         made_with: identity of the model and the options, as a word.
-        overwrite: replace the explanations that are there. Files of others are never replaced, a poster's own above
-            all.
-
-    Attributes:
-        done: posters that an earlier run with the same model and options has finished.
+        overwrite: replace explanations that are there; files of others never, a poster's own above all.
 
     Raises:
         UserError: without `overwrite`, where a file of another model, other options or another poster is there; where

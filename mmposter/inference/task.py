@@ -117,12 +117,8 @@ class PredictLoading:
 class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
     """Prediction as engines run it.
 
-    Args:
-        run: a finished run.
-        model: its model, on the CPU; it stays there, and a copy goes to the device.
-        extractors: of the branches that the model does not compute itself; not started, and they stay so.
-        branches: to look through where a request does not name fewer; all others are masked.
-        device: ``cpu``, ``cuda`` or ``mps``.
+    The model stays on the CPU, a copy goes to the device; `extractors` are those of the branches that it does not
+    compute itself, and are not started. All branches but `branches` are masked; a request may name fewer.
     """
 
     def __init__(

@@ -163,8 +163,7 @@ class Trainer:
         row = {
             "epoch": state.epoch,
             "step": state.step,
-            "lr": self.rates[0]
-            * rate_factor(state.step, self.total_steps, self.settings.warmup, self.settings.schedule),
+            "lr": self.rates[0] * self._rate_factor(),
             "train_loss": state.loss_sum / max(state.seen, 1),
             "val_loss": val_loss,
             "val_map": float(val_map),
