@@ -40,7 +40,7 @@ class ChannelGating(nn.Module):
     def __init__(self, channels: int, gate: str) -> None:
         super().__init__()
         reduced = min(MAX_REDUCED, channels)
-        self.statistics: nn.Module = _Moments()
+        self.statistics: StageStatistics | None = None  # the other gates do not read the Gram matrix
         if gate == "gram":
             self.statistics = StageStatistics(channels, reduced if reduced < channels else None)
         self.gate = build_gate(gate, channels=channels, reduced=reduced)
@@ -51,17 +51,12 @@ class ChannelGating(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Y = s * X: B x C x H x W -> the same shape."""
-        weights: Tensor = self.gate(self.statistics(x))
+        if self.statistics is None:
+            stats = dict(zip(("mean", "std"), channel_moments(x), strict=True))
+        else:
+            stats = self.statistics(x)
+        weights: Tensor = self.gate(stats)
         return x * weights.to(x.dtype)[:, :, None, None]
-
-
-class _Moments(nn.Module):
-    """The statistics for the gates that do not read the Gram matrix."""
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Mean and std of each channel: B x C x H x W -> both B x C."""
-        mean, std = channel_moments(x)
-        return {"mean": mean, "std": std}
 
 
 def _cut(model: Any, gate: str) -> dict[str, nn.Module]:

@@ -50,14 +50,9 @@ def load_inputs(
     workers: Workers = 1,
     cache: FeatureCache | None = None,
 ) -> Inputs:
-    """Extract what is missing, and read what the branches of `config` need, dealt anew where it says ``shuffled``.
+    """Extract what is missing, and read what the branches of `config` need, shuffled among posters where it says so.
 
     Args:
-        config: says which branches, and their settings.
-        dataset: the posters.
-        device: of the extractors.
-        offline: never touch the network.
-        quiet: show no progress.
         behind: a trained run whose frozen models these must be; checked before anything is extracted.
         workers: processes that extract; 1 is this one.
         cache: tables that were read before; the store must then be complete, and nothing is extracted.

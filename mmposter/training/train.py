@@ -55,17 +55,11 @@ _WITHOUT_TOWER = (
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A finished training.
+    """A finished training."""
 
-    Attributes:
-        run: the run folder's content.
-        progress: epochs and the best validation mAP.
-        validation: metrics on the validation posters, at thresholds tuned on the same posters.
-    """
-
-    run: Run
-    progress: TrainingProgress
-    validation: Evaluation
+    run: Run  # the run folder's content
+    progress: TrainingProgress  # epochs and the best validation mAP
+    validation: Evaluation  # metrics on the validation posters, at thresholds tuned on the same posters
 
     def _repr_html_(self) -> str:
         """How a notebook shows it: the training in a line, and `validation` as the report of an evaluation does."""
