@@ -26,11 +26,6 @@ class ChannelGate(nn.Module):
     Args:
         channels: C', how many weights.
         reduced: R, side of the Gram matrix; gates that do not read the matrix ignore it.
-
-    Examples:
-        >>> gate = SEGate(channels=12, reduced=4)
-        >>> isinstance(gate, ChannelGate), gate.channels
-        (True, 12)
     """
 
     def __init__(self, channels: int, reduced: int) -> None:

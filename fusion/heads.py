@@ -24,11 +24,6 @@ class Head(nn.Module):
     Args:
         dims: D_k of each branch, in the order the embeddings come.
         num_genres: G.
-
-    Examples:
-        >>> head = SumHead(dims=[8, 4], num_genres=3)
-        >>> isinstance(head, Head), head.dims
-        (True, (8, 4))
     """
 
     def __init__(self, dims: Sequence[int], num_genres: int) -> None:

@@ -25,43 +25,31 @@ def write_card(run: Run, validation: Evaluation) -> None:
     write_json(run.folder / VALIDATION, validation.to_json())
     facts, config = run.facts, run.config
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
-    lines = [
+    paragraphs = [
         f"# {run.folder.resolve().name}",
-        "",
         f"Genres of movie posters ({len(run.vocabulary)}: {', '.join(run.vocabulary.genres)}), made with mmposter.",
-        "",
         "## What it looks at",
-        "",
-        *(f"- `{name}`: {declared(name).describe(config)}" for name in config.branches),
-        "",
+        "\n".join(f"- `{name}`: {declared(name).describe(config)}" for name in config.branches),
         f"{_joined(run)}; {facts['parameters']:,} parameters in all; regime `{config.regime}`, seed {config.seed}, "
         f"loss `{config.loss.name}`.",
-        "",
         "## How it was made",
-        "",
         f"Trained on {facts['train_posters']:,} posters of `{facts['data']}`, watched on {facts['val_posters']:,} "
         f"others; kept is epoch {facts['best_epoch'] + 1} of {facts['epochs']}, the {config.train.keep} one; "
         f"{facts['seconds']:.0f} s. {_decided(run)} Test posters were not looked at.",
-        "",
         f"Libraries: {versions}. The whole configuration is in `model.json`.",
-        "",
         "## Validation",
-        "",
         "Training was watched on these posters, so the numbers may flatter; those to quote come from "
         "`mmposter evaluate RUN DATA`.",
-        "",
-        to_markdown(validation),
+        to_markdown(validation).removesuffix("\n"),
         "![training](plots/training.png)",
-        "",
         "![average precision by genre](plots/average_precision.png)",
-        "",
         *_use(run),
     ]
-    write_text(run.folder / CARD, "\n".join(lines) + "\n")
+    write_text(run.folder / CARD, "\n\n".join(paragraphs) + "\n")
 
 
 def _use(run: Run) -> list[str]:
-    """How the model is used; a control is not to be."""
+    """Paragraphs on how the model is used; a control is not to be."""
     config = run.config
     controls = [f"`shuffled={','.join(config.shuffled)}`"] if config.shuffled else []
     found = [declared(name).control(config) for name in config.branches]
@@ -69,15 +57,12 @@ def _use(run: Run) -> list[str]:
     if controls:
         return [
             "## A control",
-            "",
             f"Trained with {' and '.join(controls)}: it shows what a branch is worth, is measured with `mmposter "
             "evaluate`, and is no model for use.",
         ]
     return [
         "## Use",
-        "",
         "    mmposter predict poster.jpg --model FOLDER",
-        "",
         "The folder holds the learnt weights and, in the features regime, the frozen picture tower. The object "
         "detector, the text reader and the text encoder are files of their owners: mmposter finds or downloads them, "
         "and refuses others than those this model was trained behind.",
