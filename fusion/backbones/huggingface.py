@@ -113,11 +113,11 @@ def _make(name: str, cls: Any, settings: Any, options: Mapping[str, Any]) -> Any
 
 def _model_class(name: str, config: Mapping[str, Any] | None) -> tuple[Any, Any, dict[str, Any]]:
     """Class, configuration and arguments of the part of the model that looks at images."""
+    if config is None:
+        raise ValueError(f"config must be given for {name!r}: {DESCRIPTION_FILES[0]}")
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-    if config is None:
-        raise ValueError(f"config must be given for {name!r}: {DESCRIPTION_FILES[0]}")
     require_modest(config)
     kind, plain = config.get("model_type"), without_code(config)
     if kind == _WRAPPER:

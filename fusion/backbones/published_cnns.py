@@ -43,23 +43,6 @@ def _make_cnn(
     return named_sequence(stages)
 
 
-def _make_pixels() -> nn.Sequential:
-    return named_sequence({"pixels": nn.Identity()})
-
-
-def _spec(name: str, input_size: tuple[int, int]) -> BackboneSpec:
-    return BackboneSpec(
-        name=name,
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-        input_size=input_size,
-        weights_file=None,
-        url=None,
-        pip_package=None,
-        licence="MIT (mmposter)",
-    )
-
-
 def _cut(model: nn.Module) -> dict[str, nn.Module]:
     return dict(model.named_children())
 
@@ -68,6 +51,16 @@ for _name, _input_size, _make in (
     ("cnn6", (150, 150), partial(_make_cnn, (32, 32, 64, 64, 128, 128), 3, 1, 0.25, True)),
     ("cnn3", (268, 182), partial(_make_cnn, (32, 64, 128), 3, 1, 0.0, False)),
     ("cnn4", (200, 150), partial(_make_cnn, (16, 32, 64, 64), 5, 0, 0.25, False)),
-    ("pixels", (96, 64), _make_pixels),
+    ("pixels", (96, 64), lambda: named_sequence({"pixels": nn.Identity()})),
 ):
-    register_backbone(_name, _spec(_name, _input_size), _cut)(_make)
+    _spec = BackboneSpec(
+        name=_name,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        input_size=_input_size,
+        weights_file=None,
+        url=None,
+        pip_package=None,
+        licence="MIT (mmposter)",
+    )
+    register_backbone(_name, _spec, _cut)(_make)

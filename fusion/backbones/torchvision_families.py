@@ -91,7 +91,7 @@ def torchvision_spec(name: str) -> BackboneSpec:
 
     weights = models.get_model_weights(name).DEFAULT
     transform = weights.transforms()
-    inception = name == "inception_v3"
+    inception, mebibytes = name == "inception_v3", weights.meta.get("_file_size")
     return BackboneSpec(
         name=name,
         mean=(0.5, 0.5, 0.5) if inception else tuple(transform.mean),
@@ -101,13 +101,8 @@ def torchvision_spec(name: str) -> BackboneSpec:
         url=weights.url,
         pip_package=None,
         licence=_LICENCE,
-        megabytes=_megabytes(weights.meta.get("_file_size")),
+        megabytes=None if mebibytes is None else round(mebibytes * 1.048576, 1),
     )
-
-
-def _megabytes(mebibytes: float | None) -> float | None:
-    """torchvision counts in 2^20 bytes."""
-    return None if mebibytes is None else round(mebibytes * 1.048576, 1)
 
 
 def make_torchvision(name: str) -> nn.Module:

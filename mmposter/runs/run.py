@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -296,10 +296,6 @@ class Run:
         """The configuration with the frozen tower's weights taken from the run folder, wherever that lies now."""
         tower = self.folder / TOWER
         return self.config.with_network(init=str(tower)) if tower.is_file() else self.config
-
-    def with_result(self, thresholds: NDArray[np.float64], facts: Mapping[str, Any]) -> Run:
-        """This run with what the end of training adds."""
-        return replace(self, thresholds=thresholds, facts={**self.facts, **facts})
 
 
 def _require_plugins(folder: Path, config: Any) -> None:

@@ -53,7 +53,7 @@ def load_inputs(
     """Extract what is missing, and read what the branches of `config` need, shuffled among posters where it says so.
 
     Args:
-        behind: a trained run whose frozen models these must be; checked before anything is extracted.
+        behind: a trained run that needs the same extractors; they are compared before anything is extracted.
         workers: processes that extract; 1 is this one.
         cache: tables that were read before; the store must then be complete, and nothing is extracted.
 

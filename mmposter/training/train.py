@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,7 +219,7 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
         "best_val_map": progress.best,
         "seconds": round(seconds, 1),
     }
-    run = run.with_result(fitted.thresholds, facts)
+    run = replace(run, thresholds=fitted.thresholds, facts={**run.facts, **facts})
     write_csv(run.folder / "metrics.csv", progress.history)
     write_plots(run, progress, validation)
     write_card(run, validation)
