@@ -58,7 +58,7 @@ def count_timm(name: str, *_: object) -> int:
     """Parameters of the model called ``timm/<name>``; raises as `timm_spec`."""
     model = _model_name(name)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return sum(parameter.numel() for parameter in _create(_timm(name), model, {}).parameters())
+        return sum(parameter.numel() for parameter in _timm(name).create_model(model).parameters())
 
 
 @register_library(TIMM, timm_spec, count_timm, "NAME of timm")
@@ -74,7 +74,7 @@ def build_timm(
     model, facts = _model_name(name), timm_spec(name)
     size = size or facts.input_size
     options = _options_for(timm, model, size, facts.input_size)
-    network = _create(timm, model, options) if state_dict is None else _load(timm, model, options, state_dict)
+    network = timm.create_model(model, **options) if state_dict is None else _load(timm, model, options, state_dict)
     network.reset_classifier(0)
     network.pretrained_cfg.pop("state_dict", None)  # the weights, which copies would hold too
     channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
@@ -111,7 +111,7 @@ def _options_for(timm: Any, model: str, size: tuple[int, int], own: tuple[int, i
         return {}
     for options in ({"dynamic_img_size": True}, {}, {"img_size": size}):
         try:
-            network = _create(timm, model, options)
+            network = timm.create_model(model, **options)
             with evaluating([network]), torch.no_grad():
                 _pool(network, _features(network, torch.zeros(1, 3, *size)))
         except Exception:  # each architecture refuses in its own way: TypeError, AssertionError, RuntimeError, ...
@@ -121,10 +121,6 @@ def _options_for(timm: Any, model: str, size: tuple[int, int], own: tuple[int, i
         f"size must be {own[0]} x {own[1]} for {TIMM}{model}, or another one that its patches and windows divide, "
         f"got {size[0]} x {size[1]}"
     )
-
-
-def _create(timm: Any, model: str, options: Mapping[str, Any]) -> Any:
-    return timm.create_model(model, pretrained=False, **options)
 
 
 def _load(timm: Any, model: str, options: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> Any:

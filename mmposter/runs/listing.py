@@ -47,7 +47,8 @@ def list_runs(folder: Path) -> list[RunSummary]:
         raise UserError(f"{folder} holds no run folder (a folder with a {_MODEL})")
     read = {path.parent: _read(path) for path in models}
     flat = {run: flat_config(values["config"]) for run, values in read.items() if values is not None}
-    varying = _varying(list(flat.values()))
+    keys = dict.fromkeys(key for config in flat.values() for key in config)
+    varying = [key for key in keys if len({json.dumps(config.get(key)) for config in flat.values()}) > 1]
     summaries = [_summary(folder, run, values, flat.get(run, {}), varying) for run, values in read.items()]
     return sorted(summaries, key=lambda run: (-(run.val_map if run.val_map is not None else -1.0), run.name))
 
@@ -87,8 +88,3 @@ def _scores(metrics: Path) -> list[float]:
         return []
     lines = (parse_json(line, metrics) for line in read_text(metrics, limit=_LARGEST).splitlines() if line)
     return [number(mapping(row, "a line")["val_map"], "val_map") for row in lines]
-
-
-def _varying(configs: list[dict[str, Any]]) -> list[str]:
-    keys = list(dict.fromkeys(key for config in configs for key in config))
-    return [key for key in keys if len({json.dumps(config.get(key)) for config in configs}) > 1]
