@@ -397,7 +397,7 @@ def crop_maps(maps: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         raise ValueError(f"boxes must be {len(maps)} x 4, one a map, got {' x '.join(map(str, boxes.shape))}")
     height, width = maps.shape[2:]
     places = boxes.to(maps) * maps.new_tensor([width, height, width, height])
-    cut: Tensor = roi_align(maps, list(places.split(1)), size, sampling_ratio=2, aligned=True)
+    cut: Tensor = roi_align(maps, list(places[:, None]), size, sampling_ratio=2, aligned=True)
     return cut
 
 
