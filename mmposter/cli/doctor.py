@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ _COLOURS = {"ready": "green", "downloads": "yellow", "missing": "red"}
 
 
 def doctor_command(
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    json_output: opt.Json = False,
 ) -> None:
     """Say what this machine can do: devices, branches and what they lack, versions. Asks no network.
 

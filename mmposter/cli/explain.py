@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import require_result
-from mmposter.cli.options import Device, Model, Offline, Trust, go_offline, prepare_libraries
 from mmposter.errors import UserError
 from mmposter.shipped import POSTERS
 
@@ -28,16 +28,16 @@ def explain_command(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for NAME.png and NAME.json of each poster.")
     ],
-    model: Model = POSTERS,
+    model: opt.Model = POSTERS,
     genre: Annotated[
         list[str] | None,
         typer.Option("--genre", "-g", help="Explain this genre, predicted or not; repeatable.", show_default=False),
     ] = None,
-    branches: Annotated[str | None, typer.Option("--branches", "-b", help="Look through these only.")] = None,
+    branches: opt.Only = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in --out.")] = False,
-    device: Device = "auto",
-    offline: Offline = False,
-    trust: Trust = False,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
 ) -> None:
     """Why posters get the genres that they get: a card and a JSON file a poster.
 
@@ -56,8 +56,6 @@ def explain_command(
 
       mmposter explain poster.jpg --model runs/all --genre Horror --genre Comedy --out why
     """
-    prepare_libraries()
-    go_offline(offline)
     from mmposter.config import parse_branches
     from mmposter.explain.folder import ExplanationFolder, identity
     from mmposter.images.listing import list_posters
@@ -101,10 +99,10 @@ def _explain(
     there = f", {len(target.done)} were there already" if target.done else ""
     more = f" (the table has the first {_ROWS})" if count > _ROWS else ""
     said = f"{count} of {len(todo)} posters explained{there}{more}: {target.folder}"
-    console.print(said, highlight=False, soft_wrap=True)
+    console.print(said, soft_wrap=True)
     for explanation in failed:
         line = visible(f"{explanation.path}: {explanation.error}")
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+        console.print(f"  {line}", soft_wrap=True)
     require_result(count > 0 or bool(target.done))
 
 

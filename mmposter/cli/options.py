@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,30 +13,6 @@ from mmposter.engines.libraries import go_offline, prepare_libraries
 from mmposter.errors import UserError
 from mmposter.pretrained.trust import set_trust
 from mmposter.shipped import BENCHMARK
-
-__all__ = [
-    "Branches",
-    "ConfigSource",
-    "Data",
-    "DataOption",
-    "DataOrPack",
-    "Device",
-    "Engine",
-    "Init",
-    "Offline",
-    "Overrides",
-    "Root",
-    "RunName",
-    "Threads",
-    "Trust",
-    "Workers",
-    "choose_data",
-    "engine_device",
-    "go_offline",
-    "parse_engine",
-    "parse_workers",
-    "prepare_libraries",
-]
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help="Folder that `mmposter prepare` wrote.", show_default=False)]
 DataOrPack = Annotated[
@@ -83,7 +60,18 @@ Init = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
+Only = Annotated[str | None, typer.Option("--branches", "-b", help="Comma-separated: look through these only.")]
+
+
+def _offline(given: bool) -> bool:
+    """Every command that loads a library which could ask the network has this option; so this comes before it."""
+    prepare_libraries()
+    go_offline(given)
+    return given
+
+
+Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network.", callback=_offline)]
 
 
 def _trust(context: typer.Context, given: bool) -> bool:
@@ -143,6 +131,11 @@ def choose_data(argument: str | None, option: str | None) -> str:
     if argument is not None and option is not None:
         raise UserError(f"DATA is given twice, as {argument} and as --data {option}; give one of them")
     return argument or option or BENCHMARK
+
+
+def overrides(given: list[str] | None, init: str | None) -> list[str]:
+    """``--init`` as the override that it is short for, and those of ``--set``, which come last."""
+    return [*([] if init is None else [f"cnn.init={json.dumps(init)}"]), *(given or [])]
 
 
 def parse_workers(text: str, option: str = "--workers") -> int | Literal["auto"]:

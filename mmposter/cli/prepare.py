@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
 from mmposter.data.sources import format_help
 from mmposter.data.vocabulary import builtin_vocabularies
@@ -56,7 +57,7 @@ def prepare_command(
     retry_dead: Annotated[
         bool, typer.Option("--retry-dead", help="Ask links again that were found dead before.")
     ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    offline: opt.Offline = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other prepared data in --out.")] = False,
 ) -> None:
     """Clean the posters of SOURCE, find near-duplicates, map the genres and split: the first step of everything.

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
-from mmposter.cli.options import Device, Init, Offline, Overrides, Root, Trust, go_offline, prepare_libraries
 from mmposter.errors import UserError
 
 if TYPE_CHECKING:
     from mmposter.published.reproduce import NetworkWish
-
-FAILED = 2
 
 
 def reproduce_command(
@@ -35,8 +33,8 @@ def reproduce_command(
         str,
         typer.Option(help="as_published (with the faults that an audit found), clean (without), or both."),
     ] = "as_published",
-    set: Overrides = None,
-    init: Init = None,
+    set: opt.Overrides = None,
+    init: opt.Init = None,
     ours: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME|FILE", help="Also train this recipe of ours on the same genres; repeatable."),
@@ -49,11 +47,11 @@ def reproduce_command(
         "published"
     ),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew what is in --out.")] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of tables.")] = False,
-    device: Device = "auto",
-    offline: Offline = False,
-    trust: Trust = False,
-    root: Root = None,
+    json_output: opt.Json = False,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
+    root: opt.Root = None,
 ) -> None:
     """Train networks of published systems on your posters, and show them beside the paper's numbers and the constants.
 
@@ -81,9 +79,6 @@ def reproduce_command(
             "The names: mmposter reproduce --list"
         )
     wanted, variants = parse_names(name), parse_variants(variant)
-    prepare_libraries()
-    go_offline(offline)
-
     from mmposter.data import Dataset
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import PUBLISHED
@@ -122,7 +117,7 @@ def reproduce_command(
             except UserError as error:
                 # One network's missing weights must not cost the others.
                 failures.append(f"{asked.name}{f', {asked.variant}' if asked.variant else ''}: {error}")
-                console.print(f"left out: {failures[-1]}", highlight=False, markup=False, soft_wrap=True)
+                console.print(f"left out: {failures[-1]}", soft_wrap=True)
         groups = group_results(find_results(out))
         page = write_page(groups, out) if groups else None
     if json_output:
@@ -131,7 +126,7 @@ def reproduce_command(
     else:
         render(groups, make_console())
     if page is not None:
-        console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"report: {page}", soft_wrap=True)
     if failures:
         raise UserError(f"{len(failures)} of {len(jobs)} networks were left out:\n" + "\n".join(failures))
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
 
 
@@ -14,7 +15,7 @@ def runs_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with run folders, at any depth.")] = Path(
         "runs"
     ),
-    json_output: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
+    json_output: opt.Json = False,
 ) -> None:
     """List and compare run folders: what differs between them, how far they are, their validation mAP.
 

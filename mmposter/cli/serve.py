@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mmposter.cli.options import Device, Model, Offline, Trust, go_offline, prepare_libraries
+from mmposter.cli import options as opt
 from mmposter.errors import UserError
 from mmposter.shipped import POSTERS, find_run
 
@@ -14,7 +14,7 @@ _LIBRARIES = ("fastapi", "gradio", "uvicorn", "python_multipart")
 
 
 def serve_command(
-    model: Model = POSTERS,
+    model: opt.Model = POSTERS,
     host: Annotated[
         str,
         typer.Option(
@@ -41,10 +41,10 @@ def serve_command(
             show_default=False,
         ),
     ] = None,
-    branches: Annotated[str | None, typer.Option("--branches", "-b", help="Look through these only.")] = None,
-    device: Device = "auto",
-    offline: Offline = False,
-    trust: Trust = False,
+    branches: opt.Only = None,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
     max_posters: Annotated[int, typer.Option(help="Posters of one request.", min=1)] = 16,
     max_mb: Annotated[float, typer.Option(help="Megabytes of one poster's file.", min=0.001)] = 10.0,
     queue: Annotated[
@@ -67,8 +67,6 @@ def serve_command(
       curl -F posters=@poster.jpg http://127.0.0.1:7860/api/v1/predict
     """
     _require_extra()
-    prepare_libraries()
-    go_offline(offline)
     from mmposter.config import parse_branches
     from mmposter.inference.classifier import PosterClassifier
     from mmposter.progress import console
@@ -86,11 +84,10 @@ def serve_command(
         if not is_loopback(listening):
             console.print(
                 f"warning: {host} is reached from other machines, and there is no login: anyone there can use this",
-                highlight=False,
                 soft_wrap=True,
             )
         address = address_of(listening)
-        console.print(f"{address}  (REST interface: {address}/docs)", highlight=False, soft_wrap=True)
+        console.print(f"{address}  (REST interface: {address}/docs)", soft_wrap=True)
         run(app, app.state.worker, listening)
 
 

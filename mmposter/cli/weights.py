@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
 
 
 def weights_command(
-    json_output: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
+    json_output: opt.Json = False,
 ) -> None:
     """List every pretrained file: what uses it, where it is or how to get it, size and licence. Asks no network.
 
@@ -40,7 +37,7 @@ def weights_command(
     console = make_console()
     console.print(table)
     for note in _NOTES:
-        console.print(f"- {note}", style="dim", highlight=False)
+        console.print(f"- {note}", style="dim")
 
 
 _NOTES = (
