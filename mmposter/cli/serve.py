@@ -71,7 +71,7 @@ def serve_command(
     from mmposter.inference.classifier import PosterClassifier
     from mmposter.progress import console
     from mmposter.serve import Access, ServeSettings, create_app
-    from mmposter.serve.page import page_of
+    from mmposter.serve.gradio_page import page_of
     from mmposter.serve.server import address_of, bind, interrupt, is_loopback, run, signals_to
 
     only = None if branches is None else parse_branches(branches)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from mmposter.images.reading import MAX_PIXELS, MIN_SIDE
 from mmposter.serve.errors import RequestError, logged
-from mmposter.serve.query import ExplainQuery, PredictQuery
 from mmposter.serve.schema import ExplainAnswer, ExplainedPoster, PosterAnswer, PredictAnswer
+from mmposter.serve.work import Explain, Predict
 
 if TYPE_CHECKING:
     from mmposter.explain import Explanation
@@ -25,13 +25,13 @@ class BranchError(Exception):
 
 
 def predict_answer(
-    classifier: PosterClassifier, query: PredictQuery, names: Sequence[str], found: Sequence[Prediction]
+    classifier: PosterClassifier, work: Predict, names: Sequence[str], found: Sequence[Prediction]
 ) -> PredictAnswer:
     """The answer to a request for genres.
 
     Args:
         classifier: that was asked.
-        query: what it was asked for.
+        work: what it was asked for.
         names: of the posters.
         found: of the posters, in the same order.
 
@@ -42,31 +42,31 @@ def predict_answer(
     posters = []
     for name, error, prediction in zip(names, errors, found, strict=True):
         scores, genres = prediction.scores, list(prediction.genres)
-        if query.top_k is not None:  # chosen here, so that requests with different ones can be computed together
-            genres = sorted(scores, key=lambda genre: -scores[genre])[: query.top_k]
+        if work.top_k is not None:  # chosen here, so that requests with different ones can be computed together
+            genres = sorted(scores, key=lambda genre: -scores[genre])[: work.top_k]
         rounded = prediction.to_json()["scores"]
         posters.append(PosterAnswer(name=name, genres=genres, scores=rounded, error=error))
     return PredictAnswer(
         model=classifier.run.folder.name,
-        branches=list(query.branches),
-        thresholds=classifier.thresholds(query.branches),
+        branches=list(work.branches),
+        thresholds=classifier.thresholds(work.branches),
         posters=posters,
     )
 
 
 def explain_answer(
-    classifier: PosterClassifier, query: ExplainQuery, names: Sequence[str], found: Sequence[Explanation]
+    classifier: PosterClassifier, work: Explain, names: Sequence[str], found: Sequence[Explanation]
 ) -> ExplainAnswer:
     """The answer to a request for explanations; arguments and errors as for `predict_answer`."""
     errors = _told_errors(names, found)
     posters = []
     for name, error, explanation in zip(names, errors, found, strict=True):
-        values = explanation.to_json(heat_maps=query.heat_maps)
+        values = explanation.to_json(heat_maps=work.heat_maps)
         kept = {key: values[key] for key in ("scores", "genres", "notes")}
         posters.append(ExplainedPoster(name=name, error=error, **kept))
     usable = next(explanation for explanation in found if explanation.scores)
     return ExplainAnswer(
-        model=classifier.run.folder.name, branches=list(query.branches), scale=usable.scale, posters=posters
+        model=classifier.run.folder.name, branches=list(work.branches), scale=usable.scale, posters=posters
     )
 
 

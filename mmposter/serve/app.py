@@ -13,26 +13,17 @@ from starlette.requests import ClientDisconnect
 
 from mmposter.images.reading import MAX_PIXELS, MIN_SIDE
 from mmposter.runs.provenance import package_version
+from mmposter.serve import schema
 from mmposter.serve.access import Access, Gate
 from mmposter.serve.answers import explain_answer, predict_answer
 from mmposter.serve.errors import RequestError
 from mmposter.serve.metrics import CONTENT_TYPE, Metrics
+from mmposter.serve.multipart import read_posters
 from mmposter.serve.observer import Observer
 from mmposter.serve.openapi import EXPLAIN_REQUEST, HEALTH_RESPONSES, PREDICT_REQUEST, errors
-from mmposter.serve.pages import docs_page, index_page
 from mmposter.serve.places import Places
-from mmposter.serve.query import ExplainQuery, PredictQuery
-from mmposter.serve.schema import (
-    EXAMPLES,
-    ExplainAnswer,
-    HealthAnswer,
-    LeftOut,
-    Limits,
-    ModelAnswer,
-    PredictAnswer,
-)
+from mmposter.serve.plain_pages import docs_page, index_page
 from mmposter.serve.settings import ServeSettings
-from mmposter.serve.upload import read_posters
 from mmposter.serve.work import Explain, Predict, Work
 from mmposter.serve.worker import ServeJob, Worker
 
@@ -105,7 +96,7 @@ class _Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
-        for name, example in EXAMPLES.items():
+        for name, example in schema.EXAMPLES.items():
             document["components"]["schemas"][name]["example"] = example
         return document
 
@@ -116,7 +107,7 @@ def _add_work(app: FastAPI, classifier: PosterClassifier, desk: _Desk) -> None:
     @app.post(
         "/api/v1/predict",
         summary="Genres of posters",
-        response_model=PredictAnswer,
+        response_model=schema.PredictAnswer,
         responses=errors(400, 408, 413, 415, 422, 500, 503),
         openapi_extra=PREDICT_REQUEST,
     )
@@ -126,14 +117,13 @@ def _add_work(app: FastAPI, classifier: PosterClassifier, desk: _Desk) -> None:
         A file that is no usable picture is an error of its own entry, and costs the others nothing; where no file of a
         request is usable, the request fails with status 422.
         """
-        query = PredictQuery.parse(request.query_params, branches, genres)
-        names, found = await desk.ask(request, Predict(query.branches))
-        return predict_answer(classifier, query, names, found)
+        work = Predict.parse(request.query_params, branches, genres)
+        return predict_answer(classifier, work, *await desk.ask(request, work))
 
     @app.post(
         "/api/v1/explain",
         summary="Why posters get these genres",
-        response_model=ExplainAnswer,
+        response_model=schema.ExplainAnswer,
         responses=errors(400, 408, 413, 415, 422, 500, 503),
         openapi_extra=EXPLAIN_REQUEST,
     )
@@ -144,9 +134,8 @@ def _add_work(app: FastAPI, classifier: PosterClassifier, desk: _Desk) -> None:
 
         This takes several times as long as a prediction.
         """
-        query = ExplainQuery.parse(request.query_params, branches, genres)
-        names, found = await desk.ask(request, Explain(query.branches, query.genres))
-        return explain_answer(classifier, query, names, found)
+        work = Explain.parse(request.query_params, branches, genres)
+        return explain_answer(classifier, work, *await desk.ask(request, work))
 
 
 class _Desk:
@@ -162,12 +151,9 @@ class _Desk:
             RequestError: as the documentation of the endpoints says.
             ClientDisconnect: nobody waits for the answer.
         """
-        place = self._places.enter()
-        try:
-            posters = await read_posters(request, self._settings, place.hold)
+        with self._places.enter() as hold:
+            posters = await read_posters(request, self._settings, hold)
             found = await self._wait(request, self._worker.submit(posters, work))
-        finally:
-            place.leave()
         usable = sum(bool(result.scores) for result in found)
         self._metrics.posters(usable, len(found) - usable)
         return [poster.name for poster in posters], found
@@ -191,14 +177,14 @@ async def _disconnected(request: Request) -> None:
 
 
 def _add_model(app: FastAPI, classifier: PosterClassifier, settings: ServeSettings) -> None:
-    answer = ModelAnswer(
+    answer = schema.ModelAnswer(
         name=classifier.run.folder.name,
         version=package_version(),
         genres=list(classifier.genres),
         branches=list(classifier.branches),
         thresholds=classifier.thresholds(),
-        left_out=[LeftOut(branch=state.branch, why=state.message) for state in classifier.left_out],
-        limits=Limits(
+        left_out=[schema.LeftOut(branch=state.branch, why=state.message) for state in classifier.left_out],
+        limits=schema.Limits(
             posters=settings.max_posters,
             bytes_a_poster=settings.max_poster_bytes,
             bytes_a_body=settings.max_body_bytes,
@@ -207,19 +193,21 @@ def _add_model(app: FastAPI, classifier: PosterClassifier, settings: ServeSettin
         ),
     )
 
-    @app.get("/api/v1/model", summary="What is served", response_model=ModelAnswer)
+    @app.get("/api/v1/model", summary="What is served", response_model=schema.ModelAnswer)
     async def model() -> Any:
         """Name, genres, branches, thresholds and limits; it does not change while the server runs."""
         return answer
 
 
 def _add_state(app: FastAPI, worker: Worker, metrics: Metrics) -> None:
-    @app.get("/health", summary="Whether the model is ready", response_model=HealthAnswer, responses=HEALTH_RESPONSES)
+    @app.get(
+        "/health", summary="Whether the model is ready", response_model=schema.HealthAnswer, responses=HEALTH_RESPONSES
+    )
     async def health(response: Response) -> Any:
         """Status 200 when the model is ready, 503 while it loads and when the server stops."""
         if worker.state != "ready":
             response.status_code = 503
-        return HealthAnswer(status=worker.state)
+        return schema.HealthAnswer(status=worker.state)
 
     @app.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
     async def read_metrics() -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -19,11 +19,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mmposter.serve.errors import RequestError
-from mmposter.serve.page_events import Events, bad_event, object_of, session_of
+from mmposter.serve.multipart import read_body, read_posters
+from mmposter.serve.page_events import Events, Leaving, Visitor, checked
 from mmposter.serve.page_visits import Visits
 from mmposter.serve.places import Places
 from mmposter.serve.settings import ServeSettings
-from mmposter.serve.upload import read_body, read_posters
 from mmposter.serve.uploads import WORD, Uploads
 
 API = "/gradio_api/"
@@ -88,10 +88,10 @@ class PageRequests:
             self._visits.ask(session)
             await self._instead(content, scope, receive, send)
         elif path in _STATED:
-            content = _stated(object_of(await read_body(request, self._settings.max_event_bytes)))
-            await self._instead(content, scope, receive, send)
+            given = checked(Leaving, await read_body(request, self._settings.max_event_bytes))
+            await self._instead(given.model_dump(exclude_none=True), scope, receive, send)
         elif path == _DATA:
-            with self._visits.stream(session_of(request.query_params)):
+            with self._visits.stream(checked(Visitor, request.query_params).session_hash):
                 await self._app(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -101,12 +101,11 @@ class PageRequests:
         progress = request.query_params.get("upload_id", "")
         if progress in self._seen:
             self._seen[progress] = True
-        place = self._places.enter()
         try:
-            posters = await read_posters(request, self._settings, place.hold)
-            return JSONResponse(await asyncio.to_thread(self._uploads.keep, posters))
+            with self._places.enter() as hold:
+                posters = await read_posters(request, self._settings, hold)
+                return JSONResponse(await asyncio.to_thread(self._uploads.keep, posters))
         finally:
-            place.leave()
             self._seen.pop(progress, None)
 
     def _progress(self, request: Request) -> Response:
@@ -154,16 +153,3 @@ class PageRequests:
             return left.pop() if left else await receive()
 
         await self._app({**scope, "headers": headers.raw}, given, send)
-
-
-def _stated(given: dict[str, Any]) -> dict[str, Any]:
-    """What a page says when it gives something up."""
-    kinds: dict[str, Callable[[Any], bool]] = {
-        "session_hash": lambda value: isinstance(value, str),
-        "event_id": lambda value: isinstance(value, str),
-        "fn_index": lambda value: type(value) is int,
-    }
-    kept = {name: given[name] for name in kinds if given.get(name) is not None}
-    if not all(kinds[name](value) for name, value in kept.items()):
-        raise bad_event()
-    return kept

@@ -11,8 +11,8 @@ from PIL import Image
 
 from mmposter.errors import BadImageError
 from mmposter.images.reading import load_image
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.schema import PosterAnswer
-from mmposter.serve.upload import UploadedPoster
 
 _NEXT = 5  # genres that are shown beside those that are given
 _THUMBNAIL = (400, 640)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mmposter.serve.errors import RequestError, logged
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.settings import ServeSettings
-from mmposter.serve.upload import UploadedPoster
 
 LIFE_S = 3600.0
 """Seconds that a dropped poster is kept."""

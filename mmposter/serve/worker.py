@@ -17,7 +17,7 @@ from PIL import Image
 
 from mmposter.images.reading import MAX_PIXELS
 from mmposter.serve.errors import RequestError, logged
-from mmposter.serve.upload import UploadedPoster
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.work import Work
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ from mmposter.cli import app
 from mmposter.config import Config
 from mmposter.data import Dataset
 from mmposter.serve.app import create_app
-from mmposter.serve.page import VisitorPage, page_of
+from mmposter.serve.gradio_page import VisitorPage, page_of
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.places import Places
 from mmposter.serve.settings import ServeSettings
-from mmposter.serve.upload import UploadedPoster
 from mmposter.training.inputs import cached_branches
 
 PLUGIN = Path(__file__).resolve().parents[2] / "examples" / "colour_branch.py"

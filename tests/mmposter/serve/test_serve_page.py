@@ -22,12 +22,12 @@ from mmposter.serve import ServeSettings, create_app
 
 pytest.importorskip("gradio")
 
-from mmposter.serve.page import VisitorPage, page_of, surest_first
+from mmposter.serve.gradio_page import VisitorPage, page_of, surest_first
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.page_scores import scores_html, signed
 from mmposter.serve.page_why import why_html
 from mmposter.serve.places import Places
 from mmposter.serve.schema import PosterAnswer
-from mmposter.serve.upload import UploadedPoster
 
 BRANCHES = ("cnn", "yolo", "ocr")
 SCORES = {

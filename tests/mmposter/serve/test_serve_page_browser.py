@@ -37,7 +37,7 @@ def address(serve_app) -> Iterator[str]:
     pytest.importorskip("playwright")
     pytest.importorskip("gradio")
     chromium()
-    from mmposter.serve.page import page_of
+    from mmposter.serve.gradio_page import page_of
 
     classifier = PosterClassifier.load(POSTERS, branches=["cnn", "style"], device="cpu", offline=True)
     settings = ServeSettings(max_posters=3)

@@ -24,7 +24,7 @@ from mmposter.errors import BadImageError
 from mmposter.images.reading import load_image
 from mmposter.inference.classifier import Prediction
 from mmposter.serve import Access, ServeSettings, create_app
-from mmposter.serve.page import page_of
+from mmposter.serve.gradio_page import page_of
 from mmposter.serve.server import address_of, bind, configuration
 
 API = "/gradio_api/"

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from mmposter.readiness.states import BranchState, left_out_notice
 from mmposter.serve.errors import RequestError, unexpected
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.page_downloads import downloads_html
 from mmposter.serve.page_events import BRANCHES, FILES, GENRE, WHICH
 from mmposter.serve.page_mount import mount_page
@@ -21,7 +22,6 @@ from mmposter.serve.page_why import why_html
 from mmposter.serve.places import Places
 from mmposter.serve.schema import PosterAnswer, PredictAnswer
 from mmposter.serve.settings import ServeSettings
-from mmposter.serve.upload import UploadedPoster
 from mmposter.serve.uploads import Uploads
 from mmposter.serve.worker import Worker
 
@@ -134,12 +134,9 @@ class VisitorPage:
 
     @contextmanager
     def _read(self, files: Sequence[str]) -> Iterator[list[UploadedPoster]]:
-        place = self._places.enter()
-        try:
-            place.hold(sum(map(self._uploads.size, files)))
+        with self._places.enter() as hold:
+            hold(sum(map(self._uploads.size, files)))
             yield [self._uploads.read(file) for file in files]
-        finally:
-            place.leave()
 
     def _in_order(self, chosen: Sequence[str]) -> tuple[str, ...]:
         return tuple(name for name in self.branches if name in chosen)
