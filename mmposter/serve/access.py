@@ -129,9 +129,7 @@ class Access:
 class Gate:
     """ASGI middleware: refuses what is foreign, and tells browsers which pages of others may read the answers.
 
-    Args:
-        app: what is inside; what it says of that itself is left out.
-        access: who may come in.
+    What the application inside says of that itself is left out.
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:

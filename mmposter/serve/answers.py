@@ -46,11 +46,18 @@ def predict_answer(
             genres = sorted(scores, key=lambda genre: -scores[genre])[: work.top_k]
         rounded = prediction.to_json()["scores"]
         posters.append(PosterAnswer(name=name, genres=genres, scores=rounded, error=error))
+    return answer_with(classifier, work.branches, posters)
+
+
+def answer_with(
+    classifier: PosterClassifier, branches: Sequence[str], posters: Sequence[PosterAnswer]
+) -> PredictAnswer:
+    """Posters, with what is said of the model and of the branches that it looked through."""
     return PredictAnswer(
         model=classifier.run.folder.name,
-        branches=list(work.branches),
-        thresholds=classifier.thresholds(work.branches),
-        posters=posters,
+        branches=list(branches),
+        thresholds=classifier.thresholds(branches),
+        posters=list(posters),
     )
 
 

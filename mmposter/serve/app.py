@@ -16,7 +16,7 @@ from mmposter.runs.provenance import package_version
 from mmposter.serve import schema
 from mmposter.serve.access import Access, Gate
 from mmposter.serve.answers import explain_answer, predict_answer
-from mmposter.serve.errors import RequestError
+from mmposter.serve.errors import RequestError, wrong_method
 from mmposter.serve.metrics import CONTENT_TYPE, Metrics
 from mmposter.serve.multipart import read_posters
 from mmposter.serve.observer import Observer
@@ -107,11 +107,10 @@ def _add_work(app: FastAPI, classifier: PosterClassifier, desk: _Desk) -> None:
     @app.post(
         "/api/v1/predict",
         summary="Genres of posters",
-        response_model=schema.PredictAnswer,
         responses=errors(400, 408, 413, 415, 422, 500, 503),
         openapi_extra=PREDICT_REQUEST,
     )
-    async def predict(request: Request) -> Any:
+    async def predict(request: Request) -> schema.PredictAnswer:
         """Send one or more posters as files of a multipart form; the names of the fields do not matter.
 
         A file that is no usable picture is an error of its own entry, and costs the others nothing; where no file of a
@@ -123,11 +122,10 @@ def _add_work(app: FastAPI, classifier: PosterClassifier, desk: _Desk) -> None:
     @app.post(
         "/api/v1/explain",
         summary="Why posters get these genres",
-        response_model=schema.ExplainAnswer,
         responses=errors(400, 408, 413, 415, 422, 500, 503),
         openapi_extra=EXPLAIN_REQUEST,
     )
-    async def explain(request: Request) -> Any:
+    async def explain(request: Request) -> schema.ExplainAnswer:
         """Send posters as for a prediction. For each predicted genre: what each branch adds to its logit, where on the
         poster the cnn and the style branch found what speaks for it, and how much each object and each line of text
         counts.
@@ -193,24 +191,22 @@ def _add_model(app: FastAPI, classifier: PosterClassifier, settings: ServeSettin
         ),
     )
 
-    @app.get("/api/v1/model", summary="What is served", response_model=schema.ModelAnswer)
-    async def model() -> Any:
+    @app.get("/api/v1/model", summary="What is served")
+    async def model() -> schema.ModelAnswer:
         """Name, genres, branches, thresholds and limits; it does not change while the server runs."""
         return answer
 
 
 def _add_state(app: FastAPI, worker: Worker, metrics: Metrics) -> None:
-    @app.get(
-        "/health", summary="Whether the model is ready", response_model=schema.HealthAnswer, responses=HEALTH_RESPONSES
-    )
-    async def health(response: Response) -> Any:
+    @app.get("/health", summary="Whether the model is ready", responses=HEALTH_RESPONSES)
+    async def health(response: Response) -> schema.HealthAnswer:
         """Status 200 when the model is ready, 503 while it loads and when the server stops."""
         if worker.state != "ready":
             response.status_code = 503
         return schema.HealthAnswer(status=worker.state)
 
     @app.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
-    async def read_metrics() -> Any:
+    async def read_metrics() -> PlainTextResponse:
         """Requests by endpoint and status, posters, what is inside now, seconds, memory."""
         return PlainTextResponse(metrics.render(), media_type=CONTENT_TYPE)
 
@@ -246,7 +242,6 @@ def _add_errors(app: FastAPI) -> None:
         return RequestError(404, "unknown_path", f"there is no {request.url.path}", allowed=paths).response()
 
     @app.exception_handler(405)
-    async def wrong_method(request: Request, error: Exception) -> Response:
+    async def refuse_method(request: Request, error: Exception) -> Response:
         allow = (getattr(error, "headers", None) or {}).get("Allow", "")
-        message = f"{request.url.path} does not take {request.method}"
-        return RequestError(405, "wrong_method", message, allowed=allow.split(", "), allow=allow).response()
+        return wrong_method(request.url.path, request.method, allow.split(", ")).response()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 
 from mmposter.readiness.states import BranchState, left_out_notice
+from mmposter.serve.answers import answer_with
 from mmposter.serve.errors import RequestError, unexpected
 from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.page_downloads import downloads_html
@@ -26,7 +27,7 @@ from mmposter.serve.uploads import Uploads
 from mmposter.serve.worker import Worker
 
 if TYPE_CHECKING:
-    from gradio import Blocks
+    from gradio import Blocks, Dropdown, File
 
     from mmposter.inference.classifier import PosterClassifier
 
@@ -40,12 +41,7 @@ _NO_WHY = '<div class="mm"><p class="faint">Press the button to see what counted
 
 
 def page_of(classifier: PosterClassifier, settings: ServeSettings) -> Callable[[FastAPI, Worker, Places], FastAPI]:
-    """The argument `page` of `create_app`.
-
-    Args:
-        classifier: what is served.
-        settings: the limits, which are the REST interface's too.
-    """
+    """The argument `page` of `create_app`; its limits are the REST interface's too."""
 
     def add(app: FastAPI, worker: Worker, places: Places) -> FastAPI:
         uploads = app.state.uploads = Uploads(settings)
@@ -59,15 +55,7 @@ def page_of(classifier: PosterClassifier, settings: ServeSettings) -> Callable[[
 
 
 class VisitorPage:
-    """What the page answers to its visitor; each method gives values of parts of the page.
-
-    Args:
-        classifier: what is served.
-        settings: the limits.
-        worker: computes.
-        places: of the server; whoever reads posters takes one.
-        uploads: the dropped posters.
-    """
+    """What the page answers to its visitor; each method gives values of parts of the page."""
 
     def __init__(
         self, classifier: PosterClassifier, settings: ServeSettings, worker: Worker, places: Places, uploads: Uploads
@@ -142,12 +130,7 @@ class VisitorPage:
         return tuple(name for name in self.branches if name in chosen)
 
     def _prediction(self, answers: Sequence[PosterAnswer], branches: tuple[str, ...]) -> PredictAnswer:
-        return PredictAnswer(
-            model=self._classifier.run.folder.name,
-            branches=list(branches),
-            thresholds=self._classifier.thresholds(branches),
-            posters=list(answers),
-        )
+        return answer_with(self._classifier, branches, answers)
 
 
 def surest_first(answer: PosterAnswer) -> list[str]:
@@ -160,7 +143,7 @@ def _told(error: Exception) -> str:
     return f"Sorry: {told.message}."
 
 
-def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
+def _place_for_posters(settings: ServeSettings) -> File:
     import gradio as gr
     from gradio.data_classes import GradioRootModel
 
@@ -168,6 +151,25 @@ def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
         """Uploads as they come from `page_events`."""
 
         root: list[str]
+
+    label = f"Posters (at most {settings.max_posters}, {settings.max_mb:g} MB each)"
+    files = gr.File(label=label, file_count="multiple", type="filepath", height=150, elem_id=FILES)
+    files.data_model = Words  # no files, which gradio would open
+    return files
+
+
+def _genre_menu(answers: Sequence[PosterAnswer], at: int | None, genre: str | None) -> Dropdown:
+    import gradio as gr
+
+    if at is None or not 0 <= at < len(answers) or not answers[at].scores:
+        return gr.Dropdown(choices=[], value=None)
+    ranked = surest_first(answers[at])
+    choices = [(f"{name} {answers[at].scores[name]:.2f}", name) for name in ranked]
+    return gr.Dropdown(choices=choices, value=genre if genre in ranked else ranked[0])
+
+
+def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
+    import gradio as gr
 
     def show(
         files: list[str] | None, chosen: list[str], which: int | None, genre: str | None
@@ -177,22 +179,14 @@ def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
         at = which if which in usable else usable[0] if usable else None
         names = [(f"{index + 1}. {answers[index].name}", index) for index in usable]
         posters = gr.Radio(choices=names, value=at, visible=len(usable) > 1)
-        return text, posters, genres(answers, at, genre), gr.Column(visible=bool(usable)), _NO_WHY, downloads
+        return text, posters, _genre_menu(answers, at, genre), gr.Column(visible=bool(usable)), _NO_WHY, downloads
 
     def drop(files: list[str] | None, chosen: list[str]) -> tuple[str, Any, Any, Any, str, str]:
         return show(files, chosen, None, None)
 
-    def genres(answers: Sequence[PosterAnswer], at: int | None, genre: str | None) -> Any:
-        if at is None or not 0 <= at < len(answers) or not answers[at].scores:
-            return gr.Dropdown(choices=[], value=None)
-        answer = answers[at]
-        ranked = surest_first(answer)
-        choices = [(f"{name} {answer.scores[name]:.2f}", name) for name in ranked]
-        return gr.Dropdown(choices=choices, value=genre if genre in ranked else ranked[0])
-
     def turn(files: list[str] | None, chosen: list[str], which: int | None) -> tuple[Any, str, str]:
         _, answers, downloads = page.scores(files, chosen)
-        return genres(answers, which, None), _NO_WHY, downloads
+        return _genre_menu(answers, which, None), _NO_WHY, downloads
 
     def explain(files: list[str] | None, chosen: list[str], which: int | None, genre: str | None) -> tuple[str, Any]:
         text, downloads = page.why(files, chosen, which, genre)
@@ -204,14 +198,7 @@ def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
     with gr.Blocks(title=_TITLE, analytics_enabled=False) as blocks:
         html(_HEAD)
         with gr.Row():
-            files = gr.File(
-                label=f"Posters (at most {settings.max_posters}, {settings.max_mb:g} MB each)",
-                file_count="multiple",
-                type="filepath",
-                height=150,
-                elem_id=FILES,
-            )
-            files.data_model = Words  # no files, which gradio would open
+            files = _place_for_posters(settings)
             with gr.Column():
                 choices = [(f"{name}: {page.meanings[name]}", name) for name in page.branches]
                 chosen = gr.CheckboxGroup(

@@ -45,18 +45,7 @@ _SWEEP_S = 60.0
 
 
 def mount_page(app: FastAPI, blocks: Blocks, settings: ServeSettings, places: Places, uploads: Uploads) -> FastAPI:
-    """Serve a page at ``/`` beside the endpoints that are there.
-
-    Args:
-        app: with its endpoints.
-        blocks: the page.
-        settings: the limits.
-        places: of the server; an upload takes one.
-        uploads: where they lie; removed when the application ends.
-
-    Returns:
-        `app`.
-    """
+    """Serve a page at ``/`` of `app`, beside its endpoints; the uploads are removed when the application ends."""
     import gradio
 
     system = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mmposter.serve.errors import RequestError
+from mmposter.serve.errors import wrong_method
 from mmposter.serve.multipart import read_body, read_posters
 from mmposter.serve.page_events import Events, Leaving, Visitor, checked
 from mmposter.serve.page_visits import Visits
@@ -50,16 +50,7 @@ def methods(path: str) -> tuple[str, ...]:
 
 
 class PageRequests:
-    """ASGI middleware.
-
-    Args:
-        app: gradio's.
-        settings: the limits.
-        places: of the server, for uploads too.
-        uploads: the posters.
-        events: of the page.
-        visits: of the page.
-    """
+    """ASGI middleware around gradio's application."""
 
     def __init__(
         self, app: ASGIApp, settings: ServeSettings, places: Places, uploads: Uploads, events: Events, visits: Visits
@@ -72,9 +63,7 @@ class PageRequests:
         path, request = scope["path"], Request(scope, receive)
         allowed = methods(path)
         if scope["method"] not in allowed:
-            names = ", ".join(allowed)
-            message = f"{path} does not take {scope['method']}"
-            raise RequestError(405, "wrong_method", message, allowed=list(allowed), allow=names)
+            raise wrong_method(path, scope["method"], allowed)
         if path == _UPLOAD:
             await (await self._upload(request))(scope, receive, send)
         elif path == _PROGRESS:

@@ -43,11 +43,8 @@ class Explained:
 class Results:
     """Scores and explanations of posters; a switch that is turned back and forth costs nothing the second time.
 
-    Nothing of a visitor is held beside these: what is kept is found by the content of a poster alone.
-
-    Args:
-        classifier: whose thresholds and names are used; the worker alone computes with it.
-        worker: computes.
+    Nothing of a visitor is held beside these: what is kept is found by the content of a poster alone. The worker alone
+    computes with the classifier.
     """
 
     def __init__(self, classifier: PosterClassifier, worker: Worker) -> None:

@@ -153,7 +153,7 @@ def test_the_oldest_make_room(monkeypatch):
     settings = ServeSettings(max_posters=1, max_mb=1)
     now = 0.0
     kept = Uploads(settings, clock=lambda: now)
-    assert settings.max_kept_bytes == 5_000_000
+    assert settings.max_held_bytes == 5_000_000
     try:
         words = [kept.keep([UploadedPoster("a", bytes(1_000_000))])[0] for _ in range(7)]
         assert sorted(os.listdir(kept.folder)) == sorted(words[2:])
