@@ -46,7 +46,7 @@ def extract_command(
 
       RAY_ADDRESS=auto mmposter extract data --engine ray --workers 32 --device cuda
     """
-    part, count, engine = _parse_shard(shard), opt.parse_workers(workers), opt.parse_engine(engine)
+    part, count = _parse_shard(shard), opt.parse_workers(workers)
     from mmposter.config import load_config
     from mmposter.data import Dataset
     from mmposter.features.report import write_report

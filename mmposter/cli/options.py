@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mmposter.engines import ENGINES
+from mmposter.engines import require_engine
 from mmposter.engines.libraries import go_offline, prepare_libraries
 from mmposter.errors import UserError
 from mmposter.pretrained.trust import set_trust
@@ -117,7 +117,8 @@ Engine = Annotated[
     str,
     typer.Option(
         help="local, or ray: Ray Data (extra ray) on the cluster at RAY_ADDRESS, or on one it starts here. All nodes "
-        "must see posters, weights and DATA under the same paths; with GPUs say --device cuda."
+        "must see posters, weights and DATA under the same paths; with GPUs say --device cuda.",
+        callback=require_engine,
     ),
 ]
 
@@ -149,17 +150,6 @@ def parse_workers(text: str, option: str = "--workers") -> int | Literal["auto"]
     if text.isdigit() and int(text) > 0:
         return int(text)
     raise UserError(f"{option} takes a number from 1, or auto; got {text!r}")
-
-
-def parse_engine(text: str) -> str:
-    """One of the engines, checked before anything is loaded.
-
-    Raises:
-        UserError: for anything else.
-    """
-    if text not in ENGINES:
-        raise UserError(f"--engine takes {' or '.join(ENGINES)}; got {text!r}")
-    return text
 
 
 def engine_device(device: str, engine: str) -> str:

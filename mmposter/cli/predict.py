@@ -74,7 +74,7 @@ def predict_command(
     from mmposter.inference.predictions import PredictionFile
 
     only = None if branches is None else parse_branches(branches)
-    processes, engine = opt.parse_workers(workers), opt.parse_engine(engine)
+    processes = opt.parse_workers(workers)
     folder = find_run(model)
     identity = _identity(folder, only, top_k)
     target = None if out is None else PredictionFile(out, made_with=identity, overwrite=overwrite)

@@ -38,7 +38,8 @@ class ExportFormat:
     """A kind of file.
 
     Attributes:
-        suffix: of its name.
+        name: as the command line has it.
+        suffix: of a file's name.
         packages: that writing and checking it needs beside torch.
         resize: made with height and width in pixels; the first part of the graph.
         write: the graph and its facts into a file.
@@ -46,6 +47,7 @@ class ExportFormat:
         example: text of a program that runs it, ``NAME`` in place of the file's name.
     """
 
+    name: str
     suffix: str
     packages: tuple[str, ...]
     resize: Callable[[tuple[int, int]], nn.Module]
@@ -130,8 +132,9 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-FORMATS = {
-    "onnx": ExportFormat(".onnx", ("onnx", "onnxruntime"), ExactResize, _write_onnx, _open_onnx, ONNX_EXAMPLE),
-    "torchscript": ExportFormat(".pt", (), NativeResize, _write_torchscript, _open_torchscript, TORCHSCRIPT_EXAMPLE),
-}
-"""The kinds of files, by the names that the command line uses."""
+_KINDS = (
+    ExportFormat("onnx", ".onnx", ("onnx", "onnxruntime"), ExactResize, _write_onnx, _open_onnx, ONNX_EXAMPLE),
+    ExportFormat("torchscript", ".pt", (), NativeResize, _write_torchscript, _open_torchscript, TORCHSCRIPT_EXAMPLE),
+)
+FORMATS = {kind.name: kind for kind in _KINDS}
+"""The kinds of files by name."""

@@ -85,23 +85,24 @@ def export_run(
     form.require_packages()
     loaded = Run.load(find_run(run))
     names = _branches(loaded, branches)
-    path = _target(loaded, form, to, out)
+    path = _target(loaded, form, out)
     example = path.with_name(f"{path.name}.example.py")
     with claim_file(path, overwrite=overwrite):
         _refuse_example(example, overwrite=overwrite)
         # What the file is compared with: the whole way of `mmposter predict`. It also refuses controls.
         classifier = PosterClassifier.load(loaded.folder, branches=names, device="cpu", offline=offline)
+        seen = loaded.tower_input()
         graph = PosterGraph(
-            form.resize(loaded.tower_input().size),
+            form.resize(seen.size),
             load_with_tower(loaded, offline=offline),
-            loaded.tower_input(),
+            seen,
             branches=names,
             single_label=loaded.config.single_label,
             decision=loaded.decision(names),
         ).eval()
-        pictures = check_pictures(loaded.tower_input().size)
+        pictures = check_pictures(seen.size)
         with atomic_path(path) as temporary:
-            difference = _write(form, to, graph, _facts(loaded, names), temporary, classifier, pictures)
+            difference = _write(form, graph, temporary, classifier, pictures)
         write_text(example, form.example.replace("NAME", path.name))
     masked = tuple(name for name in loaded.config.branches if name not in names)
     return Exported(
@@ -126,18 +127,12 @@ def _refuse_example(file: Path, *, overwrite: bool) -> None:
 
 
 def _write(
-    form: ExportFormat,
-    to: str,
-    graph: PosterGraph,
-    facts: dict[str, Any],
-    path: Path,
-    classifier: PosterClassifier,
-    pictures: Sequence[Any],
+    form: ExportFormat, graph: PosterGraph, path: Path, classifier: PosterClassifier, pictures: Sequence[Any]
 ) -> float:
     """Write and check a file; the largest difference."""
-    config = classifier.run.config
+    run = classifier.run
     try:
-        form.write(graph, facts, path)
+        form.write(graph, _facts(run, graph.branches), path)
         runner = form.open(path)
     except (MemoryError, OSError):
         raise
@@ -145,14 +140,14 @@ def _write(
         # Exporter and runtime raise whatever their parts raise, in pages of text; the first sentence says what it was.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
         raise UserError(
-            f"{config.cnn.backbone} cannot be written as {to}: {reason}\n"
-            f"Other formats: {', '.join(name for name in FORMATS if name != to)}; other networks: cnn.backbone"
+            f"{run.config.cnn.backbone} cannot be written as {form.name}: {reason}\n"
+            f"Other formats: {', '.join(name for name in FORMATS if name != form.name)}; other networks: cnn.backbone"
         ) from error
     difference, worst = largest_difference(runner, classifier, pictures)
     if not difference < TOLERANCE:
         height, width, _ = worst.shape
         raise UserError(
-            f"the {to} file differs from {classifier.run.folder} by {difference:.2g} in a probability (a picture of "
+            f"the {form.name} file differs from {run.folder} by {difference:.2g} in a probability (a picture of "
             f"{height} x {width} pixels); less than {TOLERANCE:g} is allowed, so nothing was written. Try another "
             "format with --to, or another version of torch and onnxruntime"
         )
@@ -178,12 +173,12 @@ def _branches(run: Run, asked: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name in possible if name in asked)
 
 
-def _target(run: Run, form: ExportFormat, to: str, out: str | Path | None) -> Path:
+def _target(run: Run, form: ExportFormat, out: str | Path | None) -> Path:
     if out is None:
         return Path(f"{run.folder.resolve().name}{form.suffix}")
     path = Path(out)
     if path.suffix != form.suffix:
-        raise UserError(f"--out must end in {form.suffix} with --to {to}; got {path}")
+        raise UserError(f"--out must end in {form.suffix} with --to {form.name}; got {path}")
     return path
 
 

@@ -68,14 +68,9 @@ def examine_run(
     """`evaluate_run` and all that `mmposter evaluate` reports beside it.
 
     Args:
-        run: as in `evaluate_run`; so are the arguments not named here.
+        run: as in `evaluate_run`; so are the arguments that are not named here.
         dataset: its validation posters are those that the calibration is fitted on.
-        split: as in `evaluate_run`.
-        only: as in `evaluate_run`.
         calibration: ``temperature``, ``isotonic``, or None for none.
-        device: as in `evaluate_run`.
-        offline: as in `evaluate_run`.
-        workers: as in `evaluate_run`.
 
     Raises:
         UserError: as `evaluate_run`.
