@@ -9,6 +9,7 @@ import typer
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
+from mmposter.progress import console, make_console
 
 
 def ablate_command(
@@ -33,8 +34,8 @@ def ablate_command(
         bool,
         typer.Option(
             "--controls",
-            help="Add branches dealt to other posters, title words and actors' names masked, Gram against SE and SRM, "
-            "detection encodings, heads and losses.",
+            help="Add controls: branches dealt to other posters, title words and actors' names masked, Gram against SE "
+            "and SRM, other encodings of detections, heads and losses.",
         ),
     ] = False,
     axis: Annotated[
@@ -51,17 +52,17 @@ def ablate_command(
     ] = "test",
     jobs: Annotated[
         str,
-        typer.Option(metavar="N|auto", help="Trainings side by side. auto: one a GPU; without one, one a core."),
+        typer.Option(metavar="N|auto", help="Trainings at the same time. auto: one per GPU, else one per core."),
     ] = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for scores, tables, plots and the report.")] = Path(
         "ablation"
     ),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Keep what --out holds and train what is missing, also of a larger grid.")
+        bool, typer.Option("--resume", help="Keep what --out holds and train what is missing; the grid may have grown.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train everything in --out anew.")] = False,
     keep_models: Annotated[
-        bool, typer.Option("--keep-models", help="Leave a run folder of every training, with weights.")
+        bool, typer.Option("--keep-models", help="Keep the run folder of every training, with its weights.")
     ] = False,
     device: opt.Device = "auto",
     offline: opt.Offline = False,
@@ -94,7 +95,6 @@ def ablate_command(
     from mmposter.data import Dataset
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import ABLATION
-    from mmposter.progress import console, make_console
     from mmposter.report.ablation import findings, write_report
 
     base = load_config(config, opt.overrides(set, init), branches=branches, regime=regime)

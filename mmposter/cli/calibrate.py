@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_line
 from mmposter.document.numbers import interval, number, signed
+from mmposter.progress import console, make_console
 from mmposter.visible import visible_json
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mmposter.evaluation import Difference
     from mmposter.runs.decisions import Subsets
 
@@ -46,7 +47,6 @@ def calibrate_command(
     from mmposter.measurement.calibrate import calibrate_run
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import RUN
-    from mmposter.progress import console, make_console
     from mmposter.runs.decisions import SUBSETS
     from mmposter.runs.run import Run
 
@@ -72,9 +72,6 @@ _NOTES = (
 
 
 def _table(found: Subsets) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
     from mmposter.runs.decisions import ERROR, MEASURED
 
     fitted, measured = found.fitted, found.measured

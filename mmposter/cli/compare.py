@@ -10,6 +10,7 @@ import typer
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
+from mmposter.progress import console, make_console
 
 
 def compare_command(
@@ -32,8 +33,8 @@ def compare_command(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Write compare.html, compare.csv and compare.md there."),
     ] = None,
-    bootstrap: Annotated[int, typer.Option(help="Half-samples behind the intervals.", min=2)] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the half-samples.")] = 0,
+    bootstrap: Annotated[int, typer.Option(help="How many half-samples the intervals are made of.", min=2)] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the half-samples.")] = 0,
     device: opt.Device = "auto",
     offline: opt.Offline = False,
     trust: opt.Trust = False,
@@ -53,7 +54,6 @@ def compare_command(
     from mmposter.measurement.compare import compare_runs
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import COMPARISON
-    from mmposter.progress import console, make_console
     from mmposter.report.comparison import write_comparison
     from mmposter.report.comparison_text import render
     from mmposter.shipped import find_run

@@ -9,6 +9,7 @@ import typer
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
+from mmposter.progress import console
 
 
 def distill_command(
@@ -26,12 +27,12 @@ def distill_command(
     ] = None,
     set: opt.Overrides = None,
     init: opt.Init = None,
-    seed: Annotated[int | None, typer.Option(help="Of the weights and of the random crops.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the weights and of the random crops.")] = None,
     device: opt.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the distillation in --out stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the distillation in --out.")] = False,
     keep_maps: Annotated[
-        bool, typer.Option("--keep-maps", help="Leave what the teachers saw in TOWER/teachers; it is large.")
+        bool, typer.Option("--keep-maps", help="Keep the teachers' feature maps in TOWER/teachers; they are large.")
     ] = False,
     offline: opt.Offline = False,
     root: opt.Root = None,
@@ -57,7 +58,6 @@ def distill_command(
     from mmposter.data import Dataset
     from mmposter.distillation.config import load_distillation_config
     from mmposter.distillation.distill import distill
-    from mmposter.progress import console
 
     config = load_distillation_config(set or (), student=student, teachers=teachers, init=init, seed=seed)
     result = distill(

@@ -10,6 +10,7 @@ import typer
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
 from mmposter.errors import UserError
+from mmposter.progress import console, make_console
 
 if TYPE_CHECKING:
     from mmposter.evaluation.calibration import Method
@@ -70,7 +71,6 @@ def evaluate_command(
     from mmposter.measurement.evaluate import examine_run
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import EVALUATION
-    from mmposter.progress import console, make_console
     from mmposter.report.evaluation import evaluation_folder, write_evaluation
     from mmposter.report.evaluation_text import calibration_note, render
     from mmposter.runs.run import Run

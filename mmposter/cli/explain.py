@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import require_result
 from mmposter.errors import UserError
+from mmposter.progress import console, make_console, progress
 from mmposter.shipped import POSTERS
+from mmposter.visible import visible
 
 if TYPE_CHECKING:
     from mmposter.explain import Explanation
@@ -77,8 +80,6 @@ def _explain(
     classifier: PosterClassifier, posters: Sequence[str], target: ExplanationFolder, genre: Sequence[str] | None
 ) -> None:
     """Explain the posters that are not done, and say what became of them."""
-    from mmposter.progress import console, progress
-    from mmposter.visible import visible
 
     todo = [poster for poster in posters if poster not in target.done]
     explained: list[Explanation] = []
@@ -107,11 +108,7 @@ def _explain(
 
 
 def _table(explanations: Sequence[Explanation], branches: Sequence[str]) -> None:
-    from rich.table import Table
-
     from mmposter.branches import declared
-    from mmposter.progress import make_console
-    from mmposter.visible import visible
 
     table = Table("poster", "genre", "probability", *branches, "counted most")
     for explanation in explanations:

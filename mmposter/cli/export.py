@@ -9,6 +9,7 @@ import typer
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
+from mmposter.progress import console
 
 
 def export_command(
@@ -40,7 +41,6 @@ def export_command(
     """
     from mmposter.config import parse_branches
     from mmposter.export import export_run
-    from mmposter.progress import console
 
     only = None if branches is None else parse_branches(branches)
     made = export_run(run, to, out, branches=only, overwrite=overwrite, offline=offline)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path, require_result
+from mmposter.progress import console
+from mmposter.visible import visible
 
 if TYPE_CHECKING:
     from mmposter.features.extract import ExtractorReport
@@ -74,11 +77,6 @@ def _parse_shard(text: str) -> tuple[int, int]:
 
 
 def _show(reports: list[ExtractorReport]) -> None:
-    from rich.table import Table
-
-    from mmposter.progress import console
-    from mmposter.visible import visible
-
     table = Table("extractor", title="features")
     for column in ("computed", "there before", "failed", "ms a poster"):
         table.add_column(column, justify="right")

@@ -27,15 +27,8 @@ DataOrPack = Annotated[
 DataOption = Annotated[
     str | None, typer.Option("--data", metavar="DATA", help="Another way to give DATA.", show_default=False)
 ]
-RunName = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN",
-        help="Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a "
-        "folder).",
-        show_default=False,
-    ),
-]
+_RUN = "Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a folder)."
+RunName = Annotated[str, typer.Argument(metavar="RUN", help=_RUN, show_default=False)]
 Branches = Annotated[
     str | None,
     typer.Option(
@@ -97,21 +90,12 @@ Workers = Annotated[
     str,
     typer.Option(
         metavar="N|auto",
-        help="Processes that compute side by side. auto: one a GPU; without one, one a core as far as memory goes.",
+        help="Processes that compute at the same time. auto: one per GPU, else one per core as far as memory goes.",
     ),
 ]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="RUN",
-        help="Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a "
-        "folder).",
-    ),
-]
+Model = Annotated[str, typer.Option("--model", "-m", metavar="RUN", help=_RUN)]
 Threads = Annotated[
-    int | None, typer.Option(help="CPU threads of each worker. Default: the cores shared out between them.", min=1)
+    int | None, typer.Option(help="CPU threads of each worker. Default: the cores, divided among the workers.", min=1)
 ]
 Engine = Annotated[
     str,

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
+from mmposter.progress import console
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mmposter.packs.write import PackReport
 
 
@@ -27,7 +27,7 @@ def pack_command(
     tolerance: Annotated[
         float | None,
         typer.Option(
-            metavar="SHARE", help="Loss of a field of many columns, as a share of its variance. Default: 0.05."
+            metavar="SHARE", help="Share of its variance that a field of many columns may lose. Default: 0.05."
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
@@ -48,7 +48,6 @@ def pack_command(
     from mmposter.config import load_config
     from mmposter.data import Dataset
     from mmposter.packs.write import TOLERANCE, write_pack
-    from mmposter.progress import console
 
     resolved = load_config(config, opt.overrides(set, init), branches=branches)
     report = write_pack(
@@ -65,8 +64,6 @@ def pack_command(
 
 
 def _table(report: PackReport) -> Table:
-    from rich.table import Table
-
     table = Table("field", title=f"{report.name}: {report.posters:,} posters, {report.bytes / 1e6:.2f} MB")
     for column in ("rows", "columns"):
         table.add_column(column, justify="right")

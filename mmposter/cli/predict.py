@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json, answer_line, answer_path, require_result
 from mmposter.errors import UserError
+from mmposter.progress import console, make_console, progress
 from mmposter.shipped import POSTERS, find_run
+from mmposter.visible import visible
 
 if TYPE_CHECKING:
     from mmposter.inference.classifier import Prediction
@@ -121,8 +125,6 @@ def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None) -
 
 
 def _watched(stream: Callable[[Sequence[str]], Iterator[Prediction]], posters: Sequence[str]) -> Iterator[Prediction]:
-    from mmposter.progress import progress
-
     with progress("predict", len(posters)) as ticker:
         for prediction in stream(posters):
             yield prediction
@@ -145,12 +147,6 @@ def _lines(predictions: Iterator[Prediction], *, listing: bool, top_k: int | Non
 
 
 def _table(predictions: Sequence[Prediction], top_k: int | None) -> tuple[int, list[Prediction]]:
-    from rich.table import Table
-    from rich.text import Text
-
-    from mmposter.progress import make_console
-    from mmposter.visible import visible
-
     table = Table("poster", "genres" if top_k is None else f"top {top_k}", "next")
     for prediction in predictions:
         ranked = sorted(prediction.scores.items(), key=lambda item: -item[1])
@@ -165,9 +161,6 @@ def _table(predictions: Sequence[Prediction], top_k: int | None) -> tuple[int, l
 
 
 def _summary(count: int, failed: Sequence[Prediction]) -> None:
-    from mmposter.progress import console
-    from mmposter.visible import visible
-
     console.print(f"{count - len(failed)} of {count} posters without a fault")
     for prediction in failed:
         line = visible(f"{prediction.path}: {prediction.error}")

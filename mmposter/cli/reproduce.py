@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
 from mmposter.errors import UserError
+from mmposter.progress import console, make_console
 
 if TYPE_CHECKING:
     from mmposter.published.reproduce import NetworkWish
@@ -82,7 +84,6 @@ def reproduce_command(
     from mmposter.data import Dataset
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import PUBLISHED
-    from mmposter.progress import console, make_console
     from mmposter.published.page import write_page
     from mmposter.published.reproduce import our_wish, reproduce, wish
     from mmposter.published.result import find_results
@@ -132,9 +133,6 @@ def reproduce_command(
 
 
 def _list(*, as_json: bool) -> None:
-    from rich.table import Table
-
-    from mmposter.progress import make_console
     from mmposter.published.table import LIST_COLUMNS, list_rows
 
     if as_json:

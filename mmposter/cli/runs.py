@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
+from mmposter.progress import make_console
 
 
 def runs_command(
@@ -23,9 +25,7 @@ def runs_command(
 
       mmposter runs runs
     """
-    from rich.table import Table
 
-    from mmposter.progress import make_console
     from mmposter.runs.listing import list_runs
 
     runs = list_runs(folder)

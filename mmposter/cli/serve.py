@@ -8,6 +8,7 @@ import typer
 
 from mmposter.cli import options as opt
 from mmposter.errors import UserError
+from mmposter.progress import console
 from mmposter.shipped import POSTERS, find_run
 
 _LIBRARIES = ("fastapi", "gradio", "uvicorn", "python_multipart")
@@ -69,7 +70,6 @@ def serve_command(
     _require_extra()
     from mmposter.config import parse_branches
     from mmposter.inference.classifier import PosterClassifier
-    from mmposter.progress import console
     from mmposter.serve import Access, ServeSettings, create_app
     from mmposter.serve.gradio_page import page_of
     from mmposter.serve.server import address_of, bind, interrupt, is_loopback, run, signals_to

@@ -9,6 +9,7 @@ import typer
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
+from mmposter.progress import console
 
 
 def train_command(
@@ -24,7 +25,7 @@ def train_command(
         ),
     ] = None,
     init: opt.Init = None,
-    seed: Annotated[int | None, typer.Option(help="Of the weights, the order and the augmentation.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the weights, the order and the augmentation.")] = None,
     device: opt.Device = "auto",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder; default runs/BRANCHES-REGIME-SEED.")
@@ -56,7 +57,6 @@ def train_command(
     source = opt.choose_data(data, data_option)
     from mmposter.config import load_config
     from mmposter.data import Dataset
-    from mmposter.progress import console
     from mmposter.report.evaluation_text import render
     from mmposter.training.train import train
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from rich.table import Table
+from rich.text import Text
+
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
+from mmposter.progress import make_console
 
 
-def weights_command(
-    json_output: opt.Json = False,
-) -> None:
+def weights_command(json_output: opt.Json = False) -> None:
     """List every pretrained file: what uses it, where it is or how to get it, size and licence. Asks no network.
 
     Example:
@@ -16,11 +18,7 @@ def weights_command(
       mmposter weights
     """
 
-    from rich.table import Table
-    from rich.text import Text
-
     from mmposter.pretrained.inventory import list_weights
-    from mmposter.progress import make_console
 
     known = list_weights()
     if json_output:

@@ -91,16 +91,8 @@ def export_run(
         _refuse_example(example, overwrite=overwrite)
         # What the file is compared with: the whole way of `mmposter predict`. It also refuses controls.
         classifier = PosterClassifier.load(loaded.folder, branches=names, device="cpu", offline=offline)
-        seen = loaded.tower_input()
-        graph = PosterGraph(
-            form.resize(seen.size),
-            load_with_tower(loaded, offline=offline),
-            seen,
-            branches=names,
-            single_label=loaded.config.single_label,
-            decision=loaded.decision(names),
-        ).eval()
-        pictures = check_pictures(seen.size)
+        graph = _graph(loaded, form, names, offline=offline)
+        pictures = check_pictures(loaded.tower_input().size)
         with atomic_path(path) as temporary:
             difference = _write(form, graph, temporary, classifier, pictures)
         write_text(example, form.example.replace("NAME", path.name))
@@ -115,6 +107,14 @@ def export_run(
         masked,
         _cost(loaded, names) if masked else None,
     )
+
+
+def _graph(run: Run, form: ExportFormat, branches: tuple[str, ...], *, offline: bool) -> PosterGraph:
+    seen = run.tower_input()
+    model = load_with_tower(run, offline=offline)
+    single, decision = run.config.single_label, run.decision(branches)
+    resize = form.resize(seen.size)
+    return PosterGraph(resize, model, seen, branches=branches, single_label=single, decision=decision).eval()
 
 
 def _refuse_example(file: Path, *, overwrite: bool) -> None:

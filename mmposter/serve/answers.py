@@ -85,12 +85,8 @@ def _told_errors(names: Sequence[str], found: Sequence[Prediction] | Sequence[Ex
     listed = "; ".join(f"{name}: {error}" for name, error in zip(names, told, strict=True))
     if not all(_is_picture_fault(result.error) for result in found):
         raise RequestError(500, "internal_error", f"no poster could be computed: {listed}")
-    raise RequestError(
-        422,
-        "no_usable_poster",
-        f"no file is a usable picture: {listed}",
-        allowed={"formats": FORMATS, "shortest_side": MIN_SIDE, "pixels": MAX_PIXELS},
-    )
+    allowed = {"formats": FORMATS, "shortest_side": MIN_SIDE, "pixels": MAX_PIXELS}
+    raise RequestError(422, "no_usable_poster", f"no file is a usable picture: {listed}", allowed=allowed)
 
 
 def _told_error(error: str | None, has_scores: bool) -> str | None:

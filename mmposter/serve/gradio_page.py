@@ -27,7 +27,7 @@ from mmposter.serve.uploads import Uploads
 from mmposter.serve.worker import Worker
 
 if TYPE_CHECKING:
-    from gradio import Blocks, Dropdown, File
+    from gradio import Blocks, CheckboxGroup, Dropdown, File
 
     from mmposter.inference.classifier import PosterClassifier
 
@@ -158,6 +158,14 @@ def _place_for_posters(settings: ServeSettings) -> File:
     return files
 
 
+def _branch_boxes(page: VisitorPage) -> CheckboxGroup:
+    import gradio as gr
+
+    choices = [(f"{name}: {page.meanings[name]}", name) for name in page.branches]
+    info = "What the model looks at. Switch one off and see how the scores move."
+    return gr.CheckboxGroup(choices, value=list(page.branches), label="Branches", info=info, elem_id=BRANCHES)
+
+
 def _genre_menu(answers: Sequence[PosterAnswer], at: int | None, genre: str | None) -> Dropdown:
     import gradio as gr
 
@@ -200,14 +208,7 @@ def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
         with gr.Row():
             files = _place_for_posters(settings)
             with gr.Column():
-                choices = [(f"{name}: {page.meanings[name]}", name) for name in page.branches]
-                chosen = gr.CheckboxGroup(
-                    choices,
-                    value=list(page.branches),
-                    label="Branches",
-                    info="What the model looks at. Switch one off and see how the scores move.",
-                    elem_id=BRANCHES,
-                )
+                chosen = _branch_boxes(page)
                 if page.notice:
                     html(_notice(page.notice))
         scores = html(_NOTHING, elem_id="scores")

@@ -66,12 +66,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Events:
-    """The events of a page, and what each may be sent.
-
-    Args:
-        blocks: the page.
-        settings: the limits.
-    """
+    """The events of a page, and what each may be sent."""
 
     def __init__(self, blocks: Blocks, settings: ServeSettings) -> None:
         self._inputs = {number: [part.elem_id for part in event.inputs] for number, event in blocks.fns.items()}

@@ -25,12 +25,7 @@ _KEPT_SCORES, _KEPT_EXPLANATIONS = 1024, 32
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """Why a poster gets its genres.
-
-    Attributes:
-        explanation: with the poster's name.
-        answer: the same for programs.
-    """
+    """Why a poster gets its genres: for people, and the same for programs."""
 
     explanation: Explanation
     answer: ExplainAnswer
