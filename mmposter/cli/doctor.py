@@ -25,7 +25,6 @@ def doctor_command(json_output: opt.Json = False) -> None:
 
       mmposter doctor
     """
-
     from mmposter.readiness.doctor import diagnose
 
     found = diagnose()

@@ -80,7 +80,6 @@ def _explain(
     classifier: PosterClassifier, posters: Sequence[str], target: ExplanationFolder, genre: Sequence[str] | None
 ) -> None:
     """Explain the posters that are not done, and say what became of them."""
-
     todo = [poster for poster in posters if poster not in target.done]
     explained: list[Explanation] = []
     failed: list[Explanation] = []

@@ -100,7 +100,6 @@ def prepare_command(
 
 def summary_table(report: PrepareReport) -> Table:
     """The counts of one run for a terminal."""
-
     table = Table(title=f"prepared in {report.seconds:.0f} s")
     table.add_column("")
     table.add_column("posters", justify="right")

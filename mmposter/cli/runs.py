@@ -25,7 +25,6 @@ def runs_command(
 
       mmposter runs runs
     """
-
     from mmposter.runs.listing import list_runs
 
     runs = list_runs(folder)

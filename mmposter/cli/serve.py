@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mmposter.cli import options as opt
-from mmposter.errors import UserError
+from mmposter.engines.libraries import require_packages
 from mmposter.progress import console
 from mmposter.shipped import POSTERS, find_run
 
@@ -67,7 +67,7 @@ def serve_command(
 
       curl -F posters=@poster.jpg http://127.0.0.1:7860/api/v1/predict
     """
-    _require_extra()
+    require_packages(_LIBRARIES, "mmposter serve", "serve")
     from mmposter.config import parse_branches
     from mmposter.inference.classifier import PosterClassifier
     from mmposter.serve import Access, ServeSettings, create_app
@@ -89,11 +89,3 @@ def serve_command(
         address = address_of(listening)
         console.print(f"{address}  (REST interface: {address}/docs)", soft_wrap=True)
         run(app, app.state.worker, listening)
-
-
-def _require_extra() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in _LIBRARIES if find_spec(name) is None]
-    if missing:
-        raise UserError(f"mmposter serve needs {', '.join(missing)}; type: pip install 'mmposter[serve]'")

@@ -17,7 +17,6 @@ def weights_command(json_output: opt.Json = False) -> None:
 
       mmposter weights
     """
-
     from mmposter.pretrained.inventory import list_weights
 
     known = list_weights()

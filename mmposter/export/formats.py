@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mmposter.errors import UserError
 from mmposter.export.example import ONNX_EXAMPLE, TORCHSCRIPT_EXAMPLE
 from mmposter.export.graph import PosterGraph
 from mmposter.export.resize import ExactResize, NativeResize
@@ -54,16 +52,6 @@ class ExportFormat:
     write: Callable[[PosterGraph, Facts, Path], None]
     open: Callable[[Path], Runner]
     example: str
-
-    def require_packages(self) -> None:
-        """Refuse where a package is missing.
-
-        Raises:
-            UserError: naming it, and what to type.
-        """
-        missing = [name for name in self.packages if find_spec(name) is None]
-        if missing:
-            raise UserError(f"export needs {' and '.join(missing)}; type: pip install 'mmposter[export]'")
 
 
 def _write_onnx(graph: PosterGraph, facts: Facts, path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from fusion import backbone_spec
 from fusion.backbones import HF
 from mmposter.branches import branch_names, on_images
+from mmposter.engines.libraries import require_packages
 from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
 from mmposter.export.check import TOLERANCE, check_pictures, largest_difference
@@ -82,7 +83,7 @@ def export_run(
     if to not in FORMATS:
         raise UserError(f"--to takes {' or '.join(FORMATS)}; got {to!r}")
     form = FORMATS[to]
-    form.require_packages()
+    require_packages(form.packages, "export", "export")
     loaded = Run.load(find_run(run))
     names = _branches(loaded, branches)
     path = _target(loaded, form, out)

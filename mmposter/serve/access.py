@@ -102,9 +102,9 @@ class Access:
     def _wrong_host(self, found: re.Match[str] | None) -> RequestError:
         name = "" if found is None else _plain(found["host"])
         known = _NAME.fullmatch(name) or _address(name)
-        said = f"the name {name!r}" if known else "the name that the request gives (Host)"
+        host = f"the name {name!r}" if known else "the name that the request gives (Host)"
         message = (
-            f"this server does not answer to {said}; if it is one of its names, start the server with: mmposter serve "
+            f"this server does not answer to {host}; if it is one of its names, start the server with: mmposter serve "
             f"--allow-host {name if known else 'NAME'}"
         )
         allowed = list(dict.fromkeys(["localhost", "127.0.0.1", "::1", *self.hosts]))
@@ -138,12 +138,12 @@ class Gate:
             await _preflight(allowed, headers)(scope, receive, send)
             return
 
-        async def said(message: Message) -> None:
+        async def send_readable(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": _readable(message["headers"], allowed, bool(self._access.origins))}
             await send(message)
 
-        await self._app(scope, receive, said)
+        await self._app(scope, receive, send_readable)
 
 
 def _readable(headers: list[tuple[bytes, bytes]], origin: str, vary: bool) -> list[tuple[bytes, bytes]]:

@@ -1,4 +1,4 @@
-"""From what the model says to what a client is told."""
+"""From what the model says to what a client gets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def predict_answer(
     Raises:
         RequestError: 422 where no poster is a usable picture, 500 where none has scores for reasons of ours.
     """
-    errors = _told_errors(names, found)
+    errors = _errors_for_clients(names, found)
     posters = []
     for name, error, prediction in zip(names, errors, found, strict=True):
         scores, genres = prediction.scores, list(prediction.genres)
@@ -65,7 +65,7 @@ def explain_answer(
     classifier: PosterClassifier, work: Explain, names: Sequence[str], found: Sequence[Explanation]
 ) -> ExplainAnswer:
     """The answer to a request for explanations; arguments and errors as for `predict_answer`."""
-    errors = _told_errors(names, found)
+    errors = _errors_for_clients(names, found)
     posters = []
     for name, error, explanation in zip(names, errors, found, strict=True):
         values = explanation.to_json(heat_maps=work.heat_maps)
@@ -77,19 +77,19 @@ def explain_answer(
     )
 
 
-def _told_errors(names: Sequence[str], found: Sequence[Prediction] | Sequence[Explanation]) -> list[str | None]:
+def _errors_for_clients(names: Sequence[str], found: Sequence[Prediction] | Sequence[Explanation]) -> list[str | None]:
     """The error of each poster in words for a client."""
-    told = [_told_error(result.error, bool(result.scores)) for result in found]
+    texts = [_error_for_clients(result.error, bool(result.scores)) for result in found]
     if any(result.scores for result in found):
-        return told
-    listed = "; ".join(f"{name}: {error}" for name, error in zip(names, told, strict=True))
+        return texts
+    listed = "; ".join(f"{name}: {error}" for name, error in zip(names, texts, strict=True))
     if not all(_is_picture_fault(result.error) for result in found):
         raise RequestError(500, "internal_error", f"no poster could be computed: {listed}")
     allowed = {"formats": FORMATS, "shortest_side": MIN_SIDE, "pixels": MAX_PIXELS}
     raise RequestError(422, "no_usable_poster", f"no file is a usable picture: {listed}", allowed=allowed)
 
 
-def _told_error(error: str | None, has_scores: bool) -> str | None:
+def _error_for_clients(error: str | None, has_scores: bool) -> str | None:
     if error is None or _is_picture_fault(error):
         return error
     number = logged(BranchError(error), "a branch")

@@ -90,7 +90,7 @@ class VisitorPage:
             usable = any(answer.scores for answer in answers)
             return html, answers, downloads_html(self._prediction(answers, branches)) if usable else ""
         except Exception as error:
-            return wrong_html(_told(error)), [], ""
+            return wrong_html(_apology(error)), [], ""
 
     def why(
         self, files: Sequence[str] | None, chosen: Sequence[str], which: int | None, genre: str | None
@@ -118,7 +118,7 @@ class VisitorPage:
             html = why_html(explained.explanation, explained.genre(genre), self.meanings)
             return html, downloads_html(self._prediction(answers, branches), explained)
         except Exception as error:
-            return wrong_html(_told(error)), None
+            return wrong_html(_apology(error)), None
 
     @contextmanager
     def _read(self, files: Sequence[str]) -> Iterator[list[UploadedPoster]]:
@@ -138,9 +138,9 @@ def surest_first(answer: PosterAnswer) -> list[str]:
     return sorted(answer.scores, key=lambda genre: (genre not in answer.genres, -answer.scores[genre]))
 
 
-def _told(error: Exception) -> str:
-    told = error if isinstance(error, RequestError) else unexpected(error, "the page")
-    return f"Sorry: {told.message}."
+def _apology(error: Exception) -> str:
+    known = error if isinstance(error, RequestError) else unexpected(error, "the page")
+    return f"Sorry: {known.message}."
 
 
 def _place_for_posters(settings: ServeSettings) -> File:
@@ -189,10 +189,10 @@ def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
         posters = gr.Radio(choices=names, value=at, visible=len(usable) > 1)
         return text, posters, _genre_menu(answers, at, genre), gr.Column(visible=bool(usable)), _NO_WHY, downloads
 
-    def drop(files: list[str] | None, chosen: list[str]) -> tuple[str, Any, Any, Any, str, str]:
+    def new_posters(files: list[str] | None, chosen: list[str]) -> tuple[str, Any, Any, Any, str, str]:
         return show(files, chosen, None, None)
 
-    def turn(files: list[str] | None, chosen: list[str], which: int | None) -> tuple[Any, str, str]:
+    def other_poster(files: list[str] | None, chosen: list[str], which: int | None) -> tuple[Any, str, str]:
         _, answers, downloads = page.scores(files, chosen)
         return _genre_menu(answers, which, None), _NO_WHY, downloads
 
@@ -224,9 +224,9 @@ def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
         # Whoever writes a program has the REST interface. What is sent was checked before gradio (`page_events`), which
         # would write a file for each poster that it hands on.
         quiet: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "preprocess": False}
-        files.change(drop, [files, chosen], shown, show_progress_on=[scores], **quiet)
+        files.change(new_posters, [files, chosen], shown, show_progress_on=[scores], **quiet)
         chosen.change(show, asked, shown, show_progress_on=[scores], **quiet)
-        which.input(turn, [files, chosen, which], [genre, why, downloads], show_progress_on=[why], **quiet)
+        which.input(other_poster, [files, chosen, which], [genre, why, downloads], show_progress_on=[why], **quiet)
         gr.on([button.click, genre.input], explain, asked, [why, downloads], show_progress_on=[why], **quiet)
     blocks.queue(max_size=settings.queue, default_concurrency_limit=4)
     return blocks

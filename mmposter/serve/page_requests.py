@@ -75,10 +75,10 @@ class PageRequests:
         elif path == _JOIN:
             session, content = self._events.asked(await read_body(request, self._settings.max_event_bytes))
             self._visits.ask(session)
-            await self._instead(content, scope, receive, send)
+            await self._forward(content, scope, receive, send)
         elif path in _STATED:
             given = checked(Leaving, await read_body(request, self._settings.max_event_bytes))
-            await self._instead(given.model_dump(exclude_none=True), scope, receive, send)
+            await self._forward(given.model_dump(exclude_none=True), scope, receive, send)
         elif path == _DATA:
             with self._visits.stream(checked(Visitor, request.query_params).session_hash):
                 await self._app(scope, receive, send)
@@ -101,7 +101,7 @@ class PageRequests:
         """Tells the page when an upload has ended; the bars that gradio can draw stay at what they are."""
         upload = request.query_params.get("upload_id", "")
 
-        async def told() -> AsyncIterator[str]:
+        async def events() -> AsyncIterator[str]:
             self._seen[upload] = False
             try:
                 waited = 0.0
@@ -112,7 +112,7 @@ class PageRequests:
                 self._seen.pop(upload, None)
             yield 'data: {"msg":"done"}\n\n'
 
-        return StreamingResponse(told(), media_type="text/event-stream")
+        return StreamingResponse(events(), media_type="text/event-stream")
 
     async def _file(self, word: str) -> Response:
         """A dropped poster as it was sent, to be saved; a browser shows nothing that somebody else has sent here."""
@@ -130,7 +130,7 @@ class PageRequests:
 
         return StreamingResponse(pieces(), media_type="application/octet-stream", headers=headers)
 
-    async def _instead(self, content: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+    async def _forward(self, content: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
         """Ask gradio with a body of ours in place of the client's."""
         body = json.dumps(content).encode()
         headers = MutableHeaders(raw=list(scope["headers"]))
@@ -138,7 +138,7 @@ class PageRequests:
         headers["content-type"], headers["content-length"] = "application/json", str(len(body))
         left = [{"type": "http.request", "body": body, "more_body": False}]
 
-        async def given() -> Message:
+        async def receive_ours() -> Message:
             return left.pop() if left else await receive()
 
-        await self._app({**scope, "headers": headers.raw}, given, send)
+        await self._app({**scope, "headers": headers.raw}, receive_ours, send)
