@@ -71,7 +71,7 @@ def serve_command(
     from mmposter.config import parse_branches
     from mmposter.inference.classifier import PosterClassifier
     from mmposter.serve import Access, ServeSettings, create_app
-    from mmposter.serve.gradio_page import page_of
+    from mmposter.serve.gradio_page import add_page
     from mmposter.serve.server import address_of, bind, interrupt, is_loopback, run, signals_to
 
     only = None if branches is None else parse_branches(branches)
@@ -80,7 +80,7 @@ def serve_command(
         access = Access.of([host, listening.getsockname()[0]], allow_host or [], allow_origin or [])
         classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
         settings = ServeSettings(max_posters=max_posters, max_mb=max_mb, queue=queue, threads=threads)
-        app = create_app(classifier, settings, page_of(classifier, settings), access)
+        app = create_app(classifier, settings, add_page, access)
         if not is_loopback(listening):
             console.print(
                 f"warning: {host} is reached from other machines, and there is no login: anyone there can use this",

@@ -37,7 +37,7 @@ CLIENT_GONE = 499
 def create_app(
     classifier: PosterClassifier,
     settings: ServeSettings | None = None,
-    page: Callable[[FastAPI, Worker, Places], FastAPI] | None = None,
+    page: Callable[[FastAPI, PosterClassifier, ServeSettings, Worker, Places], None] | None = None,
     access: Access | None = None,
 ) -> FastAPI:
     """The application that `mmposter serve` runs; it works under any ASGI server, in one process.
@@ -45,8 +45,8 @@ def create_app(
     Args:
         classifier: its frozen models are loaded when the application starts, in the one thread that then owns it.
         settings: the limits; None: the defaults.
-        page: puts a page for people at ``/`` and returns the application to run; what it wants of the model it gets
-            from the worker. None: ``/`` names the endpoints.
+        page: puts a page for people at ``/``, see `mmposter.serve.gradio_page`; what it wants of the model it gets from
+            the worker. None: ``/`` names the endpoints.
         access: names under which it answers, and pages of others that may use it; None: names of this machine for
             itself, and its own pages alone.
 
@@ -88,7 +88,9 @@ def create_app(
     endpoints = {route.path for route in app.routes if hasattr(route, "path")}
     app.add_middleware(Gate, access=access or Access())
     app.add_middleware(Observer, metrics=metrics, endpoints=endpoints)  # the last one is the outermost
-    return app if page is None else page(app, worker, places)
+    if page is not None:
+        page(app, classifier, settings, worker, places)
+    return app
 
 
 class _Application(FastAPI):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -40,18 +40,16 @@ _NOTHING = '<div class="mm"><p class="faint">No poster yet.</p></div>'
 _NO_WHY = '<div class="mm"><p class="faint">Press the button to see what counted. This takes some seconds.</p></div>'
 
 
-def page_of(classifier: PosterClassifier, settings: ServeSettings) -> Callable[[FastAPI, Worker, Places], FastAPI]:
-    """The argument `page` of `create_app`; its limits are the REST interface's too."""
-
-    def add(app: FastAPI, worker: Worker, places: Places) -> FastAPI:
-        uploads = app.state.uploads = Uploads(settings)
-        # gradio keeps no file of ours. Whatever it may write goes where it is removed with the uploads.
-        os.environ["GRADIO_TEMP_DIR"] = str(uploads.spare)
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before it is imported: nothing is sent from here either
-        page = VisitorPage(classifier, settings, worker, places, uploads)
-        return mount_page(app, _blocks(page, settings), settings, places, uploads)
-
-    return add
+def add_page(
+    app: FastAPI, classifier: PosterClassifier, settings: ServeSettings, worker: Worker, places: Places
+) -> None:
+    """Put the page at ``/`` of `app`, see `create_app`; its limits are the REST interface's too."""
+    uploads = app.state.uploads = Uploads(settings)
+    # gradio keeps no file of ours. Whatever it may write goes where it is removed with the uploads.
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads.spare)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before it is imported: nothing is sent from here either
+    page = VisitorPage(classifier, settings, worker, places, uploads)
+    mount_page(app, _blocks(page, settings), settings, places, uploads)
 
 
 class VisitorPage:

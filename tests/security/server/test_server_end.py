@@ -36,8 +36,8 @@ server.FINISH_S = float(sys.argv[3])
 settings = ServeSettings()
 with server.signals_to(server.interrupt), server.bind("127.0.0.1", 0) as listening:
     if sys.argv[1] == "page":
-        from mmposter.serve.gradio_page import page_of
-        app = create_app(classifier, settings, page_of(classifier, settings))
+        from mmposter.serve.gradio_page import add_page
+        app = create_app(classifier, settings, add_page)
     else:
         app = create_app(classifier, settings)
         app.state.uploads = Uploads(settings)
