@@ -38,7 +38,7 @@ class PlainConsole(Console):
     """
 
     def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
-        super().__init__(stderr=stderr, width=width, markup=False, emoji=False)
+        super().__init__(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **how: Any) -> Text:
         """A string as rich text, before it is measured: a column is as wide as what it shows."""
@@ -124,7 +124,7 @@ class Ticker:
             if self._line is not None:
                 self.show_line()
             else:
-                console.print(self._text(), highlight=False, soft_wrap=True)
+                console.print(self._text(), soft_wrap=True)
 
     def show_line(self) -> None:
         """Show how far it is in a notebook; elsewhere nothing."""

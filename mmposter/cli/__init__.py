@@ -1,34 +1,17 @@
-"""The command line. Each command lives in a file of its own and imports what it needs when it runs."""
+"""The command line. Each command lives in a file of its own, and imports what takes long when it runs."""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmposter.cli.ablate import ablate_command
-from mmposter.cli.calibrate import calibrate_command
-from mmposter.cli.compare import compare_command
-from mmposter.cli.config import config_command
-from mmposter.cli.distill import distill_command
-from mmposter.cli.doctor import doctor_command
-from mmposter.cli.evaluate import evaluate_command
-from mmposter.cli.explain import explain_command
-from mmposter.cli.export import export_command
-from mmposter.cli.extract import extract_command
-from mmposter.cli.pack import pack_command
-from mmposter.cli.predict import predict_command
-from mmposter.cli.prepare import prepare_command
-from mmposter.cli.reproduce import reproduce_command
-from mmposter.cli.runs import runs_command
-from mmposter.cli.serve import serve_command
 from mmposter.cli.stop import INTERRUPTED, ends_in_time, leave
-from mmposter.cli.train import train_command
-from mmposter.cli.weights import weights_command
 from mmposter.errors import UserError
 from mmposter.files.disk import plain_words
 from mmposter.visible import visible_lines
@@ -53,8 +36,8 @@ def _options(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="A Python file that brings a branch (see docs/extending.md); it is run. Before the command, and again "
-            "for another one.",
+            help="A Python file that adds a branch (see docs/extending.md); its code is run. It stands before the "
+            "command; repeatable.",
         ),
     ] = None,
 ) -> None:
@@ -65,28 +48,15 @@ def _options(
             load_plugin(file)
 
 
-for _name, _command in (
-    ("prepare", prepare_command),
-    ("extract", extract_command),
-    ("pack", pack_command),
-    ("train", train_command),
-    ("evaluate", evaluate_command),
-    ("calibrate", calibrate_command),
-    ("compare", compare_command),
-    ("ablate", ablate_command),
-    ("reproduce", reproduce_command),
-    ("distill", distill_command),
-    ("predict", predict_command),
-    ("explain", explain_command),
-    ("serve", serve_command),
-    ("export", export_command),
-    ("runs", runs_command),
-    ("config", config_command),
-    ("weights", weights_command),
-    ("doctor", doctor_command),
-):
+# In the order of the help: each is a module here, with the function `NAME_command`.
+_COMMANDS = (
+    "prepare extract pack train evaluate calibrate compare ablate reproduce distill "
+    "predict explain serve export runs config weights doctor"
+)
+for _name in _COMMANDS.split():
+    _command = getattr(import_module(f"mmposter.cli.{_name}"), f"{_name}_command")
     # A server finishes what is in work when it is told to end, and takes its own time for it.
-    app.command(_name)(_command if _command is serve_command else ends_in_time(_command))
+    app.command(_name)(_command if _name == "serve" else ends_in_time(_command))
 
 
 def main() -> None:

@@ -7,28 +7,15 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.cli.options import (
-    Branches,
-    ConfigSource,
-    DataOption,
-    DataOrPack,
-    Device,
-    Init,
-    Offline,
-    Overrides,
-    Root,
-    Trust,
-    choose_data,
-    go_offline,
-    prepare_libraries,
-)
+from mmposter.progress import console, make_console
 
 
 def ablate_command(
-    data: DataOrPack = None,
-    data_option: DataOption = None,
-    branches: Branches = None,
+    data: opt.DataOrPack = None,
+    data_option: opt.DataOption = None,
+    branches: opt.Branches = None,
     grid: Annotated[
         str | None,
         typer.Option(
@@ -47,8 +34,8 @@ def ablate_command(
         bool,
         typer.Option(
             "--controls",
-            help="Add branches dealt to other posters, title words and actors' names masked, Gram against SE and SRM, "
-            "detection encodings, heads and losses.",
+            help="Add controls: branches dealt to other posters, title words and actors' names masked, Gram against SE "
+            "and SRM, other encodings of detections, heads and losses.",
         ),
     ] = False,
     axis: Annotated[
@@ -56,31 +43,31 @@ def ablate_command(
         typer.Option(metavar="KEY=A,B", help="Compare values of any configuration key, each on its own; repeatable."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of every cell, with the seeds 0, 1, ...", min=1)] = 5,
-    config: ConfigSource = None,
-    set: Overrides = None,
-    init: Init = None,
+    config: opt.ConfigSource = None,
+    set: opt.Overrides = None,
+    init: opt.Init = None,
     regime: Annotated[str | None, typer.Option(help="features or finetune, as in `mmposter train`.")] = None,
     split: Annotated[
         str, typer.Option(help="Posters to measure: test, or val while settings are still chosen.")
     ] = "test",
     jobs: Annotated[
         str,
-        typer.Option(metavar="N|auto", help="Trainings side by side. auto: one a GPU; without one, one a core."),
+        typer.Option(metavar="N|auto", help="Trainings at the same time. auto: one per GPU, else one per core."),
     ] = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for scores, tables, plots and the report.")] = Path(
         "ablation"
     ),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Keep what --out holds and train what is missing, also of a larger grid.")
+        bool, typer.Option("--resume", help="Keep what --out holds and train what is missing; the grid may have grown.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train everything in --out anew.")] = False,
     keep_models: Annotated[
-        bool, typer.Option("--keep-models", help="Leave a run folder of every training, with weights.")
+        bool, typer.Option("--keep-models", help="Keep the run folder of every training, with its weights.")
     ] = False,
-    device: Device = "auto",
-    offline: Offline = False,
-    trust: Trust = False,
-    root: Root = None,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
+    root: opt.Root = None,
 ) -> None:
     """Train a grid of configurations with several seeds, compare them, and write a report.
 
@@ -98,31 +85,25 @@ def ablate_command(
 
       mmposter ablate data --axis fusion.head=sum,concat,gated --axis train.epochs=8,16,32 --seeds 3
     """
-    source = choose_data(data, data_option)
-    prepare_libraries()
-    go_offline(offline)
-    import json
+    source = opt.choose_data(data, data_option)
     import shlex
     import sys
 
     from mmposter.ablation.grid import build_plan, parse_axes
     from mmposter.ablation.run import AblationSettings, ablate
-    from mmposter.cli.options import parse_workers
     from mmposter.config import load_config
     from mmposter.data import Dataset
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import ABLATION
-    from mmposter.progress import console, make_console
     from mmposter.report.ablation import findings, write_report
 
-    overrides = [*([f"cnn.init={json.dumps(init)}"] if init is not None else []), *(set or [])]
-    base = load_config(config, overrides, branches=branches, regime=regime)
+    base = load_config(config, opt.overrides(set, init), branches=branches, regime=regime)
     plan = build_plan(base, grid=grid, mode=mode, controls=controls, axes=parse_axes(axis or ()))
     settings = AblationSettings(
         seeds=tuple(range(base.seed, base.seed + seeds)),
         split=split,
         device=device,
-        jobs=parse_workers(jobs, option="--jobs"),
+        jobs=opt.parse_workers(jobs, option="--jobs"),
         offline=offline,
         keep_models=keep_models,
         command=shlex.join(["mmposter", *sys.argv[1:]]),
@@ -133,7 +114,7 @@ def ablate_command(
         paths = write_report(result, out)
     answers = make_console()
     for sentence in findings(result):
-        answers.print(f"- {sentence}", highlight=False, markup=False)
+        answers.print(f"- {sentence}")
     for training, reason in (result.unfinished or {}).items():
-        console.print(f"missing: {training}: {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"missing: {training}: {reason}", soft_wrap=True)
     answer_path(next(path for path in paths if path.suffix == ".html"))

@@ -6,41 +6,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_line
-from mmposter.cli.options import (
-    DataOption,
-    DataOrPack,
-    Device,
-    Offline,
-    Root,
-    Trust,
-    choose_data,
-    go_offline,
-    prepare_libraries,
-)
 from mmposter.document.numbers import interval, number, signed
+from mmposter.progress import console, make_console
 from mmposter.visible import visible_json
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mmposter.evaluation import Difference
     from mmposter.runs.decisions import Subsets
 
 
 def calibrate_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `mmposter train` wrote.", show_default=False)],
-    data: DataOrPack = None,
-    data_option: DataOption = None,
+    data: opt.DataOrPack = None,
+    data_option: opt.DataOption = None,
     split: Annotated[str, typer.Option(help="The posters to measure on: test or train.")] = "test",
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, that of subsets.json, instead of a table.")
-    ] = False,
-    device: Device = "auto",
-    offline: Offline = False,
-    trust: Trust = False,
-    root: Root = None,
+    json_output: opt.Json = False,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
+    root: opt.Root = None,
 ) -> None:
     """Fit probabilities and thresholds of a run anew, for every set of its branches, and measure each set.
 
@@ -53,14 +42,11 @@ def calibrate_command(
 
       mmposter calibrate runs/all data
     """
-    source = choose_data(data, data_option)
-    prepare_libraries()
-    go_offline(offline)
+    source = opt.choose_data(data, data_option)
     from mmposter.data import Dataset
     from mmposter.measurement.calibrate import calibrate_run
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import RUN
-    from mmposter.progress import console, make_console
     from mmposter.runs.decisions import SUBSETS
     from mmposter.runs.run import Run
 
@@ -74,8 +60,8 @@ def calibrate_command(
         results = make_console()
         results.print(_table(found))
         for note in _NOTES:
-            results.print(f"- {note}", style="dim", highlight=False, markup=False)
-    console.print(f"written: {run / SUBSETS}", highlight=False, soft_wrap=True, markup=False)
+            results.print(f"- {note}", style="dim")
+    console.print(f"written: {run / SUBSETS}", soft_wrap=True)
 
 
 _NOTES = (
@@ -86,9 +72,6 @@ _NOTES = (
 
 
 def _table(found: Subsets) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
     from mmposter.runs.decisions import ERROR, MEASURED
 
     fitted, measured = found.fitted, found.measured

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
-from mmposter.cli.options import Device, Offline, Root, Trust, go_offline, prepare_libraries
+from mmposter.progress import console, make_console
 
 
 def compare_command(
@@ -27,17 +28,17 @@ def compare_command(
         typer.Option(metavar="DATA", help="Prepared folder or pack: evaluate runs first that have not been evaluated."),
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    json_output: opt.Json = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Write compare.html, compare.csv and compare.md there."),
     ] = None,
-    bootstrap: Annotated[int, typer.Option(help="Half-samples behind the intervals.", min=2)] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the half-samples.")] = 0,
-    device: Device = "auto",
-    offline: Offline = False,
-    trust: Trust = False,
-    root: Root = None,
+    bootstrap: Annotated[int, typer.Option(help="How many half-samples the intervals are made of.", min=2)] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the half-samples.")] = 0,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
+    root: opt.Root = None,
 ) -> None:
     """Compare runs on the same posters: metrics with intervals, and paired differences to the first run with theirs.
 
@@ -50,13 +51,9 @@ def compare_command(
 
       mmposter compare runs/all runs/all/evaluation/test-cnn --out comparison
     """
-    prepare_libraries()
-    go_offline(offline)
-
     from mmposter.measurement.compare import compare_runs
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import COMPARISON
-    from mmposter.progress import console, make_console
     from mmposter.report.comparison import write_comparison
     from mmposter.report.comparison_text import render
     from mmposter.shipped import find_run
@@ -68,7 +65,7 @@ def compare_command(
         from mmposter.runs.run import Run
 
         assert data is not None
-        console.print(f"evaluating {run}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"evaluating {run}", soft_wrap=True)
         found = examine_run(
             Run.load(run), Dataset.load(data, root), split=split, device=device, offline=offline, workers="auto"
         )
@@ -88,4 +85,4 @@ def compare_command(
     else:
         render(found, make_console())
     if page is not None:
-        console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"report: {page}", soft_wrap=True)

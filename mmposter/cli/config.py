@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_line
-from mmposter.cli.options import Branches, ConfigSource, Overrides
 
 
-def config_command(config: ConfigSource = None, set: Overrides = None, branches: Branches = None) -> None:
+def config_command(config: opt.ConfigSource = None, set: opt.Overrides = None, branches: opt.Branches = None) -> None:
     """Print the whole configuration as YAML, defaults included: a start for a file of your own.
 
     Examples:

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.cli.options import Data, Device, Init, Offline, Overrides, Root, go_offline, prepare_libraries
+from mmposter.progress import console
 
 
 def distill_command(
-    data: Data,
+    data: opt.Data,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="TOWER", help="Folder for the network and its card.")],
     student: Annotated[
         str | None, typer.Option(metavar="NAME", help="Backbone that learns. Default: densenet121.")
@@ -24,17 +25,17 @@ def distill_command(
             help="Backbones with published weights. Default: efficientnet_lite0,efficientnet_lite1 (extra lite).",
         ),
     ] = None,
-    set: Overrides = None,
-    init: Init = None,
-    seed: Annotated[int | None, typer.Option(help="Of the weights and of the random crops.")] = None,
-    device: Device = "auto",
+    set: opt.Overrides = None,
+    init: opt.Init = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the weights and of the random crops.")] = None,
+    device: opt.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the distillation in --out stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the distillation in --out.")] = False,
     keep_maps: Annotated[
-        bool, typer.Option("--keep-maps", help="Leave what the teachers saw in TOWER/teachers; it is large.")
+        bool, typer.Option("--keep-maps", help="Keep the teachers' feature maps in TOWER/teachers; they are large.")
     ] = False,
-    offline: Offline = False,
-    root: Root = None,
+    offline: opt.Offline = False,
+    root: opt.Root = None,
 ) -> None:
     """Train an image network of your own to see in posters what pretrained ones see. No genre is needed.
 
@@ -54,12 +55,9 @@ def distill_command(
 
       mmposter train data --init towers/densenet121/tower.safetensors --set cnn.backbone=densenet121
     """
-    prepare_libraries()
-    go_offline(offline)
     from mmposter.data import Dataset
     from mmposter.distillation.config import load_distillation_config
     from mmposter.distillation.distill import distill
-    from mmposter.progress import console
 
     config = load_distillation_config(set or (), student=student, teachers=teachers, init=init, seed=seed)
     result = distill(
@@ -76,8 +74,6 @@ def distill_command(
     console.print(
         f"validation loss {errors[0]:.3f}; the teachers' mean in place of the network: {errors[1]:.3f}. Next: mmposter "
         f"train {data} --init {result.tower} --set cnn.backbone={config.student}",
-        highlight=False,
-        markup=False,
         soft_wrap=True,
     )
     answer_path(result.tower)

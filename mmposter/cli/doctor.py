@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
+from mmposter.progress import make_console
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from mmposter.readiness.doctor import Diagnosis, ModelState
 
 _COLOURS = {"ready": "green", "downloads": "yellow", "missing": "red"}
 
 
-def doctor_command(
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
-) -> None:
+def doctor_command(json_output: opt.Json = False) -> None:
     """Say what this machine can do: devices, branches and what they lack, versions. Asks no network.
 
     Example:
 
       mmposter doctor
     """
-
-    from mmposter.progress import make_console
     from mmposter.readiness.doctor import diagnose
 
     found = diagnose()
@@ -38,9 +35,6 @@ def doctor_command(
 
 
 def _show(found: Diagnosis, console: Console) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     facts = Table(show_header=False, box=None)
     extras = [f"{name} {'yes' if here else 'no'}" for name, here in found.extras.items()]
     for name, value in (
@@ -66,9 +60,6 @@ def _show(found: Diagnosis, console: Console) -> None:
 
 
 def _model_table(model: ModelState) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
     score = "" if model.score is None else f": {model.split} mAP {model.score:.3f} with all branches"
     table = Table(title=f"branches, --model {model.name}{score}", title_justify="left", title_style="bold")
     for column in ("branch", "state", "mAP without it", "files, or what to type"):

@@ -7,29 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
-from mmposter.cli.options import (
-    DataOption,
-    DataOrPack,
-    Device,
-    Offline,
-    Root,
-    RunName,
-    Trust,
-    choose_data,
-    go_offline,
-    prepare_libraries,
-)
 from mmposter.errors import UserError
+from mmposter.progress import console, make_console
 
 if TYPE_CHECKING:
     from mmposter.evaluation.calibration import Method
 
 
 def evaluate_command(
-    run: RunName,
-    data: DataOrPack = None,
-    data_option: DataOption = None,
+    run: opt.RunName,
+    data: opt.DataOrPack = None,
+    data_option: opt.DataOption = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     branches: Annotated[
         str | None,
@@ -53,13 +43,11 @@ def evaluate_command(
             metavar="DIR",
         ),
     ] = None,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, that of evaluation.json, instead of tables.")
-    ] = False,
-    device: Device = "auto",
-    offline: Offline = False,
-    trust: Trust = False,
-    root: Root = None,
+    json_output: opt.Json = False,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
+    root: opt.Root = None,
 ) -> None:
     """Measure a run on one split: each metric beside the best constant answer's, headline metrics with intervals.
 
@@ -76,17 +64,13 @@ def evaluate_command(
 
       mmposter evaluate posters data
     """
-    method, source = parse_calibration(calibration), choose_data(data, data_option)
-    prepare_libraries()
-    go_offline(offline)
-
+    method, source = parse_calibration(calibration), opt.choose_data(data, data_option)
     from mmposter.config import parse_branches
     from mmposter.data import Dataset
     from mmposter.data.crops import split_warning
     from mmposter.measurement.evaluate import examine_run
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import EVALUATION
-    from mmposter.progress import console, make_console
     from mmposter.report.evaluation import evaluation_folder, write_evaluation
     from mmposter.report.evaluation_text import calibration_note, render
     from mmposter.runs.run import Run
@@ -96,7 +80,7 @@ def evaluate_command(
     only = None if branches is None else parse_branches(branches)
     trained, dataset = Run.load(folder), Dataset.load(source, root)
     if (warning := split_warning(dataset)) is not None:
-        console.print(warning, style="yellow", highlight=False, soft_wrap=True)
+        console.print(warning, style="yellow", soft_wrap=True)
     place = out if out is not None else evaluation_folder(folder, split, only)
     with claim(place, EVALUATION, go_on=True):
         found = examine_run(
@@ -115,8 +99,8 @@ def evaluate_command(
     else:
         results = make_console()
         render(found.evaluation, results)
-        results.print(f"- {calibration_note(found)}", style="dim", highlight=False, markup=False)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
+        results.print(f"- {calibration_note(found)}", style="dim")
+    console.print(f"report: {page}", soft_wrap=True)
 
 
 def parse_calibration(text: str) -> Method | None:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import require_result
-from mmposter.cli.options import Device, Model, Offline, Trust, go_offline, prepare_libraries
 from mmposter.errors import UserError
+from mmposter.progress import console, make_console, progress
 from mmposter.shipped import POSTERS
+from mmposter.visible import visible
 
 if TYPE_CHECKING:
     from mmposter.explain import Explanation
@@ -28,16 +31,16 @@ def explain_command(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for NAME.png and NAME.json of each poster.")
     ],
-    model: Model = POSTERS,
+    model: opt.Model = POSTERS,
     genre: Annotated[
         list[str] | None,
         typer.Option("--genre", "-g", help="Explain this genre, predicted or not; repeatable.", show_default=False),
     ] = None,
-    branches: Annotated[str | None, typer.Option("--branches", "-b", help="Look through these only.")] = None,
+    branches: opt.Only = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in --out.")] = False,
-    device: Device = "auto",
-    offline: Offline = False,
-    trust: Trust = False,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
 ) -> None:
     """Why posters get the genres that they get: a card and a JSON file a poster.
 
@@ -56,8 +59,6 @@ def explain_command(
 
       mmposter explain poster.jpg --model runs/all --genre Horror --genre Comedy --out why
     """
-    prepare_libraries()
-    go_offline(offline)
     from mmposter.config import parse_branches
     from mmposter.explain.folder import ExplanationFolder, identity
     from mmposter.images.listing import list_posters
@@ -79,9 +80,6 @@ def _explain(
     classifier: PosterClassifier, posters: Sequence[str], target: ExplanationFolder, genre: Sequence[str] | None
 ) -> None:
     """Explain the posters that are not done, and say what became of them."""
-    from mmposter.progress import console, progress
-    from mmposter.visible import visible
-
     todo = [poster for poster in posters if poster not in target.done]
     explained: list[Explanation] = []
     failed: list[Explanation] = []
@@ -101,19 +99,15 @@ def _explain(
     there = f", {len(target.done)} were there already" if target.done else ""
     more = f" (the table has the first {_ROWS})" if count > _ROWS else ""
     said = f"{count} of {len(todo)} posters explained{there}{more}: {target.folder}"
-    console.print(said, highlight=False, soft_wrap=True)
+    console.print(said, soft_wrap=True)
     for explanation in failed:
         line = visible(f"{explanation.path}: {explanation.error}")
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+        console.print(f"  {line}", soft_wrap=True)
     require_result(count > 0 or bool(target.done))
 
 
 def _table(explanations: Sequence[Explanation], branches: Sequence[str]) -> None:
-    from rich.table import Table
-
     from mmposter.branches import declared
-    from mmposter.progress import make_console
-    from mmposter.visible import visible
 
     table = Table("poster", "genre", "probability", *branches, "counted most")
     for explanation in explanations:

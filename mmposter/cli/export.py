@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.cli.options import Offline, RunName, go_offline, prepare_libraries
+from mmposter.progress import console
 
 
 def export_command(
-    run: RunName,
+    run: opt.RunName,
     to: Annotated[str, typer.Option("--to", metavar="onnx|torchscript", help="Kind of file.")] = "onnx",
     out: Annotated[
         Path | None,
@@ -23,7 +24,7 @@ def export_command(
         typer.Option("--branches", "-b", help="Comma-separated: cnn, style. Default: those of them that the run has."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file and its example.")] = False,
-    offline: Offline = False,
+    offline: opt.Offline = False,
 ) -> None:
     """Write a run as one file for programs without mmposter: a poster's pixels in, probabilities of genres out.
 
@@ -38,11 +39,8 @@ def export_command(
 
       python all.onnx.example.py poster.jpg
     """
-    prepare_libraries()
-    go_offline(offline)
     from mmposter.config import parse_branches
     from mmposter.export import export_run
-    from mmposter.progress import console
 
     only = None if branches is None else parse_branches(branches)
     made = export_run(run, to, out, branches=only, overwrite=overwrite, offline=offline)
@@ -54,5 +52,5 @@ def export_command(
         lines.append(f"masked: {','.join(made.masked)}; {made.cost}")
     lines.append(f"example: python {made.example} POSTER...")
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     answer_path(made.path)

@@ -5,46 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path, require_result
-from mmposter.cli.options import (
-    Branches,
-    ConfigSource,
-    Data,
-    Device,
-    Engine,
-    Offline,
-    Overrides,
-    Root,
-    Threads,
-    Trust,
-    Workers,
-    engine_device,
-    go_offline,
-    parse_engine,
-    parse_workers,
-    prepare_libraries,
-)
+from mmposter.progress import console
+from mmposter.visible import visible
 
 if TYPE_CHECKING:
     from mmposter.features.extract import ExtractorReport
 
 
 def extract_command(
-    data: Data,
-    branches: Branches = None,
-    config: ConfigSource = None,
-    set: Overrides = None,
-    device: Device = "auto",
-    offline: Offline = False,
-    trust: Trust = False,
-    root: Root = None,
+    data: opt.Data,
+    branches: opt.Branches = None,
+    config: opt.ConfigSource = None,
+    set: opt.Overrides = None,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
+    root: opt.Root = None,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Do share I of N (from 0), for several machines on one store.")
     ] = "0/1",
-    workers: Workers = "auto",
-    threads: Threads = None,
-    engine: Engine = "local",
+    workers: opt.Workers = "auto",
+    threads: opt.Threads = None,
+    engine: opt.Engine = "local",
 ) -> None:
     """Run the frozen extractors over a prepared data set, into DATA/features.
 
@@ -63,9 +49,7 @@ def extract_command(
 
       RAY_ADDRESS=auto mmposter extract data --engine ray --workers 32 --device cuda
     """
-    prepare_libraries()
-    go_offline(offline)
-    part, count, engine = _parse_shard(shard), parse_workers(workers), parse_engine(engine)
+    part, count = _parse_shard(shard), opt.parse_workers(workers)
     from mmposter.config import load_config
     from mmposter.data import Dataset
     from mmposter.features.report import write_report
@@ -74,7 +58,7 @@ def extract_command(
     resolved = load_config(config, set or (), branches=branches)
     dataset = Dataset.load(data, root)
     dataset.require_pictures("mmposter extract")
-    extractors = dataset_extractors(dataset, resolved, device=engine_device(device, engine), offline=offline)
+    extractors = dataset_extractors(dataset, resolved, device=opt.engine_device(device, engine), offline=offline)
     reports = extract_dataset(dataset, extractors, shard=part, workers=count, threads=threads, engine=engine)
     path = write_report(dataset.features_folder, reports)
     _show(reports)
@@ -93,11 +77,6 @@ def _parse_shard(text: str) -> tuple[int, int]:
 
 
 def _show(reports: list[ExtractorReport]) -> None:
-    from rich.table import Table
-
-    from mmposter.progress import console
-    from mmposter.visible import visible
-
     table = Table("extractor", title="features")
     for column in ("computed", "there before", "failed", "ms a poster"):
         table.add_column(column, justify="right")
@@ -108,4 +87,4 @@ def _show(reports: list[ExtractorReport]) -> None:
     console.print(table)
     for poster, failure in list({p: f for report in reports for p, f in report.failed.items()}.items())[:10]:
         line = visible(f"skipped {poster}: {failure.reason} ({failure.message})")
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+        console.print(f"  {line}", soft_wrap=True)

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from mmposter.engines import ENGINES
+from mmposter.engines import require_engine
 from mmposter.engines.libraries import go_offline, prepare_libraries
 from mmposter.errors import UserError
 from mmposter.pretrained.trust import set_trust
 from mmposter.shipped import BENCHMARK
-
-__all__ = [
-    "Branches",
-    "ConfigSource",
-    "Data",
-    "DataOption",
-    "DataOrPack",
-    "Device",
-    "Engine",
-    "Init",
-    "Offline",
-    "Overrides",
-    "Root",
-    "RunName",
-    "Threads",
-    "Trust",
-    "Workers",
-    "choose_data",
-    "engine_device",
-    "go_offline",
-    "parse_engine",
-    "parse_workers",
-    "prepare_libraries",
-]
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help="Folder that `mmposter prepare` wrote.", show_default=False)]
 DataOrPack = Annotated[
@@ -50,15 +27,8 @@ DataOrPack = Annotated[
 DataOption = Annotated[
     str | None, typer.Option("--data", metavar="DATA", help="Another way to give DATA.", show_default=False)
 ]
-RunName = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN",
-        help="Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a "
-        "folder).",
-        show_default=False,
-    ),
-]
+_RUN = "Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a folder)."
+RunName = Annotated[str, typer.Argument(metavar="RUN", help=_RUN, show_default=False)]
 Branches = Annotated[
     str | None,
     typer.Option(
@@ -83,7 +53,18 @@ Init = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
+Only = Annotated[str | None, typer.Option("--branches", "-b", help="Comma-separated: look through these only.")]
+
+
+def _offline(given: bool) -> bool:
+    """Every command that loads a library which could ask the network has this option; so this comes before it."""
+    prepare_libraries()
+    go_offline(given)
+    return given
+
+
+Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network.", callback=_offline)]
 
 
 def _trust(context: typer.Context, given: bool) -> bool:
@@ -109,27 +90,19 @@ Workers = Annotated[
     str,
     typer.Option(
         metavar="N|auto",
-        help="Processes that compute side by side. auto: one a GPU; without one, one a core as far as memory goes.",
+        help="Processes that compute at the same time. auto: one per GPU, else one per core as far as memory goes.",
     ),
 ]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="RUN",
-        help="Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a "
-        "folder).",
-    ),
-]
+Model = Annotated[str, typer.Option("--model", "-m", metavar="RUN", help=_RUN)]
 Threads = Annotated[
-    int | None, typer.Option(help="CPU threads of each worker. Default: the cores shared out between them.", min=1)
+    int | None, typer.Option(help="CPU threads of each worker. Default: the cores, divided among the workers.", min=1)
 ]
 Engine = Annotated[
     str,
     typer.Option(
         help="local, or ray: Ray Data (extra ray) on the cluster at RAY_ADDRESS, or on one it starts here. All nodes "
-        "must see posters, weights and DATA under the same paths; with GPUs say --device cuda."
+        "must see posters, weights and DATA under the same paths; with GPUs say --device cuda.",
+        callback=require_engine,
     ),
 ]
 
@@ -145,6 +118,11 @@ def choose_data(argument: str | None, option: str | None) -> str:
     return argument or option or BENCHMARK
 
 
+def overrides(given: list[str] | None, init: str | None) -> list[str]:
+    """``--init`` as the override that it is short for, and those of ``--set``, which come last."""
+    return [*([] if init is None else [f"cnn.init={json.dumps(init)}"]), *(given or [])]
+
+
 def parse_workers(text: str, option: str = "--workers") -> int | Literal["auto"]:
     """``auto``, or a number from 1.
 
@@ -156,17 +134,6 @@ def parse_workers(text: str, option: str = "--workers") -> int | Literal["auto"]
     if text.isdigit() and int(text) > 0:
         return int(text)
     raise UserError(f"{option} takes a number from 1, or auto; got {text!r}")
-
-
-def parse_engine(text: str) -> str:
-    """One of the engines, checked before anything is loaded.
-
-    Raises:
-        UserError: for anything else.
-    """
-    if text not in ENGINES:
-        raise UserError(f"--engine takes {' or '.join(ENGINES)}; got {text!r}")
-    return text
 
 
 def engine_device(device: str, engine: str) -> str:

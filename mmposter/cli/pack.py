@@ -6,43 +6,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.cli.options import (
-    Branches,
-    ConfigSource,
-    Data,
-    Init,
-    Offline,
-    Overrides,
-    Trust,
-    go_offline,
-    prepare_libraries,
-)
+from mmposter.progress import console
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mmposter.packs.write import PackReport
 
 
 def pack_command(
-    data: Data,
+    data: opt.Data,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.mmpack", help="The pack.")],
-    branches: Branches = None,
-    config: ConfigSource = None,
-    set: Overrides = None,
-    init: Init = None,
+    branches: opt.Branches = None,
+    config: opt.ConfigSource = None,
+    set: opt.Overrides = None,
+    init: opt.Init = None,
     name: Annotated[str | None, typer.Option(help="What the pack is called. Default: as the file.")] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
-            metavar="SHARE", help="Loss of a field of many columns, as a share of its variance. Default: 0.05."
+            metavar="SHARE", help="Share of its variance that a field of many columns may lose. Default: 0.05."
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
-    offline: Offline = False,
-    trust: Trust = False,
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
 ) -> None:
     """Put a prepared data set and its cached features into one small file, without any picture.
 
@@ -55,17 +45,11 @@ def pack_command(
 
       mmposter train posters.mmpack --config lite --branches cnn,style
     """
-    prepare_libraries()
-    go_offline(offline)
-    import json
-
     from mmposter.config import load_config
     from mmposter.data import Dataset
     from mmposter.packs.write import TOLERANCE, write_pack
-    from mmposter.progress import console
 
-    overrides = [*([f"cnn.init={json.dumps(init)}"] if init is not None else []), *(set or [])]
-    resolved = load_config(config, overrides, branches=branches)
+    resolved = load_config(config, opt.overrides(set, init), branches=branches)
     report = write_pack(
         Dataset.load(data),
         resolved,
@@ -80,8 +64,6 @@ def pack_command(
 
 
 def _table(report: PackReport) -> Table:
-    from rich.table import Table
-
     table = Table("field", title=f"{report.name}: {report.posters:,} posters, {report.bytes / 1e6:.2f} MB")
     for column in ("rows", "columns"):
         table.add_column(column, justify="right")

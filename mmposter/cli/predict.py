@@ -10,23 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json, answer_line, answer_path, require_result
-from mmposter.cli.options import (
-    Device,
-    Engine,
-    Model,
-    Offline,
-    Threads,
-    Trust,
-    Workers,
-    go_offline,
-    parse_engine,
-    parse_workers,
-    prepare_libraries,
-)
 from mmposter.errors import UserError
+from mmposter.progress import console, make_console, progress
 from mmposter.shipped import POSTERS, find_run
+from mmposter.visible import visible
 
 if TYPE_CHECKING:
     from mmposter.inference.classifier import Prediction
@@ -37,8 +29,8 @@ def predict_command(
         list[str] | None,
         typer.Argument(metavar="PATHS...", help="Posters, folders, globs; none or - reads a list from standard input."),
     ] = None,
-    model: Model = POSTERS,
-    branches: Annotated[str | None, typer.Option("--branches", "-b", help="Look through these only.")] = None,
+    model: opt.Model = POSTERS,
+    branches: opt.Only = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="FILE.jsonl or FILE.csv, one line a poster.")] = None,
     top_k: Annotated[
         int | None, typer.Option("--top-k", "-k", min=1, help="The K surest genres, not those above their thresholds.")
@@ -48,12 +40,12 @@ def predict_command(
         typer.Option("--listing", help="Print lines to read: Name  Genre (0.736), ...: the three surest, or --top-k."),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
-    device: Device = "auto",
-    offline: Offline = False,
-    trust: Trust = False,
-    workers: Workers = "auto",
-    threads: Threads = None,
-    engine: Engine = "local",
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
+    workers: opt.Workers = "auto",
+    threads: opt.Threads = None,
+    engine: opt.Engine = "local",
 ) -> None:
     """Genres of posters: a table for a person, one line a poster for a file or a pipe.
 
@@ -80,15 +72,13 @@ def predict_command(
         raise UserError(
             "--listing prints and --out writes another format; for a file: mmposter predict ... --listing > FILE"
         )
-    prepare_libraries()
-    go_offline(offline)
     from mmposter.config import parse_branches
     from mmposter.images.listing import list_posters
     from mmposter.inference.classifier import PosterClassifier
     from mmposter.inference.predictions import PredictionFile
 
     only = None if branches is None else parse_branches(branches)
-    processes, engine = parse_workers(workers), parse_engine(engine)
+    processes = opt.parse_workers(workers)
     folder = find_run(model)
     identity = _identity(folder, only, top_k)
     target = None if out is None else PredictionFile(out, made_with=identity, overwrite=overwrite)
@@ -107,12 +97,10 @@ def predict_command(
             count, failed = target.count, target.failed
         else:
             found = _watched(stream, posters)
-            if listing:
-                count, failed = _listing(found, top_k)
-            elif sys.stdout.isatty():
+            if sys.stdout.isatty() and not listing:
                 count, failed = _table(list(found), top_k)
             else:
-                count, failed = _lines(found)
+                count, failed = _lines(found, listing=listing, top_k=top_k)
     _summary(count, failed)
     if target is not None:
         answer_path(target.path)
@@ -137,42 +125,28 @@ def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None) -
 
 
 def _watched(stream: Callable[[Sequence[str]], Iterator[Prediction]], posters: Sequence[str]) -> Iterator[Prediction]:
-    from mmposter.progress import progress
-
     with progress("predict", len(posters)) as ticker:
         for prediction in stream(posters):
             yield prediction
             ticker.advance()
 
 
-def _lines(predictions: Iterator[Prediction]) -> tuple[int, list[Prediction]]:
+def _lines(predictions: Iterator[Prediction], *, listing: bool, top_k: int | None) -> tuple[int, list[Prediction]]:
     """Print them as they come; how many there were, and those that could not be used."""
-    count, failed = 0, []
-    for prediction in predictions:
-        count += 1
-        failed += [prediction] if prediction.error else []
-        answer_json(prediction.to_json(), indent=None)
-    return count, failed
-
-
-def _listing(predictions: Iterator[Prediction], top_k: int | None) -> tuple[int, list[Prediction]]:
     from mmposter.evaluation.listing import SUREST
 
     count, failed = 0, []
     for prediction in predictions:
         count += 1
         failed += [prediction] if prediction.error else []
-        answer_line(prediction.listing(k=top_k or SUREST))
+        if listing:
+            answer_line(prediction.listing(k=top_k or SUREST))
+        else:
+            answer_json(prediction.to_json(), indent=None)
     return count, failed
 
 
 def _table(predictions: Sequence[Prediction], top_k: int | None) -> tuple[int, list[Prediction]]:
-    from rich.table import Table
-    from rich.text import Text
-
-    from mmposter.progress import make_console
-    from mmposter.visible import visible
-
     table = Table("poster", "genres" if top_k is None else f"top {top_k}", "next")
     for prediction in predictions:
         ranked = sorted(prediction.scores.items(), key=lambda item: -item[1])
@@ -187,10 +161,7 @@ def _table(predictions: Sequence[Prediction], top_k: int | None) -> tuple[int, l
 
 
 def _summary(count: int, failed: Sequence[Prediction]) -> None:
-    from mmposter.progress import console
-    from mmposter.visible import visible
-
-    console.print(f"{count - len(failed)} of {count} posters without a fault", highlight=False)
+    console.print(f"{count - len(failed)} of {count} posters without a fault")
     for prediction in failed:
         line = visible(f"{prediction.path}: {prediction.error}")
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+        console.print(f"  {line}", soft_wrap=True)

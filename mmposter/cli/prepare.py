@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
 from mmposter.data.sources import format_help
 from mmposter.data.vocabulary import builtin_vocabularies
+from mmposter.progress import console
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mmposter.data import PrepareReport
 
 
@@ -28,18 +29,16 @@ def prepare_command(
     vocabulary: Annotated[
         str, typer.Option(help=f"Genres: built in ({', '.join(builtin_vocabularies())}) or the path of a YAML file.")
     ] = "posters20",
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     ratios: Annotated[
         tuple[float, float, float], typer.Option(help="Shares of train, val and test; their sum is 1.")
     ] = (0.7, 0.1, 0.2),
     min_side: Annotated[int, typer.Option(help="Drop posters whose shorter side has fewer pixels.")] = 32,
     duplicate_distance: Annotated[
         int,
-        typer.Option(
-            help="Posters whose 64-bit perceptual hashes differ in so many bits or fewer stay on one side of the split."
-        ),
+        typer.Option(help="Posters whose 64-bit perceptual hashes differ in at most this many bits stay in one split."),
     ] = 6,
-    workers: Annotated[int | None, typer.Option(help="Threads that read posters; one a core if not given.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that read posters. Default: one per core.")] = None,
     posters: Annotated[
         Path | None,
         typer.Option(
@@ -49,14 +48,14 @@ def prepare_command(
     ] = None,
     mirror: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Ask this server in place of the links' own; path and query stay."),
+        typer.Option(metavar="URL", help="Download from this server, not from that of each link; path and query stay."),
     ] = None,
-    connections: Annotated[int, typer.Option(help="Download so many posters of one host at a time, at most.")] = 4,
-    timeout: Annotated[float, typer.Option(help="Seconds after which a silent server is not waited for.")] = 20.0,
+    connections: Annotated[int, typer.Option(help="Most downloads from one host at a time.")] = 4,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for a server that sends nothing.")] = 20.0,
     retry_dead: Annotated[
         bool, typer.Option("--retry-dead", help="Ask links again that were found dead before.")
     ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    offline: opt.Offline = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other prepared data in --out.")] = False,
 ) -> None:
     """Clean the posters of SOURCE, find near-duplicates, map the genres and split: the first step of everything.
@@ -77,7 +76,6 @@ def prepare_command(
     """
     from mmposter.data import prepare
     from mmposter.data.downloading import DownloadOptions
-    from mmposter.progress import console
 
     report = prepare(
         source,
@@ -102,8 +100,6 @@ def prepare_command(
 
 def summary_table(report: PrepareReport) -> Table:
     """The counts of one run for a terminal."""
-    from rich.table import Table
-
     table = Table(title=f"prepared in {report.seconds:.0f} s")
     table.add_column("")
     table.add_column("posters", justify="right")

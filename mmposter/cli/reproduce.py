@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
-from mmposter.cli.options import Device, Init, Offline, Overrides, Root, Trust, go_offline, prepare_libraries
 from mmposter.errors import UserError
+from mmposter.progress import console, make_console
 
 if TYPE_CHECKING:
     from mmposter.published.reproduce import NetworkWish
-
-FAILED = 2
 
 
 def reproduce_command(
@@ -35,8 +35,8 @@ def reproduce_command(
         str,
         typer.Option(help="as_published (with the faults that an audit found), clean (without), or both."),
     ] = "as_published",
-    set: Overrides = None,
-    init: Init = None,
+    set: opt.Overrides = None,
+    init: opt.Init = None,
     ours: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME|FILE", help="Also train this recipe of ours on the same genres; repeatable."),
@@ -49,11 +49,11 @@ def reproduce_command(
         "published"
     ),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew what is in --out.")] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of tables.")] = False,
-    device: Device = "auto",
-    offline: Offline = False,
-    trust: Trust = False,
-    root: Root = None,
+    json_output: opt.Json = False,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
+    root: opt.Root = None,
 ) -> None:
     """Train networks of published systems on your posters, and show them beside the paper's numbers and the constants.
 
@@ -81,13 +81,9 @@ def reproduce_command(
             "The names: mmposter reproduce --list"
         )
     wanted, variants = parse_names(name), parse_variants(variant)
-    prepare_libraries()
-    go_offline(offline)
-
     from mmposter.data import Dataset
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import PUBLISHED
-    from mmposter.progress import console, make_console
     from mmposter.published.page import write_page
     from mmposter.published.reproduce import our_wish, reproduce, wish
     from mmposter.published.result import find_results
@@ -122,7 +118,7 @@ def reproduce_command(
             except UserError as error:
                 # One network's missing weights must not cost the others.
                 failures.append(f"{asked.name}{f', {asked.variant}' if asked.variant else ''}: {error}")
-                console.print(f"left out: {failures[-1]}", highlight=False, markup=False, soft_wrap=True)
+                console.print(f"left out: {failures[-1]}", soft_wrap=True)
         groups = group_results(find_results(out))
         page = write_page(groups, out) if groups else None
     if json_output:
@@ -131,15 +127,12 @@ def reproduce_command(
     else:
         render(groups, make_console())
     if page is not None:
-        console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"report: {page}", soft_wrap=True)
     if failures:
         raise UserError(f"{len(failures)} of {len(jobs)} networks were left out:\n" + "\n".join(failures))
 
 
 def _list(*, as_json: bool) -> None:
-    from rich.table import Table
-
-    from mmposter.progress import make_console
     from mmposter.published.table import LIST_COLUMNS, list_rows
 
     if as_json:

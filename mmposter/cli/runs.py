@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
+from mmposter.progress import make_console
 
 
 def runs_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with run folders, at any depth.")] = Path(
         "runs"
     ),
-    json_output: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
+    json_output: opt.Json = False,
 ) -> None:
     """List and compare run folders: what differs between them, how far they are, their validation mAP.
 
@@ -22,9 +25,6 @@ def runs_command(
 
       mmposter runs runs
     """
-    from rich.table import Table
-
-    from mmposter.progress import make_console
     from mmposter.runs.listing import list_runs
 
     runs = list_runs(folder)

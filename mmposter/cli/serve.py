@@ -6,15 +6,16 @@ from typing import Annotated
 
 import typer
 
-from mmposter.cli.options import Device, Model, Offline, Trust, go_offline, prepare_libraries
-from mmposter.errors import UserError
+from mmposter.cli import options as opt
+from mmposter.engines.libraries import require_packages
+from mmposter.progress import console
 from mmposter.shipped import POSTERS, find_run
 
 _LIBRARIES = ("fastapi", "gradio", "uvicorn", "python_multipart")
 
 
 def serve_command(
-    model: Model = POSTERS,
+    model: opt.Model = POSTERS,
     host: Annotated[
         str,
         typer.Option(
@@ -41,10 +42,10 @@ def serve_command(
             show_default=False,
         ),
     ] = None,
-    branches: Annotated[str | None, typer.Option("--branches", "-b", help="Look through these only.")] = None,
-    device: Device = "auto",
-    offline: Offline = False,
-    trust: Trust = False,
+    branches: opt.Only = None,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
     max_posters: Annotated[int, typer.Option(help="Posters of one request.", min=1)] = 16,
     max_mb: Annotated[float, typer.Option(help="Megabytes of one poster's file.", min=0.001)] = 10.0,
     queue: Annotated[
@@ -66,14 +67,11 @@ def serve_command(
 
       curl -F posters=@poster.jpg http://127.0.0.1:7860/api/v1/predict
     """
-    _require_extra()
-    prepare_libraries()
-    go_offline(offline)
+    require_packages(_LIBRARIES, "mmposter serve", "serve")
     from mmposter.config import parse_branches
     from mmposter.inference.classifier import PosterClassifier
-    from mmposter.progress import console
     from mmposter.serve import Access, ServeSettings, create_app
-    from mmposter.serve.page import page_of
+    from mmposter.serve.gradio_page import add_page
     from mmposter.serve.server import address_of, bind, interrupt, is_loopback, run, signals_to
 
     only = None if branches is None else parse_branches(branches)
@@ -82,21 +80,12 @@ def serve_command(
         access = Access.of([host, listening.getsockname()[0]], allow_host or [], allow_origin or [])
         classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
         settings = ServeSettings(max_posters=max_posters, max_mb=max_mb, queue=queue, threads=threads)
-        app = create_app(classifier, settings, page_of(classifier, settings), access)
+        app = create_app(classifier, settings, add_page, access)
         if not is_loopback(listening):
             console.print(
                 f"warning: {host} is reached from other machines, and there is no login: anyone there can use this",
-                highlight=False,
                 soft_wrap=True,
             )
         address = address_of(listening)
-        console.print(f"{address}  (REST interface: {address}/docs)", highlight=False, soft_wrap=True)
+        console.print(f"{address}  (REST interface: {address}/docs)", soft_wrap=True)
         run(app, app.state.worker, listening)
-
-
-def _require_extra() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in _LIBRARIES if find_spec(name) is None]
-    if missing:
-        raise UserError(f"mmposter serve needs {', '.join(missing)}; type: pip install 'mmposter[serve]'")

@@ -7,47 +7,34 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.cli.options import (
-    Branches,
-    ConfigSource,
-    DataOption,
-    DataOrPack,
-    Device,
-    Init,
-    Offline,
-    Overrides,
-    Root,
-    Trust,
-    choose_data,
-    go_offline,
-    prepare_libraries,
-)
+from mmposter.progress import console
 
 
 def train_command(
-    data: DataOrPack = None,
-    data_option: DataOption = None,
-    branches: Branches = None,
-    config: ConfigSource = None,
-    set: Overrides = None,
+    data: opt.DataOrPack = None,
+    data_option: opt.DataOption = None,
+    branches: opt.Branches = None,
+    config: opt.ConfigSource = None,
+    set: opt.Overrides = None,
     regime: Annotated[
         str | None,
         typer.Option(
             help="features: frozen towers, cached. finetune: the CNN and the Gram layer learn on the posters."
         ),
     ] = None,
-    init: Init = None,
-    seed: Annotated[int | None, typer.Option(help="Of the weights, the order and the augmentation.")] = None,
-    device: Device = "auto",
+    init: opt.Init = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the weights, the order and the augmentation.")] = None,
+    device: opt.Device = "auto",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder; default runs/BRANCHES-REGIME-SEED.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
-    offline: Offline = False,
-    trust: Trust = False,
-    root: Root = None,
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
+    root: opt.Root = None,
 ) -> None:
     """Train a model on a prepared data set and write a run folder.
 
@@ -67,19 +54,13 @@ def train_command(
 
       mmposter train data --branches cnn --init none --set cnn.backbone=timm/resnet26d --regime finetune
     """
-    source = choose_data(data, data_option)
-    prepare_libraries()
-    go_offline(offline)
-    import json
-
+    source = opt.choose_data(data, data_option)
     from mmposter.config import load_config
     from mmposter.data import Dataset
-    from mmposter.progress import console
     from mmposter.report.evaluation_text import render
     from mmposter.training.train import train
 
-    overrides = [*([f"cnn.init={json.dumps(init)}"] if init is not None else []), *(set or [])]
-    resolved = load_config(config, overrides, branches=branches, regime=regime, seed=seed)
+    resolved = load_config(config, opt.overrides(set, init), branches=branches, regime=regime, seed=seed)
     folder = out or Path("runs") / f"{'-'.join(resolved.branches)}-{resolved.regime}-{resolved.seed}"
     result = train(
         resolved,
@@ -97,7 +78,6 @@ def train_command(
         f"{resolved.train.keep} epoch, {progress.best_epoch + 1} of {len(progress.history)}: validation mAP "
         f"{progress.best:.3f}. These are validation numbers, on which training was watched; next: mmposter evaluate "
         f"{folder} {source}",
-        highlight=False,
         soft_wrap=True,
     )
     answer_path(folder)

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from rich.table import Table
+from rich.text import Text
 
-import typer
-
+from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
+from mmposter.progress import make_console
 
 
-def weights_command(
-    json_output: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
-) -> None:
+def weights_command(json_output: opt.Json = False) -> None:
     """List every pretrained file: what uses it, where it is or how to get it, size and licence. Asks no network.
 
     Example:
 
       mmposter weights
     """
-
-    from rich.table import Table
-    from rich.text import Text
-
     from mmposter.pretrained.inventory import list_weights
-    from mmposter.progress import make_console
 
     known = list_weights()
     if json_output:
@@ -40,7 +34,7 @@ def weights_command(
     console = make_console()
     console.print(table)
     for note in _NOTES:
-        console.print(f"- {note}", style="dim", highlight=False)
+        console.print(f"- {note}", style="dim")
 
 
 _NOTES = (

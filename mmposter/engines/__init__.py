@@ -6,8 +6,8 @@ Nothing here knows what a part is. A `Task` says what to do with one (`mmposter.
 
 from __future__ import annotations
 
-from mmposter.engines.choice import ENGINES, Workers, run
+from mmposter.engines.choice import Workers, require_engine, run
 from mmposter.engines.machine import automatic_workers, cores
 from mmposter.engines.task import AHEAD, Task, finished
 
-__all__ = ["AHEAD", "ENGINES", "Task", "Workers", "automatic_workers", "cores", "finished", "run"]
+__all__ = ["AHEAD", "Task", "Workers", "automatic_workers", "cores", "finished", "require_engine", "run"]

@@ -17,6 +17,17 @@ Workers: TypeAlias = int | Literal["auto"]
 _AUTOMATIC_PARTS = 2  # a worker, where we choose: for fewer a process costs more (seconds, to load torch) than it gives
 
 
+def require_engine(name: str) -> str:
+    """The name of an engine, as it was given.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in ENGINES:
+        raise UserError(f"--engine takes {' or '.join(ENGINES)}; got {name!r}")
+    return name
+
+
 def run(
     task: Task[Part, Loading, Result],
     parts: Iterable[Part],
@@ -41,8 +52,7 @@ def run(
     Raises:
         UserError: for another engine, workers below 1, a worker that died, and where Ray is asked for and not there.
     """
-    if engine not in ENGINES:
-        raise UserError(f"--engine must be one of {', '.join(ENGINES)}; got {engine!r}")
+    require_engine(engine)
     if workers != "auto" and workers < 1:
         raise UserError(f"--workers must be auto or 1 or more; got {workers}")
     if threads is not None and threads < 1:

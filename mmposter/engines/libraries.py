@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from contextlib import suppress
+from importlib.util import find_spec
+
+from mmposter.errors import UserError
+
+
+def require_packages(packages: Sequence[str], user: str, extra: str) -> None:
+    """Refuse to go on where packages of an extra are missing.
+
+    Raises:
+        UserError: naming them, who needs them, and what to type.
+    """
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise UserError(f"{user} needs {' and '.join(missing)}; type: pip install 'mmposter[{extra}]'")
 
 
 def prepare_libraries() -> None:

@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mmposter.errors import UserError
 from mmposter.export.example import ONNX_EXAMPLE, TORCHSCRIPT_EXAMPLE
 from mmposter.export.graph import PosterGraph
 from mmposter.export.resize import ExactResize, NativeResize
@@ -38,7 +36,8 @@ class ExportFormat:
     """A kind of file.
 
     Attributes:
-        suffix: of its name.
+        name: as the command line has it.
+        suffix: of a file's name.
         packages: that writing and checking it needs beside torch.
         resize: made with height and width in pixels; the first part of the graph.
         write: the graph and its facts into a file.
@@ -46,22 +45,13 @@ class ExportFormat:
         example: text of a program that runs it, ``NAME`` in place of the file's name.
     """
 
+    name: str
     suffix: str
     packages: tuple[str, ...]
     resize: Callable[[tuple[int, int]], nn.Module]
     write: Callable[[PosterGraph, Facts, Path], None]
     open: Callable[[Path], Runner]
     example: str
-
-    def require_packages(self) -> None:
-        """Refuse where a package is missing.
-
-        Raises:
-            UserError: naming it, and what to type.
-        """
-        missing = [name for name in self.packages if find_spec(name) is None]
-        if missing:
-            raise UserError(f"export needs {' and '.join(missing)}; type: pip install 'mmposter[export]'")
 
 
 def _write_onnx(graph: PosterGraph, facts: Facts, path: Path) -> None:
@@ -130,8 +120,9 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-FORMATS = {
-    "onnx": ExportFormat(".onnx", ("onnx", "onnxruntime"), ExactResize, _write_onnx, _open_onnx, ONNX_EXAMPLE),
-    "torchscript": ExportFormat(".pt", (), NativeResize, _write_torchscript, _open_torchscript, TORCHSCRIPT_EXAMPLE),
-}
-"""The kinds of files, by the names that the command line uses."""
+_KINDS = (
+    ExportFormat("onnx", ".onnx", ("onnx", "onnxruntime"), ExactResize, _write_onnx, _open_onnx, ONNX_EXAMPLE),
+    ExportFormat("torchscript", ".pt", (), NativeResize, _write_torchscript, _open_torchscript, TORCHSCRIPT_EXAMPLE),
+)
+FORMATS = {kind.name: kind for kind in _KINDS}
+"""The kinds of files by name."""

@@ -24,32 +24,24 @@ _WEIGHT_BITS, _SHIFT_BITS = 15, 22  # a weight is below 2^15, and at most shifte
 _HIGH_OFFSET = 128
 
 
-class NativeResize(nn.Module):
-    """torch's own operator, for graphs that torch itself runs.
-
-    Args:
-        size: height and width in pixels.
-    """
+class _Resize(nn.Module):
+    """To `size`, height and width in pixels."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
         self.size = size
+
+
+class NativeResize(_Resize):
+    """torch's own operator, for graphs that torch itself runs."""
 
     def forward(self, image: Tensor) -> Tensor:
         """1 x 3 x H x W, uint8 -> 1 x 3 x height x width, uint8."""
         return F.interpolate(image, self.size, mode="bicubic", align_corners=False, antialias=True)
 
 
-class ExactResize(nn.Module):
-    """The same in whole numbers, for graphs that torch does not run.
-
-    Args:
-        size: height and width in pixels.
-    """
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
+class ExactResize(_Resize):
+    """The same in whole numbers, for graphs that torch does not run."""
 
     def forward(self, image: Tensor) -> Tensor:
         """1 x 3 x H x W, uint8 -> 1 x 3 x height x width, uint8."""

@@ -11,6 +11,7 @@ from typing import Any
 from fusion import backbone_spec
 from fusion.backbones import HF
 from mmposter.branches import branch_names, on_images
+from mmposter.engines.libraries import require_packages
 from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
 from mmposter.export.check import TOLERANCE, check_pictures, largest_difference
@@ -82,26 +83,19 @@ def export_run(
     if to not in FORMATS:
         raise UserError(f"--to takes {' or '.join(FORMATS)}; got {to!r}")
     form = FORMATS[to]
-    form.require_packages()
+    require_packages(form.packages, "export", "export")
     loaded = Run.load(find_run(run))
     names = _branches(loaded, branches)
-    path = _target(loaded, form, to, out)
+    path = _target(loaded, form, out)
     example = path.with_name(f"{path.name}.example.py")
     with claim_file(path, overwrite=overwrite):
         _refuse_example(example, overwrite=overwrite)
         # What the file is compared with: the whole way of `mmposter predict`. It also refuses controls.
         classifier = PosterClassifier.load(loaded.folder, branches=names, device="cpu", offline=offline)
-        graph = PosterGraph(
-            form.resize(loaded.tower_input().size),
-            load_with_tower(loaded, offline=offline),
-            loaded.tower_input(),
-            branches=names,
-            single_label=loaded.config.single_label,
-            decision=loaded.decision(names),
-        ).eval()
+        graph = _graph(loaded, form, names, offline=offline)
         pictures = check_pictures(loaded.tower_input().size)
         with atomic_path(path) as temporary:
-            difference = _write(form, to, graph, _facts(loaded, names), temporary, classifier, pictures)
+            difference = _write(form, graph, temporary, classifier, pictures)
         write_text(example, form.example.replace("NAME", path.name))
     masked = tuple(name for name in loaded.config.branches if name not in names)
     return Exported(
@@ -116,6 +110,14 @@ def export_run(
     )
 
 
+def _graph(run: Run, form: ExportFormat, branches: tuple[str, ...], *, offline: bool) -> PosterGraph:
+    seen = run.tower_input()
+    model = load_with_tower(run, offline=offline)
+    single, decision = run.config.single_label, run.decision(branches)
+    resize = form.resize(seen.size)
+    return PosterGraph(resize, model, seen, branches=branches, single_label=single, decision=decision).eval()
+
+
 def _refuse_example(file: Path, *, overwrite: bool) -> None:
     """Nobody has named this file: what is there is replaced only if it is of an earlier export."""
     refuse_file(file, overwrite=overwrite)
@@ -126,18 +128,12 @@ def _refuse_example(file: Path, *, overwrite: bool) -> None:
 
 
 def _write(
-    form: ExportFormat,
-    to: str,
-    graph: PosterGraph,
-    facts: dict[str, Any],
-    path: Path,
-    classifier: PosterClassifier,
-    pictures: Sequence[Any],
+    form: ExportFormat, graph: PosterGraph, path: Path, classifier: PosterClassifier, pictures: Sequence[Any]
 ) -> float:
     """Write and check a file; the largest difference."""
-    config = classifier.run.config
+    run = classifier.run
     try:
-        form.write(graph, facts, path)
+        form.write(graph, _facts(run, graph.branches), path)
         runner = form.open(path)
     except (MemoryError, OSError):
         raise
@@ -145,14 +141,14 @@ def _write(
         # Exporter and runtime raise whatever their parts raise, in pages of text; the first sentence says what it was.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
         raise UserError(
-            f"{config.cnn.backbone} cannot be written as {to}: {reason}\n"
-            f"Other formats: {', '.join(name for name in FORMATS if name != to)}; other networks: cnn.backbone"
+            f"{run.config.cnn.backbone} cannot be written as {form.name}: {reason}\n"
+            f"Other formats: {', '.join(name for name in FORMATS if name != form.name)}; other networks: cnn.backbone"
         ) from error
     difference, worst = largest_difference(runner, classifier, pictures)
     if not difference < TOLERANCE:
         height, width, _ = worst.shape
         raise UserError(
-            f"the {to} file differs from {classifier.run.folder} by {difference:.2g} in a probability (a picture of "
+            f"the {form.name} file differs from {run.folder} by {difference:.2g} in a probability (a picture of "
             f"{height} x {width} pixels); less than {TOLERANCE:g} is allowed, so nothing was written. Try another "
             "format with --to, or another version of torch and onnxruntime"
         )
@@ -178,12 +174,12 @@ def _branches(run: Run, asked: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name in possible if name in asked)
 
 
-def _target(run: Run, form: ExportFormat, to: str, out: str | Path | None) -> Path:
+def _target(run: Run, form: ExportFormat, out: str | Path | None) -> Path:
     if out is None:
         return Path(f"{run.folder.resolve().name}{form.suffix}")
     path = Path(out)
     if path.suffix != form.suffix:
-        raise UserError(f"--out must end in {form.suffix} with --to {to}; got {path}")
+        raise UserError(f"--out must end in {form.suffix} with --to {form.name}; got {path}")
     return path
 
 

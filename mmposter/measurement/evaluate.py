@@ -50,8 +50,9 @@ def evaluate_run(
     Raises:
         UserError: for other genres, an empty split, or a branch that the run does not have.
     """
-    asked = _Asked(split, only, device, offline, workers)
-    return _score(run, dataset, asked, also_val=False).evaluation
+    return examine_run(
+        run, dataset, split=split, only=only, calibration=None, device=device, offline=offline, workers=workers
+    ).evaluation
 
 
 def examine_run(
@@ -68,20 +69,19 @@ def examine_run(
     """`evaluate_run` and all that `mmposter evaluate` reports beside it.
 
     Args:
-        run: as in `evaluate_run`; so are the arguments not named here.
+        run: as in `evaluate_run`; so are the arguments that are not named here.
         dataset: its validation posters are those that the calibration is fitted on.
-        split: as in `evaluate_run`.
-        only: as in `evaluate_run`.
         calibration: ``temperature``, ``isotonic``, or None for none.
-        device: as in `evaluate_run`.
-        offline: as in `evaluate_run`.
-        workers: as in `evaluate_run`.
 
     Raises:
         UserError: as `evaluate_run`.
     """
-    asked = _Asked(split, only, device, offline, workers)
-    scores = _score(run, dataset, asked, also_val=calibration is not None)
+    run.vocabulary.require_same(dataset.vocabulary, mine=str(run.folder), theirs=str(dataset.folder))
+    check_branches(run, only)
+    device, config = resolve_device(device), run.serving_config()
+    inputs = load_inputs(config, dataset, device=device, offline=offline, behind=run, workers=workers)
+    run.require_same_sizes(inputs.features.metadata)
+    scores = _score(run, dataset, inputs, split, only, device, also_val=calibration is not None)
     return examine(scores.posters, scores.evaluation, method=calibration, fit=scores.val, titles=scores.titles)
 
 
@@ -114,17 +114,6 @@ def check_branches(run: Run, only: Sequence[str] | None) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """The arguments of `evaluate_run` that are no data."""
-
-    split: str
-    only: Sequence[str] | None
-    device: str
-    offline: bool
-    workers: Workers
-
-
 @dataclass(frozen=True, eq=False)
 class _Scores:
     """One pass of the model: the split and its metrics, titles and years, and target and probabilities of ``val``."""
@@ -135,27 +124,18 @@ class _Scores:
     val: tuple[NDArray[Any], NDArray[np.float32]] | None
 
 
-def _score(run: Run, dataset: Dataset, asked: _Asked, *, also_val: bool) -> _Scores:
-    run.vocabulary.require_same(dataset.vocabulary, mine=str(run.folder), theirs=str(dataset.folder))
-    check_branches(run, asked.only)
-    decision = run.decision(asked.only)
-    inputs = load_inputs(
-        run.serving_config(),
-        dataset,
-        device=resolve_device(asked.device),
-        offline=asked.offline,
-        behind=run,
-        workers=asked.workers,
-    )
-    run.require_same_sizes(inputs.features.metadata)
-    rows = inputs.rows(asked.split)
+def _score(
+    run: Run, dataset: Dataset, inputs: Inputs, split: str, only: Sequence[str] | None, device: str, *, also_val: bool
+) -> _Scores:
+    decision = run.decision(only)
+    rows = inputs.rows(split)
     if not rows:
-        raise UserError(f"{dataset.folder} has no posters in split {asked.split!r}; splits there: {_splits(inputs)}")
-    val_rows = inputs.rows("val") if also_val and asked.split != "val" else []
-    probs, seen = predict_split(run, dataset, inputs, [*rows, *val_rows], only=asked.only, device=asked.device)
+        raise UserError(f"{dataset.folder} has no posters in split {split!r}; splits there: {_splits(inputs)}")
+    val_rows = inputs.rows("val") if also_val and split != "val" else []
+    probs, seen = predict_split(run, dataset, inputs, [*rows, *val_rows], only=only, device=device)
     probs = decision.apply(probs)
-    measured = inputs.splits[seen] == asked.split
-    val = (inputs.labels[seen], probs) if asked.split == "val" else (inputs.labels[seen[~measured]], probs[~measured])
+    measured = inputs.splits[seen] == split
+    val = (inputs.labels[seen], probs) if split == "val" else (inputs.labels[seen[~measured]], probs[~measured])
     probs, seen = probs[measured], seen[measured]
     target, settings = inputs.labels[seen], run.config.evaluation
     groups = np.array(dataset.table["group"], dtype=object)[seen]
@@ -165,7 +145,7 @@ def _score(run: Run, dataset: Dataset, asked: _Asked, *, also_val: bool) -> _Sco
         decision.thresholds,
         run.vocabulary.genres,
         train_target=inputs.labels[inputs.rows("train")],
-        split=asked.split,
+        split=split,
         n_boot=settings.bootstrap,
         seed=run.config.seed,
         groups=groups,
@@ -179,22 +159,24 @@ def _score(run: Run, dataset: Dataset, asked: _Asked, *, also_val: bool) -> _Sco
         probs=probs,
         decisions=apply_thresholds(probs, decision.thresholds, settings.empty),
         thresholds=decision.thresholds,
-        source=_source(run, dataset, asked, evaluation, decision),
+        source=_source(run, dataset, split, only, evaluation, decision),
     )
     named = dataset.table[["title", "year"]].iloc[seen]
     titles = [(title, None if pd.isna(year) else int(year)) for title, year in named.itertuples(index=False)]
     return _Scores(posters, evaluation, titles, val if also_val and val[0].any() else None)
 
 
-def _source(run: Run, dataset: Dataset, asked: _Asked, evaluation: Evaluation, decision: Decision) -> Source:
+def _source(
+    run: Run, dataset: Dataset, split: str, only: Sequence[str] | None, evaluation: Evaluation, decision: Decision
+) -> Source:
     return Source(
         run=run.folder.resolve().name,
         weights=file_hash(run.folder / WEIGHTS),
-        branches=run.config.branches if asked.only is None else tuple(asked.only),
+        branches=run.config.branches if only is None else tuple(only),
         config=run.config.model_dump(mode="json"),
         data=dataset.folder.resolve().name,
         manifest=str(dataset.info["manifest_sha256"]),
-        split=asked.split,
+        split=split,
         empty=run.config.evaluation.empty,
         constant={name: result.constant for name, result in evaluation.metrics.items()},
         version=package_version(),

@@ -64,23 +64,14 @@ class Access:
         return cls(tuple(hosts), tuple(_typed_origin(text) for text in allow_origins), any(map(_is_everything, own)))
 
     def knows(self, host: str) -> bool:
-        """Whether a name, or an address in numbers, is one of this server.
-
-        Args:
-            host: in small letters, without brackets and port.
-        """
+        """Whether a name, or an address in numbers, is one of this server; small letters, no brackets, no port."""
         address = _address(host)
         if address is None:
             return host == "localhost" or host in self.hosts
         return address.is_loopback or self.any_address or str(address) in self.hosts
 
     def refusal(self, method: str, headers: Headers) -> RequestError | None:
-        """Why a request is not answered; None: it is.
-
-        Args:
-            method: of the request.
-            headers: of the request.
-        """
+        """Why a request with these headers is not answered; None: it is."""
         given = headers.get("host", "")
         found = _AUTHORITY.fullmatch(given.lower())
         if found is None or not self.knows(_plain(found["host"])):
@@ -95,12 +86,7 @@ class Access:
         return _wrong_origin("")
 
     def is_ours(self, origin: str, host: str) -> bool:
-        """Whether a page was loaded from this server, under the name that it asks for now.
-
-        Args:
-            origin: of the page.
-            host: as the request says it.
-        """
+        """Whether a page from `origin` was loaded from this server, under the name `host` that it asks for now."""
         found = _ORIGIN.fullmatch(origin.lower())
         if found is None:
             return False
@@ -116,22 +102,19 @@ class Access:
     def _wrong_host(self, found: re.Match[str] | None) -> RequestError:
         name = "" if found is None else _plain(found["host"])
         known = _NAME.fullmatch(name) or _address(name)
-        said = f"the name {name!r}" if known else "the name that the request gives (Host)"
-        return RequestError(
-            403,
-            "foreign_host",
-            f"this server does not answer to {said}; if it is one of its names, start the server with: mmposter serve "
-            f"--allow-host {name if known else 'NAME'}",
-            allowed=list(dict.fromkeys(["localhost", "127.0.0.1", "::1", *self.hosts])),
+        host = f"the name {name!r}" if known else "the name that the request gives (Host)"
+        message = (
+            f"this server does not answer to {host}; if it is one of its names, start the server with: mmposter serve "
+            f"--allow-host {name if known else 'NAME'}"
         )
+        allowed = list(dict.fromkeys(["localhost", "127.0.0.1", "::1", *self.hosts]))
+        return RequestError(403, "foreign_host", message, allowed=allowed)
 
 
 class Gate:
     """ASGI middleware: refuses what is foreign, and tells browsers which pages of others may read the answers.
 
-    Args:
-        app: what is inside; what it says of that itself is left out.
-        access: who may come in.
+    What the application inside says of that itself is left out.
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
@@ -155,12 +138,12 @@ class Gate:
             await _preflight(allowed, headers)(scope, receive, send)
             return
 
-        async def said(message: Message) -> None:
+        async def send_readable(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": _readable(message["headers"], allowed, bool(self._access.origins))}
             await send(message)
 
-        await self._app(scope, receive, said)
+        await self._app(scope, receive, send_readable)
 
 
 def _readable(headers: list[tuple[bytes, bytes]], origin: str, vary: bool) -> list[tuple[bytes, bytes]]:
@@ -190,13 +173,11 @@ def _preflight(origin: str, asked: Headers) -> Response:
 
 def _wrong_origin(origin: str) -> RequestError:
     known = _ORIGIN.fullmatch(origin.lower()) and origin.isascii() and len(origin) <= _SHOWN
-    return RequestError(
-        403,
-        "foreign_origin",
+    message = (
         f"a page of {origin if known else 'another site'} may not use this server; to let it, start the server with: "
-        f"mmposter serve --allow-origin {origin if known else 'https://that.site'}",
-        allowed="pages of this server, and those of --allow-origin",
+        f"mmposter serve --allow-origin {origin if known else 'https://that.site'}"
     )
+    return RequestError(403, "foreign_origin", message, allowed="pages of this server, and those of --allow-origin")
 
 
 def _is_link(method: str, headers: Headers) -> bool:

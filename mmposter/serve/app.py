@@ -13,26 +13,17 @@ from starlette.requests import ClientDisconnect
 
 from mmposter.images.reading import MAX_PIXELS, MIN_SIDE
 from mmposter.runs.provenance import package_version
+from mmposter.serve import schema
 from mmposter.serve.access import Access, Gate
 from mmposter.serve.answers import explain_answer, predict_answer
-from mmposter.serve.errors import RequestError
+from mmposter.serve.errors import RequestError, wrong_method
 from mmposter.serve.metrics import CONTENT_TYPE, Metrics
+from mmposter.serve.multipart import read_posters
 from mmposter.serve.observer import Observer
 from mmposter.serve.openapi import EXPLAIN_REQUEST, HEALTH_RESPONSES, PREDICT_REQUEST, errors
-from mmposter.serve.pages import docs_page, index_page
 from mmposter.serve.places import Places
-from mmposter.serve.query import ExplainQuery, PredictQuery
-from mmposter.serve.schema import (
-    EXAMPLES,
-    ExplainAnswer,
-    HealthAnswer,
-    LeftOut,
-    Limits,
-    ModelAnswer,
-    PredictAnswer,
-)
+from mmposter.serve.plain_pages import docs_page, index_page
 from mmposter.serve.settings import ServeSettings
-from mmposter.serve.upload import read_posters
 from mmposter.serve.work import Explain, Predict, Work
 from mmposter.serve.worker import ServeJob, Worker
 
@@ -46,7 +37,7 @@ CLIENT_GONE = 499
 def create_app(
     classifier: PosterClassifier,
     settings: ServeSettings | None = None,
-    page: Callable[[FastAPI, Worker, Places], FastAPI] | None = None,
+    page: Callable[[FastAPI, PosterClassifier, ServeSettings, Worker, Places], None] | None = None,
     access: Access | None = None,
 ) -> FastAPI:
     """The application that `mmposter serve` runs; it works under any ASGI server, in one process.
@@ -54,8 +45,8 @@ def create_app(
     Args:
         classifier: its frozen models are loaded when the application starts, in the one thread that then owns it.
         settings: the limits; None: the defaults.
-        page: puts a page for people at ``/`` and returns the application to run; what it wants of the model it gets
-            from the worker. None: ``/`` names the endpoints.
+        page: puts a page for people at ``/``, see `mmposter.serve.gradio_page`; what it wants of the model it gets from
+            the worker. None: ``/`` names the endpoints.
         access: names under which it answers, and pages of others that may use it; None: names of this machine for
             itself, and its own pages alone.
 
@@ -97,7 +88,9 @@ def create_app(
     endpoints = {route.path for route in app.routes if hasattr(route, "path")}
     app.add_middleware(Gate, access=access or Access())
     app.add_middleware(Observer, metrics=metrics, endpoints=endpoints)  # the last one is the outermost
-    return app if page is None else page(app, worker, places)
+    if page is not None:
+        page(app, classifier, settings, worker, places)
+    return app
 
 
 class _Application(FastAPI):
@@ -105,7 +98,7 @@ class _Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
-        for name, example in EXAMPLES.items():
+        for name, example in schema.EXAMPLES.items():
             document["components"]["schemas"][name]["example"] = example
         return document
 
@@ -116,37 +109,33 @@ def _add_work(app: FastAPI, classifier: PosterClassifier, desk: _Desk) -> None:
     @app.post(
         "/api/v1/predict",
         summary="Genres of posters",
-        response_model=PredictAnswer,
         responses=errors(400, 408, 413, 415, 422, 500, 503),
         openapi_extra=PREDICT_REQUEST,
     )
-    async def predict(request: Request) -> Any:
+    async def predict(request: Request) -> schema.PredictAnswer:
         """Send one or more posters as files of a multipart form; the names of the fields do not matter.
 
         A file that is no usable picture is an error of its own entry, and costs the others nothing; where no file of a
         request is usable, the request fails with status 422.
         """
-        query = PredictQuery.parse(request.query_params, branches, genres)
-        names, found = await desk.ask(request, Predict(query.branches))
-        return predict_answer(classifier, query, names, found)
+        work = Predict.parse(request.query_params, branches, genres)
+        return predict_answer(classifier, work, *await desk.ask(request, work))
 
     @app.post(
         "/api/v1/explain",
         summary="Why posters get these genres",
-        response_model=ExplainAnswer,
         responses=errors(400, 408, 413, 415, 422, 500, 503),
         openapi_extra=EXPLAIN_REQUEST,
     )
-    async def explain(request: Request) -> Any:
+    async def explain(request: Request) -> schema.ExplainAnswer:
         """Send posters as for a prediction. For each predicted genre: what each branch adds to its logit, where on the
         poster the cnn and the style branch found what speaks for it, and how much each object and each line of text
         counts.
 
         This takes several times as long as a prediction.
         """
-        query = ExplainQuery.parse(request.query_params, branches, genres)
-        names, found = await desk.ask(request, Explain(query.branches, query.genres))
-        return explain_answer(classifier, query, names, found)
+        work = Explain.parse(request.query_params, branches, genres)
+        return explain_answer(classifier, work, *await desk.ask(request, work))
 
 
 class _Desk:
@@ -162,12 +151,9 @@ class _Desk:
             RequestError: as the documentation of the endpoints says.
             ClientDisconnect: nobody waits for the answer.
         """
-        place = self._places.enter()
-        try:
-            posters = await read_posters(request, self._settings, place.hold)
+        with self._places.enter() as hold:
+            posters = await read_posters(request, self._settings, hold)
             found = await self._wait(request, self._worker.submit(posters, work))
-        finally:
-            place.leave()
         usable = sum(bool(result.scores) for result in found)
         self._metrics.posters(usable, len(found) - usable)
         return [poster.name for poster in posters], found
@@ -191,14 +177,14 @@ async def _disconnected(request: Request) -> None:
 
 
 def _add_model(app: FastAPI, classifier: PosterClassifier, settings: ServeSettings) -> None:
-    answer = ModelAnswer(
+    answer = schema.ModelAnswer(
         name=classifier.run.folder.name,
         version=package_version(),
         genres=list(classifier.genres),
         branches=list(classifier.branches),
         thresholds=classifier.thresholds(),
-        left_out=[LeftOut(branch=state.branch, why=state.message) for state in classifier.left_out],
-        limits=Limits(
+        left_out=[schema.LeftOut(branch=state.branch, why=state.message) for state in classifier.left_out],
+        limits=schema.Limits(
             posters=settings.max_posters,
             bytes_a_poster=settings.max_poster_bytes,
             bytes_a_body=settings.max_body_bytes,
@@ -207,22 +193,22 @@ def _add_model(app: FastAPI, classifier: PosterClassifier, settings: ServeSettin
         ),
     )
 
-    @app.get("/api/v1/model", summary="What is served", response_model=ModelAnswer)
-    async def model() -> Any:
+    @app.get("/api/v1/model", summary="What is served")
+    async def model() -> schema.ModelAnswer:
         """Name, genres, branches, thresholds and limits; it does not change while the server runs."""
         return answer
 
 
 def _add_state(app: FastAPI, worker: Worker, metrics: Metrics) -> None:
-    @app.get("/health", summary="Whether the model is ready", response_model=HealthAnswer, responses=HEALTH_RESPONSES)
-    async def health(response: Response) -> Any:
+    @app.get("/health", summary="Whether the model is ready", responses=HEALTH_RESPONSES)
+    async def health(response: Response) -> schema.HealthAnswer:
         """Status 200 when the model is ready, 503 while it loads and when the server stops."""
         if worker.state != "ready":
             response.status_code = 503
-        return HealthAnswer(status=worker.state)
+        return schema.HealthAnswer(status=worker.state)
 
     @app.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
-    async def read_metrics() -> Any:
+    async def read_metrics() -> PlainTextResponse:
         """Requests by endpoint and status, posters, what is inside now, seconds, memory."""
         return PlainTextResponse(metrics.render(), media_type=CONTENT_TYPE)
 
@@ -258,7 +244,6 @@ def _add_errors(app: FastAPI) -> None:
         return RequestError(404, "unknown_path", f"there is no {request.url.path}", allowed=paths).response()
 
     @app.exception_handler(405)
-    async def wrong_method(request: Request, error: Exception) -> Response:
+    async def refuse_method(request: Request, error: Exception) -> Response:
         allow = (getattr(error, "headers", None) or {}).get("Allow", "")
-        message = f"{request.url.path} does not take {request.method}"
-        return RequestError(405, "wrong_method", message, allowed=allow.split(", "), allow=allow).response()
+        return wrong_method(request.url.path, request.method, allow.split(", ")).response()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi.responses import JSONResponse
@@ -20,7 +21,6 @@ class RequestError(Exception):
         message: what was wrong.
         allowed: what would have been right; None where that is no question.
         retry_after: seconds after which the same request may do.
-        allow: methods, for status 405.
     """
 
     def __init__(
@@ -31,18 +31,27 @@ class RequestError(Exception):
         *,
         allowed: Any = None,
         retry_after: int | None = None,
-        allow: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.allowed = status, code, message, allowed
         self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-        if allow is not None:
-            self.headers["Allow"] = allow
 
     def response(self) -> JSONResponse:
         """The answer to the client."""
         content = {"error": {"code": self.code, "message": self.message, "allowed": self.allowed}}
         return JSONResponse(content, self.status, headers=self.headers)
+
+
+def wrong_method(path: str, method: str, allowed: Sequence[str]) -> RequestError:
+    """Status 405, with the methods that a path takes."""
+    error = RequestError(405, "wrong_method", f"{path} does not take {method}", allowed=list(allowed))
+    error.headers["Allow"] = ", ".join(allowed)
+    return error
+
+
+def stopping() -> RequestError:
+    """Status 503: the server takes nothing more."""
+    return RequestError(503, "stopping", "the server is stopping", retry_after=10)
 
 
 def logged(error: BaseException, while_doing: str) -> str:

@@ -15,13 +15,7 @@ OTHER = "other"
 
 
 class Observer:
-    """ASGI middleware.
-
-    Args:
-        app: what is inside.
-        metrics: to count in.
-        endpoints: paths that are counted apart.
-    """
+    """ASGI middleware; each path in `endpoints` is counted apart."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, endpoints: Collection[str]) -> None:
         self._app, self._metrics, self._endpoints = app, metrics, frozenset(endpoints)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmposter.serve.multipart import FORM
 from mmposter.serve.schema import ErrorAnswer, HealthAnswer
-from mmposter.serve.upload import FORM
 
 Responses = dict[int | str, dict[str, Any]]
 

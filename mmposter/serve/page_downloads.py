@@ -16,12 +16,7 @@ _DRAWING = threading.Lock()  # matplotlib's settings are those of the whole proc
 
 
 def downloads_html(prediction: PredictAnswer, explained: Explained | None = None) -> str:
-    """Links to save the scores and, where there is one, the explanation.
-
-    Args:
-        prediction: of all posters that are shown.
-        explained: why one of them gets its genres.
-    """
+    """Links to save the scores of all posters and, where there is one, the explanation of one of them."""
     links = []
     if explained is not None:
         links.append(_link("card.png", "The explanation as a picture (PNG)", "image/png", _card(explained)))

@@ -6,10 +6,10 @@ alone is handed on, as text, in which gradio looks for no file.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeGuard
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mmposter.serve.errors import RequestError
 from mmposter.serve.settings import ServeSettings
@@ -21,27 +21,56 @@ if TYPE_CHECKING:
 FILES, BRANCHES, WHICH, GENRE = "posters", "branches", "which", "genre"
 """Names of the parts of the page that an event may send (`elem_id`)."""
 
-_SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MOST_BRANCHES, _LONGEST = 32, 200
+_STRICT = ConfigDict(strict=True)  # nothing is turned into another type; fields that are not named are left out
+_Short = Annotated[str, Field(max_length=200)]
+
+
+class Visitor(BaseModel):
+    """Whoever fetches answers: `session_hash` is the word under which a page gets its own."""
+
+    model_config = _STRICT
+    session_hash: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")]
+
+
+class Leaving(BaseModel):
+    """What a page says when it gives something up."""
+
+    model_config = _STRICT
+    session_hash: str | None = None
+    event_id: str | None = None
+    fn_index: int | None = None
+
+
+class _Event(Visitor):
+    fn_index: int
+    data: list[Any]
+    trigger_id: int | None = None
+    event_data: None = None
+
+
+class _File(BaseModel):
+    """The word of an upload; one that is no longer here is the page's to explain."""
+
+    model_config = _STRICT
+    path: Annotated[str, Field(pattern=f"^{WORD.pattern}$")]
+
+
+_KINDS: Mapping[str, TypeAdapter[Any]] = {
+    FILES: TypeAdapter(list[_File] | None, config=_STRICT),
+    BRANCHES: TypeAdapter(Annotated[list[_Short], Field(max_length=32)], config=_STRICT),
+    WHICH: TypeAdapter(int | None, config=_STRICT),
+    GENRE: TypeAdapter(_Short | None, config=_STRICT),
+}
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Events:
-    """The events of a page, and what each may be sent.
-
-    Args:
-        blocks: the page.
-        settings: the limits.
-    """
+    """The events of a page, and what each may be sent."""
 
     def __init__(self, blocks: Blocks, settings: ServeSettings) -> None:
         self._inputs = {number: [part.elem_id for part in event.inputs] for number, event in blocks.fns.items()}
-        self._settings = settings
-        self._checks: Mapping[str, Callable[[Any], Any]] = {
-            FILES: self._files,
-            BRANCHES: _branches,
-            WHICH: _which,
-            GENRE: _genre,
-        }
+        self._most_files = settings.max_posters + 1  # the page itself says that one more than may be are too many
 
     def asked(self, body: bytes) -> tuple[str, dict[str, Any]]:
         """The session and the checked content of a request for an event.
@@ -52,89 +81,37 @@ class Events:
         Raises:
             RequestError: 400, it is none of the page's own.
         """
-        given = object_of(body)
-        session, number, data = session_of(given), given.get("fn_index"), given.get("data")
-        names = self._inputs.get(number) if type(number) is int else None
-        if names is None or not isinstance(data, list) or len(data) != len(names):
-            raise bad_event()
-        values = [self._checks[name](value) for name, value in zip(names, data, strict=True)]
-        trigger = given.get("trigger_id")
-        return session, {
-            "session_hash": session,
-            "fn_index": number,
-            "data": values,
-            "trigger_id": trigger if type(trigger) is int else None,
-            "event_data": None,
-        }
+        event = checked(_Event, body)
+        names = self._inputs.get(event.fn_index)
+        if names is None or len(event.data) != len(names):
+            raise _bad_event()
+        event.data = [self._value(name, value) for name, value in zip(names, event.data, strict=True)]
+        return event.session_hash, event.model_dump()
 
-    def _files(self, value: Any) -> list[str] | None:
-        if value is None:
-            return None
-        # One more than may be: the page itself says then that they are too many.
-        if not isinstance(value, list) or len(value) > self._settings.max_posters + 1:
-            raise bad_event()
-        return [_word(file) for file in value]
+    def _value(self, name: str, given: Any) -> Any:
+        try:
+            value = _KINDS[name].validate_python(given)
+        except ValidationError as error:
+            raise _bad_event() from error
+        if name != FILES or value is None:
+            return value
+        if len(value) > self._most_files:
+            raise _bad_event()
+        return [file.path for file in value]
 
 
-def object_of(body: bytes) -> dict[str, Any]:
-    """A JSON object.
+def checked(kind: type[Model], given: bytes | Mapping[str, Any]) -> Model:
+    """What a browser sent, as JSON or as fields.
 
     Raises:
-        RequestError: 400.
+        RequestError: 400, it is nothing of that kind.
     """
     try:
-        given = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise bad_event() from error
-    if not isinstance(given, dict):
-        raise bad_event()
-    return given
+        return kind.model_validate_json(given) if isinstance(given, bytes) else kind.model_validate(dict(given))
+    except ValidationError as error:
+        raise _bad_event() from error
 
 
-def session_of(given: Mapping[str, Any]) -> str:
-    """The word under which a visitor's page gets its answers.
-
-    Raises:
-        RequestError: 400.
-    """
-    session = given.get("session_hash")
-    if not isinstance(session, str) or not _SESSION.fullmatch(session):
-        raise bad_event()
-    return session
-
-
-def bad_event() -> RequestError:
-    """Something that our page does not send."""
-    return RequestError(
-        400, "bad_event", "the page sends nothing like this; programs have the REST interface, documented at /docs"
-    )
-
-
-def _word(file: Any) -> str:
-    """Of an upload; one that is no longer here is the page's to explain."""
-    word = file.get("path") if isinstance(file, dict) else None
-    if not isinstance(word, str) or not WORD.fullmatch(word):
-        raise bad_event()
-    return word
-
-
-def _branches(value: Any) -> list[str]:
-    if not isinstance(value, list) or len(value) > _MOST_BRANCHES or not all(map(_is_short, value)):
-        raise bad_event()
-    return value
-
-
-def _which(value: Any) -> int | None:
-    if value is not None and type(value) is not int:
-        raise bad_event()
-    return value
-
-
-def _genre(value: Any) -> str | None:
-    if value is None or _is_short(value):
-        return value
-    raise bad_event()
-
-
-def _is_short(value: Any) -> TypeGuard[str]:
-    return isinstance(value, str) and len(value) <= _LONGEST
+def _bad_event() -> RequestError:
+    message = "the page sends nothing like this; programs have the REST interface, documented at /docs"
+    return RequestError(400, "bad_event", message)

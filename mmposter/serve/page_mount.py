@@ -44,19 +44,8 @@ _SESSIONS = 256  # of which gradio remembers what their parts show; a page that 
 _SWEEP_S = 60.0
 
 
-def mount_page(app: FastAPI, blocks: Blocks, settings: ServeSettings, places: Places, uploads: Uploads) -> FastAPI:
-    """Serve a page at ``/`` beside the endpoints that are there.
-
-    Args:
-        app: with its endpoints.
-        blocks: the page.
-        settings: the limits.
-        places: of the server; an upload takes one.
-        uploads: where they lie; removed when the application ends.
-
-    Returns:
-        `app`.
-    """
+def mount_page(app: FastAPI, blocks: Blocks, settings: ServeSettings, places: Places, uploads: Uploads) -> None:
+    """Serve a page at ``/`` of `app`, beside its endpoints; the uploads are removed when the application ends."""
     import gradio
 
     system = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
@@ -87,7 +76,6 @@ def mount_page(app: FastAPI, blocks: Blocks, settings: ServeSettings, places: Pl
     inside = _Contained(app.router.routes[-1].app)  # type: ignore[attr-defined]
     app.router.routes[-1] = _PageMount(PageRequests(inside, settings, places, uploads, events, visits))
     app.router.lifespan_context = _swept(app.router.lifespan_context, uploads)
-    return app
 
 
 def _swept(inner: Lifespan[FastAPI], uploads: Uploads) -> Lifespan[FastAPI]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -18,12 +18,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mmposter.serve.errors import RequestError
-from mmposter.serve.page_events import Events, bad_event, object_of, session_of
+from mmposter.serve.errors import wrong_method
+from mmposter.serve.multipart import read_body, read_posters
+from mmposter.serve.page_events import Events, Leaving, Visitor, checked
 from mmposter.serve.page_visits import Visits
 from mmposter.serve.places import Places
 from mmposter.serve.settings import ServeSettings
-from mmposter.serve.upload import read_body, read_posters
 from mmposter.serve.uploads import WORD, Uploads
 
 API = "/gradio_api/"
@@ -50,16 +50,7 @@ def methods(path: str) -> tuple[str, ...]:
 
 
 class PageRequests:
-    """ASGI middleware.
-
-    Args:
-        app: gradio's.
-        settings: the limits.
-        places: of the server, for uploads too.
-        uploads: the posters.
-        events: of the page.
-        visits: of the page.
-    """
+    """ASGI middleware around gradio's application."""
 
     def __init__(
         self, app: ASGIApp, settings: ServeSettings, places: Places, uploads: Uploads, events: Events, visits: Visits
@@ -72,9 +63,7 @@ class PageRequests:
         path, request = scope["path"], Request(scope, receive)
         allowed = methods(path)
         if scope["method"] not in allowed:
-            names = ", ".join(allowed)
-            message = f"{path} does not take {scope['method']}"
-            raise RequestError(405, "wrong_method", message, allowed=list(allowed), allow=names)
+            raise wrong_method(path, scope["method"], allowed)
         if path == _UPLOAD:
             await (await self._upload(request))(scope, receive, send)
         elif path == _PROGRESS:
@@ -86,12 +75,12 @@ class PageRequests:
         elif path == _JOIN:
             session, content = self._events.asked(await read_body(request, self._settings.max_event_bytes))
             self._visits.ask(session)
-            await self._instead(content, scope, receive, send)
+            await self._forward(content, scope, receive, send)
         elif path in _STATED:
-            content = _stated(object_of(await read_body(request, self._settings.max_event_bytes)))
-            await self._instead(content, scope, receive, send)
+            given = checked(Leaving, await read_body(request, self._settings.max_event_bytes))
+            await self._forward(given.model_dump(exclude_none=True), scope, receive, send)
         elif path == _DATA:
-            with self._visits.stream(session_of(request.query_params)):
+            with self._visits.stream(checked(Visitor, request.query_params).session_hash):
                 await self._app(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -101,19 +90,18 @@ class PageRequests:
         progress = request.query_params.get("upload_id", "")
         if progress in self._seen:
             self._seen[progress] = True
-        place = self._places.enter()
         try:
-            posters = await read_posters(request, self._settings, place.hold)
-            return JSONResponse(await asyncio.to_thread(self._uploads.keep, posters))
+            with self._places.enter() as hold:
+                posters = await read_posters(request, self._settings, hold)
+                return JSONResponse(await asyncio.to_thread(self._uploads.keep, posters))
         finally:
-            place.leave()
             self._seen.pop(progress, None)
 
     def _progress(self, request: Request) -> Response:
         """Tells the page when an upload has ended; the bars that gradio can draw stay at what they are."""
         upload = request.query_params.get("upload_id", "")
 
-        async def told() -> AsyncIterator[str]:
+        async def events() -> AsyncIterator[str]:
             self._seen[upload] = False
             try:
                 waited = 0.0
@@ -124,7 +112,7 @@ class PageRequests:
                 self._seen.pop(upload, None)
             yield 'data: {"msg":"done"}\n\n'
 
-        return StreamingResponse(told(), media_type="text/event-stream")
+        return StreamingResponse(events(), media_type="text/event-stream")
 
     async def _file(self, word: str) -> Response:
         """A dropped poster as it was sent, to be saved; a browser shows nothing that somebody else has sent here."""
@@ -142,7 +130,7 @@ class PageRequests:
 
         return StreamingResponse(pieces(), media_type="application/octet-stream", headers=headers)
 
-    async def _instead(self, content: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+    async def _forward(self, content: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
         """Ask gradio with a body of ours in place of the client's."""
         body = json.dumps(content).encode()
         headers = MutableHeaders(raw=list(scope["headers"]))
@@ -150,20 +138,7 @@ class PageRequests:
         headers["content-type"], headers["content-length"] = "application/json", str(len(body))
         left = [{"type": "http.request", "body": body, "more_body": False}]
 
-        async def given() -> Message:
+        async def receive_ours() -> Message:
             return left.pop() if left else await receive()
 
-        await self._app({**scope, "headers": headers.raw}, given, send)
-
-
-def _stated(given: dict[str, Any]) -> dict[str, Any]:
-    """What a page says when it gives something up."""
-    kinds: dict[str, Callable[[Any], bool]] = {
-        "session_hash": lambda value: isinstance(value, str),
-        "event_id": lambda value: isinstance(value, str),
-        "fn_index": lambda value: type(value) is int,
-    }
-    kept = {name: given[name] for name in kinds if given.get(name) is not None}
-    if not all(kinds[name](value) for name, value in kept.items()):
-        raise bad_event()
-    return kept
+        await self._app({**scope, "headers": headers.raw}, receive_ours, send)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmposter.serve.answers import explain_answer, predict_answer
 from mmposter.serve.errors import RequestError
-from mmposter.serve.query import ExplainQuery, PredictQuery
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.schema import ExplainAnswer, PosterAnswer
-from mmposter.serve.upload import UploadedPoster
 from mmposter.serve.work import Explain, Predict
 from mmposter.serve.worker import Worker
 
@@ -26,12 +25,7 @@ _KEPT_SCORES, _KEPT_EXPLANATIONS = 1024, 32
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """Why a poster gets its genres.
-
-    Attributes:
-        explanation: with the poster's name.
-        answer: the same for programs.
-    """
+    """Why a poster gets its genres: for people, and the same for programs."""
 
     explanation: Explanation
     answer: ExplainAnswer
@@ -44,11 +38,8 @@ class Explained:
 class Results:
     """Scores and explanations of posters; a switch that is turned back and forth costs nothing the second time.
 
-    Nothing of a visitor is held beside these: what is kept is found by the content of a poster alone.
-
-    Args:
-        classifier: whose thresholds and names are used; the worker alone computes with it.
-        worker: computes.
+    Nothing of a visitor is held beside these: what is kept is found by the content of a poster alone. The worker alone
+    computes with the classifier.
     """
 
     def __init__(self, classifier: PosterClassifier, worker: Worker) -> None:
@@ -66,11 +57,11 @@ class Results:
         known = {key: self._scores.get(key) for key in keys}
         missing = {key: poster for key, poster in zip(keys, posters, strict=True) if known[key] is None}
         if missing:
-            query = PredictQuery(branches, None)
-            found = self._worker.submit(list(missing.values()), Predict(branches)).future.result()
+            work = Predict(branches)
+            found = self._worker.submit(list(missing.values()), work).future.result()
             for (key, poster), prediction in zip(missing.items(), found, strict=True):
                 try:
-                    answer = predict_answer(self._classifier, query, [poster.name], [prediction]).posters[0]
+                    answer = predict_answer(self._classifier, work, [poster.name], [prediction]).posters[0]
                 except RequestError as error:
                     why = prediction.error if error.code == "no_usable_poster" else error.message
                     answer = PosterAnswer(name=poster.name, genres=[], scores={}, error=why)
@@ -90,14 +81,14 @@ class Results:
             RequestError: the poster cannot be explained, or the server is stopping.
         """
         genres = tuple(genre for genre in self._classifier.genres if genre in genres)
-        key = _digest(poster), branches, genres
+        work = Explain(branches, genres)
+        key = _digest(poster), work
         explanation: Explanation | None = self._explanations.get(key)
         if explanation is None:
-            explanation = self._worker.submit([poster], Explain(branches, genres)).future.result()[0]
+            explanation = self._worker.submit([poster], work).future.result()[0]
             self._explanations.put(key, explanation)
         explanation = replace(explanation, path=poster.name)
-        query = ExplainQuery(branches, genres, heat_maps=True)
-        return Explained(explanation, explain_answer(self._classifier, query, [poster.name], [explanation]))
+        return Explained(explanation, explain_answer(self._classifier, work, [poster.name], [explanation]))
 
 
 def _digest(poster: UploadedPoster) -> str:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from mmposter.errors import BadImageError
 from mmposter.images.reading import load_image
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.schema import PosterAnswer
-from mmposter.serve.upload import UploadedPoster
 
 _NEXT = 5  # genres that are shown beside those that are given
 _THUMBNAIL = (400, 640)
@@ -49,12 +49,7 @@ def wrong_html(sentence: str) -> str:
 
 
 def error_sentence(name: str, error: str) -> str:
-    """What was wrong with a poster that has no scores.
-
-    Args:
-        name: of its file.
-        error: a code and a text, as `PosterAnswer.error`.
-    """
+    """What was wrong with a poster that has no scores; `error` has a code and a text, as `PosterAnswer.error`."""
     code, _, text = error.partition(": ")
     return f"{name} cannot be used: {text if text and ' ' not in code else error}."
 

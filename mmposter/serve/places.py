@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from mmposter.serve.errors import RequestError
 
@@ -25,57 +26,35 @@ class Places:
         self._lock = threading.Lock()
         self.taken = self.held = 0
 
-    def enter(self) -> Place:
-        """Take a place.
+    @contextmanager
+    def enter(self) -> Iterator[Callable[[int], None]]:
+        """Hold a place for a block, which gets what is to be told of the bytes that it reads; in any thread.
 
         Raises:
-            RequestError: 503, all are taken.
+            RequestError: 503, all places are taken, or (from what is told) too many bytes are inside.
         """
+        mine = 0
+
+        def hold(count: int) -> None:
+            nonlocal mine
+            with self._lock:
+                if self.held + count > self._max_bytes:
+                    raise self._full(f"{self.held / 1e6:.0f} MB of posters are inside")
+                self.held += count
+                mine += count
+
         with self._lock:
             if self.taken >= self._count:
                 raise self._full(f"{self._count} requests are inside")
             self.taken += 1
-        return Place(self)
-
-    def hold(self, place: Place, count: int) -> None:
-        """Count bytes that were read.
-
-        Raises:
-            RequestError: 503, there are too many.
-        """
-        with self._lock:
-            if self.held + count > self._max_bytes:
-                raise self._full(f"{self.held / 1e6:.0f} MB of posters are inside")
-            self.held += count
-            place.held += count
-
-    def leave(self, place: Place) -> None:
-        """Give a place back, once, in any thread."""
-        with self._lock:
-            if place.left:
-                return
-            place.left = True
-            self.taken -= 1
-            self.held -= place.held
+        try:
+            yield hold
+        finally:
+            with self._lock:
+                self.taken -= 1
+                self.held -= mine
 
     def _full(self, why: str) -> RequestError:
         seconds = self._retry_after()
-        return RequestError(
-            503, "queue_full", f"the server is busy ({why}); try again in {seconds} s", retry_after=seconds
-        )
-
-
-class Place:
-    """Of one request; see `Places`."""
-
-    def __init__(self, places: Places) -> None:
-        self._places = places
-        self.held, self.left = 0, False
-
-    def hold(self, count: int) -> None:
-        """As `Places.hold`."""
-        self._places.hold(self, count)
-
-    def leave(self) -> None:
-        """As `Places.leave`."""
-        self._places.leave(self)
+        message = f"the server is busy ({why}); try again in {seconds} s"
+        return RequestError(503, "queue_full", message, retry_after=seconds)

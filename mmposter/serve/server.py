@@ -108,11 +108,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def configuration(app: FastAPI) -> uvicorn.Config:
-    """How uvicorn serves an application of ours.
-
-    Args:
-        app: from `create_app`.
-    """
+    """How uvicorn serves an application of `create_app`."""
     return uvicorn.Config(
         app,
         http=type("LimitedConnection", (Connection,), {"most": connection_limit()}),
@@ -145,7 +141,7 @@ def run(app: FastAPI, worker: Worker, listening: socket.socket) -> None:
         server.forget()
     if worker.ended.done() and (error := worker.ended.exception()) is not None:
         raise error
-    console.print("stopped", highlight=False)
+    console.print("stopped")
     if wait([worker.ended], timeout=_END_S).not_done:
         # The thread is inside a model. Python's own end would take the interpreter away from under it.
         sys.stdout.flush()
@@ -156,10 +152,7 @@ def run(app: FastAPI, worker: Worker, listening: socket.socket) -> None:
 class _Server(uvicorn.Server):
     """As uvicorn's, but it tells what it does, and a second Ctrl-C does not wait.
 
-    Args:
-        config: of uvicorn.
-        give_up: ends the requests that are still there after `FINISH_S`.
-        uploads: what is kept on disk while the server runs.
+    `give_up` ends the requests that are still there after `FINISH_S`.
     """
 
     def __init__(self, config: uvicorn.Config, give_up: Callable[[], None], uploads: Uploads | None) -> None:

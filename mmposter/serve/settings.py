@@ -43,13 +43,11 @@ class ServeSettings:
 
     @property
     def max_held_bytes(self) -> int:
-        """Bytes of all bodies that are held at a time: a queue full of the largest requests would fill the memory."""
-        return max(_HELD_MB * MEGABYTE, self.max_body_bytes)
+        """Bytes of all bodies that are held at a time: a queue full of the largest requests would fill the memory.
 
-    @property
-    def max_kept_bytes(self) -> int:
-        """Bytes of all posters that the page keeps on disk; beyond them the oldest are let go."""
-        return self.max_held_bytes
+        Also of all posters that the page keeps on disk; beyond them the oldest are let go.
+        """
+        return max(_HELD_MB * MEGABYTE, self.max_body_bytes)
 
     @property
     def max_event_bytes(self) -> int:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from mmposter.serve.errors import RequestError, logged
+from mmposter.serve.errors import RequestError, logged, stopping
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.settings import ServeSettings
-from mmposter.serve.upload import UploadedPoster
 
 LIFE_S = 3600.0
 """Seconds that a dropped poster is kept."""
@@ -85,7 +85,7 @@ class Uploads:
         words: list[str] = []
         with self._lock:
             if self._closed:
-                raise RequestError(503, "stopping", "the server is stopping", retry_after=10)
+                raise stopping()
             self._make_room(len(posters), sum(len(poster.data) for poster in posters))
             try:
                 for poster in posters:
@@ -150,7 +150,7 @@ class Uploads:
         with self._lock:
             while self._kept:
                 word, oldest = next(iter(self._kept.items()))
-                full = len(self) + files > MOST_FILES or self.held + size > self._settings.max_kept_bytes
+                full = len(self) + files > MOST_FILES or self.held + size > self._settings.max_held_bytes
                 if not full and oldest.until > self._clock():
                     return
                 self._drop(word)

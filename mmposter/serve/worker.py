@@ -16,8 +16,8 @@ from weakref import WeakSet
 from PIL import Image
 
 from mmposter.images.reading import MAX_PIXELS
-from mmposter.serve.errors import RequestError, logged
-from mmposter.serve.upload import UploadedPoster
+from mmposter.serve.errors import logged, stopping
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.work import Work
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Worker:
         job = ServeJob(posters, work)
         with self._changed:
             if self._closed:
-                raise _stopping()
+                raise stopping()
             self._waiting.append(job)
             self._unfinished.add(job)
             self._changed.notify()
@@ -137,7 +137,7 @@ class Worker:
             self._changed.notify()
             left = list(self._unfinished)
         for job in left:
-            job.end(_stopping())
+            job.end(stopping())
 
     def _run(self) -> None:
         error: BaseException | None = None
@@ -228,7 +228,3 @@ def _pixels(data: bytes) -> int:
         with Image.open(io.BytesIO(data), formats=formats) as image:
             return min(image.width * image.height, MAX_PIXELS)
     return MAX_PIXELS
-
-
-def _stopping() -> RequestError:
-    return RequestError(503, "stopping", "the server is stopping", retry_after=10)

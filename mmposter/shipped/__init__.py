@@ -12,18 +12,6 @@ from typing import NamedTuple
 from mmposter.errors import UserError
 from mmposter.files.strict_json import read_json, sound, text
 
-__all__ = [
-    "BENCHMARK",
-    "POSTERS",
-    "ShippedTower",
-    "find_run",
-    "is_shipped",
-    "settled_init",
-    "shipped_model",
-    "shipped_models",
-    "shipped_tower",
-]
-
 POSTERS = "posters"
 """The model that is used where none is named."""
 

@@ -22,10 +22,10 @@ from mmposter.cli import app
 from mmposter.config import Config
 from mmposter.data import Dataset
 from mmposter.serve.app import create_app
-from mmposter.serve.page import VisitorPage, page_of
+from mmposter.serve.gradio_page import VisitorPage, add_page
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.places import Places
 from mmposter.serve.settings import ServeSettings
-from mmposter.serve.upload import UploadedPoster
 from mmposter.training.inputs import cached_branches
 
 PLUGIN = Path(__file__).resolve().parents[2] / "examples" / "colour_branch.py"
@@ -112,7 +112,7 @@ def test_it_is_explained_in_a_file_and_on_the_page(place: SimpleNamespace) -> No
     assert (out / "0.png").is_file()
 
     classifier, settings = PosterClassifier.load(place.run, device="cpu"), ServeSettings(max_posters=2)
-    served = create_app(classifier, settings, page_of(classifier, settings))
+    served = create_app(classifier, settings, add_page)
     with TestClient(served, base_url="http://127.0.0.1"):
         uploads = served.state.uploads
         page = VisitorPage(classifier, settings, served.state.worker, Places(4, 10**9, lambda: 1), uploads)

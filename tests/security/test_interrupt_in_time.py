@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import signal
 import subprocess
@@ -267,3 +268,29 @@ def test_every_command_ends_in_time_at_any_moment(
     assert took < BAR_S
     assert left < LOAD_S
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+
+
+EARLY = """
+import os, runpy, signal, sys
+
+class Pressed:
+    def find_spec(self, name, path=None, target=None):
+        if name == "mmposter.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Pressed())
+runpy.run_module("mmposter", run_name="__main__")
+"""
+
+
+def test_while_the_program_is_loaded_an_interrupt_ends_it_without_a_traceback():
+    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_the_installed_program_starts_where_that_holds():
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[2] / "setup.cfg", encoding="utf-8")
+
+    assert setup["options.entry_points"]["console_scripts"].strip() == "mmposter = mmposter.__main__:main"

@@ -71,7 +71,7 @@ def test_automatic_workers_have_two_parts_each(tasks, monkeypatch, parts, worker
 
 
 def test_options_that_make_no_sense(tasks):
-    with pytest.raises(UserError, match="--engine must be one of local, ray; got 'spark'"):
+    with pytest.raises(UserError, match="--engine takes local or ray; got 'spark'"):
         run(tasks.Echo(), [1], engine="spark")
     with pytest.raises(UserError, match="--workers must be auto or 1 or more; got 0"):
         run(tasks.Echo(), [1], workers=0)

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from mmposter import UserError, export_run
 from mmposter.cli import app
-from mmposter.export import FORMATS, formats
+from mmposter.engines import libraries
+from mmposter.export import FORMATS
 from mmposter.export.graph import PosterGraph
 
 
@@ -57,8 +58,8 @@ def test_nothing_is_replaced_unasked(calibrated, out):
 
 
 def test_a_missing_package_is_named(calibrated, monkeypatch):
-    known = formats.find_spec
-    monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "onnxruntime" else known(name))
+    known = libraries.find_spec
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None if name == "onnxruntime" else known(name))
     with pytest.raises(UserError, match=r"export needs onnxruntime; type: pip install 'mmposter\[export\]'"):
         export_run(calibrated, "onnx")
 

@@ -148,7 +148,7 @@ def test_a_body_that_goes_on_and_on_is_not_read_to_its_end(served):
 
 
 def test_a_client_that_stops_in_the_middle_of_its_body(served, monkeypatch, picture):
-    monkeypatch.setattr("mmposter.serve.upload.STALL_S", 0.05)
+    monkeypatch.setattr("mmposter.serve.multipart.STALL_S", 0.05)
     answer = talk(served, head({"Content-Length": "1000"}) + PART)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"too_slow"' in answer

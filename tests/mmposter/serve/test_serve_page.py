@@ -22,12 +22,12 @@ from mmposter.serve import ServeSettings, create_app
 
 pytest.importorskip("gradio")
 
-from mmposter.serve.page import VisitorPage, page_of, surest_first
+from mmposter.serve.gradio_page import VisitorPage, add_page, surest_first
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.page_scores import scores_html, signed
 from mmposter.serve.page_why import why_html
 from mmposter.serve.places import Places
 from mmposter.serve.schema import PosterAnswer
-from mmposter.serve.upload import UploadedPoster
 
 BRANCHES = ("cnn", "yolo", "ocr")
 SCORES = {
@@ -95,7 +95,7 @@ def classifier() -> FakeClassifier:
 @pytest.fixture(scope="module")
 def client(classifier):
     settings = ServeSettings(max_posters=2)
-    app = create_app(classifier, settings, page_of(classifier, settings))
+    app = create_app(classifier, settings, add_page)
     with TestClient(app, base_url="http://127.0.0.1") as found:
         found.uploads = app.state.uploads
         found.page = VisitorPage(classifier, settings, app.state.worker, Places(4, 10**9, lambda: 1), found.uploads)
@@ -236,7 +236,7 @@ def test_a_branch_that_is_left_out_is_named(classifier, monkeypatch):
     some.branches, some.left_out = ("cnn", "yolo"), missing
     some.run = SimpleNamespace(folder=folder, config=config, subsets=lambda: None)
     settings = ServeSettings()
-    app = create_app(some, settings, page_of(some, settings))
+    app = create_app(some, settings, add_page)
     text = TestClient(app, base_url="http://localhost").get("/config").text
     assert "ocr (words): easyocr is not here. To add it: pip install easyocr" in text
 

@@ -37,11 +37,11 @@ def address(serve_app) -> Iterator[str]:
     pytest.importorskip("playwright")
     pytest.importorskip("gradio")
     chromium()
-    from mmposter.serve.page import page_of
+    from mmposter.serve.gradio_page import add_page
 
     classifier = PosterClassifier.load(POSTERS, branches=["cnn", "style"], device="cpu", offline=True)
     settings = ServeSettings(max_posters=3)
-    with serve_app(create_app(classifier, settings, page_of(classifier, settings))) as found:
+    with serve_app(create_app(classifier, settings, add_page)) as found:
         yield found
 
 

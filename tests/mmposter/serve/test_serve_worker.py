@@ -15,8 +15,8 @@ import requests
 from mmposter.inference.classifier import Prediction
 from mmposter.serve import ServeSettings, create_app
 from mmposter.serve.errors import RequestError
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.places import Places
-from mmposter.serve.upload import UploadedPoster
 from mmposter.serve.work import Predict
 from mmposter.serve.worker import Worker
 
@@ -46,17 +46,15 @@ def refused_when_full(served, picture):
 
 def test_bodies_together_may_take_no_more_than_so_much():
     places = Places(8, 100, lambda: 7)
-    one, other = places.enter(), places.enter()
-    one.hold(60)
-    other.hold(40)
-    with pytest.raises(RequestError, match="busy") as caught:
-        other.hold(1)
-    assert caught.value.headers == {"Retry-After": "7"}
-    one.leave()
-    one.leave()
-    other.hold(60)
-    assert (places.taken, places.held) == (1, 100)
-    other.leave()
+    with places.enter() as hold:
+        with places.enter() as hold_more:
+            hold_more(60)
+            hold(40)
+            with pytest.raises(RequestError, match="busy") as caught:
+                hold(1)
+        assert caught.value.headers == {"Retry-After": "7"}
+        hold(60)
+        assert (places.taken, places.held) == (1, 100)
     assert (places.taken, places.held) == (0, 0)
 
 

@@ -24,7 +24,7 @@ from mmposter.errors import BadImageError
 from mmposter.images.reading import load_image
 from mmposter.inference.classifier import Prediction
 from mmposter.serve import Access, ServeSettings, create_app
-from mmposter.serve.page import page_of
+from mmposter.serve.gradio_page import add_page
 from mmposter.serve.server import address_of, bind, configuration
 
 API = "/gradio_api/"
@@ -134,7 +134,7 @@ def serving(settings: ServeSettings, access: Access | None) -> Iterator[Stranger
     import uvicorn
 
     classifier = FakeClassifier()
-    app = create_app(classifier, settings, page_of(classifier, settings), access)
+    app = create_app(classifier, settings, add_page, access)
     with bind("127.0.0.1", 0) as listening:
         config = configuration(app)
         config.timeout_graceful_shutdown = 1

@@ -21,7 +21,7 @@ import sys, time
 from pathlib import Path
 from types import SimpleNamespace
 from mmposter.serve import ServeSettings, create_app, server
-from mmposter.serve.upload import UploadedPoster
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.uploads import Uploads
 
 def predict(posters, **_):
@@ -36,8 +36,8 @@ server.FINISH_S = float(sys.argv[3])
 settings = ServeSettings()
 with server.signals_to(server.interrupt), server.bind("127.0.0.1", 0) as listening:
     if sys.argv[1] == "page":
-        from mmposter.serve.page import page_of
-        app = create_app(classifier, settings, page_of(classifier, settings))
+        from mmposter.serve.gradio_page import add_page
+        app = create_app(classifier, settings, add_page)
     else:
         app = create_app(classifier, settings)
         app.state.uploads = Uploads(settings)

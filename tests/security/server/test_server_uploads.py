@@ -16,8 +16,8 @@ from fastapi.testclient import TestClient
 
 from mmposter.serve import ServeSettings, uploads
 from mmposter.serve.errors import RequestError
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.page_mount import _swept
-from mmposter.serve.upload import UploadedPoster
 from mmposter.serve.uploads import Uploads
 
 UPLOAD = "/gradio_api/upload"
@@ -84,7 +84,7 @@ def test_whoever_goes_in_the_middle_leaves_nothing(stranger, picture, eventually
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("path", [UPLOAD, JOIN, "/gradio_api/cancel", "/gradio_api/reset", "/api/v1/predict"])
 def test_a_body_that_does_not_come(stranger, monkeypatch, path):
-    monkeypatch.setattr("mmposter.serve.upload.STALL_S", 0.05)
+    monkeypatch.setattr("mmposter.serve.multipart.STALL_S", 0.05)
     monkeypatch.setattr("mmposter.serve.connections.HEAD_S", 0.2)
     answer = stranger.talk(head(path, Content_Length=1000) + PART)
     assert answer.split(b" ")[1] == b"408"
@@ -93,7 +93,7 @@ def test_a_body_that_does_not_come(stranger, monkeypatch, path):
 
 @pytest.mark.usefixtures("unchanged")
 def test_a_body_that_comes_byte_by_byte(stranger, monkeypatch):
-    monkeypatch.setattr("mmposter.serve.upload.READ_S", 0.3)
+    monkeypatch.setattr("mmposter.serve.multipart.READ_S", 0.3)
     with stranger.connect() as connection, ExitStack() as stack:
         stop = threading.Event()
 
@@ -153,7 +153,7 @@ def test_the_oldest_make_room(monkeypatch):
     settings = ServeSettings(max_posters=1, max_mb=1)
     now = 0.0
     kept = Uploads(settings, clock=lambda: now)
-    assert settings.max_kept_bytes == 5_000_000
+    assert settings.max_held_bytes == 5_000_000
     try:
         words = [kept.keep([UploadedPoster("a", bytes(1_000_000))])[0] for _ in range(7)]
         assert sorted(os.listdir(kept.folder)) == sorted(words[2:])

@@ -53,12 +53,8 @@ async def read_posters(request: Request, settings: ServeSettings, hold: Callable
     kind, options = parse_options_header(request.headers.get("content-type"))
     boundary = options.get(b"boundary")
     if kind != FORM.encode() or not boundary:
-        raise RequestError(
-            415,
-            "not_multipart",
-            "the body must be multipart/form-data with a boundary; with curl: -F posters=@poster.jpg",
-            allowed=[FORM],
-        )
+        message = "the body must be multipart/form-data with a boundary; with curl: -F posters=@poster.jpg"
+        raise RequestError(415, "not_multipart", message, allowed=[FORM])
     _require_size(request, settings.max_body_bytes)
     parts = _Parts(settings)
     seen = 0
@@ -69,20 +65,14 @@ async def read_posters(request: Request, settings: ServeSettings, hold: Callable
             parser.write(chunk)
             seen += len(chunk)
             if seen - parts.size > settings.max_other_bytes:
-                raise RequestError(
-                    400, "bad_multipart", f"more than {settings.max_other_bytes} bytes of the body are of no file"
-                )
+                raise _malformed(f"more than {settings.max_other_bytes} bytes of the body are of no file")
     except FormParserError as error:
-        raise RequestError(400, "bad_multipart", "the body is no well-formed multipart/form-data") from error
+        raise _malformed("the body is no well-formed multipart/form-data") from error
     if not parts.ended:
-        raise RequestError(400, "bad_multipart", "the body ends before its closing boundary")
+        raise _malformed("the body ends before its closing boundary")
     if not parts.posters:
-        raise RequestError(
-            422,
-            "no_poster",
-            "the body has no file; with curl: -F posters=@poster.jpg",
-            allowed={"posters": [1, settings.max_posters]},
-        )
+        message = "the body has no file; with curl: -F posters=@poster.jpg"
+        raise RequestError(422, "no_poster", message, allowed={"posters": [1, settings.max_posters]})
     return parts.posters
 
 
@@ -111,6 +101,10 @@ def _require_size(request: Request, most: int) -> None:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most:
         raise _body_too_large(most)
+
+
+def _malformed(message: str, allowed: object = None) -> RequestError:
+    return RequestError(400, "bad_multipart", message, allowed=allowed)
 
 
 def _body_too_large(most: int) -> RequestError:
@@ -179,7 +173,7 @@ class _Parts:
     def _header(self, into: bytearray, piece: bytes) -> None:
         into += piece
         if len(into) > _MAX_HEADER:
-            raise RequestError(400, "bad_multipart", "a header of a part is too long", allowed={"bytes": _MAX_HEADER})
+            raise _malformed("a header of a part is too long", {"bytes": _MAX_HEADER})
 
     def _header_end(self) -> None:
         if self._field.lower() == b"content-disposition":
@@ -190,22 +184,19 @@ class _Parts:
         _, options = parse_options_header(self._disposition)
         if b"filename" not in options:
             field = options.get(b"name", b"").decode("utf-8", "replace")[:_MAX_NAME]
-            raise RequestError(
-                422, "not_a_file", f"the field {field!r} is no file; with curl a file is -F posters=@poster.jpg"
-            )
+            message = f"the field {field!r} is no file; with curl a file is -F posters=@poster.jpg"
+            raise RequestError(422, "not_a_file", message)
         # The parser hands bytes on as they came; browsers and curl send UTF-8.
         self._name = options[b"filename"].decode("utf-8", "replace")[:_MAX_NAME]
         self._data = bytearray()
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         self._require_room()
-        if len(self._data) + end - start > self._settings.max_poster_bytes:
-            raise RequestError(
-                413,
-                "poster_too_large",
-                f"{self._name or 'a poster'} is larger than the {self._settings.max_mb:g} MB that a poster may have",
-                allowed={"bytes": self._settings.max_poster_bytes},
-            )
+        most = self._settings.max_poster_bytes
+        if len(self._data) + end - start > most:
+            name = self._name or "a poster"
+            message = f"{name} is larger than the {self._settings.max_mb:g} MB that a poster may have"
+            raise RequestError(413, "poster_too_large", message, allowed={"bytes": most})
         self._data += data[start:end]
         self.size += end - start
 
@@ -216,13 +207,10 @@ class _Parts:
         self._data = bytearray()
 
     def _require_room(self) -> None:
-        if len(self.posters) == self._settings.max_posters:
-            raise RequestError(
-                413,
-                "too_many_posters",
-                f"a request may have {self._settings.max_posters} posters; send the others in another one",
-                allowed={"posters": self._settings.max_posters},
-            )
+        most = self._settings.max_posters
+        if len(self.posters) == most:
+            message = f"a request may have {most} posters; send the others in another one"
+            raise RequestError(413, "too_many_posters", message, allowed={"posters": most})
 
     def _end(self) -> None:
         self.ended = True

@@ -40,12 +40,7 @@ def index_page(openapi: Mapping[str, Any], address: str) -> str:
 
 
 def docs_page(openapi: Mapping[str, Any], address: str) -> str:
-    """Everything that the document says.
-
-    Args:
-        openapi: as for `index_page`.
-        address: as for `index_page`.
-    """
+    """Everything that the document says; arguments as for `index_page`."""
     code = [CodeBlock(_CURL.format(address=address)), CodeBlock(_PYTHON.format(address=address))]
     sections = [PageSection("try", "Try it", ["From a shell, and from Python:"], code)]
     sections += [_endpoint(path, method, values) for path, method, values in _operations(openapi)]

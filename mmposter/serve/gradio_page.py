@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 
 from mmposter.readiness.states import BranchState, left_out_notice
+from mmposter.serve.answers import answer_with
 from mmposter.serve.errors import RequestError, unexpected
+from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.page_downloads import downloads_html
 from mmposter.serve.page_events import BRANCHES, FILES, GENRE, WHICH
 from mmposter.serve.page_mount import mount_page
@@ -21,12 +23,11 @@ from mmposter.serve.page_why import why_html
 from mmposter.serve.places import Places
 from mmposter.serve.schema import PosterAnswer, PredictAnswer
 from mmposter.serve.settings import ServeSettings
-from mmposter.serve.upload import UploadedPoster
 from mmposter.serve.uploads import Uploads
 from mmposter.serve.worker import Worker
 
 if TYPE_CHECKING:
-    from gradio import Blocks
+    from gradio import Blocks, CheckboxGroup, Dropdown, File
 
     from mmposter.inference.classifier import PosterClassifier
 
@@ -39,35 +40,20 @@ _NOTHING = '<div class="mm"><p class="faint">No poster yet.</p></div>'
 _NO_WHY = '<div class="mm"><p class="faint">Press the button to see what counted. This takes some seconds.</p></div>'
 
 
-def page_of(classifier: PosterClassifier, settings: ServeSettings) -> Callable[[FastAPI, Worker, Places], FastAPI]:
-    """The argument `page` of `create_app`.
-
-    Args:
-        classifier: what is served.
-        settings: the limits, which are the REST interface's too.
-    """
-
-    def add(app: FastAPI, worker: Worker, places: Places) -> FastAPI:
-        uploads = app.state.uploads = Uploads(settings)
-        # gradio keeps no file of ours. Whatever it may write goes where it is removed with the uploads.
-        os.environ["GRADIO_TEMP_DIR"] = str(uploads.spare)
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before it is imported: nothing is sent from here either
-        page = VisitorPage(classifier, settings, worker, places, uploads)
-        return mount_page(app, _blocks(page, settings), settings, places, uploads)
-
-    return add
+def add_page(
+    app: FastAPI, classifier: PosterClassifier, settings: ServeSettings, worker: Worker, places: Places
+) -> None:
+    """Put the page at ``/`` of `app`, see `create_app`; its limits are the REST interface's too."""
+    uploads = app.state.uploads = Uploads(settings)
+    # gradio keeps no file of ours. Whatever it may write goes where it is removed with the uploads.
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads.spare)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before it is imported: nothing is sent from here either
+    page = VisitorPage(classifier, settings, worker, places, uploads)
+    mount_page(app, _blocks(page, settings), settings, places, uploads)
 
 
 class VisitorPage:
-    """What the page answers to its visitor; each method gives values of parts of the page.
-
-    Args:
-        classifier: what is served.
-        settings: the limits.
-        worker: computes.
-        places: of the server; whoever reads posters takes one.
-        uploads: the dropped posters.
-    """
+    """What the page answers to its visitor; each method gives values of parts of the page."""
 
     def __init__(
         self, classifier: PosterClassifier, settings: ServeSettings, worker: Worker, places: Places, uploads: Uploads
@@ -102,7 +88,7 @@ class VisitorPage:
             usable = any(answer.scores for answer in answers)
             return html, answers, downloads_html(self._prediction(answers, branches)) if usable else ""
         except Exception as error:
-            return wrong_html(_told(error)), [], ""
+            return wrong_html(_apology(error)), [], ""
 
     def why(
         self, files: Sequence[str] | None, chosen: Sequence[str], which: int | None, genre: str | None
@@ -130,27 +116,19 @@ class VisitorPage:
             html = why_html(explained.explanation, explained.genre(genre), self.meanings)
             return html, downloads_html(self._prediction(answers, branches), explained)
         except Exception as error:
-            return wrong_html(_told(error)), None
+            return wrong_html(_apology(error)), None
 
     @contextmanager
     def _read(self, files: Sequence[str]) -> Iterator[list[UploadedPoster]]:
-        place = self._places.enter()
-        try:
-            place.hold(sum(map(self._uploads.size, files)))
+        with self._places.enter() as hold:
+            hold(sum(map(self._uploads.size, files)))
             yield [self._uploads.read(file) for file in files]
-        finally:
-            place.leave()
 
     def _in_order(self, chosen: Sequence[str]) -> tuple[str, ...]:
         return tuple(name for name in self.branches if name in chosen)
 
     def _prediction(self, answers: Sequence[PosterAnswer], branches: tuple[str, ...]) -> PredictAnswer:
-        return PredictAnswer(
-            model=self._classifier.run.folder.name,
-            branches=list(branches),
-            thresholds=self._classifier.thresholds(branches),
-            posters=list(answers),
-        )
+        return answer_with(self._classifier, branches, answers)
 
 
 def surest_first(answer: PosterAnswer) -> list[str]:
@@ -158,12 +136,12 @@ def surest_first(answer: PosterAnswer) -> list[str]:
     return sorted(answer.scores, key=lambda genre: (genre not in answer.genres, -answer.scores[genre]))
 
 
-def _told(error: Exception) -> str:
-    told = error if isinstance(error, RequestError) else unexpected(error, "the page")
-    return f"Sorry: {told.message}."
+def _apology(error: Exception) -> str:
+    known = error if isinstance(error, RequestError) else unexpected(error, "the page")
+    return f"Sorry: {known.message}."
 
 
-def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
+def _place_for_posters(settings: ServeSettings) -> File:
     import gradio as gr
     from gradio.data_classes import GradioRootModel
 
@@ -171,6 +149,33 @@ def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
         """Uploads as they come from `page_events`."""
 
         root: list[str]
+
+    label = f"Posters (at most {settings.max_posters}, {settings.max_mb:g} MB each)"
+    files = gr.File(label=label, file_count="multiple", type="filepath", height=150, elem_id=FILES)
+    files.data_model = Words  # no files, which gradio would open
+    return files
+
+
+def _branch_boxes(page: VisitorPage) -> CheckboxGroup:
+    import gradio as gr
+
+    choices = [(f"{name}: {page.meanings[name]}", name) for name in page.branches]
+    info = "What the model looks at. Switch one off and see how the scores move."
+    return gr.CheckboxGroup(choices, value=list(page.branches), label="Branches", info=info, elem_id=BRANCHES)
+
+
+def _genre_menu(answers: Sequence[PosterAnswer], at: int | None, genre: str | None) -> Dropdown:
+    import gradio as gr
+
+    if at is None or not 0 <= at < len(answers) or not answers[at].scores:
+        return gr.Dropdown(choices=[], value=None)
+    ranked = surest_first(answers[at])
+    choices = [(f"{name} {answers[at].scores[name]:.2f}", name) for name in ranked]
+    return gr.Dropdown(choices=choices, value=genre if genre in ranked else ranked[0])
+
+
+def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
+    import gradio as gr
 
     def show(
         files: list[str] | None, chosen: list[str], which: int | None, genre: str | None
@@ -180,22 +185,14 @@ def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
         at = which if which in usable else usable[0] if usable else None
         names = [(f"{index + 1}. {answers[index].name}", index) for index in usable]
         posters = gr.Radio(choices=names, value=at, visible=len(usable) > 1)
-        return text, posters, genres(answers, at, genre), gr.Column(visible=bool(usable)), _NO_WHY, downloads
+        return text, posters, _genre_menu(answers, at, genre), gr.Column(visible=bool(usable)), _NO_WHY, downloads
 
-    def drop(files: list[str] | None, chosen: list[str]) -> tuple[str, Any, Any, Any, str, str]:
+    def new_posters(files: list[str] | None, chosen: list[str]) -> tuple[str, Any, Any, Any, str, str]:
         return show(files, chosen, None, None)
 
-    def genres(answers: Sequence[PosterAnswer], at: int | None, genre: str | None) -> Any:
-        if at is None or not 0 <= at < len(answers) or not answers[at].scores:
-            return gr.Dropdown(choices=[], value=None)
-        answer = answers[at]
-        ranked = surest_first(answer)
-        choices = [(f"{name} {answer.scores[name]:.2f}", name) for name in ranked]
-        return gr.Dropdown(choices=choices, value=genre if genre in ranked else ranked[0])
-
-    def turn(files: list[str] | None, chosen: list[str], which: int | None) -> tuple[Any, str, str]:
+    def other_poster(files: list[str] | None, chosen: list[str], which: int | None) -> tuple[Any, str, str]:
         _, answers, downloads = page.scores(files, chosen)
-        return genres(answers, which, None), _NO_WHY, downloads
+        return _genre_menu(answers, which, None), _NO_WHY, downloads
 
     def explain(files: list[str] | None, chosen: list[str], which: int | None, genre: str | None) -> tuple[str, Any]:
         text, downloads = page.why(files, chosen, which, genre)
@@ -207,23 +204,9 @@ def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
     with gr.Blocks(title=_TITLE, analytics_enabled=False) as blocks:
         html(_HEAD)
         with gr.Row():
-            files = gr.File(
-                label=f"Posters (at most {settings.max_posters}, {settings.max_mb:g} MB each)",
-                file_count="multiple",
-                type="filepath",
-                height=150,
-                elem_id=FILES,
-            )
-            files.data_model = Words  # no files, which gradio would open
+            files = _place_for_posters(settings)
             with gr.Column():
-                choices = [(f"{name}: {page.meanings[name]}", name) for name in page.branches]
-                chosen = gr.CheckboxGroup(
-                    choices,
-                    value=list(page.branches),
-                    label="Branches",
-                    info="What the model looks at. Switch one off and see how the scores move.",
-                    elem_id=BRANCHES,
-                )
+                chosen = _branch_boxes(page)
                 if page.notice:
                     html(_notice(page.notice))
         scores = html(_NOTHING, elem_id="scores")
@@ -239,9 +222,9 @@ def _blocks(page: VisitorPage, settings: ServeSettings) -> Blocks:
         # Whoever writes a program has the REST interface. What is sent was checked before gradio (`page_events`), which
         # would write a file for each poster that it hands on.
         quiet: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "always_last", "preprocess": False}
-        files.change(drop, [files, chosen], shown, show_progress_on=[scores], **quiet)
+        files.change(new_posters, [files, chosen], shown, show_progress_on=[scores], **quiet)
         chosen.change(show, asked, shown, show_progress_on=[scores], **quiet)
-        which.input(turn, [files, chosen, which], [genre, why, downloads], show_progress_on=[why], **quiet)
+        which.input(other_poster, [files, chosen, which], [genre, why, downloads], show_progress_on=[why], **quiet)
         gr.on([button.click, genre.input], explain, asked, [why, downloads], show_progress_on=[why], **quiet)
     blocks.queue(max_size=settings.queue, default_concurrency_limit=4)
     return blocks
