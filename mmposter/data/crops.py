@@ -45,22 +45,17 @@ CropOrder = Literal["split_first", "crops_first"]
 class CropOptions:
     """How crops are made.
 
-    Args:
-        target: samples to which each genre is brought, over all sides together.
-        size: side of a crop in pixels; of a smaller poster it is as much as there is.
-        seed: of the crops' places, and of the deal.
-        order: ``split_first``: the crops of a poster stay on the poster's side. ``crops_first``: as published, crops
-            are made over all posters and then dealt to the sides at random, so that one poster is on several of them.
-        ratios: crops_first: shares of train, val and test; None takes those of the posters.
-
     Raises:
         UserError: listing every bad value.
     """
 
-    target: int = 3000
-    size: int = 150
-    seed: int = 0
+    target: int = 3000  # samples to which each genre is brought, over all sides together
+    size: int = 150  # side of a crop in pixels; of a smaller poster it is as much as there is
+    seed: int = 0  # of the crops' places, and of the deal
+    # `split_first`: the crops of a poster stay on the poster's side. `crops_first`: as published, crops are made over
+    # all posters and then dealt to the sides at random, so that one poster is on several of them.
     order: CropOrder = "split_first"
+    # crops_first: shares of train, val and test; None takes those of the posters
     ratios: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:

@@ -41,19 +41,12 @@ _LIBRARIES = ("torch", "torchvision", "mmposter")
 
 @dataclass(frozen=True)
 class Distillation:
-    """A finished distillation.
+    """A finished distillation."""
 
-    Attributes:
-        folder: holds `tower.safetensors`, `distillation.json`, `metrics.csv`, and a card.
-        config: as resolved.
-        facts: data, versions and numbers for the card.
-        history: the rows of `metrics.csv`.
-    """
-
-    folder: Path
-    config: DistillationConfig
-    facts: Mapping[str, Any]
-    history: Sequence[Mapping[str, Any]]
+    folder: Path  # holds `tower.safetensors`, `distillation.json`, `metrics.csv`, and a card
+    config: DistillationConfig  # as resolved
+    facts: Mapping[str, Any]  # data, versions and numbers for the card
+    history: Sequence[Mapping[str, Any]]  # the rows of `metrics.csv`
 
     @property
     def tower(self) -> Path:

@@ -51,21 +51,13 @@ Batch: TypeAlias = tuple[Tensor, dict[str, Tensor]]
 
 @dataclass
 class DistillationProgress:
-    """Where a distillation stands.
+    """Where a distillation stands."""
 
-    Attributes:
-        step: the step to go on with, from 0.
-        sums: of every term of the loss since the last row.
-        since: steps behind `sums`.
-        seconds: spent so far.
-        history: rows, as in metrics.csv.
-    """
-
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    since: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    step: int = 0  # the step to go on with, from 0
+    sums: dict[str, float] = field(default_factory=dict)  # of every term of the loss since the last row
+    since: int = 0  # steps behind `sums`
+    seconds: float = 0.0  # spent so far
+    history: list[dict[str, Any]] = field(default_factory=list)  # rows, as in metrics.csv
 
     def __post_init__(self) -> None:
         whole(self.step, "step")

@@ -13,27 +13,16 @@ _LEAST = 0.005  # of the rate: a step at 0 would be a step for nothing
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the training.
+    """One step of the training."""
 
-    Attributes:
-        phase: its number, from 0.
-        size: height and width of the pictures in pixels.
-        scale: the smallest and the largest part of a poster that a picture shows.
-        batch: pictures.
-        shown: pictures of all steps before.
-        rate: learning rate.
-        last: whether the phase ends with it.
-        held: whether batch norms hold their statistics.
-    """
-
-    phase: int
-    size: tuple[int, int]
-    scale: tuple[float, float]
-    batch: int
-    shown: int
-    rate: float
-    last: bool
-    held: bool
+    phase: int  # its number, from 0
+    size: tuple[int, int]  # height and width of the pictures in pixels
+    scale: tuple[float, float]  # the smallest and the largest part of a poster that a picture shows
+    batch: int  # pictures
+    shown: int  # pictures of all steps before
+    rate: float  # learning rate
+    last: bool  # whether the phase ends with it
+    held: bool  # whether batch norms hold their statistics
 
 
 class Schedule:

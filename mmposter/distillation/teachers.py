@@ -38,18 +38,12 @@ _LARGEST = 60_000.0  # float16 ends at 65504
 
 @dataclass(frozen=True)
 class Teacher:
-    """A pretrained network that is learnt from.
+    """A pretrained network that is learnt from."""
 
-    Attributes:
-        weights: with its file.
-        hints: which of its stages the student predicts.
-        shapes: C, H and W of the map of each hint, by its name.
-        classifier: weight K x C and bias K on the average of its last map; None where it has no such.
-    """
-
-    weights: TowerWeights
-    hints: tuple[Hint, ...]
-    shapes: Mapping[str, tuple[int, int, int]]
+    weights: TowerWeights  # with its file
+    hints: tuple[Hint, ...]  # which of its stages the student predicts
+    shapes: Mapping[str, tuple[int, int, int]]  # C, H and W of the map of each hint, by its name
+    # weight K x C and bias K on the average of its last map; None where it has no such
     classifier: tuple[Tensor, Tensor] | None
 
     @property

@@ -22,23 +22,14 @@ _BRIGHTNESS, _CONTRAST, _SATURATION = 0.2, 0.2, 0.25  # logarithms of the larges
 
 @dataclass(frozen=True, eq=False)
 class PosterMaps:
-    """Posters with their teachers' maps, in memory.
+    """Posters with their teachers' maps, in memory."""
 
-    Attributes:
-        pixels: N x H x W x 3, uint8.
-        maps: by a hint's name N x C x H' x W', float16.
-        train: rows to learn from.
-        val: rows to watch.
-        labels: N x G of 0 and 1; None where no genre is looked at.
-        unreadable: ids of posters that are in neither.
-    """
-
-    pixels: NDArray[np.uint8]
-    maps: Mapping[str, NDArray[np.float16]]
-    train: NDArray[np.int64]
-    val: NDArray[np.int64]
-    labels: NDArray[np.float32] | None = None
-    unreadable: tuple[str, ...] = ()
+    pixels: NDArray[np.uint8]  # N x H x W x 3, uint8
+    maps: Mapping[str, NDArray[np.float16]]  # by a hint's name N x C x H' x W', float16
+    train: NDArray[np.int64]  # rows to learn from
+    val: NDArray[np.int64]  # rows to watch
+    labels: NDArray[np.float32] | None = None  # N x G of 0 and 1; None where no genre is looked at
+    unreadable: tuple[str, ...] = ()  # ids of posters that are in neither
 
 
 class Views:

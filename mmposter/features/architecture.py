@@ -34,20 +34,13 @@ _IDLE = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """Enough to build a ``timm/`` or ``hf/`` network and to feed it, without the files that said it first.
+    """Enough to build a ``timm/`` or ``hf/`` network and to feed it, without the files that said it first."""
 
-    Attributes:
-        label: its kind: the same wherever the files lie.
-        mean: of the red, green and blue channel of an image in 0-1.
-        std: of the same.
-        input_size: height and width in pixels.
-        config: hf: what its ``config.json`` says of the network; None where the name is enough.
-    """
-
-    label: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    input_size: tuple[int, int]
+    label: str  # its kind: the same wherever the files lie
+    mean: tuple[float, ...]  # of the red, green and blue channel of an image in 0-1
+    std: tuple[float, ...]  # of the same
+    input_size: tuple[int, int]  # height and width in pixels
+    # hf: what its `config.json` says of the network; None where the name is enough
     config: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @classmethod

@@ -20,16 +20,13 @@ __all__ = ["ExtractorReport", "StoredPoster", "extract"]
 
 @dataclass
 class ExtractorReport:
-    """What one extractor did: posters computed now, there before, and those without a record with the reason.
-
-    Attributes:
-        seconds: of computing, added up over all workers; two reports that differ in nothing else are equal.
-    """
+    """What one extractor did: posters computed now, there before, and those without a record with the reason."""
 
     name: str
     computed: int = 0
     present: int = 0
     failed: dict[str, Failure] = field(default_factory=dict)
+    # of computing, added up over all workers; two reports that differ in nothing else are equal
     seconds: float = field(default=0.0, compare=False)
 
     def reasons(self) -> Counter[str]:

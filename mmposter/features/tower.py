@@ -40,22 +40,15 @@ _CLASSIFIER = 25_000_000  # numbers of a network's own classifier, which a file 
 
 @dataclass(frozen=True)
 class TowerWeights:
-    """A backbone with the file of its weights (None: random, from `seed`).
+    """A backbone with the file of its weights (None: random, from `seed`)."""
 
-    Attributes:
-        backbone: as in ``cnn.backbone``.
-        file: a state dict under the original library's keys, or one of ours, from `save`. For `fusion.list_backbones`
-            every ``.safetensors`` is one of ours.
-        seed: of the random weights.
-        architecture: of a ``timm/`` or ``hf/`` network; None for others.
-        size: height and width of its images in pixels; None: the backbone's own.
-    """
-
-    backbone: str
+    backbone: str  # as in `cnn.backbone`
+    # a state dict under the original library's keys, or one of ours, from `save`. For `fusion.list_backbones` every
+    # `.safetensors` is one of ours.
     file: Path | None
-    seed: int = 0
-    architecture: Architecture | None = None
-    size: tuple[int, int] | None = None
+    seed: int = 0  # of the random weights
+    architecture: Architecture | None = None  # of a `timm/` or `hf/` network; None for others
+    size: tuple[int, int] | None = None  # height and width of its images in pixels; None: the backbone's own
 
     @classmethod
     def find(cls, config: CnnConfig, *, seed: int = 0, offline: bool = False) -> TowerWeights:
@@ -194,16 +187,11 @@ class TowerInput:
     """A decoded poster as a backbone takes it: a normalised tensor 3 x H x W.
 
     It holds numbers alone, so that other processes need not know the backbone.
-
-    Attributes:
-        mean: of the red, green and blue channel of an image in 0-1.
-        std: of the same.
-        size: height and width in pixels.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    size: tuple[int, int]
+    mean: tuple[float, ...]  # of the red, green and blue channel of an image in 0-1
+    std: tuple[float, ...]  # of the same
+    size: tuple[int, int]  # height and width in pixels
 
     @classmethod
     def of(cls, config: CnnConfig, architecture: Architecture | None = None) -> TowerInput:

@@ -23,20 +23,14 @@ _NAMED = 5  # files of others that a message names
 
 @dataclass(frozen=True)
 class Kind:
-    """What a command writes into a folder.
+    """What a command writes into a folder."""
 
-    Attributes:
-        title: with its article, such as ``a run``.
-        marks: files that say that one is there, each with words that a file of ours holds (of JSON: its keys). One is
-            written before all others.
-        names: patterns of all files, relative; ``*`` stands for any part of one name.
-        left: patterns of files that belong to it too, and are never removed.
-    """
-
-    title: str
+    title: str  # with its article, such as `a run`
+    # files that say that one is there, each with words that a file of ours holds (of JSON: its keys). One is written
+    # before all others.
     marks: Mapping[str, tuple[str, ...]]
-    names: tuple[str, ...]
-    left: tuple[str, ...] = field(default=())
+    names: tuple[str, ...]  # patterns of all files, relative; `*` stands for any part of one name
+    left: tuple[str, ...] = field(default=())  # patterns of files that belong to it too, and are never removed
 
     def is_in(self, folder: Path) -> bool:
         """Whether a result of this kind, finished or not, is in `folder`."""

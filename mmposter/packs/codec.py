@@ -53,17 +53,12 @@ _LEVELS = (255, 4095, 65535)
 
 @dataclass(frozen=True)
 class Coded:
-    """An array as `decode` reads it.
+    """An array as `decode` reads it."""
 
-    Attributes:
-        header: JSON-able; says the code, the shape and the type.
-        body: bytes, compressed.
-        error: the relative squared error of what `decode` gives back, see `relative_error`; of `transform` with columns
-            of one deviation.
-    """
-
-    header: dict[str, Any]
-    body: bytes
+    header: dict[str, Any]  # JSON-able; says the code, the shape and the type
+    body: bytes  # compressed
+    # the relative squared error of what `decode` gives back, see `relative_error`; of `transform` with columns of one
+    # deviation
     error: float
 
 

@@ -25,57 +25,34 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Field:
-    """One field of the records.
+    """One field of the records."""
 
-    Attributes:
-        path: ``extractor/field``, by which the arrays of a pack are called.
-        counts: of the numbers of rows that each poster has; None where each has one.
-        values: of the rows; None where they are those of another field.
-        same_as: the path of that field.
-    """
-
-    path: str
-    counts: Header | None
-    values: Header | None
-    same_as: str | None
+    path: str  # `extractor/field`, by which the arrays of a pack are called
+    counts: Header | None  # of the numbers of rows that each poster has; None where each has one
+    values: Header | None  # of the rows; None where they are those of another field
+    same_as: str | None  # the path of that field
 
 
 @dataclass(frozen=True)
 class PackedExtractor:
-    """The records of one extractor.
+    """The records of one extractor."""
 
-    Attributes:
-        fingerprint: see `mmposter.features.store`.
-        metadata: what is said beside the records.
-        failed: why posters have none, by the hash of the picture.
-        fields: by name.
-    """
-
-    fingerprint: Mapping[str, Any]
-    metadata: Mapping[str, Any]
-    failed: Mapping[str, str]
-    fields: Mapping[str, Field]
+    fingerprint: Mapping[str, Any]  # see `mmposter.features.store`
+    metadata: Mapping[str, Any]  # what is said beside the records
+    failed: Mapping[str, str]  # why posters have none, by the hash of the picture
+    fields: Mapping[str, Field]  # by name
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a pack is, and what is in it.
+    """What a pack is, and what is in it."""
 
-    Attributes:
-        name: of the pack.
-        posters: how many rows its manifest has.
-        note: on its use.
-        dataset: the keys ``vocabulary``, ``options`` and ``counts`` of dataset.json.
-        pins: see `mmposter.features.pins`.
-        extractors: by name.
-    """
-
-    name: str
-    posters: int
-    note: str
-    dataset: Mapping[str, Any]
-    pins: Mapping[str, Any]
-    extractors: Mapping[str, PackedExtractor]
+    name: str  # of the pack
+    posters: int  # how many rows its manifest has
+    note: str  # on its use
+    dataset: Mapping[str, Any]  # the keys `vocabulary`, `options` and `counts` of dataset.json
+    pins: Mapping[str, Any]  # see `mmposter.features.pins`
+    extractors: Mapping[str, PackedExtractor]  # by name
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Facts:

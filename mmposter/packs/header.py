@@ -21,29 +21,18 @@ _MOST_PLANES = 4  # bytes of a rounded number
 
 @dataclass(frozen=True)
 class Header:
-    """An array of n rows and k columns, and how it is kept (see `mmposter.packs.codec`).
+    """An array of n rows and k columns, and how it is kept (see `mmposter.packs.codec`)."""
 
-    Attributes:
-        code: ``transform``, ``scalar`` or ``exact``.
-        shape: n x ...
-        dtype: of the array.
-        stored: ``exact``: the type that the bytes have.
-        low: ``scalar``: k numbers, what the columns begin at.
-        step: of the rounding: k numbers of ``scalar``, one of ``transform``.
-        planes: bytes of a number: one count of ``scalar``; of ``transform`` those of the scores and of the vectors.
-        components: ``transform``: how many, k at most.
-        unit: ``transform``: rows have length 1.
-    """
-
-    code: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    stored: np.dtype[Any]
-    low: NDArray[np.float64]
-    step: NDArray[np.float64]
+    code: str  # `transform`, `scalar` or `exact`
+    shape: tuple[int, ...]  # n x ...
+    dtype: np.dtype[Any]  # of the array
+    stored: np.dtype[Any]  # `exact`: the type that the bytes have
+    low: NDArray[np.float64]  # `scalar`: k numbers, what the columns begin at
+    step: NDArray[np.float64]  # of the rounding: k numbers of `scalar`, one of `transform`
+    # bytes of a number: one count of `scalar`; of `transform` those of the scores and of the vectors
     planes: tuple[int, ...]
-    components: int
-    unit: bool
+    components: int  # `transform`: how many, k at most
+    unit: bool  # `transform`: rows have length 1
 
     @classmethod
     def of(cls, said: Any) -> Header:

@@ -43,42 +43,25 @@ _OPTIONS = ("format", "vocabulary", "seed", "ratios", "min_side", "duplicate_dis
 
 @dataclass(frozen=True)
 class PackedField:
-    """What became of one field of the records.
+    """What became of one field of the records."""
 
-    Attributes:
-        name: ``extractor.field``.
-        rows: of all posters together.
-        columns: numbers in a row.
-        code: how it is kept, see `mmposter.packs.codec`; ``same as`` another field.
-        bytes: that it takes.
-        error: 1 - R2 of what is read from the pack.
-    """
-
-    name: str
-    rows: int
-    columns: int
-    code: str
-    bytes: int
-    error: float
+    name: str  # `extractor.field`
+    rows: int  # of all posters together
+    columns: int  # numbers in a row
+    code: str  # how it is kept, see `mmposter.packs.codec`; `same as` another field
+    bytes: int  # that it takes
+    error: float  # 1 - R2 of what is read from the pack
 
 
 @dataclass(frozen=True)
 class PackReport:
-    """A pack that was written.
+    """A pack that was written."""
 
-    Attributes:
-        file: the pack.
-        name: its name.
-        posters: how many it has.
-        fields: of its records.
-        bytes: of the whole file.
-    """
-
-    file: Path
-    name: str
-    posters: int
-    fields: tuple[PackedField, ...]
-    bytes: int
+    file: Path  # the pack
+    name: str  # its name
+    posters: int  # how many it has
+    fields: tuple[PackedField, ...]  # of its records
+    bytes: int  # of the whole file
 
 
 def write_pack(

@@ -34,25 +34,15 @@ _NO_MATTER = ("train.workers", "train.tensorboard", "yolo.model")
 
 @dataclass(frozen=True)
 class NetworkWish:
-    """What to train.
+    """What to train."""
 
-    Attributes:
-        name: the row's, such as ``p1/densenet121`` or ``ours/lite``.
-        label: for tables.
-        variant: of a published network; None where no fault is known, so that there is nothing to vary.
-        config: all of it.
-        recipe: the configuration before the user's own changes.
-        target: posters and crops that each genre is brought to; None without crops.
-        recipe_target: what the paper has for it.
-    """
-
-    name: str
-    label: str
-    variant: Variant | None
-    config: Config
-    recipe: Config
-    target: int | None = None
-    recipe_target: int | None = None
+    name: str  # the row's, such as `p1/densenet121` or `ours/lite`
+    label: str  # for tables
+    variant: Variant | None  # of a published network; None where no fault is known, so that there is nothing to vary
+    config: Config  # all of it
+    recipe: Config  # the configuration before the user's own changes
+    target: int | None = None  # posters and crops that each genre is brought to; None without crops
+    recipe_target: int | None = None  # what the paper has for it
 
     def changed(self) -> dict[str, list[Any]]:
         """Keys where the user departs from the recipe: [the recipe's, the user's]."""

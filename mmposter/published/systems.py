@@ -75,17 +75,11 @@ class System(_Facts):
 
 @dataclass(frozen=True)
 class Published:
-    """One network of one system.
+    """One network of one system."""
 
-    Attributes:
-        name: as on the command line, such as ``p1/densenet121``.
-        system: the paper.
-        network: its row.
-    """
-
-    name: str
-    system: System
-    network: Network
+    name: str  # as on the command line, such as `p1/densenet121`
+    system: System  # the paper
+    network: Network  # its row
 
     @property
     def label(self) -> str:

@@ -42,17 +42,11 @@ _ALWAYS = ("mean_average_precision",)
 
 @dataclass(frozen=True)
 class SystemRows:
-    """The results of one system, and ours on the same genres.
+    """The results of one system, and ours on the same genres."""
 
-    Attributes:
-        key: the system's folder, such as ``p1``.
-        system: its facts.
-        results: in the order of the paper's table, ours last.
-    """
-
-    key: str
-    system: System
-    results: Sequence[Result]
+    key: str  # the system's folder, such as `p1`
+    system: System  # its facts
+    results: Sequence[Result]  # in the order of the paper's table, ours last
 
     @property
     def heading(self) -> str:
