@@ -89,8 +89,6 @@ def balance_by_crops(dataset: Dataset, out: Path, options: CropOptions, *, overw
 
     Args:
         dataset: whole posters with genres and a split.
-        out: folder to write; made if it is not there.
-        options: how the crops are made.
         overwrite: replace other prepared data that are in `out`.
 
     Raises:

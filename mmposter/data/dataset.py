@@ -245,7 +245,6 @@ def write_dataset(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary | No
     """Write what `Dataset.load` reads.
 
     Args:
-        folder: made if it is not there.
         table: the columns of `Dataset.table`, with or without crop; sorted by id here.
         vocabulary: None for posters without labels.
         info: further keys of dataset.json; must hold ``root``.

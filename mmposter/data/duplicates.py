@@ -48,7 +48,6 @@ def group_near_duplicates(ids: Sequence[str], hashes: NDArray[np.uint64], distan
     """Name of each poster's group: the smallest id that a chain of near pairs reaches.
 
     Args:
-        ids: N ids.
         hashes: N perceptual hashes of 64 bits.
         distance: Hamming distance, 0-64, up to which two posters are near.
     """

@@ -63,7 +63,6 @@ def inspect_posters(
         table: has the columns id and path.
         min_side: shorter sides below this many pixels are ``too_small``.
         workers: threads; None for one a usable core.
-        quiet: show no progress.
     """
     import numpy as np
 

@@ -32,8 +32,6 @@ def write_card(
     """Write README.md and its plot into `folder`.
 
     Args:
-        folder: of the distillation.
-        config: as resolved.
         facts: as in `mmposter.distillation.distill.Distillation`.
         history: rows, one or more.
     """

@@ -69,15 +69,10 @@ def distill(
     """Train a student on the ``train`` posters, watch it on ``val`` ones, never open those of ``test``.
 
     Args:
-        config: student, teachers, and how.
         dataset: posters; where they have genres, those of train and val are looked at, see ``genre_weight``.
-        out: folder of the result.
         device: auto, cpu, cuda or mps.
         resume: go on where the distillation in `out` stopped.
-        overwrite: replace the one in `out`.
         keep_maps: leave the teachers' maps in `out`.
-        offline: never touch the network.
-        quiet: show no progress.
 
     Raises:
         UserError: unknown networks, missing weights, too few posters, an `out` that holds another distillation, or

@@ -72,10 +72,7 @@ class SoftGenres(nn.Module):
         Args:
             posters: with labels.
             final: names of the hints at the teachers' last maps.
-            seed: of the crops, the weights and the order.
-            folder: of the distillation.
             device: where crops are cut, and where the head will be used.
-            quiet: show no progress.
 
         Raises:
             UserError: too few posters with a genre.

@@ -74,15 +74,6 @@ class DistillationProgress:
 class DistillationLoop:
     """Trains one student, and keeps `state.safetensors` and `metrics.csv` in a folder.
 
-    Args:
-        model: what learns.
-        loss: of its predictions and the teachers' maps.
-        views: makes batches.
-        schedule: of sizes and rates.
-        config: how.
-        device: where.
-        out: the folder.
-
     Attributes:
         average: the model with averaged weights, which are the result; its batch norms are measured where it is used.
         size: of the last phase's pictures, at which it is watched.

@@ -29,7 +29,6 @@ class Schedule:
     """All steps of a training: the rate rises, stays, and falls to (nearly) 0 along a cosine.
 
     Args:
-        phases: in their order.
         posters: how many there are to train on; no batch is larger.
         warmup: steps in which the rate rises.
         decay: the share of all pictures over which it falls.

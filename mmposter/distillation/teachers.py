@@ -87,12 +87,8 @@ def poster_maps(
     Posters of other splits are not opened. Those that cannot be read are left out, and named.
 
     Args:
-        dataset: the posters.
-        teachers: who look at them.
         config: says at which size, how many validation posters are watched, and whether genres are looked at.
         folder: for this data set, these teachers and this size alone.
-        device: of the teachers.
-        quiet: show no progress.
 
     Raises:
         UserError: too few posters, or more than the memory holds.

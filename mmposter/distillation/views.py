@@ -36,11 +36,8 @@ class Views:
     """Makes batches: pictures for the student, and its targets.
 
     Args:
-        posters: what is shown.
-        config: how random views differ.
         mean: of the student's pictures in 0-1, by channel.
         std: of the same.
-        device: where the cutting is done.
         genres: makes probabilities B x G of the targets by their hints' names; None: no soft genres.
     """
 
@@ -71,7 +68,6 @@ class Views:
         consistent", CVPR 2022, arXiv 2106.05237, who call it function matching.
 
         Args:
-            step: the number of the step.
             batch: B.
             size: height and width of the pictures.
             places: by a hint's name height and width of its map.
@@ -106,7 +102,6 @@ class Views:
         """Random crops of random training posters, neither coloured nor mixed: a function of seed and number alone.
 
         Args:
-            number: of the batch.
             batch: B.
             size: height and width of the pictures.
 
@@ -142,8 +137,6 @@ def random_boxes(rng: np.random.Generator, count: int, scale: tuple[float, float
     """Boxes `count` x 4 in 0-1: of a random area, stretched a little, at a random place.
 
     Args:
-        rng: draws.
-        count: how many.
         scale: the smallest and the largest area, of the whole; less where a stretched box would reach over the edge.
     """
     area, aspect = rng.uniform(*scale, count), np.exp(rng.uniform(-_STRETCH, _STRETCH, count))
@@ -157,7 +150,6 @@ def recolour(images: Tensor, rng: np.random.Generator) -> Tensor:
 
     Args:
         images: B x 3 x H x W in 0-255.
-        rng: draws.
     """
 
     def factors(most: float) -> Tensor:

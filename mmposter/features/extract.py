@@ -57,12 +57,9 @@ def extract(
     Args:
         posters: what is to be there at the end.
         extractors: in an order in which a `RecordExtractor` follows its source; one that is there twice is run once.
-        root: the store.
         shard: (i, n) does every n-th part from the i-th on, for several processes or machines.
         workers: processes that compute (see `mmposter.engines.run`); 1 is this one.
-        threads: CPU threads of each worker.
         engine: ``local`` or ``ray``.
-        quiet: show no progress.
 
     Raises:
         ValueError: if `shard` is not (i, n) with 0 <= i < n.

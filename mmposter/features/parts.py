@@ -61,9 +61,7 @@ class ExtractPlan:
     """What is left to do for some posters and extractors.
 
     Args:
-        posters: the whole list.
         extractors: in an order in which a `RecordExtractor` follows its source.
-        root: the store.
         shard: (i, n): every n-th part from the i-th on.
     """
 

@@ -81,7 +81,6 @@ def read_shard(path: Path, checksum: int | None) -> Shard:
     """Read what `write_shard` wrote.
 
     Args:
-        path: the file.
         checksum: CRC-32 of its bytes; None where it is not known.
 
     Raises:

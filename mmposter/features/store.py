@@ -44,7 +44,6 @@ class ExtractorStore:
 
     Args:
         root: the store's folder, beside the manifest.
-        name: the extractor's name.
         fingerprint: all that decides what the extractor says (weights' hash, settings, version), JSON-able.
     """
 

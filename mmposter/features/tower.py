@@ -98,12 +98,7 @@ class TowerWeights:
         self._write(path, _plain_state(self.build()), self._origin())
 
     def save_trained(self, path: Path, backbone: Backbone) -> None:
-        """Write what became of the backbone in training: a file as `save` writes it, with an identity of its own.
-
-        Args:
-            path: a ``.safetensors`` file.
-            backbone: from `build`, trained since.
-        """
+        """Write what became of the backbone in training: a file as `save` writes it, with an identity of its own."""
         state = _plain_state(backbone)
         self._write(path, state, f"trained-{_content(state)}")
 
@@ -198,7 +193,6 @@ class TowerInput:
         """Of a configured backbone, in its own size where none is set.
 
         Args:
-            config: backbone, size and normalisation.
             architecture: of a ``timm/`` or ``hf/`` network; None for others.
         """
         facts = architecture or backbone_spec(config.backbone)
@@ -235,11 +229,6 @@ class SharedTower:
 
     It remembers the feature maps of the last batch, of the watched stages alone: whoever asks next for the same batch
     gets them, or goes on from them.
-
-    Args:
-        config: says the input's size.
-        weights: of the backbone.
-        device: where it computes.
     """
 
     def __init__(self, config: CnnConfig, weights: TowerWeights, *, device: str) -> None:
@@ -273,7 +262,6 @@ class SharedTower:
         Args:
             batch: B tensors 3 x H x W, as `input` makes them. The same tensors, not only equal ones, are the same
                 batch.
-            stage: one of the backbone's.
         """
         if len(batch) != len(self._batch) or any(a is not b for a, b in zip(batch, self._batch, strict=True)):
             self._batch, self._maps = list(batch), {}

@@ -41,7 +41,6 @@ class TableWriter:
 
     Args:
         stream: text, opened with ``newline=""``.
-        line_end: between rows.
     """
 
     def __init__(self, stream: IO[str], *, line_end: str = "\r\n") -> None:
@@ -56,9 +55,7 @@ def table_text(header: Sequence[str], rows: Iterable[Iterable[Any]], *, line_end
     """A whole table as CSV, guarded.
 
     Args:
-        header: names of the columns.
         rows: cells as text or numbers; None is an empty cell.
-        line_end: between rows.
     """
     buffer = io.StringIO()
     writer = TableWriter(buffer, line_end=line_end)

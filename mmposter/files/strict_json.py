@@ -33,8 +33,6 @@ def read_json(path: str | Path, *, limit: int = LIMIT, mend: str = _MEND) -> Any
     """The plain values of a JSON file.
 
     Args:
-        path: the file.
-        limit: how many bytes it may have.
         mend: what to do about a damaged one, for the message.
 
     Raises:
@@ -48,8 +46,6 @@ def parse_json(text: str | bytes, where: str | Path, *, mend: str = _MEND) -> An
 
     Args:
         text: as text, or as its bytes in UTF-8.
-        where: what the message calls it.
-        mend: as in `read_json`.
 
     Raises:
         UserError: no JSON; NaN, infinity or a whole number beyond 64 bits; nested deeper than `DEPTH`; letters that are

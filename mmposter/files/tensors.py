@@ -49,9 +49,7 @@ def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     """Write a file, atomically, with the checksum of its tensors.
 
     Args:
-        file: safetensors.
         tensors: on any device, of any layout; two may share their memory.
-        metadata: what is said beside them.
 
     Raises:
         OSError: it cannot be written.
@@ -92,11 +90,6 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
 
 def require_shapes(file: Path, wanted: Shapes, what: str) -> None:
     """Refuse a file whose tensors are not those of a model, before either takes memory.
-
-    Args:
-        file: safetensors.
-        wanted: the shape of every tensor of the model.
-        what: whose weights they should be.
 
     Raises:
         UserError: naming some that are missing, that nobody asked for, or that have another shape.

@@ -96,10 +96,6 @@ def crop_image(image: Image.Image, crop: Crop) -> Image.Image:
 def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """The bytes of a regular file. A pipe or a device would block, or never end.
 
-    Args:
-        path: what to read.
-        max_bytes: the largest file that is read.
-
     Raises:
         BadImageError: where it is missing, unreadable, no regular file, or too large.
     """

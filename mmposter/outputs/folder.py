@@ -47,7 +47,6 @@ def claim(folder: Path, kind: Kind, *, go_on: bool = False, overwrite: bool = Fa
 
     Args:
         folder: made if it is not there; if nothing was written into it, it goes again.
-        kind: what will be written.
         go_on: a result that is there is gone on with, or replaced file by file.
         overwrite: a result that is there is removed first, and nothing else: no file that a command of ours does not
             write, nothing behind a link.
@@ -86,7 +85,6 @@ def claim_file(file: Path, *, overwrite: bool = False) -> Iterator[None]:
     """Be the one writer of a file for as long as the block lasts.
 
     Args:
-        file: its folder is made.
         overwrite: it may be there, and will be replaced.
 
     Raises:
@@ -114,8 +112,6 @@ def remove_ours(folder: Path, kind: Kind, *, refuse: bool = True) -> None:
     """Remove a result from `folder`, which stays.
 
     Args:
-        folder: is there.
-        kind: of the result.
         refuse: remove nothing where other files lie there; else they are left where they are.
 
     Raises:

@@ -57,9 +57,6 @@ def write_archive(target: Path, members: Mapping[str, bytes]) -> None:
 class Archive:
     """A pack that is read.
 
-    Args:
-        file: the pack.
-
     Attributes:
         facts: what ``pack.json`` says; its arrays are not larger than a pack of this size may have.
 

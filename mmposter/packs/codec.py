@@ -86,7 +86,6 @@ def decode(header: Header | Mapping[str, Any], body: bytes) -> Array:
 
     Args:
         header: as `encode` gave it, or read already.
-        body: the bytes.
 
     Raises:
         ValueError, lzma.LZMAError: the header describes no array, the bytes are not what it says, or a number is not
@@ -109,7 +108,6 @@ def relative_error(values: Array, decoded: Array, scale: Array | None = None) ->
 
     Args:
         values: n x ...
-        decoded: what became of them.
         scale: by which the columns are divided before; None: they count as they are.
     """
     flat = _rows(values).astype(np.float64)

@@ -106,7 +106,6 @@ class Facts:
 
         Args:
             hashes: of the pictures in the manifest.
-            posters: rows of the manifest.
 
         Raises:
             ValueError: their numbers differ, or there is a failure of another picture.

@@ -80,14 +80,10 @@ def write_pack(
     The records must be in the store. Equal data give equal bytes.
 
     Args:
-        dataset: with genres.
         config: which branches, and behind which frozen models.
         out: a file ``.mmpack``.
         name: of the pack; None: that of the file.
         tolerance: the largest 1 - R2 of a field of many columns.
-        offline: never touch the network.
-        overwrite: replace `out`.
-        quiet: show no progress.
 
     Raises:
         UserError: records are missing, `dataset` is a pack itself or has no genres, `out` is there or has another end,

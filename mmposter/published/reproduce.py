@@ -61,8 +61,6 @@ def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), 
     """A published network with the user's changes.
 
     Args:
-        published: which.
-        variant: with its faults or without.
         overrides: ``section.key=value`` and ``crops.target=N``.
         init: as ``cnn.init``, in place of the recipe's; networks without published weights stay random under
             ``imagenet`` and ``auto``.
@@ -93,7 +91,6 @@ def our_wish(source: str, vocabulary: str) -> NetworkWish:
 
     Args:
         source: the name of a recipe, or a YAML file.
-        vocabulary: of the genres; one run each.
 
     Raises:
         UserError: no such recipe, or a bad one.
@@ -122,15 +119,9 @@ def reproduce(
 
     Args:
         asked: what to train, from `wish`.
-        vocabulary: the genres to train on.
-        dataset: as `mmposter prepare` made it; its split is used.
         out: holds ``NAME/VARIANT/run``, and the derived data in ``data/``.
         published: the network's name, for the crops of its system; None for ours.
         limit: take only about so many of the posters, see `task_dataset`.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        offline: never touch the network.
-        overwrite: train anew what is there.
-        quiet: show no progress.
 
     Raises:
         UserError: as `train` and `evaluate_run`, and where `out` holds this network trained otherwise, or another

@@ -105,9 +105,7 @@ class Published:
         """The configuration of a variant.
 
         Args:
-            variant: with the faults that were found, or without.
             overrides: ``section.key=value``, the user's own; they come last.
-            direct: as in `mmposter.config.load_config`.
 
         Raises:
             UserError: bad overrides.

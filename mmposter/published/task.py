@@ -22,7 +22,6 @@ def task_dataset(dataset: Dataset, vocabulary: str, out: Path, limit: int | None
     """The posters of `dataset` under another vocabulary, led anew from their raw genres; split and groups stay.
 
     Args:
-        dataset: as `mmposter prepare` made it.
         vocabulary: a built-in name.
         out: the derived data set is written below it, unless `dataset` is already what is wanted or it is there. The
             features of `dataset` serve it too.
@@ -63,10 +62,6 @@ def cropped_dataset(task: Dataset, published: Published, variant: Variant, out: 
     """The crops of a task's posters, in the order of the variant; made once.
 
     Args:
-        task: whole posters, from `task_dataset`.
-        published: a system that makes crops.
-        variant: says whether they are made before the split or after it.
-        out: they are written below it.
         target: posters and crops that each genre is brought to.
 
     Raises:

@@ -47,8 +47,6 @@ def download(
     Args:
         links: file -> address. Files that are there should not be among them: they would be downloaded again.
         folder: holds the ledger; made if it is not there.
-        options: manners and limits.
-        quiet: show no progress.
 
     Raises:
         UserError: the folder cannot be written, or another process downloads into it.

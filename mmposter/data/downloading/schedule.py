@@ -84,8 +84,6 @@ class HostSchedule:
         """The job's host cannot be reached, or asked for patience: a pause of so many seconds.
 
         Args:
-            job: what was asked.
-            why: for people.
             pause: seconds in which the host is left alone.
             counts: whether this says something of the host, and not of this link alone.
 

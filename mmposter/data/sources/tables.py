@@ -49,7 +49,6 @@ def read_table(source: Path, issues: list[Issue], *, one_line: bool = False) -> 
     row of its own, and reading goes on at the next line, so that one quote costs one row.
 
     Args:
-        source: the file.
         issues: gets a ``bad_encoding`` where it is not UTF-8.
         one_line: no cell of this kind of table has a line feed, so that every line is a row.
 
