@@ -62,7 +62,7 @@ class Dataset:
         """
         import pandas as pd
 
-        from mmposter.packs import find_data
+        from mmposter.packs.read import find_data
 
         given, folder = folder, find_data(folder)
         if root is not None and folder != Path(given):

@@ -21,6 +21,7 @@ from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path
 from mmposter.files.formats import require_format
 from mmposter.files.strict_json import mapping, parse_json, shown, whole
+from mmposter.files.strict_values import fitting
 from mmposter.packs.facts import Facts
 
 KIND, FORMAT, SUFFIX = "mmposter-pack", 1, ".mmpack"
@@ -72,7 +73,7 @@ class Archive:
             if said.get("kind") != KIND:
                 raise ValueError(f"kind {shown(said.get('kind'))}")
             require_format(file, whole(said.get("format"), "format"), FORMAT)
-            self.facts = Facts.of(said)
+            self.facts = fitting(Facts, said)
             self.facts.require_size(self._size)
 
     @property

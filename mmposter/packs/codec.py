@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmposter.packs.header import Header
+from mmposter.packs.facts import HEADER, Exact, Header, Scalar, Transform
 
 Array = NDArray[Any]
 
@@ -91,12 +91,12 @@ def decode(header: Header | Mapping[str, Any], body: bytes) -> Array:
         ValueError, lzma.LZMAError: the header describes no array, the bytes are not what it says, or a number is not
             finite.
     """
-    known = header if isinstance(header, Header) else Header.of(header)
+    known = HEADER.validate_python(header)
     data = _unpacked(body, known.packed)
-    if known.code == "exact":
+    if isinstance(known, Exact):
         return np.frombuffer(data, known.stored).reshape(known.shape).astype(known.dtype)
     with np.errstate(all="ignore"):  # what comes of absurd numbers is looked at below
-        decoded = _decode_scalar(known, data) if known.code == "scalar" else _decode_transform(known, data)
+        decoded = _decode_scalar(known, data) if isinstance(known, Scalar) else _decode_transform(known, data)
         values = decoded.reshape(known.shape).astype(known.dtype, copy=False)
     if not np.isfinite(values).all():
         raise ValueError("a number is not finite")
@@ -160,9 +160,9 @@ def _unpacked(body: bytes, size: int) -> bytes:
     return data
 
 
-def _decode_scalar(header: Header, data: bytes) -> NDArray[np.float32]:
-    rounded, _ = _from_planes(data, header.rows, header.columns, header.planes[0])
-    decoded: NDArray[np.float32] = (header.low + rounded * header.step).astype(np.float32)
+def _decode_scalar(header: Scalar, data: bytes) -> NDArray[np.float32]:
+    rounded, _ = _from_planes(data, header.rows, header.width, header.planes)
+    decoded: NDArray[np.float32] = (np.array(header.low) + rounded * np.array(header.step)).astype(np.float32)
     return decoded
 
 
@@ -182,7 +182,7 @@ def _encode_transform(flat: NDArray[np.float32], tolerance: float) -> Coded:
     while True:
         rounded, body = _at_step(step, scores, basis, deviation)
         header, data = {"code": "transform", "columns": columns, "unit": unit, **rounded}, fixed + body
-        known = Header.of({**header, "shape": list(flat.shape), "dtype": "<f4"})
+        known = Transform(**header, shape=list(flat.shape), dtype="<f4")
         error = relative_error(flat, _decode_transform(known, data), scale)
         tries += 1
         if error <= tolerance:
@@ -217,8 +217,8 @@ def _at_step(
     return header, deviation[:kept].astype("<f4").tobytes() + vector_bytes + score_bytes
 
 
-def _decode_transform(header: Header, data: bytes) -> NDArray[np.float32]:
-    rows, columns, kept, step = header.rows, header.columns, header.components, float(header.step[0])
+def _decode_transform(header: Transform, data: bytes) -> NDArray[np.float32]:
+    rows, columns, kept, step = header.rows, header.columns, header.components, header.step
     (mean, column_scale), data = np.frombuffer(data[: 8 * columns], "<f4").reshape(2, columns), data[8 * columns :]
     size = (columns + 7) // 8
     never_negative = np.unpackbits(np.frombuffer(data[:size], np.uint8), count=columns).astype(bool)

@@ -24,7 +24,7 @@ from mmposter.files.atomic import write_json
 from mmposter.files.strict_json import parse_json
 from mmposter.packs.archive import SUFFIX, Archive
 from mmposter.packs.codec import decode
-from mmposter.packs.facts import Facts, Field
+from mmposter.packs.facts import Facts, FieldFacts
 from mmposter.progress import console
 from mmposter.shipped import BENCHMARK
 
@@ -110,7 +110,7 @@ def _unpack(archive: Archive, folder: Path, final: Path) -> None:
             for name, extractor in facts.extractors.items()
         }
         rows = {
-            name: {field: _by_poster(of, arrays) for field, of in extractor.fields.items()}
+            name: {field: _by_poster(f"{name}/{field}", of, arrays) for field, of in extractor.fields.items()}
             for name, (extractor, _) in stores.items()
         }
     # From here on what goes wrong is the disk's fault.
@@ -131,8 +131,8 @@ def _unpack(archive: Archive, folder: Path, final: Path) -> None:
         "root": str(final),
         "pictures": False,
         "pack": {"name": facts.name, "note": facts.note},
-        **facts.dataset,
-        "pins": dict(facts.pins),
+        **facts.dataset.model_dump(),
+        "pins": facts.pins,
         "manifest_sha256": hashlib.sha256(members[MANIFEST]).hexdigest(),
     }
     write_json(folder / INFO, info)
@@ -146,14 +146,16 @@ def _decoded(facts: Facts, members: Mapping[str, bytes]) -> dict[str, NDArray[An
         return dict(zip(headers, arrays, strict=True))
 
 
-def _by_poster(field: Field, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def _by_poster(
+    path: str, field: FieldFacts, arrays: Mapping[str, NDArray[Any]]
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """A field of all posters, and where each poster's rows begin."""
-    values = arrays[field.same_as or field.path]
+    values = arrays[field.same_as or path]
     if field.counts is None:
         return values, np.arange(len(values) + 1)
-    counts = arrays[f"{field.path}.counts"].astype(np.int64)
+    counts = arrays[f"{path}.counts"].astype(np.int64)
     if (len(counts) and (counts.min() < 0 or counts.max() > len(values))) or counts.sum() != len(values):
-        raise ValueError(f"{field.path} has {len(values)} rows, and counts of others")
+        raise ValueError(f"{path} has {len(values)} rows, and counts of others")
     return values, np.cumsum([0, *counts.tolist()])
 
 

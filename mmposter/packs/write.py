@@ -19,6 +19,7 @@ from mmposter.features.extractors import BranchExtractors
 from mmposter.features.pins import Pins
 from mmposter.features.store import ExtractorStore
 from mmposter.features.table import dataset_extractors, settle_on
+from mmposter.files.strict_values import fitting
 from mmposter.outputs import claim_file
 from mmposter.packs.archive import FACTS, FORMAT, KIND, SUFFIX, write_archive
 from mmposter.packs.codec import Coded, encode, relative_error
@@ -124,7 +125,7 @@ def write_pack(
             **writer.members,
         }
         try:
-            Facts.of(facts).require_size(sum(map(len, members.values())))
+            fitting(Facts, facts).require_size(sum(map(len, members.values())))
         except ValueError as error:
             raise UserError(f"these records cannot be packed: {error}") from error
         write_archive(out, members)

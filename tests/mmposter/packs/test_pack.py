@@ -21,8 +21,10 @@ from mmposter.features.pins import PinnedTower
 from mmposter.features.ragged import Ragged
 from mmposter.features.table import dataset_extractors, extract_dataset, load_features, tower_weights
 from mmposter.measurement.evaluate import evaluate_run
-from mmposter.packs import open_pack, read, write_pack
+from mmposter.packs import read
 from mmposter.packs.archive import FACTS, Archive, write_archive
+from mmposter.packs.read import open_pack
+from mmposter.packs.write import write_pack
 from mmposter.runs.run import Run
 from mmposter.training.inputs import load_inputs
 from mmposter.training.train import train
