@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,11 @@ NO_SPLIT = "none"
 RATIOS = (0.7, 0.1, 0.2)
 
 _ALIASES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
+
+
+def draw(text: str) -> bytes:
+    """Eight bytes that are random and yet always those of this text, whatever a library's version."""
+    return blake2b(text.encode(), digest_size=8).digest()
 
 
 def check_ratios(ratios: Sequence[float]) -> tuple[float, float, float]:

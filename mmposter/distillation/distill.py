@@ -29,7 +29,7 @@ from mmposter.files.formats import require_format
 from mmposter.files.strict_json import mapping, read_json, shown, sound
 from mmposter.outputs import claim, remove_folder
 from mmposter.outputs.kinds import DISTILLATION, TEACHERS
-from mmposter.progress import console
+from mmposter.progress import say
 from mmposter.runs.provenance import package_version, source_commit
 from mmposter.runs.run import TOWER
 
@@ -90,7 +90,7 @@ def distill(
         result = _finished(out, config, facts) if there else None
         if result is None:
             if resume and not there:
-                console.print(f"nothing to resume in {out}: starting anew", highlight=False, soft_wrap=True)
+                say(f"nothing to resume in {out}: starting anew")
             result = work.run(facts, resume=resume)
         _tidy(out, keep_maps=keep_maps)
         return result
@@ -216,7 +216,7 @@ def _announce(teachers: Sequence[Teacher], student: str) -> None:
     for teacher in teachers:
         meets = ", ".join(f"{hint.student_stage} -> {hint.teacher_stage}" for hint in teacher.hints)
         scores = "" if teacher.classifier else "; its classifier is no single linear layer, so its scores are left out"
-        console.print(f"{student} learns from {teacher.name}: {meets}{scores}", highlight=False, soft_wrap=True)
+        say(f"{student} learns from {teacher.name}: {meets}{scores}")
 
 
 def _info(config: DistillationConfig, facts: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

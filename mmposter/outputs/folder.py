@@ -13,9 +13,9 @@ from pathlib import Path
 
 from mmposter.errors import UserError
 from mmposter.files.disk import naming
-from mmposter.outputs.lock import LOCK, is_being_written, make_folder, one_writer
+from mmposter.outputs.lock import LOCK, is_being_written, made_folder, one_writer
 
-_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")  # what a killed process leaves, see `mmposter.files.atomic`
+_TEMPORARY = re.compile(r"(^|/)\.([^/]+)\.[a-z0-9_]{8}\.tmp\Z")  # of a killed process, see `files.atomic`
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # of desktops, and nobody's work: never removed, never refused
 _READ = 1 << 16  # bytes of a file's beginning, and of its end, that tell whose it is
 _NAMED = 5  # files of others that a message names
@@ -61,23 +61,15 @@ def claim(folder: Path, kind: Kind, *, go_on: bool = False, overwrite: bool = Fa
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; it must be a folder.\nGive another path.")
-    made = make_folder(folder)
-    try:
-        with one_writer(folder):
-            there = kind.is_in(folder)
-            if there and overwrite:
-                remove_ours(folder, kind)
-            elif there and not go_on:
-                raise UserError(
-                    f"{folder} holds {kind.title} already; go on with --resume, or replace it with --overwrite"
-                )
-            elif not there:
-                _refuse_to_replace(folder, kind)
-            yield there and not overwrite
-    finally:
-        for place in reversed(made):
-            with suppress(OSError):  # not empty, as it should be
-                place.rmdir()
+    with made_folder(folder), one_writer(folder):
+        there = kind.is_in(folder)
+        if there and overwrite:
+            remove_ours(folder, kind)
+        elif there and not go_on:
+            raise UserError(f"{folder} holds {kind.title} already; go on with --resume, or replace it with --overwrite")
+        elif not there:
+            _refuse_to_replace(folder, kind)
+        yield there and not overwrite
 
 
 @contextmanager
@@ -172,26 +164,19 @@ def _sorted_out(folder: Path, kind: Kind) -> tuple[list[str], list[str]]:
         with os.scandir(place) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 name = above + entry.name
+                meant = _TEMPORARY.sub(r"\1\2", name)
                 if entry.is_dir(follow_symlinks=False):
                     if _leads_on(name, patterns):
                         look(Path(entry.path), f"{name}/")
                     else:
                         others.append(f"{name}/")
-                elif entry.is_file(follow_symlinks=False) and (entry.name == LOCK or _matches(_plain(name), patterns)):
+                elif entry.is_file(follow_symlinks=False) and (entry.name == LOCK or _matches(meant, patterns)):
                     ours.append(name)
                 elif entry.name not in _LITTER:
                     others.append(f"{name} (a link)" if entry.is_symlink() else name)
 
     look(folder, "")
     return ours, others
-
-
-def _plain(name: str) -> str:
-    """The name that a lock or a temporary file of ours stands for."""
-    above, slash, last = name.rpartition("/")
-    if (found := _TEMPORARY.fullmatch(last)) is not None:
-        last = found[1]
-    return above + slash + last
 
 
 def _matches(name: str, patterns: tuple[str, ...] | list[str]) -> bool:

@@ -25,7 +25,7 @@ from mmposter.files.strict_json import parse_json
 from mmposter.packs.archive import SUFFIX, Archive
 from mmposter.packs.codec import decode
 from mmposter.packs.facts import Facts, FieldFacts
-from mmposter.progress import console
+from mmposter.progress import say
 from mmposter.shipped import BENCHMARK
 
 _SHARD = 256
@@ -77,11 +77,11 @@ def open_pack(file: Path) -> Path:
     except OSError as error:
         home = Path(tempfile.mkdtemp(prefix="mmposter-"))
         atexit.register(shutil.rmtree, home, ignore_errors=True)
-        _say(f"the cache cannot be written ({error}): opening {file.name} in {home}, for this run alone")
+        say(f"the cache cannot be written ({error}): opening {file.name} in {home}, for this run alone")
         _unpack(archive, home / folder.name, home / folder.name)
         _temporary[digest] = home / folder.name
         return _temporary[digest]
-    _say(f"opening {file.name} ({archive.facts.posters:,} posters) in {folder}, once")
+    say(f"opening {file.name} ({archive.facts.posters:,} posters) in {folder}, once")
     try:
         _unpack(archive, made, folder)
         made.chmod(0o755)
@@ -181,7 +181,3 @@ def _shipped() -> Path:
 
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mmposter" / "packs"
-
-
-def _say(text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -18,7 +18,7 @@ from mmposter.files.atomic import write_json
 from mmposter.measurement.evaluate import evaluate_run, examine_run
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PUBLISHED_RESULT
-from mmposter.progress import console
+from mmposter.progress import say
 from mmposter.published.result import RESULT, Result
 from mmposter.published.systems import Published, Variant, find_published
 from mmposter.published.task import cropped_dataset, task_dataset
@@ -139,7 +139,7 @@ def reproduce(
             return known
         said = f"{asked.label}" + (f", {asked.variant}" if asked.variant else "")
         if not quiet:
-            console.print(said, highlight=False, markup=False, soft_wrap=True)
+            say(said)
         run = folder / "run"
         diverged, epochs, seconds = None, 0, 0.0
         try:
@@ -192,7 +192,7 @@ def _measure(
     loaded = Run.load(run)
     found = examine_run(loaded, data, split="test", device=device, offline=offline, workers="auto")
     write_evaluation(found, evaluation_folder(run, "test"))
-    if data is posters or leak_share(data):
+    if data is posters or leak_share(data.table):
         return found.evaluation, None
     return found.evaluation, evaluate_run(loaded, posters, device=device, offline=offline)
 
@@ -245,7 +245,7 @@ def _facts(data: Dataset) -> dict[str, Any]:
         "genres": len(data.vocabulary),
         "rows": {side: int(sides.get(side, 0)) for side in ("train", "val", "test")},
         "crops": data.crops is not None,
-        "leak_share": leak_share(data),
+        "leak_share": leak_share(data.table),
     }
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmposter.config import Config, flat_config, load_config
 from mmposter.data.crops import CropOrder
@@ -31,9 +31,9 @@ class _Facts(BaseModel):
 class Crops(_Facts):
     """Balancing by crops (P1)."""
 
-    target: int
+    target: int = Field(ge=1)
     """posters and crops that each genre is brought to"""
-    size: int
+    size: int = Field(ge=1)
     """side of a crop in pixels"""
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 
 from mmposter.data.crops import CropOptions, balance_by_crops
 from mmposter.data.dataset import Dataset, read_info, write_dataset
+from mmposter.data.splitting import draw
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.outputs import claim
@@ -73,13 +73,13 @@ def cropped_dataset(task: Dataset, published: Published, variant: Variant, out: 
     limit = task.info.get("limit")
     some = "" if limit is None else f"-{limit}-posters"
     folder = out / f"{task.vocabulary.name}{some}-{order}-{target}"
-    return balance_by_crops(task, folder, CropOptions(target=target, size=crops.size, order=order), overwrite=True)
+    return balance_by_crops(task, folder, CropOptions(target=target, size=crops.size, order=order))
 
 
 def _some(dataset: Dataset, limit: int) -> Dataset:
     """Near-duplicate groups in the order of a hash of their names, until a side has its share of `limit`."""
     share = limit / len(dataset)
-    ranks = {group: blake2b(str(group).encode(), digest_size=8).digest() for group in set(dataset.table["group"])}
+    ranks = {group: draw(str(group)) for group in set(dataset.table["group"])}
     kept = []
     for side in sorted(set(dataset.table["split"])):
         rows = dataset.table.index[dataset.table["split"] == side]
