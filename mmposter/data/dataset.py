@@ -9,12 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from mmposter.data.splitting import NO_SPLIT, SPLITS
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path, write_json
-from mmposter.files.strict_json import damaged, mapping, read_json, shown, sound, text
+from mmposter.files.strict_json import damaged, read_json, shown, sound
 from mmposter.files.strict_parquet import read_parquet
+from mmposter.files.strict_values import StrictValues, fitting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -236,10 +239,6 @@ class Dataset:
         path = self.table["path"].iloc[row] if isinstance(row, int) else row["path"]
         return self.root / str(path)  # an absolute path in the manifest (csv with images elsewhere) stays as it is
 
-    def image_paths(self) -> list[Path]:
-        """`image_path` of every row, in order."""
-        return [self.image_path(index) for index in range(len(self))]
-
 
 def write_dataset(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary | None, info: Mapping[str, Any]) -> None:
     """Write what `Dataset.load` reads.
@@ -274,7 +273,7 @@ def manifest_table(table: pd.DataFrame) -> pa.Table:
 
     schema = _schema(crops="crop" in table)  # no such column in a data set of whole posters
     ordered = table.sort_values("id", kind="stable")
-    return pa.table({field.name: pa.array(_plain(ordered[field.name]), type=field.type) for field in schema})
+    return pa.Table.from_pandas(ordered, schema, preserve_index=False).replace_schema_metadata(None)
 
 
 def read_manifest(source: bytes) -> pa.Table:
@@ -350,27 +349,22 @@ def read_info(folder: Path) -> dict[str, Any] | None:
             f"Prepare the data again: mmposter prepare SOURCE --out {folder} --overwrite"
         )
     with sound(folder / INFO, _again(folder)):
-        _check_info(info)
+        fitting(_Info, info)
     return info
 
 
-def _check_info(info: Mapping[str, Any]) -> None:
-    """Refuse facts of another type than what is made of them.
+class _Info(StrictValues):
+    """The keys of dataset.json that something is made of."""
 
-    Raises:
-        ValueError, KeyError: naming the key.
-    """
-    text(info["root"], "root")
-    text(info["manifest_sha256"], "manifest_sha256")
-    if info["vocabulary"] is not None:
-        text(info["vocabulary"], "vocabulary")
-    if "features" in info:
-        text(info["features"], "features")
-    if not isinstance(info.get("pictures", True), bool):
-        raise ValueError(f"pictures must be true or false, got {shown(info['pictures'])}")
-    for key in ("options", "derived_from", "pack", "pins"):
-        if key in info:
-            mapping(info[key], key)
+    root: str
+    manifest_sha256: str
+    vocabulary: str | None
+    features: str = ""
+    pictures: bool = True
+    options: dict[str, Any] = Field(default_factory=dict)
+    derived_from: dict[str, Any] = Field(default_factory=dict)
+    pack: dict[str, Any] = Field(default_factory=dict)
+    pins: dict[str, Any] = Field(default_factory=dict)
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
@@ -390,13 +384,6 @@ def _counts(name: str, splits: pd.Series[Any], sides: Sequence[str]) -> list[str
 def _crop(box: Sequence[int]) -> Crop:
     left, top, right, bottom = box
     return (left, top, right, bottom)
-
-
-def _plain(values: pd.Series[Any]) -> Sequence[Any]:
-    """Python values, with None for whatever pandas calls missing."""
-    import pandas as pd
-
-    return [value if isinstance(value, list) or not pd.isna(value) else None for value in values.tolist()]
 
 
 def _again(folder: Path) -> str:

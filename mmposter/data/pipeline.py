@@ -204,7 +204,6 @@ def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> Prepa
 
 
 def _write(out: Path, result: Prepared, links: Links, report: PrepareReport, options: Mapping[str, Any]) -> None:
-
     from mmposter.data.report import report_text
 
     root = result.source.root
@@ -224,18 +223,7 @@ def _write(out: Path, result: Prepared, links: Links, report: PrepareReport, opt
     info = {
         "root": str(root),
         "options": dict(options),
-        "counts": {
-            "posters_found": report.posters_found,
-            "without_poster": report.without_poster,
-            "kept": report.kept,
-            "dropped": dict(report.dropped),
-            "issues": dict(report.issues),
-            "records": dict(report.records),
-            "links": dict(report.links),
-            "splits": dict(report.splits),
-            "near_duplicate_groups": report.near_duplicate_groups,
-            "near_duplicate_posters": report.near_duplicate_posters,
-        },
+        "counts": report.counts(),
         "versions": _versions(),
     }
     write_dataset(out, result.table, result.vocabulary, info)

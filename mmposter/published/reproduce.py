@@ -137,11 +137,10 @@ def reproduce(
         if known is not None and not overwrite:
             _require_same(known, asked, data, folder)
             return known
-        said = f"{asked.label}" + (f", {asked.variant}" if asked.variant else "")
         if not quiet:
-            say(said)
+            say(f"{asked.label}" + (f", {asked.variant}" if asked.variant else ""))
         run = folder / "run"
-        diverged, epochs, seconds = None, 0, 0.0
+        diverged, history = None, []
         try:
             trained = train(
                 asked.config,
@@ -154,9 +153,7 @@ def reproduce(
                 quiet=quiet,
                 workers="auto",
             )
-            # By epoch, so that a training that was stopped and resumed is counted whole.
-            epochs = len(trained.progress.history)
-            seconds = sum(float(row["seconds"]) for row in trained.progress.history)
+            history = trained.progress.history
         except DivergedError as error:
             # A result, too: with the published settings these posters give nothing.
             diverged = str(error).splitlines()[0]
@@ -165,15 +162,16 @@ def reproduce(
             name=asked.name,
             label=asked.label,
             variant=asked.variant,
-            metrics={} if measured is None else _metrics(measured),
-            whole=None if whole is None else _metrics(whole),
+            metrics=_metrics(measured) or {},
+            whole=_metrics(whole),
             titles=dict(_TITLES),
             changed=asked.changed(),
             config=asked.config.model_dump(mode="json"),
             data=_facts(data),
             run=str(run.relative_to(out)),
-            epochs=epochs,
-            seconds=round(seconds, 1),
+            # By epoch, so that a training that was stopped and resumed is counted whole.
+            epochs=len(history),
+            seconds=round(sum(float(row["seconds"]) for row in history), 1),
             device=_device_name(device),
             commit=source_commit(),
             diverged=diverged,
@@ -224,7 +222,9 @@ def _require_same(known: Result, asked: NetworkWish, data: Dataset, folder: Path
         )
 
 
-def _metrics(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+def _metrics(evaluation: Evaluation | None) -> dict[str, dict[str, Any]] | None:
+    if evaluation is None:
+        return None
     return {
         name: {
             "value": result.value,

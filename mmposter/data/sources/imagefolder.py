@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmposter.data.sources.base import LIST_SEPARATORS, Issue, PosterRow, SourceRows, known_text, split_names
+from mmposter.data.sources.base import LIST_SEPARATORS, Issue, PosterRow, SourceRows, known_text, split_names, year_of
 from mmposter.data.sources.onehot import listed_names
 from mmposter.data.sources.tables import read_table
 from mmposter.errors import UserError
@@ -152,7 +152,7 @@ def _row(root: Path, table: Path, place: str, cells: Mapping[str, Any]) -> Poste
         id=_text(cells.get("id")) or _id(root, path),
         path=path,
         title=_text(cells.get("title")),
-        year=_year(cells.get("year")),
+        year=year_of(cells.get("year")),
         genres=_list(next((cells[column] for column in GENRES if column in cells), None)),
         actors=_list(cells.get("actors")),
         split=_text(cells.get("split")) or _side(root, path),
@@ -184,8 +184,3 @@ def _list(value: Any) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for name in map(_text, value) if name))
     text = _text(value) or ""
     return listed_names(text) if text.startswith("[") else split_names(text, LIST_SEPARATORS)
-
-
-def _year(value: Any) -> int | None:
-    text = str(value).strip().removesuffix(".0")
-    return int(text) if len(text) == 4 and text.isdecimal() else None

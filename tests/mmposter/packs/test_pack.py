@@ -181,7 +181,7 @@ def test_what_needs_pictures_says_so(packed, tmp_path):
     with pytest.raises(UserError, match=message):
         load_inputs(packed.config(regime="finetune"), dataset, device="cpu")
     with pytest.raises(UserError, match=message):
-        dataset.image_paths()
+        dataset.image_path(0)
     for command in (["extract", str(packed.file)], ["reproduce", "p4/cnn4", str(packed.file)]):
         result = CliRunner().invoke(app, command)
         assert isinstance(result.exception, UserError)
