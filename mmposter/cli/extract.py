@@ -68,7 +68,7 @@ def extract_command(
     part, count, engine = _parse_shard(shard), parse_workers(workers), parse_engine(engine)
     from mmposter.config import load_config
     from mmposter.data import Dataset
-    from mmposter.features.report import write_report
+    from mmposter.features.extract import write_report
     from mmposter.features.table import dataset_extractors, extract_dataset
 
     resolved = load_config(config, set or (), branches=branches)

@@ -368,11 +368,7 @@ class _Info(StrictValues):
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
-    """vocabulary.json of a prepared folder.
-
-    Raises:
-        UserError: it is not there or cannot be read.
-    """
+    """vocabulary.json of a prepared folder (UserError: it is not there or cannot be read)."""
     return Vocabulary.from_json(read_json(folder / VOCABULARY, mend=_again(folder)), where=str(folder / VOCABULARY))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from mmposter.data.inspection import inspect_posters
 from mmposter.data.preparation import REPORT, Prepared, PrepareReport
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
 from mmposter.data.vocabulary import Vocabulary
+from mmposter.engines.libraries import installed_version
 from mmposter.errors import UserError
 from mmposter.files.atomic import write_text
 from mmposter.files.spreadsheets import table_text
@@ -224,19 +224,9 @@ def _write(out: Path, result: Prepared, links: Links, report: PrepareReport, opt
         "root": str(root),
         "options": dict(options),
         "counts": report.counts(),
-        "versions": _versions(),
+        "versions": {package: installed_version(package) for package in _PACKAGES},
     }
     write_dataset(out, result.table, result.vocabulary, info)
-
-
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # run from a checkout that was never installed
-            versions[package] = None
-    return versions
 
 
 def _check_options(min_side: int, distance: int, workers: int | None, seed: int) -> None:

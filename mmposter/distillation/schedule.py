@@ -44,11 +44,7 @@ class Schedule:
         self._falls_from, self._held_from = self.pictures * (1 - decay), self.pictures * (1 - held)
 
     def at(self, step: int) -> Step:
-        """The step of this number, from 0.
-
-        Raises:
-            ValueError: there is none.
-        """
+        """The step of this number, from 0 (ValueError: there is none)."""
         if not 0 <= step < self.total:
             raise ValueError(f"step must be from 0 to {self.total - 1}, got {step}")
         shown = 0

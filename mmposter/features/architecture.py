@@ -77,11 +77,7 @@ class Architecture:
 
     @classmethod
     def from_json(cls, values: Any) -> Architecture:
-        """The inverse of `to_json`.
-
-        Raises:
-            ValueError: values that no network has.
-        """
+        """The inverse of `to_json` (ValueError: values that no network has)."""
         known = mapping(values, "architecture")
         height, width = (whole(side, "input_size", least=1, most=_LARGEST_SIDE) for side in known["input_size"])
         mean, std = (tuple(number(value, name) for value in known[name]) for name in ("mean", "std"))
@@ -114,11 +110,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A ``config.json`` of sizes that a network may have.
-
-    Raises:
-        UserError: some are not.
-    """
+    """A ``config.json`` of sizes that a network may have (UserError: some are not)."""
     try:
         require_modest(config)
     except ValueError as error:

@@ -8,14 +8,16 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmposter.document.markdown import markdown_table
 from mmposter.engines import Workers, run
 from mmposter.features.extractors import Extractor, RecordExtractor
 from mmposter.features.parts import ExtractPlan, StoredPoster
 from mmposter.features.store import ExtractorStore, Failure
 from mmposter.features.work import ExtractTask
+from mmposter.files.atomic import write_text
 from mmposter.progress import progress
 
-__all__ = ["ExtractorReport", "StoredPoster", "extract"]
+__all__ = ["ExtractorReport", "StoredPoster", "extract", "write_report"]
 
 
 @dataclass
@@ -89,6 +91,22 @@ def extract(
         for standing in plan.standing.values():
             standing.store.compact()
     return _in_order(reports, extractors)
+
+
+def write_report(folder: Path, reports: Sequence[ExtractorReport]) -> Path:
+    """Write `report.md` into the store's folder and return its path: counts, and why posters have no record."""
+    rows = [[r.name, str(r.computed), str(r.present), str(len(r.failed)), r.pace()] for r in reports]
+    columns = ["extractor", "computed now", "there before", "failed", "ms a poster"]
+    parts = ["# Extraction", markdown_table(columns, rows)]
+    for report in reports:
+        if report.failed:
+            parts.append(f"## {report.name}: posters without a record")
+            parts.append("\n".join(f"- {reason}: {count}" for reason, count in report.reasons().most_common()))
+            failed = [[poster, failure.reason, failure.message] for poster, failure in report.failed.items()]
+            parts.append(markdown_table(["poster", "reason", "what happened"], failed))
+    path = folder / "report.md"
+    write_text(path, "\n\n".join(parts) + "\n")
+    return path
 
 
 def _in_order(reports: Mapping[str, ExtractorReport], extractors: Sequence[Extractor]) -> list[ExtractorReport]:

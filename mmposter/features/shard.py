@@ -53,11 +53,7 @@ class Shard:
         self._count = counts.pop() - 1 if counts else 0
 
     def record(self, row: int) -> dict[str, NDArray[Any]]:
-        """The arrays of one record, views of this shard's.
-
-        Raises:
-            ShardError: there is no such row.
-        """
+        """The arrays of one record, views of this shard's (ShardError: there is no such row)."""
         if not 0 <= row < self._count:
             raise ShardError(f"it has {self._count} records, and record {row} is asked for")
         return {
@@ -67,11 +63,7 @@ class Shard:
 
 
 def write_shard(path: Path, records: Sequence[Record]) -> int:
-    """Write a file, and return the CRC-32 of its bytes.
-
-    Raises:
-        ValueError: the records have not the same fields.
-    """
+    """Write a file, and return the CRC-32 of its bytes (ValueError: the records have not the same fields)."""
     data = save(_packed(records))
     path.write_bytes(data)
     return zlib.crc32(data)

@@ -78,11 +78,7 @@ class ExtractorStore:
         write_json(self.folder / "metadata.json", dict(metadata))
 
     def metadata(self) -> dict[str, Any]:
-        """What `describe` kept; empty before the first extraction.
-
-        Raises:
-            UserError: the file is damaged.
-        """
+        """What `describe` kept; empty before the first extraction (UserError: the file is damaged)."""
         path = self.folder / "metadata.json"
         if not path.exists():
             return {}

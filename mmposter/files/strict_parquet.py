@@ -63,11 +63,7 @@ def read_parquet(
 
 
 def read_metadata(data: bytes) -> dict[bytes, bytes]:
-    """What a file says beside its table.
-
-    Raises:
-        ParquetError: it is no Parquet.
-    """
+    """What a file says beside its table (ParquetError: it is no Parquet)."""
     with _reading():
         return dict(_open(data).metadata.metadata or {})
 
@@ -120,11 +116,7 @@ class _Chunk:
 
 
 def _check_size(data: bytes, file: pq.ParquetFile) -> None:
-    """Refuse a file that unpacks to more than the limit.
-
-    Raises:
-        ParquetError: it does.
-    """
+    """Refuse a file that unpacks to more than the limit (ParquetError: it does)."""
     limit = FREE + RATIO * len(data)
     most = values = 0
     repeated: dict[str, None] = {}

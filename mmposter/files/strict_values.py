@@ -20,11 +20,7 @@ class StrictValues(BaseModel):
 
 
 def fitting(schema: type[Values], value: Any) -> Values:
-    """The model of plain values.
-
-    Raises:
-        ValueError: naming the first place that does not fit, and what stands there.
-    """
+    """The model of plain values (ValueError: naming the first place that does not fit, and what stands there)."""
     try:
         return schema.model_validate(value)
     except ValidationError as error:

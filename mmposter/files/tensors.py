@@ -28,20 +28,12 @@ _SHOWN = 3
 
 
 def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor, read from the header alone.
-
-    Raises:
-        UserError: it is no safetensors file.
-    """
+    """The shape of every tensor, read from the header alone (UserError: it is no safetensors file)."""
     return _header(file)[0]
 
 
 def tensor_metadata(file: Path) -> dict[str, str]:
-    """What the file says beside its tensors.
-
-    Raises:
-        UserError: it is no safetensors file.
-    """
+    """What the file says beside its tensors (UserError: it is no safetensors file)."""
     return _header(file)[1]
 
 
@@ -66,11 +58,7 @@ def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_tensors(file: Path) -> dict[str, Tensor]:
-    """All tensors, on the CPU.
-
-    Raises:
-        UserError: it is no safetensors file, or has another checksum than it says.
-    """
+    """All tensors, on the CPU (UserError: it is no safetensors file, or has another checksum than it says)."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -109,11 +97,7 @@ def require_shapes(file: Path, wanted: Shapes, what: str) -> None:
 
 
 def count_numbers(file: Path) -> int:
-    """How many numbers the tensors of the file have together.
-
-    Raises:
-        UserError: it is no safetensors file.
-    """
+    """How many numbers the tensors of the file have together (UserError: it is no safetensors file)."""
     return sum(math.prod(shape) for shape in tensor_shapes(file).values())
 
 

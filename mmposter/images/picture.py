@@ -36,11 +36,7 @@ class Picture:
 
 
 def decode_picture(source: ImageInput) -> Picture:
-    """Decode in any thread.
-
-    Raises:
-        BadImageError: as `mmposter.images.reading.load_image`.
-    """
+    """Decode in any thread (BadImageError: as `mmposter.images.reading.load_image`)."""
     if isinstance(source, str | Path):
         source = read_file(Path(source))
     if isinstance(source, bytes):

@@ -82,11 +82,7 @@ def load_image(source: ImageInput, *, min_side: int = MIN_SIDE, max_pixels: int 
 
 
 def crop_image(image: Image.Image, crop: Crop) -> Image.Image:
-    """A part of a picture.
-
-    Raises:
-        BadImageError: the picture does not hold all of it. (Pillow would fill up with black.)
-    """
+    """A part of a picture (BadImageError: it does not hold all of it; Pillow would fill up with black)."""
     left, top, right, bottom = crop
     if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
         raise BadImageError("too_small", f"{image.width}x{image.height} pixels, which do not hold the crop {crop}")

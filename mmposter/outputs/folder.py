@@ -91,11 +91,7 @@ def claim_file(file: Path, *, overwrite: bool = False) -> Iterator[None]:
 
 
 def refuse_file(file: Path, *, overwrite: bool) -> None:
-    """Refuse a file that is there.
-
-    Raises:
-        UserError: it is there, and `overwrite` is not given.
-    """
+    """Refuse a file that is there (UserError: it is there, and `overwrite` is not given)."""
     if os.path.lexists(file) and not overwrite:
         raise UserError(f"{file} is there already; replace it with --overwrite, or give another --out")
 

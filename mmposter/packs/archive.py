@@ -9,8 +9,6 @@ on trust: see `mmposter.packs.facts`.
 from __future__ import annotations
 
 import hashlib
-import lzma
-import struct
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,21 +27,6 @@ FACTS = "pack.json"
 
 _MOST_FACTS = 8 * 2**20  # bytes of pack.json
 _ENCRYPTED = 1
-# What reading a file that is damaged, or none of ours, may end in.
-BROKEN = (
-    OSError,
-    EOFError,
-    zipfile.BadZipFile,
-    lzma.LZMAError,
-    ValueError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    RuntimeError,  # of zipfile, and RecursionError
-    MemoryError,
-    struct.error,
-)
 
 
 def write_archive(target: Path, members: Mapping[str, bytes]) -> None:
@@ -122,12 +105,10 @@ class Archive:
         """
         try:
             yield
-        except BROKEN as error:
-            raise self.damaged(error) from error
-
-    def damaged(self, error: Exception) -> UserError:
-        """What to tell a person about `error`."""
-        return UserError(
-            f"{self.file} is no pack of mmposter, or is damaged ({type(error).__name__}: {error}).\n"
-            f"Get it again, or make one: mmposter pack DATA --out FILE{SUFFIX}"
-        )
+        except UserError:
+            raise
+        except Exception as error:  # of a damaged zip, LZMA stream or JSON, anything
+            raise UserError(
+                f"{self.file} is no pack of mmposter, or is damaged ({type(error).__name__}: {error}).\n"
+                f"Get it again, or make one: mmposter pack DATA --out FILE{SUFFIX}"
+            ) from error

@@ -205,11 +205,7 @@ class Facts(StrictValues):
         return found
 
     def require_size(self, pack: int) -> None:
-        """Refuse a pack of so many bytes that unpacks to more than such a pack may have.
-
-        Raises:
-            ValueError: it does.
-        """
+        """Refuse a pack of so many bytes that unpacks to more than such a pack may have (ValueError: it does)."""
         size, limit = sum(header.bytes + header.packed for header in self.headers().values()), FREE + RATIO * pack
         if size > limit:
             mib = 2**20

@@ -138,11 +138,7 @@ def published_names() -> list[str]:
 
 
 def find_published(name: str) -> Published:
-    """The network called `name`.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The network called `name` (UserError: there is none)."""
     folder, _, model = name.partition("/")
     if name not in published_names():
         raise _unknown(name)
@@ -169,11 +165,7 @@ def parse_names(text: str) -> list[Published]:
 
 
 def parse_variants(text: str) -> tuple[Variant, ...]:
-    """``as_published``, ``clean`` or ``both``.
-
-    Raises:
-        UserError: for anything else.
-    """
+    """``as_published``, ``clean`` or ``both`` (UserError: for anything else)."""
     if text == "both":
         return VARIANTS
     for variant in VARIANTS:
