@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 DROPPED_COLUMNS = ("id", "path", "reason", "message")
 
 
-def cut(
-    table: pd.DataFrame,
-    bad: Iterable[bool],
-    reason: str | Iterable[str],
-    message: str | Iterable[str],
-) -> Cut:
+def cut(table: pd.DataFrame, bad: Iterable[bool], reason: str | Iterable[str], message: str | Iterable[str]) -> Cut:
     """Part `table` by the mask `bad`.
 
     Args:

@@ -43,12 +43,7 @@ class RowArrays:
         return self._done() == self.count
 
     def fill(
-        self,
-        compute: Callable[[range], Mapping[str, NDArray[Any]]],
-        part: int,
-        *,
-        title: str,
-        quiet: bool = False,
+        self, compute: Callable[[range], Mapping[str, NDArray[Any]]], part: int, *, title: str, quiet: bool = False
     ) -> None:
         """Compute the rows that are not there.
 

@@ -32,12 +32,7 @@ class ParquetError(ValueError):
     """The file is no Parquet, is damaged, has other columns than asked for, or unpacks to too much."""
 
 
-def read_parquet(
-    source: Path | bytes,
-    schema: pa.Schema | None = None,
-    *,
-    optional: Collection[str] = (),
-) -> pa.Table:
+def read_parquet(source: Path | bytes, schema: pa.Schema | None = None, *, optional: Collection[str] = ()) -> pa.Table:
     """The table of a file, its pages' checksums compared where it has any.
 
     Args:

@@ -236,9 +236,7 @@ def _decode_transform(header: Transform, data: bytes) -> NDArray[np.float32]:
     return decoded
 
 
-def _components(
-    centred: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _components(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Principal components, the strongest first: scores n x k, basis d x k, deviation k."""
     rows, columns = centred.shape
     if columns <= rows:
