@@ -262,7 +262,7 @@ def write_dataset(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary | No
         "schema": SCHEMA,
         **info,
         "vocabulary": None if vocabulary is None else vocabulary.name,
-        "manifest_sha256": _sha256(folder / MANIFEST),
+        "manifest_sha256": hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
     }
     write_json(folder / INFO, facts)
 
@@ -392,10 +392,6 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); {_again(path.parent)}") from error
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def relative_path(path: str, root: Path) -> str:

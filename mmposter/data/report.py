@@ -176,10 +176,8 @@ def _genres(result: Prepared) -> list[str]:
         total = sum(numbers)
         cells = [f"{number} ({number / total:.1%})" if total else "0" for number in numbers]
         rows.append((genre, str(total), f"{total / len(result.table):.1%}", *cells))
-        if (
-            min(number for side, number in zip(SPLITS, numbers, strict=True) if counts[side].total() or side == "train")
-            == 0
-        ):
+        wanted = [number for side, number in zip(SPLITS, numbers, strict=True) if counts[side] or side == "train"]
+        if 0 in wanted:
             thin.append(genre)
     parts = [markdown_table(("genre", "posters", "of all", *(f"{side} (share of the genre)" for side in SPLITS)), rows)]
     if thin:

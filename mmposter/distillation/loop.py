@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from fusion import (
 )
 from mmposter.distillation.config import DistillationConfig
 from mmposter.distillation.schedule import Schedule, Step
-from mmposter.distillation.views import Views
+from mmposter.distillation.views import Batch, Places, Size, Views
 from mmposter.engines.interrupts import late_interrupt
 from mmposter.errors import DivergedError, UserError
 from mmposter.files.atomic import write_csv
@@ -45,8 +45,6 @@ _VAL_BATCH = 16
 _NORM_BATCH = 16
 _VAL_NORM_BATCHES, _LAST_NORM_BATCHES = 16, 40  # that batch norms are measured on
 _BETAS = (0.9, 0.98)
-
-Batch: TypeAlias = tuple[Tensor, dict[str, Tensor]]
 
 
 @dataclass
@@ -275,7 +273,7 @@ class DistillationLoop:
         """All that is kept, the teachers' statistics too: a sum over posters may round otherwise with more threads."""
         return nn.ModuleDict({"model": self.model, "average": self.average, "loss": self.loss})
 
-    def _places_of(self, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    def _places_of(self, size: Size) -> Places:
         """Height and width of the map of each hint, for a picture of this size."""
         try:
             shapes = stage_shapes(self.model.student, size)

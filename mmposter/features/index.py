@@ -64,11 +64,7 @@ class Index:
 
     def update(self, names: Set[str], tables: Mapping[str, pa.Table]) -> None:
         """Forget the files that are not among `names` any more, and add the rows of new ones."""
-        kept = (
-            np.array([name in names for name in self._names], bool)[self._file]
-            if len(self._file)
-            else np.zeros(0, bool)
-        )
+        kept = np.array([name in names for name in self._names], bool)[self._file]
         columns = [[self._keys[kept]], [self._file[kept]], [self._shard[kept]], [self._row[kept]]]
         self._failures = {key: failure for key, failure in self._failures.items() if key[0] in names}
         shards = {name: code for code, name in enumerate(self._shards)}
@@ -80,11 +76,8 @@ class Index:
             columns[2].append(np.array(codes, np.int32))
             columns[3].append(table["row"].fill_null(0).to_numpy())
             self._checksums.update(_checksums(table))
-            for sha, reason, message in zip(
-                hashes, table["reason"].to_pylist(), table["message"].to_pylist(), strict=True
-            ):
-                if reason is not None:
-                    self._failures[name, sha] = Failure(reason, message)
+            for row in table.filter(table["reason"].is_valid()).to_pylist():
+                self._failures[name, row["sha256"]] = Failure(row["reason"], row["message"])
             self._names.append(name)
         self._shards = list(shards)
         keys, file, shard, row = (np.concatenate(column) for column in columns)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -77,11 +77,11 @@ class TowerWeights:
                 )
         architecture = None
         if config.backbone.startswith(LIBRARIES):
-            said = None if file is None else _metadata(file).get(_ARCHITECTURE)
-            if said is None:
-                architecture = Architecture.find(config.backbone, offline=offline)
+            if file is not None and (said := _metadata(file).get(_ARCHITECTURE)) is not None:
+                with sound(file):
+                    architecture = Architecture.from_json(parse_json(said, file))
             else:
-                architecture = _said_architecture(cast(Path, file), said)
+                architecture = Architecture.find(config.backbone, offline=offline)
         size = config.size or (None if architecture is None else architecture.input_size)
         return cls(config.backbone, file, seed if file is None else 0, architecture, size)
 
@@ -337,15 +337,8 @@ def _said_size(file: Path) -> tuple[int, int] | None:
         return None
     with sound(file):
         height, width = parse_json(said, file)
-        return whole(height, "a height", least=1, most=_LARGEST_SIDE), whole(
-            width, "a width", least=1, most=_LARGEST_SIDE
-        )
-
-
-def _said_architecture(file: Path, said: str) -> Architecture:
-    """Of a ``timm/`` or ``hf/`` network, as a file of ours keeps it."""
-    with sound(file):
-        return Architecture.from_json(parse_json(said, file))
+        known = tuple(whole(side, "a side", least=1, most=_LARGEST_SIDE) for side in (height, width))
+        return known[0], known[1]
 
 
 def require_fitting(backbone: str, architecture: Architecture | None, file: Path) -> None:

@@ -59,11 +59,6 @@ class Archive:
             self.facts = fitting(Facts, said)
             self.facts.require_size(self._size)
 
-    @property
-    def name(self) -> str:
-        """Of the pack."""
-        return self.facts.name
-
     def members(self) -> dict[str, bytes]:
         """All members by name, their checksums compared; without those that ``pack.json`` does not know.
 

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from mmposter.packs.facts import HEADER, Exact, Header, Scalar, Transform
 
 Array = NDArray[Any]
+Floats = NDArray[np.float64]
 
 WIDE = 16
 """Columns from which on an array of floats is coded by ``transform``."""
@@ -206,9 +207,7 @@ def _column_scale(flat: NDArray[np.float32], *, as_they_are: bool) -> NDArray[np
     return np.where(scale > 0, scale, 1.0).astype(np.float32)
 
 
-def _at_step(
-    step: float, scores: NDArray[np.float64], basis: NDArray[np.float64], deviation: NDArray[np.float64]
-) -> tuple[dict[str, Any], bytes]:
+def _at_step(step: float, scores: Floats, basis: Floats, deviation: Floats) -> tuple[dict[str, Any], bytes]:
     """The components that the step leaves: what the header says of them, and their scale, basis and scores."""
     kept = int((deviation > _CUT * step).sum())
     vector_planes, vector_bytes = _planes(basis[:, :kept] * _fineness(deviation[:kept], len(scores), step))
@@ -236,7 +235,7 @@ def _decode_transform(header: Transform, data: bytes) -> NDArray[np.float32]:
     return decoded
 
 
-def _components(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _components(centred: Floats) -> tuple[Floats, Floats, Floats]:
     """Principal components, the strongest first: scores n x k, basis d x k, deviation k."""
     rows, columns = centred.shape
     if columns <= rows:
@@ -252,7 +251,7 @@ def _components(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDAr
     return centred @ basis, basis, np.sqrt(values[real] / max(rows, 1))
 
 
-def _fineness(deviation: NDArray[np.float64], rows: int, step: float) -> NDArray[np.float64]:
+def _fineness(deviation: Floats, rows: int, step: float) -> Floats:
     """Steps of the basis vectors in one unit.
 
     An error of a vector counts as often as there are rows, by its component's deviation; one of a score counts once.
@@ -261,9 +260,7 @@ def _fineness(deviation: NDArray[np.float64], rows: int, step: float) -> NDArray
     return deviation * (math.sqrt(rows) / step)
 
 
-def _first_step(
-    scores: NDArray[np.float64], basis: NDArray[np.float64], deviation: NDArray[np.float64], tolerance: float
-) -> float:
+def _first_step(scores: Floats, basis: Floats, deviation: Floats, tolerance: float) -> float:
     """About the largest step whose error is within `tolerance`: by some rows, as if components did not touch."""
     if not len(deviation):
         return 1.0
@@ -284,7 +281,7 @@ def _first_step(
     return low
 
 
-def _planes(values: NDArray[np.float64]) -> tuple[int, bytes]:
+def _planes(values: Floats) -> tuple[int, bytes]:
     """n x k numbers, rounded, column by column, the low bytes of all before the next; how many bytes each one has."""
     whole = np.rint(values).astype(np.int64)
     folded = ((whole << 1) ^ (whole >> 63)).T.astype(np.uint64)  # small numbers of either sign to small ones

@@ -66,7 +66,7 @@ def open_pack(file: Path) -> Path:
     """
     archive = Archive(file)
     digest = archive.digest()
-    folder = _cache() / f"{archive.name}-{digest[:12]}"
+    folder = _cache() / f"{archive.facts.name}-{digest[:12]}"
     if read_info(folder) is not None:
         return folder
     if digest in _temporary and read_info(_temporary[digest]) is not None:
@@ -101,8 +101,9 @@ def _unpack(archive: Archive, folder: Path, final: Path) -> None:
     facts = archive.facts
     members = archive.members()
     with archive.reading():
-        posters, hashes = _hashes(members[MANIFEST])
-        facts.require_rows(frozenset(hashes), posters)
+        manifest = read_manifest(members[MANIFEST])
+        hashes = list(dict.fromkeys(manifest["sha256"].to_pylist()))  # in the order of the records
+        facts.require_rows(hashes, manifest.num_rows)
         Vocabulary.from_json(parse_json(members[VOCABULARY], VOCABULARY), where=VOCABULARY)
         arrays = _decoded(facts, members)
         stores = {
@@ -161,12 +162,6 @@ def _by_poster(
 
 def _record(rows: Mapping[str, tuple[NDArray[Any], NDArray[np.int64]]], row: int) -> Record:
     return {field: values[starts[row] : starts[row + 1]] for field, (values, starts) in rows.items()}
-
-
-def _hashes(manifest: bytes) -> tuple[int, list[str]]:
-    """How many posters there are, and the pictures in the order of the records."""
-    table = read_manifest(manifest)
-    return table.num_rows, list(dict.fromkeys(table["sha256"].to_pylist()))
 
 
 def _shipped() -> Path:

@@ -166,11 +166,9 @@ def parse_names(text: str) -> list[Published]:
 
 def parse_variants(text: str) -> tuple[Variant, ...]:
     """``as_published``, ``clean`` or ``both`` (UserError: for anything else)."""
-    if text == "both":
-        return VARIANTS
-    for variant in VARIANTS:
-        if text == variant:
-            return (variant,)
+    chosen = tuple(variant for variant in VARIANTS if text in (variant, "both"))
+    if chosen:
+        return chosen
     raise UserError(f"--variant takes as_published, clean or both; got {text!r}")
 
 

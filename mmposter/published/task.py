@@ -34,7 +34,12 @@ def task_dataset(dataset: Dataset, vocabulary: str, out: Path, limit: int | None
     if dataset.vocabulary == wanted and limit is None:
         return dataset
     folder = out / (vocabulary if limit is None else f"{vocabulary}-{limit}-posters")
-    made = {"derived_from": _origin(dataset), "vocabulary_file": wanted.to_json(), "limit": limit}
+    origin = {
+        "data": dataset.folder.resolve().name,
+        "manifest_sha256": str(dataset.info["manifest_sha256"]),
+        "vocabulary": dataset.vocabulary.name,
+    }
+    made = {"derived_from": origin, "vocabulary_file": wanted.to_json(), "limit": limit}
     info = read_info(folder)
     if info is not None and all(info.get(key) == value for key, value in made.items()):
         return Dataset.load(folder, dataset.root)
@@ -86,11 +91,3 @@ def _some(dataset: Dataset, limit: int) -> Dataset:
         ordered = sorted(rows, key=lambda row: (ranks[dataset.table["group"][row]], row))
         kept += ordered[: round(share * len(rows))]
     return replace(dataset, table=dataset.table.loc[sorted(kept)].reset_index(drop=True))
-
-
-def _origin(dataset: Dataset) -> dict[str, str]:
-    return {
-        "data": dataset.folder.resolve().name,
-        "manifest_sha256": str(dataset.info["manifest_sha256"]),
-        "vocabulary": dataset.vocabulary.name,
-    }

@@ -98,14 +98,10 @@ class Fetcher:
         if location is not None:
             # urljoin keeps the scheme of a full address, so that file:// is seen here and asked nowhere.
             target = urljoin(url, location)
-            if split_link(target) is None:
-                return Answer(
-                    "dead", "bad_redirect", f"it leads to {target[:200]!r}, which is no link of http or https"
-                )
-            if leads_inside(url, target):
-                return Answer(
-                    "dead", "bad_redirect", f"it leads to {target[:200]!r}, inside this machine's own network"
-                )
+            inside = leads_inside(url, target)
+            if inside or split_link(target) is None:
+                why = "inside this machine's own network" if inside else "which is no link of http or https"
+                return Answer("dead", "bad_redirect", f"it leads to {target[:200]!r}, {why}")
             return Answer("moved", target=target)
         if status in _PASSING or status >= 500:
             wait = min(_retry_after(response), self._options.longest_wait)
