@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -162,7 +162,7 @@ def _sorted_out(folder: Path, kind: Kind) -> tuple[list[str], list[str]]:
                 name = above + entry.name
                 meant = _TEMPORARY.sub(r"\1\2", name)
                 if entry.is_dir(follow_symlinks=False):
-                    if _leads_on(name, patterns):
+                    if _matches(name, patterns, leads_on=True):
                         look(Path(entry.path), f"{name}/")
                     else:
                         others.append(f"{name}/")
@@ -175,21 +175,14 @@ def _sorted_out(folder: Path, kind: Kind) -> tuple[list[str], list[str]]:
     return ours, others
 
 
-def _matches(name: str, patterns: tuple[str, ...] | list[str]) -> bool:
+def _matches(name: str, patterns: Sequence[str], *, leads_on: bool = False) -> bool:
+    """Whether a pattern is that of the file `name`; with `leads_on`, that of a file in the folder `name`."""
     parts = name.split("/")
-    return any(
-        len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
-        for wanted in (pattern.split("/") for pattern in patterns)
-    )
-
-
-def _leads_on(name: str, patterns: list[str]) -> bool:
-    """Whether files of ours may be in the folder `name`."""
-    parts = name.split("/")
-    return any(
-        len(parts) < len(wanted) and all(fnmatchcase(part, one) for part, one in zip(parts, wanted, strict=False))
-        for wanted in (pattern.split("/") for pattern in patterns)
-    )
+    for wanted in (pattern.split("/") for pattern in patterns):
+        fits = len(parts) < len(wanted) if leads_on else len(parts) == len(wanted)
+        if fits and all(map(fnmatchcase, parts, wanted)):
+            return True
+    return False
 
 
 def _is_ours(file: Path, words: tuple[str, ...]) -> bool:

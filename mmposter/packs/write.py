@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmposter.branches import declared
@@ -259,10 +261,6 @@ def _manifest(dataset: Dataset) -> bytes:
     absolute = [PurePath(path).is_absolute() or PureWindowsPath(path).is_absolute() for path in dataset.table["path"]]
     if not any(absolute):
         return (dataset.folder / MANIFEST).read_bytes()
-    import io
-
-    import pyarrow.parquet as pq
-
     names = [PurePath(path).name for path in dataset.table["path"]]
     buffer = io.BytesIO()
     pq.write_table(manifest_table(dataset.table.assign(path=names)), buffer, compression="zstd")

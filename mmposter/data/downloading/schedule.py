@@ -28,9 +28,8 @@ class DownloadJob:
 
 @dataclass(eq=False)
 class _Host:
-    waiting: list[tuple[float, int, DownloadJob]] = field(
-        default_factory=list
-    )  # heap by the time from which it may be asked
+    # a heap by the time from which each may be asked
+    waiting: list[tuple[float, int, DownloadJob]] = field(default_factory=list)
     active: int = 0
     not_before: float = 0.0
     failures: int = 0  # in a row
