@@ -105,16 +105,7 @@ def prepare(
             _refuse_other_options(out, options)
         words = Vocabulary.load(vocabulary) if found.labelled else None
         found, links = place_posters(found, posters or out / POSTERS, download or DownloadOptions(), quiet=quiet)
-        result = run_steps(
-            found,
-            words,
-            seed=seed,
-            ratios=ratios,
-            min_side=min_side,
-            distance=duplicate_distance,
-            workers=workers,
-            quiet=quiet,
-        )
+        result = run_steps(found, words, options, workers=workers, quiet=quiet)
         if not overwrite:
             _refuse_other_manifest(out, result)
         report = _summary(out, result, links, time.monotonic() - start)
@@ -123,17 +114,9 @@ def prepare(
 
 
 def run_steps(
-    found: SourceRows,
-    vocabulary: Vocabulary | None,
-    *,
-    seed: int,
-    ratios: Sequence[float],
-    min_side: int,
-    distance: int,
-    workers: int | None,
-    quiet: bool,
+    found: SourceRows, vocabulary: Vocabulary | None, options: Mapping[str, Any], *, workers: int | None, quiet: bool
 ) -> Prepared:
-    """All steps over the table of a source, nothing written. Arguments as in `prepare`; no vocabulary, no labels.
+    """All steps over the table of a source, nothing written; without a vocabulary, without labels.
 
     Raises:
         UserError: no poster is left.
@@ -155,7 +138,7 @@ def run_steps(
     table = keep(cleaning.drop_missing_posters(table))
     table = keep(cleaning.drop_posters_without_metadata(table))
     table = keep(cleaning.drop_duplicate_ids(table))
-    table = keep(inspect_posters(table, min_side=min_side, workers=workers, quiet=quiet))
+    table = keep(inspect_posters(table, min_side=options["min_side"], workers=workers, quiet=quiet))
     if vocabulary is not None:
         table, without_genre, unknown = cleaning.map_genres(table, vocabulary)
         parts.append(without_genre)
@@ -173,9 +156,11 @@ def run_steps(
             f"{dropped['message'].iloc[0]}.\nA poster needs a readable picture and, unless --format is folder, a genre "
             "of the vocabulary: mend the source or choose another --vocabulary."
         )
-    table["group"] = group_near_duplicates(list(table["id"]), table["phash"].to_numpy(), distance)
+    hashes, distance = table["phash"].to_numpy(), options["duplicate_distance"]
+    table["group"] = group_near_duplicates(list(table["id"]), hashes, distance)
     if vocabulary is not None:
-        table, moved = assign_splits(table, vocabulary.encode_all(list(table["genres"])), ratios, seed)
+        labels = vocabulary.encode_all(list(table["genres"]))
+        table, moved = assign_splits(table, labels, options["ratios"], options["seed"])
         issues += moved
     else:
         table["split"] = NO_SPLIT

@@ -105,13 +105,12 @@ def poster_maps(
     maps: dict[str, NDArray[np.float16]] = {}
     for teacher in teachers:
         maps |= _look(teacher, pixels, config.teacher_size, folder, device=device, quiet=quiet)
-    learnt, watched = usable.copy(), usable.copy()
-    learnt[len(train) :] = False
-    watched[: len(train)] = False
-    _require_posters(dataset, int(learnt.sum()), int(watched.sum()))
+    to_learn = np.arange(len(rows)) < len(train)
+    learnt, watched = np.flatnonzero(usable & to_learn), np.flatnonzero(usable & ~to_learn)
+    _require_posters(dataset, len(learnt), len(watched))
     labels = dataset.labels()[rows] if dataset.has_labels and config.genre_weight > 0 else None
     unreadable = tuple(str(name) for name in dataset.table["id"].iloc[rows[~usable]])
-    return PosterMaps(pixels, maps, np.flatnonzero(learnt), np.flatnonzero(watched), labels, unreadable)
+    return PosterMaps(pixels, maps, learnt, watched, labels, unreadable)
 
 
 def _require_posters(dataset: Dataset, train: int, val: int) -> None:
