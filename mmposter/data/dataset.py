@@ -182,7 +182,7 @@ class Dataset:
         """The part of its poster that each row shows, None for the whole of it; no list where no row is a crop."""
         if "crop" not in self.table or not self.table["crop"].notna().any():
             return None
-        return [None if box is None else _crop(box) for box in self.table["crop"]]
+        return [None if box is None else (box[0], box[1], box[2], box[3]) for box in self.table["crop"]]
 
     def labels(self) -> NDArray[np.float32]:
         """Multi-hot matrix N x G, one row a row of `table`.
@@ -375,11 +375,6 @@ def read_vocabulary(folder: Path) -> Vocabulary:
 def _counts(name: str, splits: pd.Series[Any], sides: Sequence[str]) -> list[str]:
     """A row for people: a name, how many there are, and on each side."""
     return [name, str(len(splits)), *(str(int((splits == side).sum())) for side in sides)]
-
-
-def _crop(box: Sequence[int]) -> Crop:
-    left, top, right, bottom = box
-    return (left, top, right, bottom)
 
 
 def _again(folder: Path) -> str:

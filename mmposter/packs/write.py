@@ -215,11 +215,9 @@ class _Writer:
         """A field that was packed before and has the same numbers, as style.mean of the last stage and cnn.pooled."""
         for name, other in self._wide.items():
             if other.shape == values.shape and (error := relative_error(values, other)) <= _SAME:
-                return name, max(error, self._error(name))
+                lost = next(field.error for field in self.fields if field.name == name.replace("/", "."))
+                return name, max(error, lost)
         return None, 0.0
-
-    def _error(self, path: str) -> float:
-        return next(field.error for field in self.fields if field.name == path.replace("/", "."))
 
 
 def _check(dataset: Dataset, config: Config, out: Path, tolerance: float) -> None:
