@@ -17,25 +17,21 @@ What the system did next is the fault that this module measures: it split the cr
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from mmposter.data.dataset import Dataset, write_dataset
 from mmposter.data.splitting import SPLITS, draw
 from mmposter.errors import UserError
+from mmposter.images.reading import Crop
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PREPARED
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pandas as pd
-    from numpy.typing import NDArray
-
-    from mmposter.images.reading import Crop
 
 CropOrder = Literal["split_first", "crops_first"]
 

@@ -7,25 +7,25 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import Field
 
 from mmposter.data.splitting import NO_SPLIT, SPLITS
 from mmposter.data.vocabulary import Vocabulary
+from mmposter.document import TableBlock, render_fragment
 from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path, write_json
 from mmposter.files.strict_json import damaged, read_json, shown, sound
 from mmposter.files.strict_parquet import read_parquet
 from mmposter.files.strict_values import StrictValues, fitting
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
-    from mmposter.images.reading import Crop
+from mmposter.images.reading import Crop
 
 MANIFEST, INFO, VOCABULARY, FEATURES = "manifest.parquet", "dataset.json", "vocabulary.json", "features"
 KIND, SCHEMA = "mmposter-dataset", 1
@@ -63,8 +63,6 @@ class Dataset:
         Raises:
             UserError: `folder` is no prepared folder and no pack, or its files do not belong together.
         """
-        import pandas as pd
-
         from mmposter.packs.read import find_data
 
         given, folder = folder, find_data(folder)
@@ -104,8 +102,6 @@ class Dataset:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it: rows by split, and of each genre."""
-        from mmposter.document import TableBlock, render_fragment
-
         sides = [side for side in (*SPLITS, NO_SPLIT) if (self.table["split"] == side).any()]
         what = "crops of posters" if self.crops is not None else "posters"
         rows = [_counts(what, self.table["split"], sides)]
@@ -248,8 +244,6 @@ def write_dataset(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary | No
         vocabulary: None for posters without labels.
         info: further keys of dataset.json; must hold ``root``.
     """
-    import pyarrow.parquet as pq
-
     with atomic_path(folder / MANIFEST) as temporary:
         pq.write_table(manifest_table(table), temporary, compression="zstd")
     if vocabulary is not None:
@@ -269,8 +263,6 @@ def write_dataset(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary | No
 
 def manifest_table(table: pd.DataFrame) -> pa.Table:
     """The manifest with its fixed column types, sorted by id; equal rows give equal bytes on disk."""
-    import pyarrow as pa
-
     schema = _schema(crops="crop" in table)  # no such column in a data set of whole posters
     ordered = table.sort_values("id", kind="stable")
     return pa.Table.from_pandas(ordered, schema, preserve_index=False).replace_schema_metadata(None)
@@ -283,8 +275,6 @@ def read_manifest(source: bytes) -> pa.Table:
         ValueError: it is no Parquet or unpacks to too much, lacks a column, or has a row that cannot be a poster: no
             id, split, group or hash, an id that is there twice, or a path that leads out of the posters' folder.
     """
-    import pyarrow.compute as pc
-
     table = read_parquet(source, _schema(crops=True), optional=("crop",))
     for column in ("id", "path", "genres", "raw_genres", "actors", "split", "group", "sha256", "width", "height"):
         if table[column].null_count:
@@ -324,8 +314,6 @@ def require_below(path: str) -> None:
 
 def _schema(*, crops: bool) -> pa.Schema:
     """The columns of a manifest."""
-    import pyarrow as pa
-
     words, names, pixels = pa.string(), pa.list_(pa.string()), pa.int32()
     types = {"id": words, "path": words, "title": words, "year": pixels, "genres": names, "raw_genres": names}
     types |= {"actors": names, "split": words, "group": words, "sha256": words, "width": pixels, "height": pixels}

@@ -16,15 +16,12 @@ which one is true.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 DUPLICATE_DISTANCE = 6
 # Past this the chance pairs of any large set join into one group.

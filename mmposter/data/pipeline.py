@@ -6,7 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from mmposter.data import cleaning
 from mmposter.data.dataset import (
@@ -19,9 +21,13 @@ from mmposter.data.dataset import (
     relative_path,
     write_dataset,
 )
+from mmposter.data.downloading import DownloadOptions, Links, place_posters
 from mmposter.data.duplicates import DUPLICATE_DISTANCE, MAX_DISTANCE, group_near_duplicates
 from mmposter.data.inspection import inspect_posters
 from mmposter.data.preparation import REPORT, Prepared, PrepareReport
+from mmposter.data.report import report_text
+from mmposter.data.sources import read_source
+from mmposter.data.sources.base import SourceRows
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.engines.libraries import installed_version
@@ -31,12 +37,6 @@ from mmposter.files.spreadsheets import table_text
 from mmposter.images.reading import MIN_SIDE
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PREPARED
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from mmposter.data.downloading import DownloadOptions, Links
-    from mmposter.data.sources.base import SourceRows
 
 DROPPED, ISSUES, DEAD_LINKS = "dropped.csv", "issues.csv", "dead_links.csv"
 POSTERS = "posters"
@@ -85,9 +85,6 @@ def prepare(
             of others in `out`, or another process that writes there.
         OSError: `out` cannot be written.
     """
-    from mmposter.data.downloading import DownloadOptions, place_posters
-    from mmposter.data.sources import read_source
-
     start = time.monotonic()
     ratios = check_ratios(ratios)
     _check_options(min_side, duplicate_distance, workers, seed)
@@ -122,8 +119,6 @@ def run_steps(
         UserError: no poster is left.
         RuntimeError: the counts do not add up, which is a fault of a step.
     """
-    import pandas as pd
-
     table = found.table()
     with_poster = int(cleaning.has_poster(table).sum())
     total = len(table)
@@ -189,8 +184,6 @@ def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> Prepa
 
 
 def _write(out: Path, result: Prepared, links: Links, report: PrepareReport, options: Mapping[str, Any]) -> None:
-    from mmposter.data.report import report_text
-
     root = result.source.root
     dropped = result.dropped.copy()
     dropped["path"] = [None if path is None else relative_path(path, root) for path in dropped["path"]]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from mmposter.data.sources.base import Issue, SourceRows
 from mmposter.data.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from mmposter.data.sources.base import Issue, SourceRows
+from mmposter.document import TableBlock, render_fragment
 
 REPORT = "report.md"
 
@@ -46,8 +45,6 @@ class PrepareReport:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it: every poster accounted for."""
-        from mmposter.document import TableBlock, render_fragment
-
         found = self.posters_found + self.without_poster
         counts = {f"kept, {side}": count for side, count in self.splits.items()}
         counts |= {f"dropped, {reason}": count for reason, count in self.dropped.items()}

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mmposter.data.downloading import Links
+from mmposter.data.preparation import Prepared, PrepareReport
 from mmposter.data.splitting import SPLITS
 from mmposter.document.markdown import markdown_table
-
-if TYPE_CHECKING:
-    from mmposter.data.downloading import Links
-    from mmposter.data.preparation import Prepared, PrepareReport
 
 _EXAMPLES = 5
 _GROUPS_SHOWN = 10

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from iterstrat.ml_stratifiers import IterativeStratification
+from numpy.typing import NDArray
 
 from mmposter.data.sources.base import Issue
 from mmposter.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from numpy.typing import NDArray
 
 SPLITS = ("train", "val", "test")
 NO_SPLIT = "none"
@@ -59,8 +57,6 @@ def stratified_sides(
     Returns:
         Group name -> ``train``, ``val`` or ``test``.
     """
-    from iterstrat.ml_stratifiers import IterativeStratification
-
     names, item = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     union = np.zeros((len(names), labels.shape[1]), dtype=bool)
     np.logical_or.at(union, item, labels > 0)

@@ -8,15 +8,13 @@ import stat
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mmposter.errors import BadImageError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 ImageInput: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.generic]"
 
