@@ -8,7 +8,6 @@ from hashlib import blake2b
 
 import numpy as np
 import pandas as pd
-from iterstrat.ml_stratifiers import IterativeStratification
 from numpy.typing import NDArray
 
 from mmposter.data.sources.base import Issue
@@ -57,6 +56,8 @@ def stratified_sides(
     Returns:
         Group name -> ``train``, ``val`` or ``test``.
     """
+    from iterstrat.ml_stratifiers import IterativeStratification  # with scikit-learn, which only `prepare` needs
+
     names, item = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     union = np.zeros((len(names), labels.shape[1]), dtype=bool)
     np.logical_or.at(union, item, labels > 0)
