@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 __all__ = ["ParquetError", "read_metadata", "read_parquet"]
 
@@ -44,8 +44,6 @@ def read_parquet(source: Path | bytes, schema: pa.Schema | None = None, *, optio
         FileNotFoundError: there is no file.
         ParquetError: see there.
     """
-    import pyarrow as pa
-
     with _reading():
         data = source if isinstance(source, bytes) else source.read_bytes()
         file = _open(data)
@@ -65,8 +63,6 @@ def read_metadata(data: bytes) -> dict[bytes, bytes]:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    import pyarrow as pa
-
     try:
         yield
     except (FileNotFoundError, ParquetError):
@@ -77,9 +73,6 @@ def _reading() -> Iterator[None]:
 
 
 def _open(data: bytes, *, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     return pq.ParquetFile(
         pa.BufferReader(data),
         read_dictionary=list(dictionaries) or None,
@@ -90,8 +83,6 @@ def _open(data: bytes, *, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
 
 
 def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
-    import pyarrow as pa
-
     if field.name not in table.column_names:
         return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
     return table[field.name].cast(field.type)  # `table[...]` refuses a name that is there twice
@@ -162,8 +153,6 @@ def _measure(data: bytes, said: Any) -> _Chunk:
 
 def _exact_size(data: bytes, columns: Sequence[str], limit: int) -> int:
     """Bytes of the texts in `columns` with every repetition; stops beyond `limit`."""
-    import pyarrow.compute as pc
-
     total = 0
     file = _open(data, dictionaries=columns)
     for group in range(file.metadata.num_row_groups):

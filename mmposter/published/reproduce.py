@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mmposter.config import Config, flat_config, load_config
 from mmposter.data.crops import leak_share
 from mmposter.data.dataset import Dataset
+from mmposter.engines.device import resolve_device
 from mmposter.errors import DivergedError, UserError
 from mmposter.evaluation import METRICS, SINGLE_LABEL_METRICS, Evaluation
 from mmposter.features.tower import settle_init
@@ -250,9 +253,5 @@ def _facts(data: Dataset) -> dict[str, Any]:
 
 
 def _device_name(device: str) -> str:
-    import torch
-
-    from mmposter.engines.device import resolve_device
-
     resolved = resolve_device(device)
     return torch.cuda.get_device_name() if resolved == "cuda" else resolved

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from mmposter.document.markdown import markdown_table
 from mmposter.document.numbers import number as written
 from mmposter.document.numbers import with_interval
 from mmposter.published.result import Result
 from mmposter.published.systems import Published, System, find_published, published_names, systems
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 COLUMNS = (
     "network",
@@ -121,10 +123,6 @@ def group_results(results: Sequence[Result]) -> list[SystemRows]:
 
 def render(groups: Sequence[SystemRows], console: Console) -> None:
     """Print a table and notes for each system; a network by the name that `--list` shows, which is short."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-    from rich.text import Text
-
     for group in groups:
         # Eighty letters are enough for all six columns, of which three may break their cells between words.
         table = Table(title=group.heading, title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False)

@@ -18,7 +18,6 @@ from mmposter.data.sources.onehot import listed_names
 from mmposter.data.sources.tables import read_table
 from mmposter.errors import UserError
 from mmposter.files.strict_json import parse_json
-from mmposter.files.strict_parquet import read_parquet
 from mmposter.images.listing import image_files
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -120,6 +119,8 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    from mmposter.files.strict_parquet import read_parquet  # with pyarrow, which no help should wait for
+
     try:
         rows = read_parquet(path).to_pylist()
     except (OSError, ValueError) as error:
