@@ -105,21 +105,8 @@ def write_pack(
                 for _ in writer.add(store):
                     ticker.advance(1, store.store.name)
         width = int(writer.extractors.get("text", {}).get("metadata", {}).get("embedding_dim", 0))
-        facts = {
-            "kind": KIND,
-            "format": FORMAT,
-            "name": name,
-            "note": _NOTE,
-            "mmposter": package_version(),
-            "posters": len(dataset),
-            "dataset": {
-                "vocabulary": dataset.vocabulary.name,
-                "options": {key: value for key, value in dataset.info.get("options", {}).items() if key in _OPTIONS},
-                "counts": dataset.info.get("counts"),
-            },
-            "pins": Pins.from_extractors(name, config, branches, width).to_json(),
-            "extractors": writer.extractors,
-        }
+        pins = Pins.from_extractors(name, config, branches, width)
+        facts = _facts(dataset, name, pins, writer.extractors)
         members = {
             FACTS: json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False).encode(),
             MANIFEST: _manifest(dataset),
@@ -252,6 +239,25 @@ def _stores(dataset: Dataset, branches: Mapping[str, BranchExtractors]) -> list[
             f"With the same --config and --set, run: mmposter extract {dataset.folder} --branches {','.join(missing)}"
         )
     return found
+
+
+def _facts(dataset: Dataset, name: str, pins: Pins, extractors: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``pack.json`` says, see `mmposter.packs.facts`."""
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "name": name,
+        "note": _NOTE,
+        "mmposter": package_version(),
+        "posters": len(dataset),
+        "dataset": {
+            "vocabulary": dataset.vocabulary.name,
+            "options": {key: value for key, value in dataset.info.get("options", {}).items() if key in _OPTIONS},
+            "counts": dataset.info.get("counts"),
+        },
+        "pins": pins.to_json(),
+        "extractors": extractors,
+    }
 
 
 def _manifest(dataset: Dataset) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,23 +143,9 @@ def reproduce(
         if not quiet:
             say(f"{asked.label}" + (f", {asked.variant}" if asked.variant else ""))
         run = folder / "run"
-        diverged, history = None, []
-        try:
-            trained = train(
-                asked.config,
-                data,
-                run,
-                device=device,
-                resume=not overwrite and run.exists(),
-                overwrite=overwrite,
-                offline=offline,
-                quiet=quiet,
-                workers="auto",
-            )
-            history = trained.progress.history
-        except DivergedError as error:
-            # A result, too: with the published settings these posters give nothing.
-            diverged = str(error).splitlines()[0]
+        history, diverged = _train(
+            asked.config, data, run, overwrite=overwrite, device=device, offline=offline, quiet=quiet
+        )
         measured, whole = (None, None) if diverged else _measure(run, data, posters, device, offline)
         known = Result(
             name=asked.name,
@@ -184,6 +170,19 @@ def reproduce(
 
 
 _TITLES = {metric.name: metric.title for metric in (*SINGLE_LABEL_METRICS, *METRICS)}
+
+
+def _train(
+    config: Config, data: Dataset, run: Path, *, overwrite: bool, **how: Any
+) -> tuple[Sequence[Mapping[str, Any]], str | None]:
+    """The epochs that were trained, by row; and why the training diverged, where it did."""
+    resume = not overwrite and run.exists()
+    try:
+        trained = train(config, data, run, resume=resume, overwrite=overwrite, workers="auto", **how)
+    except DivergedError as error:
+        # A result, too: with the published settings these posters give nothing.
+        return [], str(error).splitlines()[0]
+    return trained.progress.history, None
 
 
 def _measure(
