@@ -80,11 +80,7 @@ def write_card(
 
 
 def plot_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """The loss by pictures shown, the rate in a strip below, a line where another size begins.
-
-    Args:
-        history: the rows of metrics.csv, one or more.
-    """
+    """The loss by pictures shown, the rate in a strip below, a line where another size begins; of one row or more."""
     shown = [row["posters"] for row in history]
     with figure_style():
         figure = new_figure(4.6)

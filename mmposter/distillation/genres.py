@@ -52,11 +52,7 @@ class SoftGenres(nn.Module):
         self.register_buffer("validation_map", torch.tensor(-1.0, dtype=torch.float64))
 
     def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
-        """Probabilities B x G.
-
-        Args:
-            maps: by a hint's name B x C x H x W, as the teachers give them.
-        """
+        """Probabilities B x G, of the teachers' maps by a hint's name, B x C x H x W."""
         return torch.sigmoid(self.head(self._pooled(maps)))
 
     def _pooled(self, maps: Mapping[str, Tensor]) -> Tensor:

@@ -129,11 +129,7 @@ def random_boxes(rng: np.random.Generator, count: int, scale: tuple[float, float
 
 
 def recolour(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Other brightness, contrast and saturation for every picture.
-
-    Args:
-        images: B x 3 x H x W in 0-255.
-    """
+    """Other brightness, contrast and saturation for every picture of B x 3 x H x W in 0-255."""
 
     def factors(most: float) -> Tensor:
         drawn = np.exp(rng.uniform(-most, most, (len(images), 1, 1, 1)))

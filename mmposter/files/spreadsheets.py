@@ -37,11 +37,7 @@ def unguarded(cell: str) -> str:
 
 
 class TableWriter:
-    """Writes rows as CSV to a stream, guarded; the first one is the header.
-
-    Args:
-        stream: text, opened with ``newline=""``.
-    """
+    """Writes rows as guarded CSV to a text stream, opened with ``newline=""``; the first one is the header."""
 
     def __init__(self, stream: IO[str], *, line_end: str = "\r\n") -> None:
         self._writer = csv.writer(stream, lineterminator=line_end)

@@ -38,14 +38,7 @@ def tensor_metadata(file: Path) -> dict[str, str]:
 
 
 def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a file, atomically, with the checksum of its tensors.
-
-    Args:
-        tensors: on any device, of any layout; two may share their memory.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write a file, atomically, with the checksum of its tensors: on any device, also two that share their memory."""
     from safetensors.torch import save_file
 
     plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}

@@ -90,14 +90,7 @@ def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), 
 
 
 def our_wish(source: str, vocabulary: str) -> NetworkWish:
-    """A recipe of ours, to stand beside published networks.
-
-    Args:
-        source: the name of a recipe, or a YAML file.
-
-    Raises:
-        UserError: no such recipe, or a bad one.
-    """
+    """A recipe of ours, by its name or its YAML file, beside published networks (UserError: none, or a bad one)."""
     config = settle_init(load_config(source))
     name = Path(source).stem
     return NetworkWish(

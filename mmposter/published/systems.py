@@ -102,14 +102,7 @@ class Published:
         return orders[-1] if orders else None
 
     def config(self, variant: Variant, overrides: Sequence[str] = (), **direct: Any) -> Config:
-        """The configuration of a variant.
-
-        Args:
-            overrides: ``section.key=value``, the user's own; they come last.
-
-        Raises:
-            UserError: bad overrides.
-        """
+        """The configuration of a variant; the user's own ``section.key=value`` come last (UserError: bad ones)."""
         changes: dict[str, Any] = {}
         for deviation in self.deviations(variant):
             changes |= flat_config(deviation.config)
