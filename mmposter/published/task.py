@@ -64,7 +64,7 @@ def task_dataset(dataset: Dataset, vocabulary: str, out: Path, limit: int | None
 
 
 def cropped_dataset(task: Dataset, published: Published, variant: Variant, out: Path, target: int) -> Dataset:
-    """The crops of a task's posters in the order of the variant, `target` a genre (UserError: as `balance_by_crops`)."""
+    """A task's crops in the order of the variant, `target` a genre; made once (UserError: as `balance_by_crops`)."""
     crops, order = published.system.crops, published.order(variant)
     assert crops is not None
     assert order is not None
