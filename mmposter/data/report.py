@@ -70,7 +70,8 @@ _LINK_REASONS = {
 
 def report_text(result: Prepared, links: Links, report: PrepareReport, options: Mapping[str, Any]) -> str:
     """The whole report. It has no dates and no durations: the same input gives the same text."""
-    parts = ["# Prepared posters", _made_with(options), *_sums(report), "## Dropped", _dropped(result, report)]
+    made_with = "Options: " + ", ".join(f"{name} {value}" for name, value in options.items()) + "."
+    parts = ["# Prepared posters", made_with, *_sums(report), "## Dropped", _dropped(result, report)]
     if links.total:
         parts += ["## Links", *_links(links)]
     parts += ["## Counted, not dropped", _issues(result, report)]
@@ -79,10 +80,6 @@ def report_text(result: Prepared, links: Links, report: PrepareReport, options: 
     if result.vocabulary is not None:
         parts += ["## Genres by split", *_genres(result)]
     return "\n\n".join(parts) + "\n"
-
-
-def _made_with(options: Mapping[str, Any]) -> str:
-    return "Options: " + ", ".join(f"{name} {value}" for name, value in options.items()) + "."
 
 
 def _sums(report: PrepareReport) -> list[str]:

@@ -129,7 +129,7 @@ class _Distilling:
             "train_posters": len(maps.train),
             "val_posters": len(maps.val),
             "unreadable": list(maps.unreadable),
-            "genres": None if genres is None else _genre_facts(self.dataset, genres),
+            "genres": None,
             "parameters": sum(parameter.numel() for parameter in self.student.parameters()),
             "steps": progress.step,
             "pictures": loop.schedule.pictures,
@@ -138,6 +138,9 @@ class _Distilling:
             "validation": loop.validate(),
             "constant": loop.validate(constant=True),
         }
+        if genres is not None:
+            names = list(self.dataset.vocabulary.genres)
+            facts["genres"] = {"names": names, "validation_map": float(genres.validation_map)}
         # Its batch norms were measured at this size, so whoever uses it without another `cnn.size` gets this one.
         replace(self.weights, size=loop.size).save_trained(out / TOWER, loop.average.student)
         write_card(out, config, facts, progress.history)
@@ -206,10 +209,6 @@ def _student_weights(config: DistillationConfig, *, offline: bool) -> TowerWeigh
         )
     except UserError as error:
         raise UserError(f"--student: {str(error).removeprefix('cnn.')}") from error
-
-
-def _genre_facts(dataset: Dataset, genres: SoftGenres) -> dict[str, Any]:
-    return {"names": list(dataset.vocabulary.genres), "validation_map": float(genres.validation_map)}
 
 
 def _announce(teachers: Sequence[Teacher], student: str) -> None:

@@ -321,17 +321,13 @@ def settle_init(config: Config) -> Config:
     if not on_images(config.branches):
         init = "imagenet" if config.cnn.init == "auto" else init
     elif size is None:
-        size = _size_of(config.cnn.backbone, init)
+        file = _shipped(config.cnn.backbone) if init == POSTERS else file_here(init)
+        size = None if file is None else _said_size(file)
     return config.with_network(init=init, size=size)
 
 
-def _size_of(backbone: str, init: str) -> tuple[int, int] | None:
-    """Height and width in pixels that the weights were made for, where ``cnn.init`` is a file of ours that says so."""
-    file = _shipped(backbone) if init == POSTERS else file_here(init)
-    return None if file is None else _said_size(file)
-
-
 def _said_size(file: Path) -> tuple[int, int] | None:
+    """Height and width in pixels that the weights were made for, where a file of ours says so."""
     said = _metadata(file).get(_SIZE)
     if said is None:
         return None

@@ -69,7 +69,8 @@ def _reading() -> Iterator[None]:
         raise
     # pyarrow has OSError for much that is wrong in a file, and own classes for the rest.
     except (OSError, pa.ArrowException, ValueError, LookupError, ArithmeticError, TypeError, RuntimeError) as error:
-        raise ParquetError(_first_line(error)) from error
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ParquetError(first[:300]) from error
 
 
 def _open(data: bytes, *, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
@@ -86,10 +87,6 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
     if field.name not in table.column_names:
         return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
     return table[field.name].cast(field.type)  # `table[...]` refuses a name that is there twice
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 @dataclass

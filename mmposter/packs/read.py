@@ -66,7 +66,8 @@ def open_pack(file: Path) -> Path:
     """
     archive = Archive(file)
     digest = archive.digest()
-    folder = _cache() / f"{archive.facts.name}-{digest[:12]}"
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    folder = home / "mmposter" / "packs" / f"{archive.facts.name}-{digest[:12]}"
     if read_info(folder) is not None:
         return folder
     if digest in _temporary and read_info(_temporary[digest]) is not None:
@@ -172,7 +173,3 @@ def _shipped() -> Path:
             "called so) or a pack; make one with: mmposter prepare SOURCE --out DATA"
         )
     return file
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mmposter" / "packs"
