@@ -95,25 +95,18 @@ class TowerWeights:
 
     def save(self, path: Path) -> None:
         """Write the backbone's weights to a safetensors file that keeps their identity (they are the same)."""
-        self._write(path, _plain_state(self.build()), self._origin())
+        self._write(path, self.build().state_dict(), self._origin())
 
     def save_trained(self, path: Path, backbone: Backbone) -> None:
         """Write what became of the backbone in training: a file as `save` writes it, with an identity of its own."""
-        state = _plain_state(backbone)
-        self._write(path, state, f"trained-{_content(state)}")
+        self.save_state(path, backbone.state_dict(), "trained")
 
-    def save_half(self, path: Path) -> None:
-        """Write the backbone's weights rounded to half precision: half the size, and an identity of its own.
+    def save_state(self, path: Path, state: Mapping[str, torch.Tensor], kind: str) -> None:
+        """Write another state of the backbone, whose identity is its kind and the hash of its numbers."""
+        plain = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+        self._write(path, plain, f"{kind}-{hashlib.sha256(save(plain)).hexdigest()}")
 
-        Rounding what is rounded already changes nothing, nor does it change the identity.
-
-        Raises:
-            UserError: a weight is too large for half precision.
-        """
-        state = half_state(_plain_state(self.build()))
-        self._write(path, state, f"half-{_content(state)}")
-
-    def _write(self, path: Path, state: dict[str, torch.Tensor], origin: str) -> None:
+    def _write(self, path: Path, state: Mapping[str, torch.Tensor], origin: str) -> None:
         metadata = {_ORIGIN: origin}
         size = self.size or (None if self.file is None else _said_size(self.file))
         if size is not None:
@@ -283,32 +276,6 @@ class SharedTower:
     def _run(self, features: torch.Tensor, start: str | None, stop: str) -> torch.Tensor:
         slices = torch.split(features, _CPU_SLICE if self.device == "cpu" else len(features))
         return torch.cat([self.backbone.forward_stages(part, start, stop) for part in slices])
-
-
-def half_state(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same weights with matrices and kernels in half precision.
-
-    What has one dimension, or none, stays as it is: running variances of batch norm may be too large or too small.
-
-    Raises:
-        UserError: a weight is too large for half precision.
-    """
-    rounded = {
-        key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()
-    }
-    if lost := [key for key, value in rounded.items() if state[key].isfinite().all() and not value.isfinite().all()]:
-        raise UserError(
-            f"{', '.join(lost[:3])}: too large for half precision (65504 at most); keep the weights in fp32"
-        )
-    return rounded
-
-
-def _content(state: dict[str, torch.Tensor]) -> str:
-    return hashlib.sha256(save(state)).hexdigest()
-
-
-def _plain_state(backbone: Backbone) -> dict[str, torch.Tensor]:
-    return {key: value.detach().cpu().contiguous().clone() for key, value in backbone.state_dict().items()}
 
 
 def settle_init(config: Config) -> Config:
