@@ -81,8 +81,7 @@ def distill(
     """
     dataset.require_pictures("mmposter distill")
     device = resolve_device(device)
-    weights = _student_weights(config, offline=offline)
-    student = weights.build()
+    weights, student = _student(config, offline=offline)
     teachers = [Teacher.find(name, student, config, offline=offline) for name in config.teachers]
     work = _Distilling(config, dataset, out, weights, student, teachers, device, quiet)
     facts = work.facts()
@@ -202,13 +201,13 @@ class _Distilling:
         return DistillationLoss(parts, None if genres is None else SoftGenreLoss(genres.prior, config.genre_weight))
 
 
-def _student_weights(config: DistillationConfig, *, offline: bool) -> TowerWeights:
+def _student(config: DistillationConfig, *, offline: bool) -> tuple[TowerWeights, Backbone]:
     try:
-        return TowerWeights.find(
-            CnnConfig(backbone=config.student, init=config.init), seed=config.seed, offline=offline
-        )
+        wanted = CnnConfig(backbone=config.student, init=config.init)
+        weights = TowerWeights.find(wanted, seed=config.seed, offline=offline)
     except UserError as error:
         raise UserError(f"--student: {str(error).removeprefix('cnn.')}") from error
+    return weights, weights.build()
 
 
 def _announce(teachers: Sequence[Teacher], student: str) -> None:
