@@ -62,6 +62,12 @@ def make_console(*, stderr: bool = False) -> PlainConsole:
 # Everything that is not a result goes to standard error, so that `mmposter ... --json | jq` and pipes stay clean.
 console = make_console(stderr=True)
 
+
+def say(text: str, *, style: str | None = None) -> None:
+    """A line for people, which is not parted where the terminal ends."""
+    console.print(text, style=style, highlight=False, soft_wrap=True)
+
+
 PLAIN_EVERY_S = 10.0
 NOTEBOOK_EVERY_S = 0.5
 # Rich guesses the time left from the units of the last half minute; a part of 32 posters may take longer than that.

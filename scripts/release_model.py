@@ -28,12 +28,13 @@ from typing import Any
 import numpy as np
 from model_card import card
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from mmposter.data import Dataset
 from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.extractors import build_extractors
-from mmposter.features.tower import TowerWeights, half_state
+from mmposter.features.tower import TowerWeights
 from mmposter.files.atomic import atomic_path, write_text
 from mmposter.measurement.evaluate import predict_split
 from mmposter.runs.decisions import SUBSETS
@@ -109,10 +110,36 @@ def _check(run: Run, evaluation: Mapping[str, Any]) -> None:
         )
 
 
+def save_half(weights: TowerWeights, path: Path) -> None:
+    """Write a tower rounded to half precision: half the size, and an identity of its own.
+
+    Rounding what is rounded already changes nothing, nor does it change the identity.
+    """
+    weights.save_state(path, half_state(weights.build().state_dict()), "half")
+
+
+def half_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights with matrices and kernels in half precision.
+
+    What has one dimension, or none, stays as it is: running variances of batch norm may be too large or too small.
+
+    Raises:
+        UserError: a weight is too large for half precision.
+    """
+    rounded = {
+        key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()
+    }
+    if lost := [key for key, value in rounded.items() if state[key].isfinite().all() and not value.isfinite().all()]:
+        raise UserError(
+            f"{', '.join(lost[:3])}: too large for half precision (65504 at most); keep the weights in fp32"
+        )
+    return rounded
+
+
 def _write(run: Run, dataset: Dataset, folder: Path) -> float:
     """The files of the run in `folder`, but for its card; the largest change of a probability."""
     config = run.serving_config()
-    TowerWeights.find(config.cnn, offline=True).save_half(folder / TOWER)
+    save_half(TowerWeights.find(config.cnn, offline=True), folder / TOWER)
     with atomic_path(folder / WEIGHTS) as temporary:  # which also gives it the rights of other files
         save_file(half_state(load_file(run.folder / WEIGHTS)), temporary)
     cnn = config.cnn.model_copy(update={"init": POSTERS})
@@ -158,7 +185,7 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         if asked.round_tower:
-            TowerWeights(asked.backbone, asked.run).save_half(asked.paths[-1])
+            save_half(TowerWeights(asked.backbone, asked.run), asked.paths[-1])
             print(f"{asked.paths[-1]}: {asked.paths[-1].stat().st_size / 1e6:.1f} MB")
             return
         if len(asked.paths) != 2:

@@ -52,7 +52,7 @@ def extract_command(
     part, count = _parse_shard(shard), opt.parse_workers(workers)
     from mmposter.config import load_config
     from mmposter.data import Dataset
-    from mmposter.features.report import write_report
+    from mmposter.features.extract import write_report
     from mmposter.features.table import dataset_extractors, extract_dataset
 
     resolved = load_config(config, set or (), branches=branches)

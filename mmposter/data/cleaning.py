@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+import os
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
 
 from mmposter.data.sources.base import Issue
-from mmposter.data.vocabulary import NO_GENRE
+from mmposter.data.vocabulary import NO_GENRE, Vocabulary
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    import pandas as pd
-
-    from mmposter.data.vocabulary import Vocabulary
-
-    # Kept rows with all their columns; dropped rows with the columns of DROPPED_COLUMNS.
-    Cut: TypeAlias = tuple[pd.DataFrame, pd.DataFrame]
+# Kept rows with all their columns; dropped rows with the columns of DROPPED_COLUMNS.
+Cut: TypeAlias = tuple[pd.DataFrame, pd.DataFrame]
 
 DROPPED_COLUMNS = ("id", "path", "reason", "message")
 
 
-def cut(
-    table: pd.DataFrame,
-    bad: Iterable[bool],
-    reason: str | Iterable[str],
-    message: str | Iterable[str],
-) -> Cut:
+def cut(table: pd.DataFrame, bad: Iterable[bool], reason: str | Iterable[str], message: str | Iterable[str]) -> Cut:
     """Part `table` by the mask `bad`.
 
     Args:
@@ -34,8 +27,6 @@ def cut(
         reason: short word for the count; one for all, or one for each dropped row.
         message: for people; one for all, or one for each dropped row.
     """
-    import numpy as np
-
     mask = np.fromiter(bad, dtype=bool, count=len(table))
     dropped = table.loc[mask, ["id", "path"]].copy()
     dropped["reason"] = reason if isinstance(reason, str) else list(reason)
@@ -61,10 +52,6 @@ def drop_missing_posters(table: pd.DataFrame) -> Cut:
 
 def has_poster(table: pd.DataFrame) -> pd.Series[bool]:
     """True where the row's file exists."""
-    import os
-
-    import pandas as pd
-
     exists = [isinstance(path, str) and os.path.isfile(path) for path in table["path"]]
     return pd.Series(exists, index=table.index, dtype=bool)
 

@@ -17,89 +17,50 @@ What the system did next is the fault that this module measures: it split the cr
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
-from mmposter.data.dataset import Dataset, read_info, write_dataset
-from mmposter.data.splitting import SPLITS, check_ratios
+from mmposter.data.dataset import Dataset, write_dataset
+from mmposter.data.splitting import SPLITS, draw
 from mmposter.errors import UserError
+from mmposter.images.reading import Crop
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PREPARED
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pandas as pd
-    from numpy.typing import NDArray
-
-    from mmposter.images.reading import Crop
 
 CropOrder = Literal["split_first", "crops_first"]
 
 
 @dataclass(frozen=True)
 class CropOptions:
-    """How crops are made.
+    """How crops are made."""
 
-    Args:
-        target: samples to which each genre is brought, over all sides together.
-        size: side of a crop in pixels; of a smaller poster it is as much as there is.
-        seed: of the crops' places, and of the deal.
-        order: ``split_first``: the crops of a poster stay on the poster's side. ``crops_first``: as published, crops
-            are made over all posters and then dealt to the sides at random, so that one poster is on several of them.
-        ratios: crops_first: shares of train, val and test; None takes those of the posters.
-
-    Raises:
-        UserError: listing every bad value.
-    """
-
-    target: int = 3000
-    size: int = 150
-    seed: int = 0
+    target: int = 3000  # samples to which each genre is brought, over all sides together
+    size: int = 150  # side of a crop in pixels; of a smaller poster it is as much as there is
+    seed: int = 0  # of the crops' places, and of the deal
+    # `split_first`: the crops of a poster stay on the poster's side. `crops_first`: as published, crops are made over
+    # all posters and then dealt to the sides at random, so that one poster is on several of them.
     order: CropOrder = "split_first"
-    ratios: tuple[float, float, float] | None = None
-
-    def __post_init__(self) -> None:
-        problems = []
-        if self.target < 1:
-            problems.append(f"target must be 1 or more, got {self.target}")
-        if self.size < 1:
-            problems.append(f"size must be 1 or more, got {self.size}")
-        if self.order not in get_args(CropOrder):
-            problems.append(f"order must be one of {', '.join(get_args(CropOrder))}, got {self.order!r}")
-        elif self.ratios is not None and self.order == "split_first":
-            problems.append(
-                f"ratios must be None with order split_first, where the posters' split stands; got {self.ratios}"
-            )
-        if problems:
-            raise UserError("crops cannot be made with these options:\n  " + "\n  ".join(problems))
-        if self.ratios is not None:
-            object.__setattr__(self, "ratios", check_ratios(self.ratios))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as they are read from dataset.json again."""
-        return {**asdict(self), "ratios": None if self.ratios is None else list(self.ratios)}
+        return {**asdict(self), "ratios": None}  # which could be chosen once
 
 
-def balance_by_crops(dataset: Dataset, out: Path, options: CropOptions, *, overwrite: bool = False) -> Dataset:
+def balance_by_crops(dataset: Dataset, out: Path, options: CropOptions) -> Dataset:
     """Write the crops of `dataset` as a data set of its own, and load it.
 
     Its dataset.json holds the options, the counts by genre before and after, how much the split leaks, and the
     checksum of the manifest that the crops were made from. The same posters and options give the same manifest, byte
-    for byte.
-
-    Args:
-        dataset: whole posters with genres and a split.
-        out: folder to write; made if it is not there.
-        options: how the crops are made.
-        overwrite: replace other prepared data that are in `out`.
+    for byte. Other prepared data in `out` are replaced.
 
     Raises:
-        UserError: no labels, no posters, crops already, other data in `out`, or another process writes there.
+        UserError: no labels, no posters, crops already, or another process writes to `out`.
         OSError: `out` cannot be written.
     """
     table = crop_table(dataset, options)
@@ -107,18 +68,12 @@ def balance_by_crops(dataset: Dataset, out: Path, options: CropOptions, *, overw
         "options": options.to_json(),
         "derived_from": {"data": dataset.folder.resolve().name, "manifest_sha256": dataset.info["manifest_sha256"]},
         "vocabulary": dataset.vocabulary.name,
-        "leak_share": _leak_share(table),
+        "leak_share": leak_share(table),
         "counts": _counts(dataset, table),
     }
     if out.resolve() == dataset.folder.resolve():
         raise UserError(f"{out} holds the posters that the crops are made of; give another folder.")
     with claim(out, PREPARED, go_on=True):
-        there = read_info(out)
-        if there is not None and not overwrite and {key: there.get(key) for key in info} != info:
-            raise UserError(
-                f"{out} holds prepared data already, and they are not these crops: other posters or options.\n"
-                "Give another folder, or replace what is there (overwrite; runs made from it may no longer fit)."
-            )
         write_dataset(out, table, dataset.vocabulary, {"root": str(dataset.root), **info})
     return Dataset.load(out)
 
@@ -154,7 +109,7 @@ def crop_table(dataset: Dataset, options: CropOptions) -> pd.DataFrame:
         for name, width, height in table[["id", "width", "height"]].itertuples(index=False)
     ]
     if options.order == "crops_first":
-        shares = options.ratios or [float((splits == side).mean()) for side in SPLITS]
+        shares = [float((splits == side).mean()) for side in SPLITS]
         table["split"] = _deal(list(table["id"]), shares, f"{options.seed}/deal")
     return table
 
@@ -190,18 +145,20 @@ def crops_per_poster(labels: NDArray[np.bool_], target: int) -> NDArray[np.int64
 def random_crop(width: int, height: int, size: int, seed: str) -> Crop:
     """A square of `size` pixels anywhere in a picture of width x height pixels, cut where the picture is smaller."""
     wide, high = min(size, width), min(size, height)
-    number = int.from_bytes(_random(seed), "little")
+    number = int.from_bytes(draw(seed), "little")
     left = (number & 0xFFFFFFFF) % (width - wide + 1)
     top = (number >> 32) % (height - high + 1)
     return (left, top, left + wide, top + high)
 
 
-def leak_share(dataset: Dataset) -> float:
-    """The share of test rows that have a sibling (same poster, or near-duplicate of it) among the train rows, in 0-1.
+def leak_share(table: pd.DataFrame) -> float:
+    """The share of test rows with a sibling (same poster, or a near-duplicate) among the train rows, in 0-1.
 
     0 where there is no test row. Works for whole posters, too.
     """
-    return _leak_share(dataset.table)
+    tested = table.loc[table["split"] == "test", "group"]
+    trained = set(table.loc[table["split"] == "train", "group"])
+    return float(tested.isin(trained).mean()) if len(tested) else 0.0
 
 
 def split_warning(dataset: Dataset) -> str | None:
@@ -240,17 +197,7 @@ def _deal(ids: Sequence[str], shares: Sequence[float], seed: str) -> NDArray[Any
 
 def _shuffled(ids: Sequence[str], seed: str) -> NDArray[np.int64]:
     """The places of `ids` in a random order, which is that of a hash: no library's version can change it."""
-    return np.array(sorted(range(len(ids)), key=lambda row: _random(f"{seed}/{ids[row]}")), dtype=np.int64)
-
-
-def _random(text: str) -> bytes:
-    return blake2b(text.encode(), digest_size=8).digest()
-
-
-def _leak_share(table: pd.DataFrame) -> float:
-    tested = table.loc[table["split"] == "test", "group"]
-    trained = set(table.loc[table["split"] == "train", "group"])
-    return float(tested.isin(trained).mean()) if len(tested) else 0.0
+    return np.array(sorted(range(len(ids)), key=lambda row: draw(f"{seed}/{ids[row]}")), dtype=np.int64)
 
 
 def _counts(dataset: Dataset, table: pd.DataFrame) -> dict[str, Any]:

@@ -7,22 +7,25 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import Field
 
 from mmposter.data.splitting import NO_SPLIT, SPLITS
 from mmposter.data.vocabulary import Vocabulary
+from mmposter.document import TableBlock, render_fragment
 from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path, write_json
-from mmposter.files.strict_json import damaged, mapping, read_json, shown, sound, text
+from mmposter.files.strict_json import damaged, read_json, shown, sound
 from mmposter.files.strict_parquet import read_parquet
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    import pyarrow as pa
-    from numpy.typing import NDArray
-
-    from mmposter.images.reading import Crop
+from mmposter.files.strict_values import StrictValues, fitting
+from mmposter.images.reading import Crop
 
 MANIFEST, INFO, VOCABULARY, FEATURES = "manifest.parquet", "dataset.json", "vocabulary.json", "features"
 KIND, SCHEMA = "mmposter-dataset", 1
@@ -60,9 +63,7 @@ class Dataset:
         Raises:
             UserError: `folder` is no prepared folder and no pack, or its files do not belong together.
         """
-        import pandas as pd
-
-        from mmposter.packs import find_data
+        from mmposter.packs.read import find_data
 
         given, folder = folder, find_data(folder)
         if root is not None and folder != Path(given):
@@ -101,8 +102,6 @@ class Dataset:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it: rows by split, and of each genre."""
-        from mmposter.document import TableBlock, render_fragment
-
         sides = [side for side in (*SPLITS, NO_SPLIT) if (self.table["split"] == side).any()]
         what = "crops of posters" if self.crops is not None else "posters"
         rows = [_counts(what, self.table["split"], sides)]
@@ -179,7 +178,7 @@ class Dataset:
         """The part of its poster that each row shows, None for the whole of it; no list where no row is a crop."""
         if "crop" not in self.table or not self.table["crop"].notna().any():
             return None
-        return [None if box is None else _crop(box) for box in self.table["crop"]]
+        return [None if box is None else (box[0], box[1], box[2], box[3]) for box in self.table["crop"]]
 
     def labels(self) -> NDArray[np.float32]:
         """Multi-hot matrix N x G, one row a row of `table`.
@@ -236,22 +235,15 @@ class Dataset:
         path = self.table["path"].iloc[row] if isinstance(row, int) else row["path"]
         return self.root / str(path)  # an absolute path in the manifest (csv with images elsewhere) stays as it is
 
-    def image_paths(self) -> list[Path]:
-        """`image_path` of every row, in order."""
-        return [self.image_path(index) for index in range(len(self))]
-
 
 def write_dataset(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary | None, info: Mapping[str, Any]) -> None:
     """Write what `Dataset.load` reads.
 
     Args:
-        folder: made if it is not there.
         table: the columns of `Dataset.table`, with or without crop; sorted by id here.
         vocabulary: None for posters without labels.
         info: further keys of dataset.json; must hold ``root``.
     """
-    import pyarrow.parquet as pq
-
     with atomic_path(folder / MANIFEST) as temporary:
         pq.write_table(manifest_table(table), temporary, compression="zstd")
     if vocabulary is not None:
@@ -264,18 +256,16 @@ def write_dataset(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary | No
         "schema": SCHEMA,
         **info,
         "vocabulary": None if vocabulary is None else vocabulary.name,
-        "manifest_sha256": _sha256(folder / MANIFEST),
+        "manifest_sha256": hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
     }
     write_json(folder / INFO, facts)
 
 
 def manifest_table(table: pd.DataFrame) -> pa.Table:
     """The manifest with its fixed column types, sorted by id; equal rows give equal bytes on disk."""
-    import pyarrow as pa
-
     schema = _schema(crops="crop" in table)  # no such column in a data set of whole posters
     ordered = table.sort_values("id", kind="stable")
-    return pa.table({field.name: pa.array(_plain(ordered[field.name]), type=field.type) for field in schema})
+    return pa.Table.from_pandas(ordered, schema, preserve_index=False).replace_schema_metadata(None)
 
 
 def read_manifest(source: bytes) -> pa.Table:
@@ -285,8 +275,6 @@ def read_manifest(source: bytes) -> pa.Table:
         ValueError: it is no Parquet or unpacks to too much, lacks a column, or has a row that cannot be a poster: no
             id, split, group or hash, an id that is there twice, or a path that leads out of the posters' folder.
     """
-    import pyarrow.compute as pc
-
     table = read_parquet(source, _schema(crops=True), optional=("crop",))
     for column in ("id", "path", "genres", "raw_genres", "actors", "split", "group", "sha256", "width", "height"):
         if table[column].null_count:
@@ -326,8 +314,6 @@ def require_below(path: str) -> None:
 
 def _schema(*, crops: bool) -> pa.Schema:
     """The columns of a manifest."""
-    import pyarrow as pa
-
     words, names, pixels = pa.string(), pa.list_(pa.string()), pa.int32()
     types = {"id": words, "path": words, "title": words, "year": pixels, "genres": names, "raw_genres": names}
     types |= {"actors": names, "split": words, "group": words, "sha256": words, "width": pixels, "height": pixels}
@@ -351,53 +337,32 @@ def read_info(folder: Path) -> dict[str, Any] | None:
             f"Prepare the data again: mmposter prepare SOURCE --out {folder} --overwrite"
         )
     with sound(folder / INFO, _again(folder)):
-        _check_info(info)
+        fitting(_Info, info)
     return info
 
 
-def _check_info(info: Mapping[str, Any]) -> None:
-    """Refuse facts of another type than what is made of them.
+class _Info(StrictValues):
+    """The keys of dataset.json that something is made of."""
 
-    Raises:
-        ValueError, KeyError: naming the key.
-    """
-    text(info["root"], "root")
-    text(info["manifest_sha256"], "manifest_sha256")
-    if info["vocabulary"] is not None:
-        text(info["vocabulary"], "vocabulary")
-    if "features" in info:
-        text(info["features"], "features")
-    if not isinstance(info.get("pictures", True), bool):
-        raise ValueError(f"pictures must be true or false, got {shown(info['pictures'])}")
-    for key in ("options", "derived_from", "pack", "pins"):
-        if key in info:
-            mapping(info[key], key)
+    root: str
+    manifest_sha256: str
+    vocabulary: str | None
+    features: str = ""
+    pictures: bool = True
+    options: dict[str, Any] = Field(default_factory=dict)
+    derived_from: dict[str, Any] = Field(default_factory=dict)
+    pack: dict[str, Any] = Field(default_factory=dict)
+    pins: dict[str, Any] = Field(default_factory=dict)
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:
-    """vocabulary.json of a prepared folder.
-
-    Raises:
-        UserError: it is not there or cannot be read.
-    """
+    """vocabulary.json of a prepared folder (UserError: it is not there or cannot be read)."""
     return Vocabulary.from_json(read_json(folder / VOCABULARY, mend=_again(folder)), where=str(folder / VOCABULARY))
 
 
 def _counts(name: str, splits: pd.Series[Any], sides: Sequence[str]) -> list[str]:
     """A row for people: a name, how many there are, and on each side."""
     return [name, str(len(splits)), *(str(int((splits == side).sum())) for side in sides)]
-
-
-def _crop(box: Sequence[int]) -> Crop:
-    left, top, right, bottom = box
-    return (left, top, right, bottom)
-
-
-def _plain(values: pd.Series[Any]) -> Sequence[Any]:
-    """Python values, with None for whatever pandas calls missing."""
-    import pandas as pd
-
-    return [value if isinstance(value, list) or not pd.isna(value) else None for value in values.tolist()]
 
 
 def _again(folder: Path) -> str:
@@ -410,10 +375,6 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); {_again(path.parent)}") from error
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def relative_path(path: str, root: Path) -> str:

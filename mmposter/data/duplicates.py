@@ -16,12 +16,12 @@ which one is true.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 DUPLICATE_DISTANCE = 6
 # Past this the chance pairs of any large set join into one group.
@@ -48,25 +48,13 @@ def group_near_duplicates(ids: Sequence[str], hashes: NDArray[np.uint64], distan
     """Name of each poster's group: the smallest id that a chain of near pairs reaches.
 
     Args:
-        ids: N ids.
         hashes: N perceptual hashes of 64 bits.
         distance: Hamming distance, 0-64, up to which two posters are near.
     """
     # A placeholder picture saved many times is one hash: compare different hashes only, or its pairs fill the memory.
     unique, inverse = np.unique(hashes, return_inverse=True)
-    parent = list(range(len(unique)))
-
-    def root(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    for pairs in near_pairs(unique, distance):
-        for left, right in pairs.tolist():
-            parent[root(left)] = root(right)
-    roots = [root(node) for node in inverse.tolist()]
-    smallest: dict[int, str] = {}
-    for node, row_id in zip(roots, ids, strict=True):
-        smallest[node] = min(row_id, smallest.get(node, row_id))
-    return [smallest[node] for node in roots]
+    pairs = np.concatenate([np.zeros((0, 2), np.intp), *near_pairs(unique, distance)])
+    near = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (len(unique), len(unique)))
+    _, chain = connected_components(near, directed=False)
+    named: list[str] = pd.Series(ids, dtype=object).groupby(chain[inverse]).transform("min").tolist()
+    return named

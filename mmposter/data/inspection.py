@@ -7,17 +7,15 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mmposter.data.cleaning import cut
+import imagehash
+import numpy as np
+import pandas as pd
+
+from mmposter.data.cleaning import Cut, cut
 from mmposter.errors import BadImageError
 from mmposter.images.reading import MIN_SIDE, load_image, read_file
 from mmposter.progress import progress
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from mmposter.data.cleaning import Cut
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,6 @@ def inspect_file(path: Path, *, min_side: int = MIN_SIDE) -> Inspection:
     The perceptual hash is `imagehash.phash` (64 bits: signs of the 8 x 8 lowest DCT coefficients of the picture shrunk
     to 32 x 32 grey, against their median).
     """
-    import imagehash
-    import numpy as np
-
     sha256 = ""
     try:
         data = read_file(path)
@@ -63,10 +58,7 @@ def inspect_posters(
         table: has the columns id and path.
         min_side: shorter sides below this many pixels are ``too_small``.
         workers: threads; None for one a usable core.
-        quiet: show no progress.
     """
-    import numpy as np
-
     paths = [Path(path) for path in table["path"]]
     results: list[Inspection] = []
     pool = ThreadPoolExecutor(workers or os.cpu_count())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from mmposter.data import cleaning
 from mmposter.data.dataset import (
@@ -20,23 +21,22 @@ from mmposter.data.dataset import (
     relative_path,
     write_dataset,
 )
+from mmposter.data.downloading import DownloadOptions, Links, place_posters
 from mmposter.data.duplicates import DUPLICATE_DISTANCE, MAX_DISTANCE, group_near_duplicates
 from mmposter.data.inspection import inspect_posters
 from mmposter.data.preparation import REPORT, Prepared, PrepareReport
+from mmposter.data.report import report_text
+from mmposter.data.sources import read_source
+from mmposter.data.sources.base import SourceRows
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
 from mmposter.data.vocabulary import Vocabulary
+from mmposter.engines.libraries import installed_version
 from mmposter.errors import UserError
 from mmposter.files.atomic import write_text
 from mmposter.files.spreadsheets import table_text
 from mmposter.images.reading import MIN_SIDE
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PREPARED
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from mmposter.data.downloading import DownloadOptions, Links
-    from mmposter.data.sources.base import SourceRows
 
 DROPPED, ISSUES, DEAD_LINKS = "dropped.csv", "issues.csv", "dead_links.csv"
 POSTERS = "posters"
@@ -85,9 +85,6 @@ def prepare(
             of others in `out`, or another process that writes there.
         OSError: `out` cannot be written.
     """
-    from mmposter.data.downloading import DownloadOptions, place_posters
-    from mmposter.data.sources import read_source
-
     start = time.monotonic()
     ratios = check_ratios(ratios)
     _check_options(min_side, duplicate_distance, workers, seed)
@@ -105,16 +102,7 @@ def prepare(
             _refuse_other_options(out, options)
         words = Vocabulary.load(vocabulary) if found.labelled else None
         found, links = place_posters(found, posters or out / POSTERS, download or DownloadOptions(), quiet=quiet)
-        result = run_steps(
-            found,
-            words,
-            seed=seed,
-            ratios=ratios,
-            min_side=min_side,
-            distance=duplicate_distance,
-            workers=workers,
-            quiet=quiet,
-        )
+        result = run_steps(found, words, options, workers=workers, quiet=quiet)
         if not overwrite:
             _refuse_other_manifest(out, result)
         report = _summary(out, result, links, time.monotonic() - start)
@@ -123,24 +111,14 @@ def prepare(
 
 
 def run_steps(
-    found: SourceRows,
-    vocabulary: Vocabulary | None,
-    *,
-    seed: int,
-    ratios: Sequence[float],
-    min_side: int,
-    distance: int,
-    workers: int | None,
-    quiet: bool,
+    found: SourceRows, vocabulary: Vocabulary | None, options: Mapping[str, Any], *, workers: int | None, quiet: bool
 ) -> Prepared:
-    """All steps over the table of a source, nothing written. Arguments as in `prepare`; no vocabulary, no labels.
+    """All steps over the table of a source, nothing written; without a vocabulary, without labels.
 
     Raises:
         UserError: no poster is left.
         RuntimeError: the counts do not add up, which is a fault of a step.
     """
-    import pandas as pd
-
     table = found.table()
     with_poster = int(cleaning.has_poster(table).sum())
     total = len(table)
@@ -155,7 +133,7 @@ def run_steps(
     table = keep(cleaning.drop_missing_posters(table))
     table = keep(cleaning.drop_posters_without_metadata(table))
     table = keep(cleaning.drop_duplicate_ids(table))
-    table = keep(inspect_posters(table, min_side=min_side, workers=workers, quiet=quiet))
+    table = keep(inspect_posters(table, min_side=options["min_side"], workers=workers, quiet=quiet))
     if vocabulary is not None:
         table, without_genre, unknown = cleaning.map_genres(table, vocabulary)
         parts.append(without_genre)
@@ -173,9 +151,11 @@ def run_steps(
             f"{dropped['message'].iloc[0]}.\nA poster needs a readable picture and, unless --format is folder, a genre "
             "of the vocabulary: mend the source or choose another --vocabulary."
         )
-    table["group"] = group_near_duplicates(list(table["id"]), table["phash"].to_numpy(), distance)
+    hashes, distance = table["phash"].to_numpy(), options["duplicate_distance"]
+    table["group"] = group_near_duplicates(list(table["id"]), hashes, distance)
     if vocabulary is not None:
-        table, moved = assign_splits(table, vocabulary.encode_all(list(table["genres"])), ratios, seed)
+        labels = vocabulary.encode_all(list(table["genres"]))
+        table, moved = assign_splits(table, labels, options["ratios"], options["seed"])
         issues += moved
     else:
         table["split"] = NO_SPLIT
@@ -204,9 +184,6 @@ def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> Prepa
 
 
 def _write(out: Path, result: Prepared, links: Links, report: PrepareReport, options: Mapping[str, Any]) -> None:
-
-    from mmposter.data.report import report_text
-
     root = result.source.root
     dropped = result.dropped.copy()
     dropped["path"] = [None if path is None else relative_path(path, root) for path in dropped["path"]]
@@ -224,31 +201,10 @@ def _write(out: Path, result: Prepared, links: Links, report: PrepareReport, opt
     info = {
         "root": str(root),
         "options": dict(options),
-        "counts": {
-            "posters_found": report.posters_found,
-            "without_poster": report.without_poster,
-            "kept": report.kept,
-            "dropped": dict(report.dropped),
-            "issues": dict(report.issues),
-            "records": dict(report.records),
-            "links": dict(report.links),
-            "splits": dict(report.splits),
-            "near_duplicate_groups": report.near_duplicate_groups,
-            "near_duplicate_posters": report.near_duplicate_posters,
-        },
-        "versions": _versions(),
+        "counts": report.counts(),
+        "versions": {package: installed_version(package) for package in _PACKAGES},
     }
     write_dataset(out, result.table, result.vocabulary, info)
-
-
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # run from a checkout that was never installed
-            versions[package] = None
-    return versions
 
 
 def _check_options(min_side: int, distance: int, workers: int | None, seed: int) -> None:

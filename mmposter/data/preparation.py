@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import pandas as pd
+
+from mmposter.data.sources.base import Issue, SourceRows
 from mmposter.data.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from mmposter.data.sources.base import Issue, SourceRows
+from mmposter.document import TableBlock, render_fragment
 
 REPORT = "report.md"
 
@@ -28,12 +27,16 @@ class PrepareReport:
     dropped: Mapping[str, int]  # by reason, in the order of the steps
     issues: Mapping[str, int]  # oddities that dropped no row, by kind
     records: Mapping[str, int]  # metadata records, see `SourceRows.records`
+    links: Mapping[str, int]  # posters of a source with links: how many are there, and why the others are not
     splits: Mapping[str, int]  # posters by side
     near_duplicate_groups: int  # groups of two posters and more
     near_duplicate_posters: int  # posters in these groups
-    links: Mapping[str, int]  # posters of a source with links: how many are there, and why the others are not
     downloaded: int = field(compare=False)  # of those that are there, how many came in this run
     seconds: float = field(compare=False)
+
+    def counts(self) -> dict[str, Any]:
+        """What dataset.json keeps of it: all that does not depend on when and where it was made."""
+        return {name: value for name, value in asdict(self).items() if name not in ("out", "downloaded", "seconds")}
 
     @property
     def report_path(self) -> Path:
@@ -42,8 +45,6 @@ class PrepareReport:
 
     def _repr_html_(self) -> str:
         """How a notebook shows it: every poster accounted for."""
-        from mmposter.document import TableBlock, render_fragment
-
         found = self.posters_found + self.without_poster
         counts = {f"kept, {side}": count for side, count in self.splits.items()}
         counts |= {f"dropped, {reason}": count for reason, count in self.dropped.items()}

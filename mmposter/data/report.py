@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mmposter.data.downloading import Links
+from mmposter.data.preparation import Prepared, PrepareReport
 from mmposter.data.splitting import SPLITS
 from mmposter.document.markdown import markdown_table
-
-if TYPE_CHECKING:
-    from mmposter.data.downloading import Links
-    from mmposter.data.preparation import Prepared, PrepareReport
 
 _EXAMPLES = 5
 _GROUPS_SHOWN = 10
@@ -72,7 +70,8 @@ _LINK_REASONS = {
 
 def report_text(result: Prepared, links: Links, report: PrepareReport, options: Mapping[str, Any]) -> str:
     """The whole report. It has no dates and no durations: the same input gives the same text."""
-    parts = ["# Prepared posters", _made_with(options), *_sums(report), "## Dropped", _dropped(result, report)]
+    made_with = "Options: " + ", ".join(f"{name} {value}" for name, value in options.items()) + "."
+    parts = ["# Prepared posters", made_with, *_sums(report), "## Dropped", _dropped(result, report)]
     if links.total:
         parts += ["## Links", *_links(links)]
     parts += ["## Counted, not dropped", _issues(result, report)]
@@ -81,10 +80,6 @@ def report_text(result: Prepared, links: Links, report: PrepareReport, options: 
     if result.vocabulary is not None:
         parts += ["## Genres by split", *_genres(result)]
     return "\n\n".join(parts) + "\n"
-
-
-def _made_with(options: Mapping[str, Any]) -> str:
-    return "Options: " + ", ".join(f"{name} {value}" for name, value in options.items()) + "."
 
 
 def _sums(report: PrepareReport) -> list[str]:
@@ -176,10 +171,8 @@ def _genres(result: Prepared) -> list[str]:
         total = sum(numbers)
         cells = [f"{number} ({number / total:.1%})" if total else "0" for number in numbers]
         rows.append((genre, str(total), f"{total / len(result.table):.1%}", *cells))
-        if (
-            min(number for side, number in zip(SPLITS, numbers, strict=True) if counts[side].total() or side == "train")
-            == 0
-        ):
+        wanted = [number for side, number in zip(SPLITS, numbers, strict=True) if counts[side] or side == "train"]
+        if 0 in wanted:
             thin.append(genre)
     parts = [markdown_table(("genre", "posters", "of all", *(f"{side} (share of the genre)" for side in SPLITS)), rows)]
     if thin:

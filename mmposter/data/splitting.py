@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from hashlib import blake2b
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from mmposter.data.sources.base import Issue
 from mmposter.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from numpy.typing import NDArray
 
 SPLITS = ("train", "val", "test")
 NO_SPLIT = "none"
 RATIOS = (0.7, 0.1, 0.2)
 
 _ALIASES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
+
+
+def draw(text: str) -> bytes:
+    """Eight bytes that are random and yet always those of this text, whatever a library's version."""
+    return blake2b(text.encode(), digest_size=8).digest()
 
 
 def check_ratios(ratios: Sequence[float]) -> tuple[float, float, float]:
@@ -53,7 +56,7 @@ def stratified_sides(
     Returns:
         Group name -> ``train``, ``val`` or ``test``.
     """
-    from iterstrat.ml_stratifiers import IterativeStratification
+    from iterstrat.ml_stratifiers import IterativeStratification  # with scikit-learn, which only `prepare` needs
 
     names, item = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     union = np.zeros((len(names), labels.shape[1]), dtype=bool)

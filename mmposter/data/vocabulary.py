@@ -183,10 +183,7 @@ class Vocabulary:
         """Multi-hot matrix N x G float32; also right for no rows at all (0 x G)."""
         import numpy as np
 
-        matrix = np.zeros((len(rows), len(self.genres)), dtype=np.float32)
-        for index, names in enumerate(rows):
-            matrix[index] = self.encode(names)
-        return matrix
+        return np.array([self.encode(names) for names in rows], np.float32).reshape(len(rows), len(self.genres))
 
     def decode(self, multi_hot: ArrayLike) -> list[str]:
         """Genres of a row of G values, those that are not 0, in the vocabulary's order.

@@ -32,8 +32,6 @@ def write_card(
     """Write README.md and its plot into `folder`.
 
     Args:
-        folder: of the distillation.
-        config: as resolved.
         facts: as in `mmposter.distillation.distill.Distillation`.
         history: rows, one or more.
     """
@@ -54,21 +52,7 @@ def write_card(
         f"{_OPTIMIZERS[config.optimizer]} and {facts['seconds']:.0f} s on {facts['device']}. Through the last "
         f"{config.held_norms:.0%} batch norms held their statistics. Test posters were not opened.{unreadable}",
         "",
-        markdown_table(
-            ["phase", "height x width", "crops", "part of the poster", "batch", "rate"],
-            [
-                [
-                    str(number),
-                    "{} x {}".format(*phase.size),
-                    f"{phase.posters:,}",
-                    "{:g}-{:g}".format(*phase.scale),
-                    str(phase.batch_size),
-                    f"{phase.learning_rate:g}",
-                ]
-                for number, phase in enumerate(config.phases, start=1)
-            ],
-            "rrrrrr",
-        ),
+        _phases(config),
         "",
         "Teachers, and from which stage of the network which of theirs is predicted:",
         "",
@@ -96,11 +80,7 @@ def write_card(
 
 
 def plot_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """The loss by pictures shown, the rate in a strip below, a line where another size begins.
-
-    Args:
-        history: the rows of metrics.csv, one or more.
-    """
+    """The loss by pictures shown, the rate in a strip below, a line where another size begins; of one row or more."""
     shown = [row["posters"] for row in history]
     with figure_style():
         figure = new_figure(4.6)
@@ -144,6 +124,22 @@ def _teacher(teacher: Mapping[str, Any]) -> str:
     meets = ", ".join(f"{mine} -> {theirs}" for theirs, mine in teacher["stages"].items())
     scores = "" if teacher["scores"] else "; its classifier is no single linear layer, so its scores were not used"
     return f"- `{teacher['name']}`: {meets}{scores}"
+
+
+def _phases(config: DistillationConfig) -> str:
+    rows = [
+        [
+            str(number),
+            "{} x {}".format(*phase.size),
+            f"{phase.posters:,}",
+            "{:g}-{:g}".format(*phase.scale),
+            str(phase.batch_size),
+            f"{phase.learning_rate:g}",
+        ]
+        for number, phase in enumerate(config.phases, start=1)
+    ]
+    header = ["phase", "height x width", "crops", "part of the poster", "batch", "rate"]
+    return markdown_table(header, rows, "rrrrrr")
 
 
 def _genres(config: DistillationConfig, facts: Mapping[str, Any]) -> list[str]:

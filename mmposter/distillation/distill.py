@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fusion import Backbone, ChannelStatistics, DistillationLoss, Distiller, HintLoss, SoftGenreLoss
+from fusion import Backbone, ChannelStatistics, DistillationLoss, Distiller, Hint, HintLoss, SoftGenreLoss
 from mmposter.config import CnnConfig, flat_config
 from mmposter.data.dataset import Dataset
 from mmposter.distillation.card import write_card
@@ -29,7 +29,7 @@ from mmposter.files.formats import require_format
 from mmposter.files.strict_json import mapping, read_json, shown, sound
 from mmposter.outputs import claim, remove_folder
 from mmposter.outputs.kinds import DISTILLATION, TEACHERS
-from mmposter.progress import console
+from mmposter.progress import say
 from mmposter.runs.provenance import package_version, source_commit
 from mmposter.runs.run import TOWER
 from mmposter.training.checkpoint import require_same_config
@@ -42,19 +42,12 @@ _LIBRARIES = ("torch", "torchvision", "mmposter")
 
 @dataclass(frozen=True)
 class Distillation:
-    """A finished distillation.
+    """A finished distillation."""
 
-    Attributes:
-        folder: holds `tower.safetensors`, `distillation.json`, `metrics.csv`, and a card.
-        config: as resolved.
-        facts: data, versions and numbers for the card.
-        history: the rows of `metrics.csv`.
-    """
-
-    folder: Path
-    config: DistillationConfig
-    facts: Mapping[str, Any]
-    history: Sequence[Mapping[str, Any]]
+    folder: Path  # holds `tower.safetensors`, `distillation.json`, `metrics.csv`, and a card
+    config: DistillationConfig  # as resolved
+    facts: Mapping[str, Any]  # data, versions and numbers for the card
+    history: Sequence[Mapping[str, Any]]  # the rows of `metrics.csv`
 
     @property
     def tower(self) -> Path:
@@ -77,15 +70,10 @@ def distill(
     """Train a student on the ``train`` posters, watch it on ``val`` ones, never open those of ``test``.
 
     Args:
-        config: student, teachers, and how.
         dataset: posters; where they have genres, those of train and val are looked at, see ``genre_weight``.
-        out: folder of the result.
         device: auto, cpu, cuda or mps.
         resume: go on where the distillation in `out` stopped.
-        overwrite: replace the one in `out`.
         keep_maps: leave the teachers' maps in `out`.
-        offline: never touch the network.
-        quiet: show no progress.
 
     Raises:
         UserError: unknown networks, missing weights, too few posters, an `out` that holds another distillation, or
@@ -96,173 +84,138 @@ def distill(
     device = resolve_device(device)
     weights, student = _student(config, offline=offline)
     teachers = [Teacher.find(name, student, config, offline=offline) for name in config.teachers]
-    facts = _facts(dataset, weights, teachers)
+    work = _Distilling(config, dataset, out, weights, student, teachers, device, quiet)
+    facts = work.facts()
     with claim(out, DISTILLATION, go_on=resume, overwrite=overwrite) as there:
-        if there and (done := _finished(out, config, facts)) is not None:
-            _tidy(out, keep_maps=keep_maps)
-            return done
-        if resume and not there:
-            console.print(f"nothing to resume in {out}: starting anew", highlight=False, soft_wrap=True)
-        return _distill(
+        result = _finished(out, config, facts) if there else None
+        if result is None:
+            if resume and not there:
+                say(f"nothing to resume in {out}: starting anew")
+            result = work.run(facts, resume=resume)
+        _tidy(out, keep_maps=keep_maps)
+        return result
+
+
+@dataclass(frozen=True)
+class _Distilling:
+    """What learns from whom, and where; the work itself is `run`."""
+
+    config: DistillationConfig
+    dataset: Dataset
+    out: Path
+    weights: TowerWeights
+    student: Backbone
+    teachers: Sequence[Teacher]
+    device: str
+    quiet: bool
+
+    def run(self, facts: dict[str, Any], *, resume: bool) -> Distillation:
+        """Train in the folder, which is ours by now."""
+        config, out = self.config, self.out
+        write_json(out / INFO, _info(config, facts, history=()))
+        if not self.quiet:
+            _announce(self.teachers, config.student)
+        maps = poster_maps(self.dataset, self.teachers, config, out / FOLDER, device=self.device, quiet=self.quiet)
+        genres = None
+        if maps.labels is not None:
+            final = [hint.name for hint in self._hints() if hint.final]
+            genres = SoftGenres.of(maps, final, config.seed, out, device=self.device, quiet=self.quiet)
+        loop = self._loop(maps, genres)
+        if resume:
+            loop.resume()
+        progress = loop.run(quiet=self.quiet)
+        loop.finish()
+        facts |= {
+            "train_posters": len(maps.train),
+            "val_posters": len(maps.val),
+            "unreadable": list(maps.unreadable),
+            "genres": None,
+            "parameters": sum(parameter.numel() for parameter in self.student.parameters()),
+            "steps": progress.step,
+            "pictures": loop.schedule.pictures,
+            "seconds": round(progress.seconds, 1),
+            "device": self.device,
+            "validation": loop.validate(),
+            "constant": loop.validate(constant=True),
+        }
+        if genres is not None:
+            names = list(self.dataset.vocabulary.genres)
+            facts["genres"] = {"names": names, "validation_map": float(genres.validation_map)}
+        # Its batch norms were measured at this size, so whoever uses it without another `cnn.size` gets this one.
+        replace(self.weights, size=loop.size).save_trained(out / TOWER, loop.average.student)
+        write_card(out, config, facts, progress.history)
+        write_json(out / INFO, _info(config, facts, progress.history))  # with its history it is finished
+        return Distillation(out, config, facts, progress.history)
+
+    def facts(self) -> dict[str, Any]:
+        """What is known before the training."""
+        return {
+            "data": self.dataset.folder.resolve().name,
+            "manifest": self.dataset.info["manifest_sha256"],
+            "student": self.weights.identity(),
+            "teachers": [
+                {
+                    "name": teacher.name,
+                    "identity": teacher.weights.identity(),
+                    "stages": {hint.teacher_stage: hint.student_stage for hint in teacher.hints},
+                    "scores": teacher.classifier is not None,
+                }
+                for teacher in self.teachers
+            ],
+            "versions": {name: package_version(name) for name in _LIBRARIES},
+            "commit": source_commit(),
+        }
+
+    def _hints(self) -> list[Hint]:
+        return [hint for teacher in self.teachers for hint in teacher.hints]
+
+    def _loop(self, maps: PosterMaps, genres: SoftGenres | None) -> DistillationLoop:
+        config = self.config
+        looks = TowerInput.of(CnnConfig(backbone=config.student), self.weights.architecture)
+        torch.manual_seed(config.seed)
+        return DistillationLoop(
+            Distiller(self.student, self._hints(), 0 if genres is None else len(genres.prior)),
+            self._loss(maps, genres),
+            Views(maps, config, looks.mean, looks.std, self.device, genres),
+            Schedule(config.phases, len(maps.train), config.warmup, config.decay, config.held_norms),
             config,
-            dataset,
-            out,
-            weights,
-            student,
-            teachers,
-            facts,
-            device=device,
-            resume=resume,
-            keep_maps=keep_maps,
-            quiet=quiet,
+            device=self.device,
+            out=self.out,
         )
 
-
-def _distill(
-    config: DistillationConfig,
-    dataset: Dataset,
-    out: Path,
-    weights: TowerWeights,
-    student: Backbone,
-    teachers: Sequence[Teacher],
-    facts: dict[str, Any],
-    *,
-    device: str,
-    resume: bool,
-    keep_maps: bool,
-    quiet: bool,
-) -> Distillation:
-    """The work itself, in a folder that is ours; arguments as in `distill`."""
-    write_json(out / INFO, _info(config, facts, history=()))
-    if not quiet:
-        _announce(teachers, config.student)
-    posters = poster_maps(dataset, teachers, config, out / FOLDER, device=device, quiet=quiet)
-    genres = _genres(config, teachers, posters, device=device, out=out, quiet=quiet)
-    loop = _loop(config, weights, student, teachers, posters, genres, device=device, out=out)
-    if resume:
-        loop.resume()
-    progress = loop.run(quiet=quiet)
-    loop.finish()
-    facts |= {
-        "train_posters": len(posters.train),
-        "val_posters": len(posters.val),
-        "unreadable": list(posters.unreadable),
-        "genres": None if genres is None else _genre_facts(dataset, genres),
-        "parameters": sum(parameter.numel() for parameter in student.parameters()),
-        "steps": progress.step,
-        "pictures": loop.schedule.pictures,
-        "seconds": round(progress.seconds, 1),
-        "device": device,
-        "validation": loop.validate(),
-        "constant": loop.validate(constant=True),
-    }
-    # Its batch norms were measured at this size, so whoever uses it without another `cnn.size` gets this one.
-    replace(weights, size=loop.size).save_trained(out / TOWER, loop.average.student)
-    result = Distillation(out, config, facts, progress.history)
-    write_card(out, config, facts, progress.history)
-    write_json(out / INFO, _info(config, facts, progress.history))  # with its history it is finished
-    _tidy(out, keep_maps=keep_maps)
-    return result
-
-
-def _student(config: DistillationConfig, *, offline: bool) -> tuple[TowerWeights, Backbone]:
-    try:
-        weights = TowerWeights.find(
-            CnnConfig(backbone=config.student, init=config.init), seed=config.seed, offline=offline
-        )
-    except UserError as error:
-        raise UserError(f"--student: {str(error).removeprefix('cnn.')}") from error
-    return weights, weights.build()
-
-
-def _genres(
-    config: DistillationConfig,
-    teachers: Sequence[Teacher],
-    posters: PosterMaps,
-    *,
-    device: str,
-    out: Path,
-    quiet: bool,
-) -> SoftGenres | None:
-    """The head whose answers are soft genres; None where the data have none, or none are wanted."""
-    if posters.labels is None:
-        return None
-    final = [hint.name for teacher in teachers for hint in teacher.hints if hint.final]
-    return SoftGenres.of(posters, final, config.seed, out, device=device, quiet=quiet)
-
-
-def _genre_facts(dataset: Dataset, genres: SoftGenres) -> dict[str, Any]:
-    return {"names": list(dataset.vocabulary.genres), "validation_map": float(genres.validation_map)}
-
-
-def _loop(
-    config: DistillationConfig,
-    weights: TowerWeights,
-    student: Backbone,
-    teachers: Sequence[Teacher],
-    posters: PosterMaps,
-    genres: SoftGenres | None,
-    *,
-    device: str,
-    out: Path,
-) -> DistillationLoop:
-    looks = TowerInput.of(CnnConfig(backbone=config.student), weights.architecture)
-    torch.manual_seed(config.seed)
-    hints = [hint for teacher in teachers for hint in teacher.hints]
-    return DistillationLoop(
-        Distiller(student, hints, 0 if genres is None else len(genres.prior)),
-        _loss(config, teachers, posters, genres),
-        Views(posters, config, looks.mean, looks.std, device, genres),
-        Schedule(config.phases, len(posters.train), config.warmup, config.decay, config.held_norms),
-        config,
-        device=device,
-        out=out,
-    )
-
-
-def _loss(
-    config: DistillationConfig, teachers: Sequence[Teacher], posters: PosterMaps, genres: SoftGenres | None
-) -> DistillationLoss:
-    """Standardised by some of the training posters' maps."""
-    count = min(len(posters.train), _STATISTICS_POSTERS)
-    rows = np.sort(np.random.default_rng(config.seed).choice(posters.train, count, replace=False))
-    parts = {}
-    for teacher in teachers:
-        for hint in teacher.hints:
-            parts[hint.name] = HintLoss(
-                ChannelStatistics.of(torch.from_numpy(posters.maps[hint.name][rows])),
+    def _loss(self, maps: PosterMaps, genres: SoftGenres | None) -> DistillationLoss:
+        """Standardised by some of the training posters' maps."""
+        config = self.config
+        count = min(len(maps.train), _STATISTICS_POSTERS)
+        rows = np.sort(np.random.default_rng(config.seed).choice(maps.train, count, replace=False))
+        parts = {
+            hint.name: HintLoss(
+                ChannelStatistics.of(torch.from_numpy(maps.maps[hint.name][rows])),
                 final=hint.final,
                 classifier=teacher.classifier if hint.final else None,
                 temperature=config.temperature,
                 logits_weight=config.logits_weight,
             )
-    return DistillationLoss(parts, None if genres is None else SoftGenreLoss(genres.prior, config.genre_weight))
+            for teacher in self.teachers
+            for hint in teacher.hints
+        }
+        return DistillationLoss(parts, None if genres is None else SoftGenreLoss(genres.prior, config.genre_weight))
+
+
+def _student(config: DistillationConfig, *, offline: bool) -> tuple[TowerWeights, Backbone]:
+    try:
+        wanted = CnnConfig(backbone=config.student, init=config.init)
+        weights = TowerWeights.find(wanted, seed=config.seed, offline=offline)
+    except UserError as error:
+        raise UserError(f"--student: {str(error).removeprefix('cnn.')}") from error
+    return weights, weights.build()
 
 
 def _announce(teachers: Sequence[Teacher], student: str) -> None:
     for teacher in teachers:
         meets = ", ".join(f"{hint.student_stage} -> {hint.teacher_stage}" for hint in teacher.hints)
         scores = "" if teacher.classifier else "; its classifier is no single linear layer, so its scores are left out"
-        console.print(f"{student} learns from {teacher.name}: {meets}{scores}", highlight=False, soft_wrap=True)
-
-
-def _facts(dataset: Dataset, weights: TowerWeights, teachers: Sequence[Teacher]) -> dict[str, Any]:
-    return {
-        "data": dataset.folder.resolve().name,
-        "manifest": dataset.info["manifest_sha256"],
-        "student": weights.identity(),
-        "teachers": [
-            {
-                "name": teacher.name,
-                "identity": teacher.weights.identity(),
-                "stages": {hint.teacher_stage: hint.student_stage for hint in teacher.hints},
-                "scores": teacher.classifier is not None,
-            }
-            for teacher in teachers
-        ],
-        "versions": {name: package_version(name) for name in _LIBRARIES},
-        "commit": source_commit(),
-    }
+        say(f"{student} learns from {teacher.name}: {meets}{scores}")
 
 
 def _info(config: DistillationConfig, facts: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

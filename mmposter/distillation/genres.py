@@ -52,11 +52,7 @@ class SoftGenres(nn.Module):
         self.register_buffer("validation_map", torch.tensor(-1.0, dtype=torch.float64))
 
     def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
-        """Probabilities B x G.
-
-        Args:
-            maps: by a hint's name B x C x H x W, as the teachers give them.
-        """
+        """Probabilities B x G, of the teachers' maps by a hint's name, B x C x H x W."""
         return torch.sigmoid(self.head(self._pooled(maps)))
 
     def _pooled(self, maps: Mapping[str, Tensor]) -> Tensor:
@@ -72,10 +68,7 @@ class SoftGenres(nn.Module):
         Args:
             posters: with labels.
             final: names of the hints at the teachers' last maps.
-            seed: of the crops, the weights and the order.
-            folder: of the distillation.
             device: where crops are cut, and where the head will be used.
-            quiet: show no progress.
 
         Raises:
             UserError: too few posters with a genre.

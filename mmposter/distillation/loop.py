@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from fusion import (
 )
 from mmposter.distillation.config import DistillationConfig
 from mmposter.distillation.schedule import Schedule, Step
-from mmposter.distillation.views import Views
+from mmposter.distillation.views import Batch, Places, Size, Views
 from mmposter.engines.interrupts import late_interrupt
 from mmposter.errors import DivergedError, UserError
 from mmposter.files.atomic import write_csv
@@ -46,26 +46,16 @@ _NORM_BATCH = 16
 _VAL_NORM_BATCHES, _LAST_NORM_BATCHES = 16, 40  # that batch norms are measured on
 _BETAS = (0.9, 0.98)
 
-Batch: TypeAlias = tuple[Tensor, dict[str, Tensor]]
-
 
 @dataclass
 class DistillationProgress:
-    """Where a distillation stands.
+    """Where a distillation stands."""
 
-    Attributes:
-        step: the step to go on with, from 0.
-        sums: of every term of the loss since the last row.
-        since: steps behind `sums`.
-        seconds: spent so far.
-        history: rows, as in metrics.csv.
-    """
-
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    since: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    step: int = 0  # the step to go on with, from 0
+    sums: dict[str, float] = field(default_factory=dict)  # of every term of the loss since the last row
+    since: int = 0  # steps behind `sums`
+    seconds: float = 0.0  # spent so far
+    history: list[dict[str, Any]] = field(default_factory=list)  # rows, as in metrics.csv
 
     def __post_init__(self) -> None:
         whole(self.step, "step")
@@ -81,15 +71,6 @@ class DistillationProgress:
 
 class DistillationLoop:
     """Trains one student, and keeps `state.safetensors` and `metrics.csv` in a folder.
-
-    Args:
-        model: what learns.
-        loss: of its predictions and the teachers' maps.
-        views: makes batches.
-        schedule: of sizes and rates.
-        config: how.
-        device: where.
-        out: the folder.
 
     Attributes:
         average: the model with averaged weights, which are the result; its batch norms are measured where it is used.
@@ -292,7 +273,7 @@ class DistillationLoop:
         """All that is kept, the teachers' statistics too: a sum over posters may round otherwise with more threads."""
         return nn.ModuleDict({"model": self.model, "average": self.average, "loss": self.loss})
 
-    def _places_of(self, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    def _places_of(self, size: Size) -> Places:
         """Height and width of the map of each hint, for a picture of this size."""
         try:
             shapes = stage_shapes(self.model.student, size)

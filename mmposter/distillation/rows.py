@@ -27,7 +27,6 @@ class RowArrays:
     computed again.
 
     Args:
-        folder: made if it is not there.
         name: of the arrays together; begins the files' names.
         arrays: shape of a row and type, by the array's name.
         count: N.
@@ -44,20 +43,13 @@ class RowArrays:
         return self._done() == self.count
 
     def fill(
-        self,
-        compute: Callable[[range], Mapping[str, NDArray[Any]]],
-        part: int,
-        *,
-        title: str,
-        quiet: bool = False,
+        self, compute: Callable[[range], Mapping[str, NDArray[Any]]], part: int, *, title: str, quiet: bool = False
     ) -> None:
         """Compute the rows that are not there.
 
         Args:
             compute: of some rows, by number, those of every array.
             part: how many rows at a time.
-            title: for the progress shown.
-            quiet: show none.
         """
         done = self._done()
         if done == self.count:

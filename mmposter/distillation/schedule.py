@@ -13,34 +13,22 @@ _LEAST = 0.005  # of the rate: a step at 0 would be a step for nothing
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the training.
+    """One step of the training."""
 
-    Attributes:
-        phase: its number, from 0.
-        size: height and width of the pictures in pixels.
-        scale: the smallest and the largest part of a poster that a picture shows.
-        batch: pictures.
-        shown: pictures of all steps before.
-        rate: learning rate.
-        last: whether the phase ends with it.
-        held: whether batch norms hold their statistics.
-    """
-
-    phase: int
-    size: tuple[int, int]
-    scale: tuple[float, float]
-    batch: int
-    shown: int
-    rate: float
-    last: bool
-    held: bool
+    phase: int  # its number, from 0
+    size: tuple[int, int]  # height and width of the pictures in pixels
+    scale: tuple[float, float]  # the smallest and the largest part of a poster that a picture shows
+    batch: int  # pictures
+    shown: int  # pictures of all steps before
+    rate: float  # learning rate
+    last: bool  # whether the phase ends with it
+    held: bool  # whether batch norms hold their statistics
 
 
 class Schedule:
     """All steps of a training: the rate rises, stays, and falls to (nearly) 0 along a cosine.
 
     Args:
-        phases: in their order.
         posters: how many there are to train on; no batch is larger.
         warmup: steps in which the rate rises.
         decay: the share of all pictures over which it falls.
@@ -56,11 +44,7 @@ class Schedule:
         self._falls_from, self._held_from = self.pictures * (1 - decay), self.pictures * (1 - held)
 
     def at(self, step: int) -> Step:
-        """The step of this number, from 0.
-
-        Raises:
-            ValueError: there is none.
-        """
+        """The step of this number, from 0 (ValueError: there is none)."""
         if not 0 <= step < self.total:
             raise ValueError(f"step must be from 0 to {self.total - 1}, got {step}")
         shown = 0

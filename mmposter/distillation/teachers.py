@@ -38,18 +38,12 @@ _LARGEST = 60_000.0  # float16 ends at 65504
 
 @dataclass(frozen=True)
 class Teacher:
-    """A pretrained network that is learnt from.
+    """A pretrained network that is learnt from."""
 
-    Attributes:
-        weights: with its file.
-        hints: which of its stages the student predicts.
-        shapes: C, H and W of the map of each hint, by its name.
-        classifier: weight K x C and bias K on the average of its last map; None where it has no such.
-    """
-
-    weights: TowerWeights
-    hints: tuple[Hint, ...]
-    shapes: Mapping[str, tuple[int, int, int]]
+    weights: TowerWeights  # with its file
+    hints: tuple[Hint, ...]  # which of its stages the student predicts
+    shapes: Mapping[str, tuple[int, int, int]]  # C, H and W of the map of each hint, by its name
+    # weight K x C and bias K on the average of its last map; None where it has no such
     classifier: tuple[Tensor, Tensor] | None
 
     @property
@@ -93,12 +87,8 @@ def poster_maps(
     Posters of other splits are not opened. Those that cannot be read are left out, and named.
 
     Args:
-        dataset: the posters.
-        teachers: who look at them.
         config: says at which size, how many validation posters are watched, and whether genres are looked at.
         folder: for this data set, these teachers and this size alone.
-        device: of the teachers.
-        quiet: show no progress.
 
     Raises:
         UserError: too few posters, or more than the memory holds.
@@ -115,13 +105,12 @@ def poster_maps(
     maps: dict[str, NDArray[np.float16]] = {}
     for teacher in teachers:
         maps |= _look(teacher, pixels, config.teacher_size, folder, device=device, quiet=quiet)
-    learnt, watched = usable.copy(), usable.copy()
-    learnt[len(train) :] = False
-    watched[: len(train)] = False
-    _require_posters(dataset, int(learnt.sum()), int(watched.sum()))
+    to_learn = np.arange(len(rows)) < len(train)
+    learnt, watched = np.flatnonzero(usable & to_learn), np.flatnonzero(usable & ~to_learn)
+    _require_posters(dataset, len(learnt), len(watched))
     labels = dataset.labels()[rows] if dataset.has_labels and config.genre_weight > 0 else None
     unreadable = tuple(str(name) for name in dataset.table["id"].iloc[rows[~usable]])
-    return PosterMaps(pixels, maps, np.flatnonzero(learnt), np.flatnonzero(watched), labels, unreadable)
+    return PosterMaps(pixels, maps, learnt, watched, labels, unreadable)
 
 
 def _require_posters(dataset: Dataset, train: int, val: int) -> None:

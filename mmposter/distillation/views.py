@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +15,13 @@ from fusion import crop_maps
 from fusion.distillation import GENRES
 from mmposter.distillation.config import DistillationConfig
 
+Size: TypeAlias = tuple[int, int]
+"""Height and width in pixels of pictures, or of a map."""
+Places: TypeAlias = Mapping[str, Size]
+"""By a hint's name the size of its map."""
+Batch: TypeAlias = tuple[Tensor, dict[str, Tensor]]
+"""Pictures B x 3 x H x W, normalised; by a hint's name B x C x H' x W', with soft genres B x G."""
+
 _PLAIN_SCALE = (0.3, 1.0)
 _STRETCH = 0.3  # logarithm of the most that a crop's aspect differs from the poster's
 _BRIGHTNESS, _CONTRAST, _SATURATION = 0.2, 0.2, 0.25  # logarithms of the largest factors
@@ -22,34 +29,22 @@ _BRIGHTNESS, _CONTRAST, _SATURATION = 0.2, 0.2, 0.25  # logarithms of the larges
 
 @dataclass(frozen=True, eq=False)
 class PosterMaps:
-    """Posters with their teachers' maps, in memory.
+    """Posters with their teachers' maps, in memory."""
 
-    Attributes:
-        pixels: N x H x W x 3, uint8.
-        maps: by a hint's name N x C x H' x W', float16.
-        train: rows to learn from.
-        val: rows to watch.
-        labels: N x G of 0 and 1; None where no genre is looked at.
-        unreadable: ids of posters that are in neither.
-    """
-
-    pixels: NDArray[np.uint8]
-    maps: Mapping[str, NDArray[np.float16]]
-    train: NDArray[np.int64]
-    val: NDArray[np.int64]
-    labels: NDArray[np.float32] | None = None
-    unreadable: tuple[str, ...] = ()
+    pixels: NDArray[np.uint8]  # N x H x W x 3, uint8
+    maps: Mapping[str, NDArray[np.float16]]  # by a hint's name N x C x H' x W', float16
+    train: NDArray[np.int64]  # rows to learn from
+    val: NDArray[np.int64]  # rows to watch
+    labels: NDArray[np.float32] | None = None  # N x G of 0 and 1; None where no genre is looked at
+    unreadable: tuple[str, ...] = ()  # ids of posters that are in neither
 
 
 class Views:
     """Makes batches: pictures for the student, and its targets.
 
     Args:
-        posters: what is shown.
-        config: how random views differ.
         mean: of the student's pictures in 0-1, by channel.
         std: of the same.
-        device: where the cutting is done.
         genres: makes probabilities B x G of the targets by their hints' names; None: no soft genres.
     """
 
@@ -66,28 +61,15 @@ class Views:
         self.genres = genres
         self._mean, self._std = (torch.tensor(values, device=device)[:, None, None] * 255 for values in (mean, std))
 
-    def random(
-        self,
-        step: int,
-        batch: int,
-        size: tuple[int, int],
-        places: Mapping[str, tuple[int, int]],
-        scale: tuple[float, float],
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def random(self, step: int, batch: int, size: Size, places: Places, scale: tuple[float, float]) -> Batch:
         """Random crops of random training posters, flipped, coloured and mixed: a function of seed and step alone.
 
         Mixed: pictures and targets alike, as in L. Beyer et al., "Knowledge distillation: A good teacher is patient and
         consistent", CVPR 2022, arXiv 2106.05237, who call it function matching.
 
         Args:
-            step: the number of the step.
             batch: B.
-            size: height and width of the pictures.
-            places: by a hint's name height and width of its map.
             scale: the smallest and the largest part of a poster that a crop shows.
-
-        Returns:
-            B x 3 x height x width, normalised, and by a hint's name B x C x H x W, with soft genres B x G.
         """
         rng = np.random.default_rng((self.config.seed, step))
         rows = rng.choice(self.posters.train, batch, replace=False)
@@ -104,32 +86,19 @@ class Views:
             targets = {name: share * values + (1 - share) * values[order] for name, values in targets.items()}
         return (images - self._mean) / self._std, targets
 
-    def whole(
-        self, rows: NDArray[np.int64], size: tuple[int, int], places: Mapping[str, tuple[int, int]]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def whole(self, rows: NDArray[np.int64], size: Size, places: Places) -> Batch:
         """Posters as they are; arguments and results as of `random`."""
         images, targets = self._cut(rows, torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(rows), 1), size, places)
         return (images - self._mean) / self._std, self._with_genres(targets)
 
-    def plain(self, number: int, batch: int, size: tuple[int, int]) -> Tensor:
-        """Random crops of random training posters, neither coloured nor mixed: a function of seed and number alone.
-
-        Args:
-            number: of the batch.
-            batch: B.
-            size: height and width of the pictures.
-
-        Returns:
-            B x 3 x height x width, normalised.
-        """
+    def plain(self, number: int, batch: int, size: Size) -> Tensor:
+        """Pictures of random crops, neither coloured nor mixed: a function of the seed and the batch's number alone."""
         rng = np.random.default_rng((self.config.seed, number, 1))  # other draws than those of a step
         rows = rng.choice(self.posters.train, batch, replace=False)
         images = self._pictures(rows, random_boxes(rng, batch, _PLAIN_SCALE), size)
         return (images - self._mean) / self._std
 
-    def _cut(
-        self, rows: NDArray[np.int64], boxes: Tensor, size: tuple[int, int], places: Mapping[str, tuple[int, int]]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _cut(self, rows: NDArray[np.int64], boxes: Tensor, size: Size, places: Places) -> Batch:
         images = self._pictures(rows, boxes, size)
         targets = {
             name: crop_maps(self._take(values, rows).float(), boxes, places[name])
@@ -137,7 +106,7 @@ class Views:
         }
         return images, targets
 
-    def _pictures(self, rows: NDArray[np.int64], boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    def _pictures(self, rows: NDArray[np.int64], boxes: Tensor, size: Size) -> Tensor:
         return crop_maps(self._take(self.posters.pixels, rows).permute(0, 3, 1, 2).float(), boxes, size)
 
     def _with_genres(self, targets: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -151,8 +120,6 @@ def random_boxes(rng: np.random.Generator, count: int, scale: tuple[float, float
     """Boxes `count` x 4 in 0-1: of a random area, stretched a little, at a random place.
 
     Args:
-        rng: draws.
-        count: how many.
         scale: the smallest and the largest area, of the whole; less where a stretched box would reach over the edge.
     """
     area, aspect = rng.uniform(*scale, count), np.exp(rng.uniform(-_STRETCH, _STRETCH, count))
@@ -162,12 +129,7 @@ def random_boxes(rng: np.random.Generator, count: int, scale: tuple[float, float
 
 
 def recolour(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Other brightness, contrast and saturation for every picture.
-
-    Args:
-        images: B x 3 x H x W in 0-255.
-        rng: draws.
-    """
+    """Other brightness, contrast and saturation for every picture of B x 3 x H x W in 0-255."""
 
     def factors(most: float) -> Tensor:
         drawn = np.exp(rng.uniform(-most, most, (len(images), 1, 1, 1)))

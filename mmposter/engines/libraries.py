@@ -21,6 +21,16 @@ def require_packages(packages: Sequence[str], user: str, extra: str) -> None:
         raise UserError(f"{user} needs {' and '.join(missing)}; type: pip install 'mmposter[{extra}]'")
 
 
+def installed_version(package: str) -> str | None:
+    """The version of a package; None where it is not installed, or only its source lies on the path."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def prepare_libraries() -> None:
     """Before any library loads: no chatter that says nothing to a user of ours, and no threads that spin."""
     import logging

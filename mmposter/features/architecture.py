@@ -34,20 +34,13 @@ _IDLE = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """Enough to build a ``timm/`` or ``hf/`` network and to feed it, without the files that said it first.
+    """Enough to build a ``timm/`` or ``hf/`` network and to feed it, without the files that said it first."""
 
-    Attributes:
-        label: its kind: the same wherever the files lie.
-        mean: of the red, green and blue channel of an image in 0-1.
-        std: of the same.
-        input_size: height and width in pixels.
-        config: hf: what its ``config.json`` says of the network; None where the name is enough.
-    """
-
-    label: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    input_size: tuple[int, int]
+    label: str  # its kind: the same wherever the files lie
+    mean: tuple[float, ...]  # of the red, green and blue channel of an image in 0-1
+    std: tuple[float, ...]  # of the same
+    input_size: tuple[int, int]  # height and width in pixels
+    # hf: what its `config.json` says of the network; None where the name is enough
     config: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @classmethod
@@ -84,11 +77,7 @@ class Architecture:
 
     @classmethod
     def from_json(cls, values: Any) -> Architecture:
-        """The inverse of `to_json`.
-
-        Raises:
-            ValueError: values that no network has.
-        """
+        """The inverse of `to_json` (ValueError: values that no network has)."""
         known = mapping(values, "architecture")
         height, width = (whole(side, "input_size", least=1, most=_LARGEST_SIDE) for side in known["input_size"])
         mean, std = (tuple(number(value, name) for value in known[name]) for name in ("mean", "std"))
@@ -121,11 +110,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A ``config.json`` of sizes that a network may have.
-
-    Raises:
-        UserError: some are not.
-    """
+    """A ``config.json`` of sizes that a network may have (UserError: some are not)."""
     try:
         require_modest(config)
     except ValueError as error:

@@ -8,28 +8,27 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmposter.document.markdown import markdown_table
 from mmposter.engines import Workers, run
 from mmposter.features.extractors import Extractor, RecordExtractor
 from mmposter.features.parts import ExtractPlan, StoredPoster
 from mmposter.features.store import ExtractorStore, Failure
 from mmposter.features.work import ExtractTask
+from mmposter.files.atomic import write_text
 from mmposter.progress import progress
 
-__all__ = ["ExtractorReport", "StoredPoster", "extract"]
+__all__ = ["ExtractorReport", "StoredPoster", "extract", "write_report"]
 
 
 @dataclass
 class ExtractorReport:
-    """What one extractor did: posters computed now, there before, and those without a record with the reason.
-
-    Attributes:
-        seconds: of computing, added up over all workers; two reports that differ in nothing else are equal.
-    """
+    """What one extractor did: posters computed now, there before, and those without a record with the reason."""
 
     name: str
     computed: int = 0
     present: int = 0
     failed: dict[str, Failure] = field(default_factory=dict)
+    # of computing, added up over all workers; two reports that differ in nothing else are equal
     seconds: float = field(default=0.0, compare=False)
 
     def reasons(self) -> Counter[str]:
@@ -60,12 +59,9 @@ def extract(
     Args:
         posters: what is to be there at the end.
         extractors: in an order in which a `RecordExtractor` follows its source; one that is there twice is run once.
-        root: the store.
         shard: (i, n) does every n-th part from the i-th on, for several processes or machines.
         workers: processes that compute (see `mmposter.engines.run`); 1 is this one.
-        threads: CPU threads of each worker.
         engine: ``local`` or ``ray``.
-        quiet: show no progress.
 
     Raises:
         ValueError: if `shard` is not (i, n) with 0 <= i < n.
@@ -95,6 +91,22 @@ def extract(
         for standing in plan.standing.values():
             standing.store.compact()
     return _in_order(reports, extractors)
+
+
+def write_report(folder: Path, reports: Sequence[ExtractorReport]) -> Path:
+    """Write `report.md` into the store's folder and return its path: counts, and why posters have no record."""
+    rows = [[r.name, str(r.computed), str(r.present), str(len(r.failed)), r.pace()] for r in reports]
+    columns = ["extractor", "computed now", "there before", "failed", "ms a poster"]
+    parts = ["# Extraction", markdown_table(columns, rows)]
+    for report in reports:
+        if report.failed:
+            parts.append(f"## {report.name}: posters without a record")
+            parts.append("\n".join(f"- {reason}: {count}" for reason, count in report.reasons().most_common()))
+            failed = [[poster, failure.reason, failure.message] for poster, failure in report.failed.items()]
+            parts.append(markdown_table(["poster", "reason", "what happened"], failed))
+    path = folder / "report.md"
+    write_text(path, "\n\n".join(parts) + "\n")
+    return path
 
 
 def _in_order(reports: Mapping[str, ExtractorReport], extractors: Sequence[Extractor]) -> list[ExtractorReport]:

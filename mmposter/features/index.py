@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -64,11 +64,7 @@ class Index:
 
     def update(self, names: Set[str], tables: Mapping[str, pa.Table]) -> None:
         """Forget the files that are not among `names` any more, and add the rows of new ones."""
-        kept = (
-            np.array([name in names for name in self._names], bool)[self._file]
-            if len(self._file)
-            else np.zeros(0, bool)
-        )
+        kept = np.array([name in names for name in self._names], bool)[self._file]
         columns = [[self._keys[kept]], [self._file[kept]], [self._shard[kept]], [self._row[kept]]]
         self._failures = {key: failure for key, failure in self._failures.items() if key[0] in names}
         shards = {name: code for code, name in enumerate(self._shards)}
@@ -80,11 +76,8 @@ class Index:
             columns[2].append(np.array(codes, np.int32))
             columns[3].append(table["row"].fill_null(0).to_numpy())
             self._checksums.update(_checksums(table))
-            for sha, reason, message in zip(
-                hashes, table["reason"].to_pylist(), table["message"].to_pylist(), strict=True
-            ):
-                if reason is not None:
-                    self._failures[name, sha] = Failure(reason, message)
+            for row in table.filter(table["reason"].is_valid()).to_pylist():
+                self._failures[name, row["sha256"]] = Failure(row["reason"], row["message"])
             self._names.append(name)
         self._shards = list(shards)
         keys, file, shard, row = (np.concatenate(column) for column in columns)
@@ -122,17 +115,7 @@ class Index:
     def table(self) -> pa.Table:
         """All that counts here, as one index file."""
         places = [self._place(int(at)) for at in np.flatnonzero(self._first())]
-        return pa.table(
-            {
-                "sha256": self.hashes(),
-                "shard": [None if isinstance(place, Failure) else place[0] for place in places],
-                "row": [None if isinstance(place, Failure) else place[1] for place in places],
-                "reason": [place.reason if isinstance(place, Failure) else None for place in places],
-                "message": [place.message if isinstance(place, Failure) else None for place in places],
-                "crc32": [None if isinstance(place, Failure) else self.checksum(place[0]) for place in places],
-            },
-            schema=SCHEMA,
-        )
+        return index_table(zip(self.hashes(), places, strict=True), self._checksums)
 
     def _find(self, hashes: Sequence[str]) -> NDArray[np.int64]:
         """The row of each picture that counts; -1 where there is none."""
@@ -151,6 +134,17 @@ class Index:
 
     def _failure(self, at: int) -> Failure:
         return self._failures[self._names[self._file[at]], self._keys[at].decode("ascii")]
+
+
+def index_table(places: Iterable[tuple[str, Place | Failure]], checksums: Mapping[str, int]) -> pa.Table:
+    """The rows of an index file: pictures and where their records lie, with the CRC-32 of each shard that has one."""
+    rows = [
+        {"sha256": sha, "reason": place.reason, "message": place.message}
+        if isinstance(place, Failure)
+        else {"sha256": sha, "shard": place[0], "row": place[1], "crc32": checksums.get(place[0])}
+        for sha, place in places
+    ]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def check_rows(table: pa.Table) -> None:

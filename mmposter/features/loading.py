@@ -28,11 +28,7 @@ class PosterWish(Generic[Item]):
 
 
 class Loader:
-    """A few threads that decode and prepare.
-
-    Args:
-        threads: how many; at most eight are of use.
-    """
+    """A few threads that decode and prepare; more than eight are of no use."""
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(min(threads, _MAX_THREADS), thread_name_prefix="decode")

@@ -31,15 +31,11 @@ class StoredPoster:
 
 @dataclass(frozen=True)
 class Share:
-    """What one extractor has to do in a part.
+    """What one extractor has to do in a part."""
 
-    Attributes:
-        rows: of the posters that it has no record of, in the part's order.
-        sources: of a `RecordExtractor`, for each of these: True where its source computes the record in this part too,
-            False where the record is in the store, else why there is none.
-    """
-
-    rows: tuple[int, ...]
+    rows: tuple[int, ...]  # of the posters that it has no record of, in the part's order
+    # of a `RecordExtractor`, for each of these: True where its source computes the record in this part too, False where
+    # the record is in the store, else why there is none
     sources: tuple[bool | Failure, ...] = ()
 
 
@@ -53,28 +49,19 @@ class Part:
 
 @dataclass
 class Standing:
-    """What the store has of one extractor, over all posters of a run.
+    """What the store has of one extractor, over all posters of a run."""
 
-    Attributes:
-        store: the extractor's.
-        left: which posters have to be computed.
-        present: how many have a record.
-        failures: why others never will, by row.
-    """
-
-    store: ExtractorStore
-    left: np.ndarray[tuple[int], np.dtype[np.bool_]]
-    present: int
-    failures: dict[int, Failure] = field(default_factory=dict)
+    store: ExtractorStore  # the extractor's
+    left: np.ndarray[tuple[int], np.dtype[np.bool_]]  # which posters have to be computed
+    present: int  # how many have a record
+    failures: dict[int, Failure] = field(default_factory=dict)  # why others never will, by row
 
 
 class ExtractPlan:
     """What is left to do for some posters and extractors.
 
     Args:
-        posters: the whole list.
         extractors: in an order in which a `RecordExtractor` follows its source.
-        root: the store.
         shard: (i, n): every n-th part from the i-th on.
     """
 

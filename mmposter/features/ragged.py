@@ -58,11 +58,7 @@ Features = Mapping[str, torch.Tensor | Ragged]
 
 
 class Packer:
-    """Builds the table of N posters from padded inputs, a few posters at a time, without ever holding all the padding.
-
-    Args:
-        count: N.
-    """
+    """Builds a table of `count` posters from padded inputs, a few at a time, without ever holding all the padding."""
 
     def __init__(self, count: int) -> None:
         self._dense: dict[str, torch.Tensor] = {}

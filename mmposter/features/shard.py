@@ -6,8 +6,6 @@ flip on a disk leave numbers that look like numbers: only the checksum, which st
 
 from __future__ import annotations
 
-import mmap
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+
+from mmposter.files.tensors import file_crc32
 
 Record: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -53,11 +53,7 @@ class Shard:
         self._count = counts.pop() - 1 if counts else 0
 
     def record(self, row: int) -> dict[str, NDArray[Any]]:
-        """The arrays of one record, views of this shard's.
-
-        Raises:
-            ShardError: there is no such row.
-        """
+        """The arrays of one record, views of this shard's (ShardError: there is no such row)."""
         if not 0 <= row < self._count:
             raise ShardError(f"it has {self._count} records, and record {row} is asked for")
         return {
@@ -67,11 +63,7 @@ class Shard:
 
 
 def write_shard(path: Path, records: Sequence[Record]) -> int:
-    """Write a file, and return the CRC-32 of its bytes.
-
-    Raises:
-        ValueError: the records have not the same fields.
-    """
+    """Write a file, and return the CRC-32 of its bytes (ValueError: the records have not the same fields)."""
     data = save(_packed(records))
     path.write_bytes(data)
     return zlib.crc32(data)
@@ -81,28 +73,19 @@ def read_shard(path: Path, checksum: int | None) -> Shard:
     """Read what `write_shard` wrote.
 
     Args:
-        path: the file.
         checksum: CRC-32 of its bytes; None where it is not known.
 
     Raises:
         OSError: it cannot be read.
         ShardError: it has another checksum, or is no shard.
     """
-    if checksum is not None and _crc32(path) != checksum:
+    if checksum is not None and file_crc32(path) != checksum:
         raise ShardError("its bytes are not those that were written: the checksum differs")
     try:
         with safe_open(path, framework="numpy") as file:
             return Shard({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no mapping)
     except (SafetensorError, KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise ShardError(str(error) or type(error).__name__) from error
-
-
-def _crc32(path: Path) -> int:
-    with path.open("rb") as stream:
-        if not os.fstat(stream.fileno()).st_size:  # nothing that could be mapped
-            return 0
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return zlib.crc32(data)
 
 
 def _packed(records: Sequence[Record]) -> dict[str, NDArray[Any]]:

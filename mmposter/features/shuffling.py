@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import blake2b
 
 import torch
 
 from mmposter.data.dataset import Dataset
+from mmposter.data.splitting import draw
 from mmposter.features.ragged import take
 from mmposter.features.table import FeatureTable
 
@@ -63,7 +63,7 @@ def deal(ids: Sequence[str], groups: Sequence[str], seed: str) -> list[int]:
     """
 
     def place(row: int) -> tuple[bytes, str, bytes]:
-        return _random(f"{seed}/{groups[row]}"), groups[row], _random(f"{seed}/{ids[row]}")
+        return draw(f"{seed}/{groups[row]}"), groups[row], draw(f"{seed}/{ids[row]}")
 
     circle = sorted(range(len(ids)), key=place)
     largest = max(Counter(groups).values(), default=0)
@@ -72,7 +72,3 @@ def deal(ids: Sequence[str], groups: Sequence[str], seed: str) -> list[int]:
     for at, row in enumerate(circle):
         dealt[row] = circle[(at + step) % len(circle)]
     return dealt
-
-
-def _random(text: str) -> bytes:
-    return blake2b(text.encode(), digest_size=8).digest()

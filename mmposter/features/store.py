@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmposter.errors import UserError
-from mmposter.features.index import ADDED, SCHEMA, Failure, Index, check_rows
+from mmposter.features.index import ADDED, SCHEMA, Failure, Index, check_rows, index_table
 from mmposter.features.shard import SUFFIX, Record, Shard, ShardError, read_shard, write_shard
 from mmposter.files.atomic import atomic_path, write_json
 from mmposter.files.strict_json import mapping, read_json, sound
@@ -44,7 +44,6 @@ class ExtractorStore:
 
     Args:
         root: the store's folder, beside the manifest.
-        name: the extractor's name.
         fingerprint: all that decides what the extractor says (weights' hash, settings, version), JSON-able.
     """
 
@@ -79,11 +78,7 @@ class ExtractorStore:
         write_json(self.folder / "metadata.json", dict(metadata))
 
     def metadata(self) -> dict[str, Any]:
-        """What `describe` kept; empty before the first extraction.
-
-        Raises:
-            UserError: the file is damaged.
-        """
+        """What `describe` kept; empty before the first extraction (UserError: the file is damaged)."""
         path = self.folder / "metadata.json"
         if not path.exists():
             return {}
@@ -103,25 +98,14 @@ class ExtractorStore:
             write_json(self.folder / "fingerprint.json", {"name": self.name, **self.fingerprint})
         shard = uuid.uuid4().hex
         good = {sha: record for sha, record in records.items() if not isinstance(record, Failure)}
-        checksum = None
+        checksums = {}
         if good:
             with atomic_path(self.folder / "shards" / f"{shard}{SUFFIX}") as temporary:
-                checksum = write_shard(temporary, list(good.values()))
+                checksums[shard] = write_shard(temporary, list(good.values()))
         rows = {sha: row for row, sha in enumerate(good)}
-        failures = {sha: record for sha, record in records.items() if isinstance(record, Failure)}
-        table = pa.table(
-            {
-                "sha256": list(records),
-                "shard": [shard if sha in rows else None for sha in records],
-                "row": [rows.get(sha) for sha in records],
-                "reason": [failures[sha].reason if sha in failures else None for sha in records],
-                "message": [failures[sha].message if sha in failures else None for sha in records],
-                "crc32": [checksum if sha in rows else None for sha in records],
-            },
-            schema=SCHEMA,
-        )
+        places = [(sha, found if isinstance(found, Failure) else (shard, rows[sha])) for sha, found in records.items()]
         with atomic_path(self.folder / "index" / f"{shard}.parquet") as temporary:
-            pq.write_table(table, temporary, write_page_checksum=True)
+            pq.write_table(index_table(places, checksums), temporary, write_page_checksum=True)
 
     def read(self, hashes: Iterable[str]) -> list[dict[str, NDArray[Any]] | None]:
         """The records of the pictures in the given order; None where there is none.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -40,22 +40,15 @@ _CLASSIFIER = 25_000_000  # numbers of a network's own classifier, which a file 
 
 @dataclass(frozen=True)
 class TowerWeights:
-    """A backbone with the file of its weights (None: random, from `seed`).
+    """A backbone with the file of its weights (None: random, from `seed`)."""
 
-    Attributes:
-        backbone: as in ``cnn.backbone``.
-        file: a state dict under the original library's keys, or one of ours, from `save`. For `fusion.list_backbones`
-            every ``.safetensors`` is one of ours.
-        seed: of the random weights.
-        architecture: of a ``timm/`` or ``hf/`` network; None for others.
-        size: height and width of its images in pixels; None: the backbone's own.
-    """
-
-    backbone: str
+    backbone: str  # as in `cnn.backbone`
+    # a state dict under the original library's keys, or one of ours, from `save`. For `fusion.list_backbones` every
+    # `.safetensors` is one of ours.
     file: Path | None
-    seed: int = 0
-    architecture: Architecture | None = None
-    size: tuple[int, int] | None = None
+    seed: int = 0  # of the random weights
+    architecture: Architecture | None = None  # of a `timm/` or `hf/` network; None for others
+    size: tuple[int, int] | None = None  # height and width of its images in pixels; None: the backbone's own
 
     @classmethod
     def find(cls, config: CnnConfig, *, seed: int = 0, offline: bool = False) -> TowerWeights:
@@ -84,11 +77,11 @@ class TowerWeights:
                 )
         architecture = None
         if config.backbone.startswith(LIBRARIES):
-            said = None if file is None else _metadata(file).get(_ARCHITECTURE)
-            if said is None:
-                architecture = Architecture.find(config.backbone, offline=offline)
+            if file is not None and (said := _metadata(file).get(_ARCHITECTURE)) is not None:
+                with sound(file):
+                    architecture = Architecture.from_json(parse_json(said, file))
             else:
-                architecture = _said_architecture(cast(Path, file), said)
+                architecture = Architecture.find(config.backbone, offline=offline)
         size = config.size or (None if architecture is None else architecture.input_size)
         return cls(config.backbone, file, seed if file is None else 0, architecture, size)
 
@@ -102,30 +95,18 @@ class TowerWeights:
 
     def save(self, path: Path) -> None:
         """Write the backbone's weights to a safetensors file that keeps their identity (they are the same)."""
-        self._write(path, _plain_state(self.build()), self._origin())
+        self._write(path, self.build().state_dict(), self._origin())
 
     def save_trained(self, path: Path, backbone: Backbone) -> None:
-        """Write what became of the backbone in training: a file as `save` writes it, with an identity of its own.
+        """Write what became of the backbone in training: a file as `save` writes it, with an identity of its own."""
+        self.save_state(path, backbone.state_dict(), "trained")
 
-        Args:
-            path: a ``.safetensors`` file.
-            backbone: from `build`, trained since.
-        """
-        state = _plain_state(backbone)
-        self._write(path, state, f"trained-{_content(state)}")
+    def save_state(self, path: Path, state: Mapping[str, torch.Tensor], kind: str) -> None:
+        """Write another state of the backbone, whose identity is its kind and the hash of its numbers."""
+        plain = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+        self._write(path, plain, f"{kind}-{hashlib.sha256(save(plain)).hexdigest()}")
 
-    def save_half(self, path: Path) -> None:
-        """Write the backbone's weights rounded to half precision: half the size, and an identity of its own.
-
-        Rounding what is rounded already changes nothing, nor does it change the identity.
-
-        Raises:
-            UserError: a weight is too large for half precision.
-        """
-        state = half_state(_plain_state(self.build()))
-        self._write(path, state, f"half-{_content(state)}")
-
-    def _write(self, path: Path, state: dict[str, torch.Tensor], origin: str) -> None:
+    def _write(self, path: Path, state: Mapping[str, torch.Tensor], origin: str) -> None:
         metadata = {_ORIGIN: origin}
         size = self.size or (None if self.file is None else _said_size(self.file))
         if size is not None:
@@ -194,23 +175,17 @@ class TowerInput:
     """A decoded poster as a backbone takes it: a normalised tensor 3 x H x W.
 
     It holds numbers alone, so that other processes need not know the backbone.
-
-    Attributes:
-        mean: of the red, green and blue channel of an image in 0-1.
-        std: of the same.
-        size: height and width in pixels.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    size: tuple[int, int]
+    mean: tuple[float, ...]  # of the red, green and blue channel of an image in 0-1
+    std: tuple[float, ...]  # of the same
+    size: tuple[int, int]  # height and width in pixels
 
     @classmethod
     def of(cls, config: CnnConfig, architecture: Architecture | None = None) -> TowerInput:
         """Of a configured backbone, in its own size where none is set.
 
         Args:
-            config: backbone, size and normalisation.
             architecture: of a ``timm/`` or ``hf/`` network; None for others.
         """
         facts = architecture or backbone_spec(config.backbone)
@@ -247,11 +222,6 @@ class SharedTower:
 
     It remembers the feature maps of the last batch, of the watched stages alone: whoever asks next for the same batch
     gets them, or goes on from them.
-
-    Args:
-        config: says the input's size.
-        weights: of the backbone.
-        device: where it computes.
     """
 
     def __init__(self, config: CnnConfig, weights: TowerWeights, *, device: str) -> None:
@@ -285,7 +255,6 @@ class SharedTower:
         Args:
             batch: B tensors 3 x H x W, as `input` makes them. The same tensors, not only equal ones, are the same
                 batch.
-            stage: one of the backbone's.
         """
         if len(batch) != len(self._batch) or any(a is not b for a, b in zip(batch, self._batch, strict=True)):
             self._batch, self._maps = list(batch), {}
@@ -309,32 +278,6 @@ class SharedTower:
         return torch.cat([self.backbone.forward_stages(part, start, stop) for part in slices])
 
 
-def half_state(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same weights with matrices and kernels in half precision.
-
-    What has one dimension, or none, stays as it is: running variances of batch norm may be too large or too small.
-
-    Raises:
-        UserError: a weight is too large for half precision.
-    """
-    rounded = {
-        key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()
-    }
-    if lost := [key for key, value in rounded.items() if state[key].isfinite().all() and not value.isfinite().all()]:
-        raise UserError(
-            f"{', '.join(lost[:3])}: too large for half precision (65504 at most); keep the weights in fp32"
-        )
-    return rounded
-
-
-def _content(state: dict[str, torch.Tensor]) -> str:
-    return hashlib.sha256(save(state)).hexdigest()
-
-
-def _plain_state(backbone: Backbone) -> dict[str, torch.Tensor]:
-    return {key: value.detach().cpu().contiguous().clone() for key, value in backbone.state_dict().items()}
-
-
 def settle_init(config: Config) -> Config:
     """The configuration with what ``cnn.init=auto`` means in this build, so that a run says what it began with.
 
@@ -345,31 +288,20 @@ def settle_init(config: Config) -> Config:
     if not on_images(config.branches):
         init = "imagenet" if config.cnn.init == "auto" else init
     elif size is None:
-        size = _size_of(config.cnn.backbone, init)
+        file = _shipped(config.cnn.backbone) if init == POSTERS else file_here(init)
+        size = None if file is None else _said_size(file)
     return config.with_network(init=init, size=size)
 
 
-def _size_of(backbone: str, init: str) -> tuple[int, int] | None:
-    """Height and width in pixels that the weights were made for, where ``cnn.init`` is a file of ours that says so."""
-    file = _shipped(backbone) if init == POSTERS else file_here(init)
-    return None if file is None else _said_size(file)
-
-
 def _said_size(file: Path) -> tuple[int, int] | None:
+    """Height and width in pixels that the weights were made for, where a file of ours says so."""
     said = _metadata(file).get(_SIZE)
     if said is None:
         return None
     with sound(file):
         height, width = parse_json(said, file)
-        return whole(height, "a height", least=1, most=_LARGEST_SIDE), whole(
-            width, "a width", least=1, most=_LARGEST_SIDE
-        )
-
-
-def _said_architecture(file: Path, said: str) -> Architecture:
-    """Of a ``timm/`` or ``hf/`` network, as a file of ours keeps it."""
-    with sound(file):
-        return Architecture.from_json(parse_json(said, file))
+        known = tuple(whole(side, "a side", least=1, most=_LARGEST_SIDE) for side in (height, width))
+        return known[0], known[1]
 
 
 def require_fitting(backbone: str, architecture: Architecture | None, file: Path) -> None:

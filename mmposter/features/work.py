@@ -28,18 +28,12 @@ _LASTING = frozenset({"empty", "not_an_image", "truncated", "too_small", "too_la
 
 @dataclass
 class PartResult:
-    """What became of a part, and is in the store.
+    """What became of a part, and is in the store."""
 
-    Attributes:
-        posters: how many it had.
-        computed: posters with a new record, by extractor.
-        failed: those without one, by extractor and poster.
-        seconds: that each extractor took, and ``reading``: that the models waited for posters.
-    """
-
-    posters: int
-    computed: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, dict[str, Failure]] = field(default_factory=dict)
+    posters: int  # how many it had
+    computed: dict[str, int] = field(default_factory=dict)  # posters with a new record, by extractor
+    failed: dict[str, dict[str, Failure]] = field(default_factory=dict)  # those without one, by extractor and poster
+    # that each extractor took, and `reading`: that the models waited for posters
     seconds: dict[str, float] = field(default_factory=dict)
 
 

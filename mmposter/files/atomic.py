@@ -32,12 +32,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise UserError(f"{target} is no file, but a device, a pipe or a socket; results are written to files")
     with naming(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-    start = (
-        os.fsdecode(os.fsencode(target.name)[:_LONGEST]) if len(os.fsencode(target.name)) > _LONGEST else target.name
-    )
     with naming(target):
         try:
-            handle, name = tempfile.mkstemp(prefix=f".{start}.", suffix=".tmp", dir=target.parent)
+            handle, name = tempfile.mkstemp(prefix=f".{short_name(target)}.", suffix=".tmp", dir=target.parent)
         except OSError as error:
             error.filename = str(target)
             raise
@@ -57,6 +54,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
         with suppress(OSError):  # what went wrong before says more
             temporary.unlink(missing_ok=True)
         raise
+
+
+def short_name(path: Path) -> str:
+    """The name of a file, cut so that a temporary one, or that of a lock, can be made of it."""
+    return os.fsdecode(os.fsencode(path.name)[:_LONGEST])
 
 
 def write_text(target: Path, text: str) -> None:

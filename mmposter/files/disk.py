@@ -74,7 +74,6 @@ def naming(path: Path, *aliases: Path) -> Iterator[None]:
     """Give a path to errors of the disk that have none, such as those of a write; the error stays an `OSError`.
 
     Args:
-        path: that is being written.
         aliases: other names for it, which a person would not know: a temporary file's.
 
     Raises:

@@ -12,11 +12,6 @@ from mmposter.files.strict_json import shown
 def require_format(file: Path, found: Any, newest: int) -> None:
     """Refuse a file of a later mmposter, or one whose format is no number.
 
-    Args:
-        file: for the message.
-        found: what the file says of its format.
-        newest: the number that is written here.
-
     Raises:
         UserError: `found` is larger, or none that a mmposter has written.
     """

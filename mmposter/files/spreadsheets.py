@@ -37,12 +37,7 @@ def unguarded(cell: str) -> str:
 
 
 class TableWriter:
-    """Writes rows as CSV to a stream, guarded; the first one is the header.
-
-    Args:
-        stream: text, opened with ``newline=""``.
-        line_end: between rows.
-    """
+    """Writes rows as guarded CSV to a text stream, opened with ``newline=""``; the first one is the header."""
 
     def __init__(self, stream: IO[str], *, line_end: str = "\r\n") -> None:
         self._writer = csv.writer(stream, lineterminator=line_end)
@@ -56,9 +51,7 @@ def table_text(header: Sequence[str], rows: Iterable[Iterable[Any]], *, line_end
     """A whole table as CSV, guarded.
 
     Args:
-        header: names of the columns.
         rows: cells as text or numbers; None is an empty cell.
-        line_end: between rows.
     """
     buffer = io.StringIO()
     writer = TableWriter(buffer, line_end=line_end)

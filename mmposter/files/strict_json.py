@@ -33,8 +33,6 @@ def read_json(path: str | Path, *, limit: int = LIMIT, mend: str = _MEND) -> Any
     """The plain values of a JSON file.
 
     Args:
-        path: the file.
-        limit: how many bytes it may have.
         mend: what to do about a damaged one, for the message.
 
     Raises:
@@ -48,8 +46,6 @@ def parse_json(text: str | bytes, where: str | Path, *, mend: str = _MEND) -> An
 
     Args:
         text: as text, or as its bytes in UTF-8.
-        where: what the message calls it.
-        mend: as in `read_json`.
 
     Raises:
         UserError: no JSON; NaN, infinity or a whole number beyond 64 bits; nested deeper than `DEPTH`; letters that are
@@ -135,55 +131,35 @@ def require_plain(values: Any) -> None:
 
 
 def mapping(value: Any, what: str) -> Mapping[str, Any]:
-    """`value`, which must be an object of JSON.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """`value`, which must be an object of JSON (ValueError: it is none)."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{what} must be an object, got {shown(value)}")
     return value
 
 
 def text(value: Any, what: str) -> str:
-    """`value`, which must be a text.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """`value`, which must be a text (ValueError: it is none)."""
     if not isinstance(value, str):
         raise ValueError(f"{what} must be a text, got {shown(value)}")
     return value
 
 
 def texts(value: Any, what: str) -> tuple[str, ...]:
-    """`value`, which must be a list of texts.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """`value`, which must be a list of texts (ValueError: it is none)."""
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise ValueError(f"{what} must be a list of texts, got {shown(value)}")
     return tuple(value)
 
 
 def whole(value: Any, what: str, *, least: int = 0, most: int = 2**63 - 1) -> int:
-    """`value`, which must be a whole number from `least` to `most`.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """`value`, which must be a whole number from `least` to `most` (ValueError: it is none)."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ValueError(f"{what} must be a whole number from {least} to {most}, got {shown(value)}")
     return value
 
 
 def number(value: Any, what: str) -> float:
-    """`value`, which must be a finite number.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """`value`, which must be a finite number (ValueError: it is none)."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{what} must be a number, got {shown(value)}")
     return float(value)

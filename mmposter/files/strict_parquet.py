@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 __all__ = ["ParquetError", "read_metadata", "read_parquet"]
 
@@ -32,12 +32,7 @@ class ParquetError(ValueError):
     """The file is no Parquet, is damaged, has other columns than asked for, or unpacks to too much."""
 
 
-def read_parquet(
-    source: Path | bytes,
-    schema: pa.Schema | None = None,
-    *,
-    optional: Collection[str] = (),
-) -> pa.Table:
+def read_parquet(source: Path | bytes, schema: pa.Schema | None = None, *, optional: Collection[str] = ()) -> pa.Table:
     """The table of a file, its pages' checksums compared where it has any.
 
     Args:
@@ -49,8 +44,6 @@ def read_parquet(
         FileNotFoundError: there is no file.
         ParquetError: see there.
     """
-    import pyarrow as pa
-
     with _reading():
         data = source if isinstance(source, bytes) else source.read_bytes()
         file = _open(data)
@@ -63,32 +56,24 @@ def read_parquet(
 
 
 def read_metadata(data: bytes) -> dict[bytes, bytes]:
-    """What a file says beside its table.
-
-    Raises:
-        ParquetError: it is no Parquet.
-    """
+    """What a file says beside its table (ParquetError: it is no Parquet)."""
     with _reading():
         return dict(_open(data).metadata.metadata or {})
 
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    import pyarrow as pa
-
     try:
         yield
     except (FileNotFoundError, ParquetError):
         raise
     # pyarrow has OSError for much that is wrong in a file, and own classes for the rest.
     except (OSError, pa.ArrowException, ValueError, LookupError, ArithmeticError, TypeError, RuntimeError) as error:
-        raise ParquetError(_first_line(error)) from error
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ParquetError(first[:300]) from error
 
 
 def _open(data: bytes, *, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     return pq.ParquetFile(
         pa.BufferReader(data),
         read_dictionary=list(dictionaries) or None,
@@ -99,15 +84,9 @@ def _open(data: bytes, *, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
 
 
 def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
-    import pyarrow as pa
-
     if field.name not in table.column_names:
         return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
     return table[field.name].cast(field.type)  # `table[...]` refuses a name that is there twice
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 @dataclass
@@ -120,11 +99,7 @@ class _Chunk:
 
 
 def _check_size(data: bytes, file: pq.ParquetFile) -> None:
-    """Refuse a file that unpacks to more than the limit.
-
-    Raises:
-        ParquetError: it does.
-    """
+    """Refuse a file that unpacks to more than the limit (ParquetError: it does)."""
     limit = FREE + RATIO * len(data)
     most = values = 0
     repeated: dict[str, None] = {}
@@ -175,8 +150,6 @@ def _measure(data: bytes, said: Any) -> _Chunk:
 
 def _exact_size(data: bytes, columns: Sequence[str], limit: int) -> int:
     """Bytes of the texts in `columns` with every repetition; stops beyond `limit`."""
-    import pyarrow.compute as pc
-
     total = 0
     file = _open(data, dictionaries=columns)
     for group in range(file.metadata.num_row_groups):

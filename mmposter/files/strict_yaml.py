@@ -35,11 +35,7 @@ _FLOAT_TAG, _DATE_TAG, _MERGE_TAG = (f"tag:yaml.org,2002:{name}" for name in ("f
 
 
 def read_yaml(path: str | Path) -> str:
-    """The text of a YAML file.
-
-    Raises:
-        UserError: as `mmposter.files.strict_json.read_text`.
-    """
+    """The text of a YAML file (UserError: as `mmposter.files.strict_json.read_text`)."""
     return read_text(path, limit=LIMIT, mend="give a YAML file such as `mmposter config` prints")
 
 

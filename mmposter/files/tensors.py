@@ -28,57 +28,35 @@ _SHOWN = 3
 
 
 def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor, read from the header alone.
-
-    Raises:
-        UserError: it is no safetensors file.
-    """
+    """The shape of every tensor, read from the header alone (UserError: it is no safetensors file)."""
     return _header(file)[0]
 
 
 def tensor_metadata(file: Path) -> dict[str, str]:
-    """What the file says beside its tensors.
-
-    Raises:
-        UserError: it is no safetensors file.
-    """
+    """What the file says beside its tensors (UserError: it is no safetensors file)."""
     return _header(file)[1]
 
 
 def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a file, atomically, with the checksum of its tensors.
-
-    Args:
-        file: safetensors.
-        tensors: on any device, of any layout; two may share their memory.
-        metadata: what is said beside them.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write a file, atomically, with the checksum of its tensors: on any device, also two that share their memory."""
     from safetensors.torch import save_file
 
     plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     with atomic_path(file) as temporary:
         save_file(plain, temporary, metadata={**(metadata or {}), _CHECKSUM: _UNKNOWN})
         with temporary.open("r+b") as stream:
-            start, known = _data_start(stream.read(8)), f'"{_CHECKSUM}":"'.encode()
-            header = stream.read(start - 8)
-            stream.seek(8 + header.index(known) + len(known))
-            stream.write(f"{_crc32(temporary, start):08x}".encode())
+            start, known = _data_start(temporary), f'"{_CHECKSUM}":"'.encode()
+            stream.seek(stream.read(start).index(known) + len(known))
+            stream.write(f"{file_crc32(temporary, start):08x}".encode())
 
 
 def load_tensors(file: Path) -> dict[str, Tensor]:
-    """All tensors, on the CPU.
-
-    Raises:
-        UserError: it is no safetensors file, or has another checksum than it says.
-    """
+    """All tensors, on the CPU (UserError: it is no safetensors file, or has another checksum than it says)."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     said = tensor_metadata(file).get(_CHECKSUM)
-    if said is not None and said != f"{_crc32(file):08x}":
+    if said is not None and said != f"{file_crc32(file, _data_start(file)):08x}":
         raise UserError(
             f"{file} is damaged: its bytes are not those that were written (the checksum differs). Copy it again from "
             "where it came, or make it again"
@@ -92,11 +70,6 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
 
 def require_shapes(file: Path, wanted: Shapes, what: str) -> None:
     """Refuse a file whose tensors are not those of a model, before either takes memory.
-
-    Args:
-        file: safetensors.
-        wanted: the shape of every tensor of the model.
-        what: whose weights they should be.
 
     Raises:
         UserError: naming some that are missing, that nobody asked for, or that have another shape.
@@ -117,11 +90,7 @@ def require_shapes(file: Path, wanted: Shapes, what: str) -> None:
 
 
 def count_numbers(file: Path) -> int:
-    """How many numbers the tensors of the file have together.
-
-    Raises:
-        UserError: it is no safetensors file.
-    """
+    """How many numbers the tensors of the file have together (UserError: it is no safetensors file)."""
     return sum(math.prod(shape) for shape in tensor_shapes(file).values())
 
 
@@ -141,24 +110,23 @@ def _header(file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
 def _require_header(file: Path) -> None:
     """Refuse a header that is longer than the file, or than any network's: the library would read all of it."""
     try:
-        with file.open("rb") as stream:
-            size = _data_start(stream.read(8)) - 8
+        size = _data_start(file) - 8
     except OSError as error:
         raise _unreadable(file, error) from error
     if size > min(_LARGEST_HEADER, file.stat().st_size):
         raise UserError(f"{file} cannot be read as safetensors (its header would have {size:,} bytes)")
 
 
-def _data_start(first: bytes) -> int:
+def _data_start(file: Path) -> int:
     """Where the tensors begin, said by the first eight bytes: the length of the header behind them."""
-    return 8 + int.from_bytes(first, "little")
-
-
-def _crc32(file: Path, start: int | None = None) -> int:
-    """Of all bytes behind the header."""
     with file.open("rb") as stream:
-        start = _data_start(stream.read(8)) if start is None else start
-        if file.stat().st_size <= start:
+        return 8 + int.from_bytes(stream.read(8), "little")
+
+
+def file_crc32(file: Path, start: int = 0) -> int:
+    """CRC-32 of the bytes of a file from `start` on."""
+    with file.open("rb") as stream:
+        if file.stat().st_size <= start:  # nothing that could be mapped
             return 0
         data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         with data, memoryview(data) as view, view[start:] as tensors:

@@ -18,15 +18,10 @@ _given = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One decoded poster.
+    """One decoded poster."""
 
-    Attributes:
-        pixels: H x W x 3, uint8, RGB.
-        file: the bytes that it was decoded from; None for a picture that was given as such.
-    """
-
-    pixels: NDArray[np.uint8]
-    file: bytes | None = None
+    pixels: NDArray[np.uint8]  # H x W x 3, uint8, RGB
+    file: bytes | None = None  # the bytes that it was decoded from; None for a picture that was given as such
 
     def luma(self) -> NDArray[np.uint8] | None:
         """H x W, grey, as a JPEG file holds it; None where the file is none, or must be turned to be upright.
@@ -41,11 +36,7 @@ class Picture:
 
 
 def decode_picture(source: ImageInput) -> Picture:
-    """Decode in any thread.
-
-    Raises:
-        BadImageError: as `mmposter.images.reading.load_image`.
-    """
+    """Decode in any thread (BadImageError: as `mmposter.images.reading.load_image`)."""
     if isinstance(source, str | Path):
         source = read_file(Path(source))
     if isinstance(source, bytes):

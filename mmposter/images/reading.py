@@ -8,15 +8,13 @@ import stat
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mmposter.errors import BadImageError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 ImageInput: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.generic]"
 
@@ -82,11 +80,7 @@ def load_image(source: ImageInput, *, min_side: int = MIN_SIDE, max_pixels: int 
 
 
 def crop_image(image: Image.Image, crop: Crop) -> Image.Image:
-    """A part of a picture.
-
-    Raises:
-        BadImageError: the picture does not hold all of it. (Pillow would fill up with black.)
-    """
+    """A part of a picture (BadImageError: it does not hold all of it; Pillow would fill up with black)."""
     left, top, right, bottom = crop
     if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
         raise BadImageError("too_small", f"{image.width}x{image.height} pixels, which do not hold the crop {crop}")
@@ -95,10 +89,6 @@ def crop_image(image: Image.Image, crop: Crop) -> Image.Image:
 
 def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """The bytes of a regular file. A pipe or a device would block, or never end.
-
-    Args:
-        path: what to read.
-        max_bytes: the largest file that is read.
 
     Raises:
         BadImageError: where it is missing, unreadable, no regular file, or too large.

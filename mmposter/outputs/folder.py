@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from mmposter.errors import UserError
 from mmposter.files.disk import naming
-from mmposter.outputs.lock import LOCK, is_being_written, make_folder, one_writer
+from mmposter.outputs.lock import LOCK, is_being_written, made_folder, one_writer
 
-_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")  # what a killed process leaves, see `mmposter.files.atomic`
+_TEMPORARY = re.compile(r"(^|/)\.([^/]+)\.[a-z0-9_]{8}\.tmp\Z")  # of a killed process, see `files.atomic`
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # of desktops, and nobody's work: never removed, never refused
 _READ = 1 << 16  # bytes of a file's beginning, and of its end, that tell whose it is
 _NAMED = 5  # files of others that a message names
@@ -23,20 +23,14 @@ _NAMED = 5  # files of others that a message names
 
 @dataclass(frozen=True)
 class Kind:
-    """What a command writes into a folder.
+    """What a command writes into a folder."""
 
-    Attributes:
-        title: with its article, such as ``a run``.
-        marks: files that say that one is there, each with words that a file of ours holds (of JSON: its keys). One is
-            written before all others.
-        names: patterns of all files, relative; ``*`` stands for any part of one name.
-        left: patterns of files that belong to it too, and are never removed.
-    """
-
-    title: str
+    title: str  # with its article, such as `a run`
+    # files that say that one is there, each with words that a file of ours holds (of JSON: its keys). One is written
+    # before all others.
     marks: Mapping[str, tuple[str, ...]]
-    names: tuple[str, ...]
-    left: tuple[str, ...] = field(default=())
+    names: tuple[str, ...]  # patterns of all files, relative; `*` stands for any part of one name
+    left: tuple[str, ...] = field(default=())  # patterns of files that belong to it too, and are never removed
 
     def is_in(self, folder: Path) -> bool:
         """Whether a result of this kind, finished or not, is in `folder`."""
@@ -53,7 +47,6 @@ def claim(folder: Path, kind: Kind, *, go_on: bool = False, overwrite: bool = Fa
 
     Args:
         folder: made if it is not there; if nothing was written into it, it goes again.
-        kind: what will be written.
         go_on: a result that is there is gone on with, or replaced file by file.
         overwrite: a result that is there is removed first, and nothing else: no file that a command of ours does not
             write, nothing behind a link.
@@ -68,23 +61,15 @@ def claim(folder: Path, kind: Kind, *, go_on: bool = False, overwrite: bool = Fa
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; it must be a folder.\nGive another path.")
-    made = make_folder(folder)
-    try:
-        with one_writer(folder):
-            there = kind.is_in(folder)
-            if there and overwrite:
-                remove_ours(folder, kind)
-            elif there and not go_on:
-                raise UserError(
-                    f"{folder} holds {kind.title} already; go on with --resume, or replace it with --overwrite"
-                )
-            elif not there:
-                _refuse_to_replace(folder, kind)
-            yield there and not overwrite
-    finally:
-        for place in reversed(made):
-            with suppress(OSError):  # not empty, as it should be
-                place.rmdir()
+    with made_folder(folder), one_writer(folder):
+        there = kind.is_in(folder)
+        if there and overwrite:
+            remove_ours(folder, kind)
+        elif there and not go_on:
+            raise UserError(f"{folder} holds {kind.title} already; go on with --resume, or replace it with --overwrite")
+        elif not there:
+            _refuse_to_replace(folder, kind)
+        yield there and not overwrite
 
 
 @contextmanager
@@ -92,7 +77,6 @@ def claim_file(file: Path, *, overwrite: bool = False) -> Iterator[None]:
     """Be the one writer of a file for as long as the block lasts.
 
     Args:
-        file: its folder is made.
         overwrite: it may be there, and will be replaced.
 
     Raises:
@@ -107,11 +91,7 @@ def claim_file(file: Path, *, overwrite: bool = False) -> Iterator[None]:
 
 
 def refuse_file(file: Path, *, overwrite: bool) -> None:
-    """Refuse a file that is there.
-
-    Raises:
-        UserError: it is there, and `overwrite` is not given.
-    """
+    """Refuse a file that is there (UserError: it is there, and `overwrite` is not given)."""
     if os.path.lexists(file) and not overwrite:
         raise UserError(f"{file} is there already; replace it with --overwrite, or give another --out")
 
@@ -120,8 +100,6 @@ def remove_ours(folder: Path, kind: Kind, *, refuse: bool = True) -> None:
     """Remove a result from `folder`, which stays.
 
     Args:
-        folder: is there.
-        kind: of the result.
         refuse: remove nothing where other files lie there; else they are left where they are.
 
     Raises:
@@ -182,12 +160,13 @@ def _sorted_out(folder: Path, kind: Kind) -> tuple[list[str], list[str]]:
         with os.scandir(place) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 name = above + entry.name
+                meant = _TEMPORARY.sub(r"\1\2", name)
                 if entry.is_dir(follow_symlinks=False):
-                    if _leads_on(name, patterns):
+                    if _matches(name, patterns, leads_on=True):
                         look(Path(entry.path), f"{name}/")
                     else:
                         others.append(f"{name}/")
-                elif entry.is_file(follow_symlinks=False) and (entry.name == LOCK or _matches(_plain(name), patterns)):
+                elif entry.is_file(follow_symlinks=False) and (entry.name == LOCK or _matches(meant, patterns)):
                     ours.append(name)
                 elif entry.name not in _LITTER:
                     others.append(f"{name} (a link)" if entry.is_symlink() else name)
@@ -196,29 +175,14 @@ def _sorted_out(folder: Path, kind: Kind) -> tuple[list[str], list[str]]:
     return ours, others
 
 
-def _plain(name: str) -> str:
-    """The name that a lock or a temporary file of ours stands for."""
-    above, slash, last = name.rpartition("/")
-    if (found := _TEMPORARY.fullmatch(last)) is not None:
-        last = found[1]
-    return above + slash + last
-
-
-def _matches(name: str, patterns: tuple[str, ...] | list[str]) -> bool:
+def _matches(name: str, patterns: Sequence[str], *, leads_on: bool = False) -> bool:
+    """Whether a pattern is that of the file `name`; with `leads_on`, that of a file in the folder `name`."""
     parts = name.split("/")
-    return any(
-        len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
-        for wanted in (pattern.split("/") for pattern in patterns)
-    )
-
-
-def _leads_on(name: str, patterns: list[str]) -> bool:
-    """Whether files of ours may be in the folder `name`."""
-    parts = name.split("/")
-    return any(
-        len(parts) < len(wanted) and all(fnmatchcase(part, one) for part, one in zip(parts, wanted, strict=False))
-        for wanted in (pattern.split("/") for pattern in patterns)
-    )
+    for wanted in (pattern.split("/") for pattern in patterns):
+        fits = len(parts) < len(wanted) if leads_on else len(parts) == len(wanted)
+        if fits and all(map(fnmatchcase, parts, wanted)):
+            return True
+    return False
 
 
 def _is_ours(file: Path, words: tuple[str, ...]) -> bool:

@@ -16,7 +16,9 @@ from datetime import datetime
 from pathlib import Path
 
 from mmposter.errors import UserError
+from mmposter.files.atomic import short_name
 from mmposter.files.disk import naming
+from mmposter.progress import say
 
 if sys.platform == "win32":
     import msvcrt
@@ -28,7 +30,6 @@ LOCK = ".mmposter.lock"
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _TAKEN = {errno.EAGAIN, errno.EACCES}
-_LONGEST = 200
 _MOST = 4096  # bytes that are read of a lock, which may be a stranger's file
 
 
@@ -59,30 +60,25 @@ def one_writer(output: Path) -> Iterator[None]:
         OSError: the place cannot be written.
     """
     path = lock_file(output)
-    made = make_folder(path.parent)
-    key = os.path.realpath(path)
-    try:
+    with made_folder(path.parent):
+        key = os.path.realpath(path)
         _enter(output, path, key)
         try:
             yield
         finally:
             _leave(path, key)
-    finally:
-        for folder in reversed(made):
-            with suppress(OSError):  # not empty, as it should be
-                folder.rmdir()
 
 
 def lock_file(output: Path) -> Path:
     """Where the lock of an output lies."""
     if output.is_dir():
         return output / LOCK
-    name = os.fsdecode(os.fsencode(output.name)[:_LONGEST])
-    return output.with_name(f".{name}.lock")
+    return output.with_name(f".{short_name(output)}.lock")
 
 
-def make_folder(folder: Path) -> list[Path]:
-    """Make a folder and those above it; the ones that were not there, from the highest."""
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; at the end the ones that were not there go again, if nothing is in them."""
     missing = []
     place = folder
     with naming(folder):
@@ -90,7 +86,12 @@ def make_folder(folder: Path) -> list[Path]:
             missing.append(place)
             place = place.parent
         folder.mkdir(parents=True, exist_ok=True)
-    return missing[::-1]
+    try:
+        yield
+    finally:
+        for place in missing:
+            with suppress(OSError):  # not empty, as it should be
+                place.rmdir()
 
 
 def is_being_written(path: Path) -> bool:
@@ -155,7 +156,10 @@ def _acquire(output: Path, path: Path) -> int | None:
                 raise
             with suppress(OSError):
                 path.unlink()
-            _warn(output)
+            say(
+                f"the file system of {output} has no locks: make sure that no other command writes there meanwhile",
+                style="yellow",
+            )
             return None
         if _is(descriptor, path):
             with suppress(OSError):  # a full disk stops the output itself, and says so then
@@ -217,18 +221,6 @@ def _taken(output: Path, holder: str) -> UserError:
     return UserError(
         f"{output} is being written by {holder}.\nOne writer at a time is allowed: wait until it has ended, stop it, "
         "or give another --out"
-    )
-
-
-def _warn(output: Path) -> None:
-    from mmposter.progress import console
-
-    console.print(
-        f"the file system of {output} has no locks: make sure that no other command writes there meanwhile",
-        style="yellow",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
     )
 
 

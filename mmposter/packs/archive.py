@@ -9,8 +9,6 @@ on trust: see `mmposter.packs.facts`.
 from __future__ import annotations
 
 import hashlib
-import lzma
-import struct
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path
 from mmposter.files.formats import require_format
 from mmposter.files.strict_json import mapping, parse_json, shown, whole
+from mmposter.files.strict_values import fitting
 from mmposter.packs.facts import Facts
 
 KIND, FORMAT, SUFFIX = "mmposter-pack", 1, ".mmpack"
@@ -28,21 +27,6 @@ FACTS = "pack.json"
 
 _MOST_FACTS = 8 * 2**20  # bytes of pack.json
 _ENCRYPTED = 1
-# What reading a file that is damaged, or none of ours, may end in.
-BROKEN = (
-    OSError,
-    EOFError,
-    zipfile.BadZipFile,
-    lzma.LZMAError,
-    ValueError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    RuntimeError,  # of zipfile, and RecursionError
-    MemoryError,
-    struct.error,
-)
 
 
 def write_archive(target: Path, members: Mapping[str, bytes]) -> None:
@@ -56,9 +40,6 @@ def write_archive(target: Path, members: Mapping[str, bytes]) -> None:
 
 class Archive:
     """A pack that is read.
-
-    Args:
-        file: the pack.
 
     Attributes:
         facts: what ``pack.json`` says; its arrays are not larger than a pack of this size may have.
@@ -75,13 +56,8 @@ class Archive:
             if said.get("kind") != KIND:
                 raise ValueError(f"kind {shown(said.get('kind'))}")
             require_format(file, whole(said.get("format"), "format"), FORMAT)
-            self.facts = Facts.of(said)
+            self.facts = fitting(Facts, said)
             self.facts.require_size(self._size)
-
-    @property
-    def name(self) -> str:
-        """Of the pack."""
-        return self.facts.name
 
     def members(self) -> dict[str, bytes]:
         """All members by name, their checksums compared; without those that ``pack.json`` does not know.
@@ -124,12 +100,10 @@ class Archive:
         """
         try:
             yield
-        except BROKEN as error:
-            raise self.damaged(error) from error
-
-    def damaged(self, error: Exception) -> UserError:
-        """What to tell a person about `error`."""
-        return UserError(
-            f"{self.file} is no pack of mmposter, or is damaged ({type(error).__name__}: {error}).\n"
-            f"Get it again, or make one: mmposter pack DATA --out FILE{SUFFIX}"
-        )
+        except UserError:
+            raise
+        except Exception as error:  # of a damaged zip, LZMA stream or JSON, anything
+            raise UserError(
+                f"{self.file} is no pack of mmposter, or is damaged ({type(error).__name__}: {error}).\n"
+                f"Get it again, or make one: mmposter pack DATA --out FILE{SUFFIX}"
+            ) from error

@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmposter.packs.header import Header
+from mmposter.packs.facts import HEADER, Exact, Header, Scalar, Transform
 
 Array = NDArray[Any]
+Floats = NDArray[np.float64]
 
 WIDE = 16
 """Columns from which on an array of floats is coded by ``transform``."""
@@ -53,17 +54,12 @@ _LEVELS = (255, 4095, 65535)
 
 @dataclass(frozen=True)
 class Coded:
-    """An array as `decode` reads it.
+    """An array as `decode` reads it."""
 
-    Attributes:
-        header: JSON-able; says the code, the shape and the type.
-        body: bytes, compressed.
-        error: the relative squared error of what `decode` gives back, see `relative_error`; of `transform` with columns
-            of one deviation.
-    """
-
-    header: dict[str, Any]
-    body: bytes
+    header: dict[str, Any]  # JSON-able; says the code, the shape and the type
+    body: bytes  # compressed
+    # the relative squared error of what `decode` gives back, see `relative_error`; of `transform` with columns of one
+    # deviation
     error: float
 
 
@@ -91,18 +87,17 @@ def decode(header: Header | Mapping[str, Any], body: bytes) -> Array:
 
     Args:
         header: as `encode` gave it, or read already.
-        body: the bytes.
 
     Raises:
         ValueError, lzma.LZMAError: the header describes no array, the bytes are not what it says, or a number is not
             finite.
     """
-    known = header if isinstance(header, Header) else Header.of(header)
+    known = HEADER.validate_python(header)
     data = _unpacked(body, known.packed)
-    if known.code == "exact":
+    if isinstance(known, Exact):
         return np.frombuffer(data, known.stored).reshape(known.shape).astype(known.dtype)
     with np.errstate(all="ignore"):  # what comes of absurd numbers is looked at below
-        decoded = _decode_scalar(known, data) if known.code == "scalar" else _decode_transform(known, data)
+        decoded = _decode_scalar(known, data) if isinstance(known, Scalar) else _decode_transform(known, data)
         values = decoded.reshape(known.shape).astype(known.dtype, copy=False)
     if not np.isfinite(values).all():
         raise ValueError("a number is not finite")
@@ -114,7 +109,6 @@ def relative_error(values: Array, decoded: Array, scale: Array | None = None) ->
 
     Args:
         values: n x ...
-        decoded: what became of them.
         scale: by which the columns are divided before; None: they count as they are.
     """
     flat = _rows(values).astype(np.float64)
@@ -167,9 +161,9 @@ def _unpacked(body: bytes, size: int) -> bytes:
     return data
 
 
-def _decode_scalar(header: Header, data: bytes) -> NDArray[np.float32]:
-    rounded, _ = _from_planes(data, header.rows, header.columns, header.planes[0])
-    decoded: NDArray[np.float32] = (header.low + rounded * header.step).astype(np.float32)
+def _decode_scalar(header: Scalar, data: bytes) -> NDArray[np.float32]:
+    rounded, _ = _from_planes(data, header.rows, header.width, header.planes)
+    decoded: NDArray[np.float32] = (np.array(header.low) + rounded * np.array(header.step)).astype(np.float32)
     return decoded
 
 
@@ -189,7 +183,7 @@ def _encode_transform(flat: NDArray[np.float32], tolerance: float) -> Coded:
     while True:
         rounded, body = _at_step(step, scores, basis, deviation)
         header, data = {"code": "transform", "columns": columns, "unit": unit, **rounded}, fixed + body
-        known = Header.of({**header, "shape": list(flat.shape), "dtype": "<f4"})
+        known = Transform(**header, shape=list(flat.shape), dtype="<f4")
         error = relative_error(flat, _decode_transform(known, data), scale)
         tries += 1
         if error <= tolerance:
@@ -213,9 +207,7 @@ def _column_scale(flat: NDArray[np.float32], *, as_they_are: bool) -> NDArray[np
     return np.where(scale > 0, scale, 1.0).astype(np.float32)
 
 
-def _at_step(
-    step: float, scores: NDArray[np.float64], basis: NDArray[np.float64], deviation: NDArray[np.float64]
-) -> tuple[dict[str, Any], bytes]:
+def _at_step(step: float, scores: Floats, basis: Floats, deviation: Floats) -> tuple[dict[str, Any], bytes]:
     """The components that the step leaves: what the header says of them, and their scale, basis and scores."""
     kept = int((deviation > _CUT * step).sum())
     vector_planes, vector_bytes = _planes(basis[:, :kept] * _fineness(deviation[:kept], len(scores), step))
@@ -224,8 +216,8 @@ def _at_step(
     return header, deviation[:kept].astype("<f4").tobytes() + vector_bytes + score_bytes
 
 
-def _decode_transform(header: Header, data: bytes) -> NDArray[np.float32]:
-    rows, columns, kept, step = header.rows, header.columns, header.components, float(header.step[0])
+def _decode_transform(header: Transform, data: bytes) -> NDArray[np.float32]:
+    rows, columns, kept, step = header.rows, header.columns, header.components, header.step
     (mean, column_scale), data = np.frombuffer(data[: 8 * columns], "<f4").reshape(2, columns), data[8 * columns :]
     size = (columns + 7) // 8
     never_negative = np.unpackbits(np.frombuffer(data[:size], np.uint8), count=columns).astype(bool)
@@ -243,9 +235,7 @@ def _decode_transform(header: Header, data: bytes) -> NDArray[np.float32]:
     return decoded
 
 
-def _components(
-    centred: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _components(centred: Floats) -> tuple[Floats, Floats, Floats]:
     """Principal components, the strongest first: scores n x k, basis d x k, deviation k."""
     rows, columns = centred.shape
     if columns <= rows:
@@ -261,7 +251,7 @@ def _components(
     return centred @ basis, basis, np.sqrt(values[real] / max(rows, 1))
 
 
-def _fineness(deviation: NDArray[np.float64], rows: int, step: float) -> NDArray[np.float64]:
+def _fineness(deviation: Floats, rows: int, step: float) -> Floats:
     """Steps of the basis vectors in one unit.
 
     An error of a vector counts as often as there are rows, by its component's deviation; one of a score counts once.
@@ -270,9 +260,7 @@ def _fineness(deviation: NDArray[np.float64], rows: int, step: float) -> NDArray
     return deviation * (math.sqrt(rows) / step)
 
 
-def _first_step(
-    scores: NDArray[np.float64], basis: NDArray[np.float64], deviation: NDArray[np.float64], tolerance: float
-) -> float:
+def _first_step(scores: Floats, basis: Floats, deviation: Floats, tolerance: float) -> float:
     """About the largest step whose error is within `tolerance`: by some rows, as if components did not touch."""
     if not len(deviation):
         return 1.0
@@ -293,7 +281,7 @@ def _first_step(
     return low
 
 
-def _planes(values: NDArray[np.float64]) -> tuple[int, bytes]:
+def _planes(values: Floats) -> tuple[int, bytes]:
     """n x k numbers, rounded, column by column, the low bytes of all before the next; how many bytes each one has."""
     whole = np.rint(values).astype(np.int64)
     folded = ((whole << 1) ^ (whole >> 63)).T.astype(np.uint64)  # small numbers of either sign to small ones

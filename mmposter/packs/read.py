@@ -24,8 +24,8 @@ from mmposter.files.atomic import write_json
 from mmposter.files.strict_json import parse_json
 from mmposter.packs.archive import SUFFIX, Archive
 from mmposter.packs.codec import decode
-from mmposter.packs.facts import Facts, Field
-from mmposter.progress import console
+from mmposter.packs.facts import Facts, FieldFacts
+from mmposter.progress import say
 from mmposter.shipped import BENCHMARK
 
 _SHARD = 256
@@ -66,7 +66,8 @@ def open_pack(file: Path) -> Path:
     """
     archive = Archive(file)
     digest = archive.digest()
-    folder = _cache() / f"{archive.name}-{digest[:12]}"
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    folder = home / "mmposter" / "packs" / f"{archive.facts.name}-{digest[:12]}"
     if read_info(folder) is not None:
         return folder
     if digest in _temporary and read_info(_temporary[digest]) is not None:
@@ -77,11 +78,11 @@ def open_pack(file: Path) -> Path:
     except OSError as error:
         home = Path(tempfile.mkdtemp(prefix="mmposter-"))
         atexit.register(shutil.rmtree, home, ignore_errors=True)
-        _say(f"the cache cannot be written ({error}): opening {file.name} in {home}, for this run alone")
+        say(f"the cache cannot be written ({error}): opening {file.name} in {home}, for this run alone")
         _unpack(archive, home / folder.name, home / folder.name)
         _temporary[digest] = home / folder.name
         return _temporary[digest]
-    _say(f"opening {file.name} ({archive.facts.posters:,} posters) in {folder}, once")
+    say(f"opening {file.name} ({archive.facts.posters:,} posters) in {folder}, once")
     try:
         _unpack(archive, made, folder)
         made.chmod(0o755)
@@ -101,8 +102,9 @@ def _unpack(archive: Archive, folder: Path, final: Path) -> None:
     facts = archive.facts
     members = archive.members()
     with archive.reading():
-        posters, hashes = _hashes(members[MANIFEST])
-        facts.require_rows(frozenset(hashes), posters)
+        manifest = read_manifest(members[MANIFEST])
+        hashes = list(dict.fromkeys(manifest["sha256"].to_pylist()))  # in the order of the records
+        facts.require_rows(hashes, manifest.num_rows)
         Vocabulary.from_json(parse_json(members[VOCABULARY], VOCABULARY), where=VOCABULARY)
         arrays = _decoded(facts, members)
         stores = {
@@ -110,7 +112,7 @@ def _unpack(archive: Archive, folder: Path, final: Path) -> None:
             for name, extractor in facts.extractors.items()
         }
         rows = {
-            name: {field: _by_poster(of, arrays) for field, of in extractor.fields.items()}
+            name: {field: _by_poster(f"{name}/{field}", of, arrays) for field, of in extractor.fields.items()}
             for name, (extractor, _) in stores.items()
         }
     # From here on what goes wrong is the disk's fault.
@@ -131,8 +133,8 @@ def _unpack(archive: Archive, folder: Path, final: Path) -> None:
         "root": str(final),
         "pictures": False,
         "pack": {"name": facts.name, "note": facts.note},
-        **facts.dataset,
-        "pins": dict(facts.pins),
+        **facts.dataset.model_dump(),
+        "pins": facts.pins,
         "manifest_sha256": hashlib.sha256(members[MANIFEST]).hexdigest(),
     }
     write_json(folder / INFO, info)
@@ -146,25 +148,21 @@ def _decoded(facts: Facts, members: Mapping[str, bytes]) -> dict[str, NDArray[An
         return dict(zip(headers, arrays, strict=True))
 
 
-def _by_poster(field: Field, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def _by_poster(
+    path: str, field: FieldFacts, arrays: Mapping[str, NDArray[Any]]
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """A field of all posters, and where each poster's rows begin."""
-    values = arrays[field.same_as or field.path]
+    values = arrays[field.same_as or path]
     if field.counts is None:
         return values, np.arange(len(values) + 1)
-    counts = arrays[f"{field.path}.counts"].astype(np.int64)
+    counts = arrays[f"{path}.counts"].astype(np.int64)
     if (len(counts) and (counts.min() < 0 or counts.max() > len(values))) or counts.sum() != len(values):
-        raise ValueError(f"{field.path} has {len(values)} rows, and counts of others")
+        raise ValueError(f"{path} has {len(values)} rows, and counts of others")
     return values, np.cumsum([0, *counts.tolist()])
 
 
 def _record(rows: Mapping[str, tuple[NDArray[Any], NDArray[np.int64]]], row: int) -> Record:
     return {field: values[starts[row] : starts[row + 1]] for field, (values, starts) in rows.items()}
-
-
-def _hashes(manifest: bytes) -> tuple[int, list[str]]:
-    """How many posters there are, and the pictures in the order of the records."""
-    table = read_manifest(manifest)
-    return table.num_rows, list(dict.fromkeys(table["sha256"].to_pylist()))
 
 
 def _shipped() -> Path:
@@ -175,11 +173,3 @@ def _shipped() -> Path:
             "called so) or a pack; make one with: mmposter prepare SOURCE --out DATA"
         )
     return file
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mmposter" / "packs"
-
-
-def _say(text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

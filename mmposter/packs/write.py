@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmposter.branches import declared
@@ -19,6 +21,7 @@ from mmposter.features.extractors import BranchExtractors
 from mmposter.features.pins import Pins
 from mmposter.features.store import ExtractorStore
 from mmposter.features.table import dataset_extractors, settle_on
+from mmposter.files.strict_values import fitting
 from mmposter.outputs import claim_file
 from mmposter.packs.archive import FACTS, FORMAT, KIND, SUFFIX, write_archive
 from mmposter.packs.codec import Coded, encode, relative_error
@@ -43,42 +46,25 @@ _OPTIONS = ("format", "vocabulary", "seed", "ratios", "min_side", "duplicate_dis
 
 @dataclass(frozen=True)
 class PackedField:
-    """What became of one field of the records.
+    """What became of one field of the records."""
 
-    Attributes:
-        name: ``extractor.field``.
-        rows: of all posters together.
-        columns: numbers in a row.
-        code: how it is kept, see `mmposter.packs.codec`; ``same as`` another field.
-        bytes: that it takes.
-        error: 1 - R2 of what is read from the pack.
-    """
-
-    name: str
-    rows: int
-    columns: int
-    code: str
-    bytes: int
-    error: float
+    name: str  # `extractor.field`
+    rows: int  # of all posters together
+    columns: int  # numbers in a row
+    code: str  # how it is kept, see `mmposter.packs.codec`; `same as` another field
+    bytes: int  # that it takes
+    error: float  # 1 - R2 of what is read from the pack
 
 
 @dataclass(frozen=True)
 class PackReport:
-    """A pack that was written.
+    """A pack that was written."""
 
-    Attributes:
-        file: the pack.
-        name: its name.
-        posters: how many it has.
-        fields: of its records.
-        bytes: of the whole file.
-    """
-
-    file: Path
-    name: str
-    posters: int
-    fields: tuple[PackedField, ...]
-    bytes: int
+    file: Path  # the pack
+    name: str  # its name
+    posters: int  # how many it has
+    fields: tuple[PackedField, ...]  # of its records
+    bytes: int  # of the whole file
 
 
 def write_pack(
@@ -97,14 +83,10 @@ def write_pack(
     The records must be in the store. Equal data give equal bytes.
 
     Args:
-        dataset: with genres.
         config: which branches, and behind which frozen models.
         out: a file ``.mmpack``.
         name: of the pack; None: that of the file.
         tolerance: the largest 1 - R2 of a field of many columns.
-        offline: never touch the network.
-        overwrite: replace `out`.
-        quiet: show no progress.
 
     Raises:
         UserError: records are missing, `dataset` is a pack itself or has no genres, `out` is there or has another end,
@@ -123,21 +105,8 @@ def write_pack(
                 for _ in writer.add(store):
                     ticker.advance(1, store.store.name)
         width = int(writer.extractors.get("text", {}).get("metadata", {}).get("embedding_dim", 0))
-        facts = {
-            "kind": KIND,
-            "format": FORMAT,
-            "name": name,
-            "note": _NOTE,
-            "mmposter": package_version(),
-            "posters": len(dataset),
-            "dataset": {
-                "vocabulary": dataset.vocabulary.name,
-                "options": {key: value for key, value in dataset.info.get("options", {}).items() if key in _OPTIONS},
-                "counts": dataset.info.get("counts"),
-            },
-            "pins": Pins.from_extractors(name, config, branches, width).to_json(),
-            "extractors": writer.extractors,
-        }
+        pins = Pins.from_extractors(name, config, branches, width)
+        facts = _facts(dataset, name, pins, writer.extractors)
         members = {
             FACTS: json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False).encode(),
             MANIFEST: _manifest(dataset),
@@ -145,7 +114,7 @@ def write_pack(
             **writer.members,
         }
         try:
-            Facts.of(facts).require_size(sum(map(len, members.values())))
+            fitting(Facts, facts).require_size(sum(map(len, members.values())))
         except ValueError as error:
             raise UserError(f"these records cannot be packed: {error}") from error
         write_archive(out, members)
@@ -233,11 +202,9 @@ class _Writer:
         """A field that was packed before and has the same numbers, as style.mean of the last stage and cnn.pooled."""
         for name, other in self._wide.items():
             if other.shape == values.shape and (error := relative_error(values, other)) <= _SAME:
-                return name, max(error, self._error(name))
+                lost = next(field.error for field in self.fields if field.name == name.replace("/", "."))
+                return name, max(error, lost)
         return None, 0.0
-
-    def _error(self, path: str) -> float:
-        return next(field.error for field in self.fields if field.name == path.replace("/", "."))
 
 
 def _check(dataset: Dataset, config: Config, out: Path, tolerance: float) -> None:
@@ -274,15 +241,30 @@ def _stores(dataset: Dataset, branches: Mapping[str, BranchExtractors]) -> list[
     return found
 
 
+def _facts(dataset: Dataset, name: str, pins: Pins, extractors: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``pack.json`` says, see `mmposter.packs.facts`."""
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "name": name,
+        "note": _NOTE,
+        "mmposter": package_version(),
+        "posters": len(dataset),
+        "dataset": {
+            "vocabulary": dataset.vocabulary.name,
+            "options": {key: value for key, value in dataset.info.get("options", {}).items() if key in _OPTIONS},
+            "counts": dataset.info.get("counts"),
+        },
+        "pins": pins.to_json(),
+        "extractors": extractors,
+    }
+
+
 def _manifest(dataset: Dataset) -> bytes:
     """The manifest as it is, so that runs on the pack and on the data compare; without folders of this machine."""
     absolute = [PurePath(path).is_absolute() or PureWindowsPath(path).is_absolute() for path in dataset.table["path"]]
     if not any(absolute):
         return (dataset.folder / MANIFEST).read_bytes()
-    import io
-
-    import pyarrow.parquet as pq
-
     names = [PurePath(path).name for path in dataset.table["path"]]
     buffer = io.BytesIO()
     pq.write_table(manifest_table(dataset.table.assign(path=names)), buffer, compression="zstd")

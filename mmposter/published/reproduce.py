@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mmposter.config import Config, flat_config, load_config
 from mmposter.data.crops import leak_share
 from mmposter.data.dataset import Dataset
+from mmposter.engines.device import resolve_device
 from mmposter.errors import DivergedError, UserError
 from mmposter.evaluation import METRICS, SINGLE_LABEL_METRICS, Evaluation
 from mmposter.features.tower import settle_init
@@ -18,7 +21,7 @@ from mmposter.files.atomic import write_json
 from mmposter.measurement.evaluate import evaluate_run, examine_run
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PUBLISHED_RESULT
-from mmposter.progress import console
+from mmposter.progress import say
 from mmposter.published.result import RESULT, Result
 from mmposter.published.systems import Published, Variant, find_published
 from mmposter.published.task import cropped_dataset, task_dataset
@@ -34,25 +37,15 @@ _NO_MATTER = ("train.workers", "train.tensorboard", "yolo.model")
 
 @dataclass(frozen=True)
 class NetworkWish:
-    """What to train.
+    """What to train."""
 
-    Attributes:
-        name: the row's, such as ``p1/densenet121`` or ``ours/lite``.
-        label: for tables.
-        variant: of a published network; None where no fault is known, so that there is nothing to vary.
-        config: all of it.
-        recipe: the configuration before the user's own changes.
-        target: posters and crops that each genre is brought to; None without crops.
-        recipe_target: what the paper has for it.
-    """
-
-    name: str
-    label: str
-    variant: Variant | None
-    config: Config
-    recipe: Config
-    target: int | None = None
-    recipe_target: int | None = None
+    name: str  # the row's, such as `p1/densenet121` or `ours/lite`
+    label: str  # for tables
+    variant: Variant | None  # of a published network; None where no fault is known, so that there is nothing to vary
+    config: Config  # all of it
+    recipe: Config  # the configuration before the user's own changes
+    target: int | None = None  # posters and crops that each genre is brought to; None without crops
+    recipe_target: int | None = None  # what the paper has for it
 
     def changed(self) -> dict[str, list[Any]]:
         """Keys where the user departs from the recipe: [the recipe's, the user's]."""
@@ -71,8 +64,6 @@ def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), 
     """A published network with the user's changes.
 
     Args:
-        published: which.
-        variant: with its faults or without.
         overrides: ``section.key=value`` and ``crops.target=N``.
         init: as ``cnn.init``, in place of the recipe's; networks without published weights stay random under
             ``imagenet`` and ``auto``.
@@ -99,15 +90,7 @@ def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), 
 
 
 def our_wish(source: str, vocabulary: str) -> NetworkWish:
-    """A recipe of ours, to stand beside published networks.
-
-    Args:
-        source: the name of a recipe, or a YAML file.
-        vocabulary: of the genres; one run each.
-
-    Raises:
-        UserError: no such recipe, or a bad one.
-    """
+    """A recipe of ours, by its name or its YAML file, beside published networks (UserError: none, or a bad one)."""
     config = settle_init(load_config(source))
     name = Path(source).stem
     return NetworkWish(
@@ -132,15 +115,9 @@ def reproduce(
 
     Args:
         asked: what to train, from `wish`.
-        vocabulary: the genres to train on.
-        dataset: as `mmposter prepare` made it; its split is used.
         out: holds ``NAME/VARIANT/run``, and the derived data in ``data/``.
         published: the network's name, for the crops of its system; None for ours.
         limit: take only about so many of the posters, see `task_dataset`.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        offline: never touch the network.
-        overwrite: train anew what is there.
-        quiet: show no progress.
 
     Raises:
         UserError: as `train` and `evaluate_run`, and where `out` holds this network trained otherwise, or another
@@ -156,43 +133,27 @@ def reproduce(
         if known is not None and not overwrite:
             _require_same(known, asked, data, folder)
             return known
-        said = f"{asked.label}" + (f", {asked.variant}" if asked.variant else "")
         if not quiet:
-            console.print(said, highlight=False, markup=False, soft_wrap=True)
+            say(f"{asked.label}" + (f", {asked.variant}" if asked.variant else ""))
         run = folder / "run"
-        diverged, epochs, seconds = None, 0, 0.0
-        try:
-            trained = train(
-                asked.config,
-                data,
-                run,
-                device=device,
-                resume=not overwrite and run.exists(),
-                overwrite=overwrite,
-                offline=offline,
-                quiet=quiet,
-                workers="auto",
-            )
-            # By epoch, so that a training that was stopped and resumed is counted whole.
-            epochs = len(trained.progress.history)
-            seconds = sum(float(row["seconds"]) for row in trained.progress.history)
-        except DivergedError as error:
-            # A result, too: with the published settings these posters give nothing.
-            diverged = str(error).splitlines()[0]
+        history, diverged = _train(
+            asked.config, data, run, overwrite=overwrite, device=device, offline=offline, quiet=quiet
+        )
         measured, whole = (None, None) if diverged else _measure(run, data, posters, device, offline)
         known = Result(
             name=asked.name,
             label=asked.label,
             variant=asked.variant,
-            metrics={} if measured is None else _metrics(measured),
-            whole=None if whole is None else _metrics(whole),
+            metrics=_metrics(measured) or {},
+            whole=_metrics(whole),
             titles=dict(_TITLES),
             changed=asked.changed(),
             config=asked.config.model_dump(mode="json"),
             data=_facts(data),
             run=str(run.relative_to(out)),
-            epochs=epochs,
-            seconds=round(seconds, 1),
+            # By epoch, so that a training that was stopped and resumed is counted whole.
+            epochs=len(history),
+            seconds=round(sum(float(row["seconds"]) for row in history), 1),
             device=_device_name(device),
             commit=source_commit(),
             diverged=diverged,
@@ -204,6 +165,19 @@ def reproduce(
 _TITLES = {metric.name: metric.title for metric in (*SINGLE_LABEL_METRICS, *METRICS)}
 
 
+def _train(
+    config: Config, data: Dataset, run: Path, *, overwrite: bool, **how: Any
+) -> tuple[Sequence[Mapping[str, Any]], str | None]:
+    """The epochs that were trained, by row; and why the training diverged, where it did."""
+    resume = not overwrite and run.exists()
+    try:
+        trained = train(config, data, run, resume=resume, overwrite=overwrite, workers="auto", **how)
+    except DivergedError as error:
+        # A result, too: with the published settings these posters give nothing.
+        return [], str(error).splitlines()[0]
+    return trained.progress.history, None
+
+
 def _measure(
     run: Path, data: Dataset, posters: Dataset, device: str, offline: bool
 ) -> tuple[Evaluation, Evaluation | None]:
@@ -211,7 +185,7 @@ def _measure(
     loaded = Run.load(run)
     found = examine_run(loaded, data, split="test", device=device, offline=offline, workers="auto")
     write_evaluation(found, evaluation_folder(run, "test"))
-    if data is posters or leak_share(data):
+    if data is posters or leak_share(data.table):
         return found.evaluation, None
     return found.evaluation, evaluate_run(loaded, posters, device=device, offline=offline)
 
@@ -243,7 +217,9 @@ def _require_same(known: Result, asked: NetworkWish, data: Dataset, folder: Path
         )
 
 
-def _metrics(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+def _metrics(evaluation: Evaluation | None) -> dict[str, dict[str, Any]] | None:
+    if evaluation is None:
+        return None
     return {
         name: {
             "value": result.value,
@@ -264,14 +240,10 @@ def _facts(data: Dataset) -> dict[str, Any]:
         "genres": len(data.vocabulary),
         "rows": {side: int(sides.get(side, 0)) for side in ("train", "val", "test")},
         "crops": data.crops is not None,
-        "leak_share": leak_share(data),
+        "leak_share": leak_share(data.table),
     }
 
 
 def _device_name(device: str) -> str:
-    import torch
-
-    from mmposter.engines.device import resolve_device
-
     resolved = resolve_device(device)
     return torch.cuda.get_device_name() if resolved == "cuda" else resolved

@@ -17,41 +17,25 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Result:
-    """One trained and measured network.
+    """One trained and measured network."""
 
-    Attributes:
-        name: the row's, such as ``p1/densenet121`` or ``ours/lite``.
-        label: for tables.
-        variant: of a published network; None where no fault is known, so that there is nothing to vary.
-        metrics: by name {value, ci95, constant, verdict} on the test split.
-        whole: the same on whole posters, where it was trained on crops of other posters; None elsewhere.
-        titles: the metrics' names for people.
-        changed: keys where the user departs from the recipe: [the recipe's, the user's].
-        config: the whole configuration.
-        data: name, manifest, vocabulary, posters (or crops) by split, share of test crops with a sibling in training.
-        run: the run folder, below the output folder.
-        diverged: why there are no metrics; None where there are.
-        epochs: that were trained.
-        seconds: that the steps of training took, validation left out.
-        device: that it was trained on.
-        commit: of mmposter, None if unknown.
-    """
-
-    name: str
-    label: str
-    variant: Variant | None
-    metrics: Mapping[str, Mapping[str, Any]]
+    name: str  # the row's, such as `p1/densenet121` or `ours/lite`
+    label: str  # for tables
+    variant: Variant | None  # of a published network; None where no fault is known, so that there is nothing to vary
+    metrics: Mapping[str, Mapping[str, Any]]  # by name {value, ci95, constant, verdict} on the test split
+    # the same on whole posters, where it was trained on crops of other posters; None elsewhere
     whole: Mapping[str, Mapping[str, Any]] | None
-    titles: Mapping[str, str]
-    changed: Mapping[str, Sequence[Any]]
-    config: Mapping[str, Any]
+    titles: Mapping[str, str]  # the metrics' names for people
+    changed: Mapping[str, Sequence[Any]]  # keys where the user departs from the recipe: [the recipe's, the user's]
+    config: Mapping[str, Any]  # the whole configuration
+    # name, manifest, vocabulary, posters (or crops) by split, share of test crops with a sibling in training
     data: Mapping[str, Any]
-    run: str
-    epochs: int
-    seconds: float
-    device: str
-    commit: str | None
-    diverged: str | None = None
+    run: str  # the run folder, below the output folder
+    epochs: int  # that were trained
+    seconds: float  # that the steps of training took, validation left out
+    device: str  # that it was trained on
+    commit: str | None  # of mmposter, None if unknown
+    diverged: str | None = None  # why there are no metrics; None where there are
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

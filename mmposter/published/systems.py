@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmposter.config import Config, flat_config, load_config
 from mmposter.data.crops import CropOrder
@@ -31,9 +31,9 @@ class _Facts(BaseModel):
 class Crops(_Facts):
     """Balancing by crops (P1)."""
 
-    target: int
+    target: int = Field(ge=1)
     """posters and crops that each genre is brought to"""
-    size: int
+    size: int = Field(ge=1)
     """side of a crop in pixels"""
 
 
@@ -75,17 +75,11 @@ class System(_Facts):
 
 @dataclass(frozen=True)
 class Published:
-    """One network of one system.
+    """One network of one system."""
 
-    Attributes:
-        name: as on the command line, such as ``p1/densenet121``.
-        system: the paper.
-        network: its row.
-    """
-
-    name: str
-    system: System
-    network: Network
+    name: str  # as on the command line, such as `p1/densenet121`
+    system: System  # the paper
+    network: Network  # its row
 
     @property
     def label(self) -> str:
@@ -108,16 +102,7 @@ class Published:
         return orders[-1] if orders else None
 
     def config(self, variant: Variant, overrides: Sequence[str] = (), **direct: Any) -> Config:
-        """The configuration of a variant.
-
-        Args:
-            variant: with the faults that were found, or without.
-            overrides: ``section.key=value``, the user's own; they come last.
-            direct: as in `mmposter.config.load_config`.
-
-        Raises:
-            UserError: bad overrides.
-        """
+        """The configuration of a variant; the user's own ``section.key=value`` come last (UserError: bad ones)."""
         changes: dict[str, Any] = {}
         for deviation in self.deviations(variant):
             changes |= flat_config(deviation.config)
@@ -146,11 +131,7 @@ def published_names() -> list[str]:
 
 
 def find_published(name: str) -> Published:
-    """The network called `name`.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The network called `name` (UserError: there is none)."""
     folder, _, model = name.partition("/")
     if name not in published_names():
         raise _unknown(name)
@@ -177,16 +158,10 @@ def parse_names(text: str) -> list[Published]:
 
 
 def parse_variants(text: str) -> tuple[Variant, ...]:
-    """``as_published``, ``clean`` or ``both``.
-
-    Raises:
-        UserError: for anything else.
-    """
-    if text == "both":
-        return VARIANTS
-    for variant in VARIANTS:
-        if text == variant:
-            return (variant,)
+    """``as_published``, ``clean`` or ``both`` (UserError: for anything else)."""
+    chosen = tuple(variant for variant in VARIANTS if text in (variant, "both"))
+    if chosen:
+        return chosen
     raise UserError(f"--variant takes as_published, clean or both; got {text!r}")
 
 

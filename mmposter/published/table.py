@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from mmposter.document.markdown import markdown_table
 from mmposter.document.numbers import number as written
 from mmposter.document.numbers import with_interval
 from mmposter.published.result import Result
 from mmposter.published.systems import Published, System, find_published, published_names, systems
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 COLUMNS = (
     "network",
@@ -42,17 +44,11 @@ _ALWAYS = ("mean_average_precision",)
 
 @dataclass(frozen=True)
 class SystemRows:
-    """The results of one system, and ours on the same genres.
+    """The results of one system, and ours on the same genres."""
 
-    Attributes:
-        key: the system's folder, such as ``p1``.
-        system: its facts.
-        results: in the order of the paper's table, ours last.
-    """
-
-    key: str
-    system: System
-    results: Sequence[Result]
+    key: str  # the system's folder, such as `p1`
+    system: System  # its facts
+    results: Sequence[Result]  # in the order of the paper's table, ours last
 
     @property
     def heading(self) -> str:
@@ -84,38 +80,16 @@ class SystemRows:
     def rows_of(self, result: Result) -> Iterator[list[str]]:
         """The rows of one result, cells under `COLUMNS`."""
         published = _find(result)
-        numbers = {} if published is None else published.network.published
-        shown = dict.fromkeys([*self.system.metrics, *_ALWAYS])
         variant: str = result.variant or "–"
-        sets = [(variant, result.metrics)]
+        sets = [(variant, result.metrics, {} if published is None else published.network.published)]
         if result.whole is not None:
-            sets.append((f"{variant}, {WHOLE}", result.whole))
-        if result.diverged is not None:
-            for name in shown:
-                yield self._diverged(result, name)
-        leaks = bool(result.data["leak_share"])
-        for place, (said, metrics) in enumerate(sets):
-            for name in (name for name in shown if name in metrics):
-                found = metrics[name]
-                number = numbers.get(name) if place == 0 else None
-                yield [
-                    _title(result),
-                    said,
-                    result.titles[name],
-                    with_interval(found["value"], found["ci95"], "–"),
-                    written(found["constant"]),
-                    # Above the constant or not: of posters that were trained on, it says nothing.
-                    LEAKS if leaks else str(found["verdict"]),
-                    written(number),
-                    "–" if number is None else written(self.system.constant.get(name)),
-                ]
-
-    def _diverged(self, result: Result, name: str) -> list[str]:
-        published = _find(result)
-        number = None if published is None else published.network.published.get(name)
-        there = "–" if number is None else written(self.system.constant.get(name))
-        row = [_title(result), result.variant or "–", result.titles[name], "diverged", "–", "–"]
-        return [*row, written(number), there]
+            sets.append((f"{variant}, {WHOLE}", result.whole, {}))  # which no paper measured
+        for said, metrics, numbers in sets:
+            for name in dict.fromkeys([*self.system.metrics, *_ALWAYS]):
+                if (here := _measured(result, metrics.get(name))) is not None:
+                    number = numbers.get(name)
+                    there = "–" if number is None else written(self.system.constant.get(name))
+                    yield [_title(result), said, result.titles[name], *here, written(number), there]
 
     def _published(self) -> list[Published]:
         return [published for published in map(_find, self.results) if published is not None]
@@ -149,10 +123,6 @@ def group_results(results: Sequence[Result]) -> list[SystemRows]:
 
 def render(groups: Sequence[SystemRows], console: Console) -> None:
     """Print a table and notes for each system; a network by the name that `--list` shows, which is short."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-    from rich.text import Text
-
     for group in groups:
         # Eighty letters are enough for all six columns, of which three may break their cells between words.
         table = Table(title=group.heading, title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False)
@@ -229,6 +199,17 @@ def _of_result(result: Result) -> list[str]:
         lines.append(result.diverged.removesuffix("."))
     lines.append(f"{result.epochs} epoch{'s' * (result.epochs != 1)}, {result.seconds:.0f} s on {result.device}")
     return lines
+
+
+def _measured(result: Result, found: Mapping[str, Any] | None) -> list[str] | None:
+    """Value, constant and verdict of one metric; None where it was not measured."""
+    if result.diverged is not None:
+        return ["diverged", "–", "–"]
+    if found is None:
+        return None
+    # Above the constant or not: of posters that were trained on, it says nothing.
+    verdict = LEAKS if result.data["leak_share"] else str(found["verdict"])
+    return [with_interval(found["value"], found["ci95"], "–"), written(found["constant"]), verdict]
 
 
 def _find(result: Result) -> Published | None:

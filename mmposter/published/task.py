@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 
 from mmposter.data.crops import CropOptions, balance_by_crops
 from mmposter.data.dataset import Dataset, read_info, write_dataset
+from mmposter.data.splitting import draw
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.outputs import claim
@@ -22,7 +22,6 @@ def task_dataset(dataset: Dataset, vocabulary: str, out: Path, limit: int | None
     """The posters of `dataset` under another vocabulary, led anew from their raw genres; split and groups stay.
 
     Args:
-        dataset: as `mmposter prepare` made it.
         vocabulary: a built-in name.
         out: the derived data set is written below it, unless `dataset` is already what is wanted or it is there. The
             features of `dataset` serve it too.
@@ -35,7 +34,12 @@ def task_dataset(dataset: Dataset, vocabulary: str, out: Path, limit: int | None
     if dataset.vocabulary == wanted and limit is None:
         return dataset
     folder = out / (vocabulary if limit is None else f"{vocabulary}-{limit}-posters")
-    made = {"derived_from": _origin(dataset), "vocabulary_file": wanted.to_json(), "limit": limit}
+    origin = {
+        "data": dataset.folder.resolve().name,
+        "manifest_sha256": str(dataset.info["manifest_sha256"]),
+        "vocabulary": dataset.vocabulary.name,
+    }
+    made = {"derived_from": origin, "vocabulary_file": wanted.to_json(), "limit": limit}
     info = read_info(folder)
     if info is not None and all(info.get(key) == value for key, value in made.items()):
         return Dataset.load(folder, dataset.root)
@@ -60,42 +64,23 @@ def task_dataset(dataset: Dataset, vocabulary: str, out: Path, limit: int | None
 
 
 def cropped_dataset(task: Dataset, published: Published, variant: Variant, out: Path, target: int) -> Dataset:
-    """The crops of a task's posters, in the order of the variant; made once.
-
-    Args:
-        task: whole posters, from `task_dataset`.
-        published: a system that makes crops.
-        variant: says whether they are made before the split or after it.
-        out: they are written below it.
-        target: posters and crops that each genre is brought to.
-
-    Raises:
-        UserError: as `balance_by_crops`.
-    """
+    """A task's crops in the order of the variant, `target` a genre; made once (UserError: as `balance_by_crops`)."""
     crops, order = published.system.crops, published.order(variant)
     assert crops is not None
     assert order is not None
     limit = task.info.get("limit")
     some = "" if limit is None else f"-{limit}-posters"
     folder = out / f"{task.vocabulary.name}{some}-{order}-{target}"
-    return balance_by_crops(task, folder, CropOptions(target=target, size=crops.size, order=order), overwrite=True)
+    return balance_by_crops(task, folder, CropOptions(target=target, size=crops.size, order=order))
 
 
 def _some(dataset: Dataset, limit: int) -> Dataset:
     """Near-duplicate groups in the order of a hash of their names, until a side has its share of `limit`."""
     share = limit / len(dataset)
-    ranks = {group: blake2b(str(group).encode(), digest_size=8).digest() for group in set(dataset.table["group"])}
+    ranks = {group: draw(str(group)) for group in set(dataset.table["group"])}
     kept = []
     for side in sorted(set(dataset.table["split"])):
         rows = dataset.table.index[dataset.table["split"] == side]
         ordered = sorted(rows, key=lambda row: (ranks[dataset.table["group"][row]], row))
         kept += ordered[: round(share * len(rows))]
     return replace(dataset, table=dataset.table.loc[sorted(kept)].reset_index(drop=True))
-
-
-def _origin(dataset: Dataset) -> dict[str, str]:
-    return {
-        "data": dataset.folder.resolve().name,
-        "manifest_sha256": str(dataset.info["manifest_sha256"]),
-        "vocabulary": dataset.vocabulary.name,
-    }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from mmposter.engines.libraries import installed_version
 
 _SOURCE = ("mmposter", "fusion", "detectors", "configs")
 _SECONDS = 20
@@ -14,10 +15,7 @@ _SECONDS = 20
 
 def package_version(name: str = "mmposter") -> str:
     """Version of an installed package; "not installed" where it is not, or only its source lies on the path."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
+    return installed_version(name) or "not installed"
 
 
 @cache

@@ -23,9 +23,9 @@ from mmposter.data.dataset import Dataset, manifest_table
 from mmposter.errors import UserError
 from mmposter.features.pins import Pins
 from mmposter.features.store import ExtractorStore
-from mmposter.packs import open_pack
 from mmposter.packs.archive import write_archive
 from mmposter.packs.codec import decode, encode
+from mmposter.packs.read import open_pack
 
 POSTERS, FAILED = 12, 5
 MEMORY = 90 * 2**20

@@ -16,7 +16,7 @@ from mmposter.data.downloading.schedule import DownloadJob, HostSchedule
 from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path
 from mmposter.outputs import one_writer
-from mmposter.progress import console, progress
+from mmposter.progress import progress, say
 
 _THREADS = 32
 _HOPS = 5
@@ -47,8 +47,6 @@ def download(
     Args:
         links: file -> address. Files that are there should not be among them: they would be downloaded again.
         folder: holds the ledger; made if it is not there.
-        options: manners and limits.
-        quiet: show no progress.
 
     Raises:
         UserError: the folder cannot be written, or another process downloads into it.
@@ -178,9 +176,4 @@ class _Run:
             return
         messages = [outcome.message for outcome in outcomes.values() if outcome.reason == "host_given_up"]
         for message in dict.fromkeys(messages):
-            console.print(
-                f"{messages.count(message)} posters were {message}. The same command asks for them again.",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            say(f"{messages.count(message)} posters were {message}. The same command asks for them again.")

@@ -6,7 +6,6 @@ import threading
 import time
 import zlib
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Literal
 from urllib.parse import urljoin
 
@@ -17,6 +16,7 @@ from urllib3.util import Retry
 
 from mmposter.data.downloading.addresses import leads_inside
 from mmposter.data.downloading.options import DownloadOptions, split_link
+from mmposter.engines.libraries import installed_version
 from mmposter.errors import BadImageError
 from mmposter.images.reading import load_image
 
@@ -83,7 +83,9 @@ class Fetcher:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = requests.Session()
-            session.headers["User-Agent"] = f"mmposter/{_version()} {requests.utils.default_user_agent()}"
+            session.headers["User-Agent"] = (
+                f"mmposter/{installed_version('mmposter') or 'unknown'} {requests.utils.default_user_agent()}"
+            )
             session.headers["Accept"] = "image/*"
             session.headers["Accept-Encoding"] = "identity"  # pictures are packed already
             session.mount("http://", self._adapter)
@@ -96,14 +98,10 @@ class Fetcher:
         if location is not None:
             # urljoin keeps the scheme of a full address, so that file:// is seen here and asked nowhere.
             target = urljoin(url, location)
-            if split_link(target) is None:
-                return Answer(
-                    "dead", "bad_redirect", f"it leads to {target[:200]!r}, which is no link of http or https"
-                )
-            if leads_inside(url, target):
-                return Answer(
-                    "dead", "bad_redirect", f"it leads to {target[:200]!r}, inside this machine's own network"
-                )
+            inside = leads_inside(url, target)
+            if inside or split_link(target) is None:
+                why = "inside this machine's own network" if inside else "which is no link of http or https"
+                return Answer("dead", "bad_redirect", f"it leads to {target[:200]!r}, {why}")
             return Answer("moved", target=target)
         if status in _PASSING or status >= 500:
             wait = min(_retry_after(response), self._options.longest_wait)
@@ -205,10 +203,3 @@ def _root_of(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _version() -> str:
-    try:
-        return metadata.version("mmposter")
-    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
-        return "unknown"

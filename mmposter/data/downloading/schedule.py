@@ -28,9 +28,8 @@ class DownloadJob:
 
 @dataclass(eq=False)
 class _Host:
-    waiting: list[tuple[float, int, DownloadJob]] = field(
-        default_factory=list
-    )  # heap by the time from which it may be asked
+    # a heap by the time from which each may be asked
+    waiting: list[tuple[float, int, DownloadJob]] = field(default_factory=list)
     active: int = 0
     not_before: float = 0.0
     failures: int = 0  # in a row
@@ -84,8 +83,6 @@ class HostSchedule:
         """The job's host cannot be reached, or asked for patience: a pause of so many seconds.
 
         Args:
-            job: what was asked.
-            why: for people.
             pause: seconds in which the host is left alone.
             counts: whether this says something of the host, and not of this link alone.
 

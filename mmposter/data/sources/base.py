@@ -114,6 +114,12 @@ def split_names(text: object, separators: str = ",") -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
+def year_of(value: object) -> int | None:
+    """The year, or None for anything but four digits; 1999.0 is what pandas and spreadsheets write."""
+    text = str(value).strip().removesuffix(".0")
+    return int(text) if len(text) == 4 and text.isdecimal() else None
+
+
 def known_text(value: object) -> str | None:
     """The text, or None where it is empty, ``N/A`` or no text."""
     if not isinstance(value, str) or value.strip() in ("", NOT_AVAILABLE):

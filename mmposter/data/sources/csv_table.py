@@ -6,7 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from mmposter.data.sources.base import LIST_SEPARATORS, Issue, PosterRow, SourceRows, known_text, split_names
-from mmposter.data.sources.tables import TextTable, read_table, table_header
+from mmposter.data.sources.tables import TextTable, read_table, require_columns, table_header
 from mmposter.errors import UserError
 from mmposter.files.spreadsheets import unguarded
 
@@ -37,16 +37,9 @@ def read_csv(source: Path) -> SourceRows:
         )
     found = SourceRows(root=source.resolve().parent)
     table = read_table(source, found.issues)
-    missing = [name for name in REQUIRED if name not in table.header]
-    if missing:
-        raise UserError(
-            f"{source} has no column {' and no column '.join(missing)}; its columns: "
-            f"{', '.join(table.header) or 'none'}.\n"
-            f"Needed: {', '.join(REQUIRED)}; also read: {', '.join(OPTIONAL)}.\nName the columns so in the first line."
-        )
+    remedy = f"Needed: {', '.join(REQUIRED)}; also read: {', '.join(OPTIONAL)}.\nName the columns so in the first line."
+    require_columns(source, table, REQUIRED, remedy)
     found.rows = [_row(table, fields, line, found) for line, fields in table.rows]
-    if not found.rows:
-        raise UserError(f"{source} has a first line and no rows.\nAdd one line for each poster.")
     return found
 
 

@@ -13,12 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmposter.data.sources.base import LIST_SEPARATORS, Issue, PosterRow, SourceRows, known_text, split_names
+from mmposter.data.sources.base import LIST_SEPARATORS, Issue, PosterRow, SourceRows, known_text, split_names, year_of
 from mmposter.data.sources.onehot import listed_names
 from mmposter.data.sources.tables import read_table
 from mmposter.errors import UserError
 from mmposter.files.strict_json import parse_json
-from mmposter.files.strict_parquet import read_parquet
 from mmposter.images.listing import image_files
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -120,6 +119,8 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    from mmposter.files.strict_parquet import read_parquet  # with pyarrow, which no help should wait for
+
     try:
         rows = read_parquet(path).to_pylist()
     except (OSError, ValueError) as error:
@@ -152,7 +153,7 @@ def _row(root: Path, table: Path, place: str, cells: Mapping[str, Any]) -> Poste
         id=_text(cells.get("id")) or _id(root, path),
         path=path,
         title=_text(cells.get("title")),
-        year=_year(cells.get("year")),
+        year=year_of(cells.get("year")),
         genres=_list(next((cells[column] for column in GENRES if column in cells), None)),
         actors=_list(cells.get("actors")),
         split=_text(cells.get("split")) or _side(root, path),
@@ -184,8 +185,3 @@ def _list(value: Any) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for name in map(_text, value) if name))
     text = _text(value) or ""
     return listed_names(text) if text.startswith("[") else split_names(text, LIST_SEPARATORS)
-
-
-def _year(value: Any) -> int | None:
-    text = str(value).strip().removesuffix(".0")
-    return int(text) if len(text) == 4 and text.isdecimal() else None

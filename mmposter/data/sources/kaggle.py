@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from mmposter.data.sources.base import PosterRow, SourceRows, known_text, split_names
-from mmposter.data.sources.tables import TextTable, read_table, table_header
+from mmposter.data.sources.tables import TextTable, read_table, require_columns, table_header
 from mmposter.errors import UserError
 
 REQUIRED = ("imdbid", "genre", "poster")
@@ -43,15 +42,8 @@ def read_kaggle(source: Path) -> SourceRows:
         raise UserError(f"format kaggle needs the table file; {source} is none.\nGive the path of MovieGenre.csv.")
     found = SourceRows(root=source.resolve().parent)
     table = read_table(source, found.issues, one_line=True)
-    missing = [name for name in REQUIRED if name not in table.header]
-    if missing:
-        raise UserError(
-            f"{source} has no column {' and no column '.join(missing)}; its columns: "
-            f"{', '.join(table.header) or 'none'}.\nFormat kaggle needs imdbId, Genre and Poster, and reads Title."
-        )
+    require_columns(source, table, REQUIRED, "Format kaggle needs imdbId, Genre and Poster, and reads Title.")
     found.rows = [_row(table, fields, line) for line, fields in table.rows]
-    if not found.rows:
-        raise UserError(f"{source} has a first line and no rows.\nGive the whole table.")
     return found
 
 
@@ -86,9 +78,6 @@ def _link(text: str, line: int) -> tuple[str | None, str | None]:
     """The link, or why there is none."""
     if not text:
         return None, f"line {line} has no link to a poster"
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:  # such as [ in the host's name
-        good = False
-    return (text, None) if good else (None, f"line {line}: {text!r} is no link of http or https")
+    from mmposter.data.downloading.options import split_link  # with requests, which no help should wait for
+
+    return (text, None) if split_link(text) else (None, f"line {line}: {text!r} is no link of http or https")

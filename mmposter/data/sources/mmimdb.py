@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text
+from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, year_of
 from mmposter.errors import UserError
 from mmposter.files.strict_json import parse_json, read_json, read_text
 from mmposter.images.listing import image_files
@@ -67,7 +67,7 @@ def _row(path: Path, picture: Path | None, side: str | None) -> PosterRow:
         id=movie,
         path=picture,
         title=known_text(record.get("title")),
-        year=_year(record.get("year")),
+        year=year_of(record.get("year")),
         genres=_names(genres),
         actors=_names(record.get("cast")),
         split=side,
@@ -81,11 +81,6 @@ def _names(values: Any) -> tuple[str, ...]:
         return ()
     texts = (value.get("name") if isinstance(value, dict) else value for value in values)
     return tuple(dict.fromkeys(name for name in map(known_text, texts) if name))
-
-
-def _year(value: Any) -> int | None:
-    text = str(value).strip()
-    return int(text) if len(text) == 4 and text.isdecimal() else None
 
 
 def _read_split(source: Path, folder: Path, issues: list[Issue]) -> dict[str, str | None]:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmposter.data.sources.base import LIST_SEPARATORS, Issue, PosterRow, SourceRows, known_text, split_names
+from mmposter.data.sources.base import LIST_SEPARATORS, Issue, PosterRow, SourceRows, known_text, split_names, year_of
 from mmposter.data.sources.tables import TextTable, read_table, table_header
 from mmposter.errors import UserError
 
@@ -90,12 +90,11 @@ def _row(
     if said and {name.casefold() for name in said} != {name.casefold() for name in names}:
         message = f"line {line}: Genre says {', '.join(said)}, the columns say {', '.join(names) or 'none'}"
         issues.append(Issue("genres_disagree", row_id, message))
-    year = (known_text(cells.get("year")) or "").removesuffix(".0")
     return PosterRow(
         id=row_id,
         path=_picture(root, row_id),
         title=known_text(cells.get("title")),
-        year=int(year) if year.isdecimal() and len(year) == 4 else None,
+        year=year_of(cells.get("year")),
         genres=names,
         actors=split_names(known_text(cells.get("actors")), LIST_SEPARATORS),
         split=known_text(cells.get("split")),

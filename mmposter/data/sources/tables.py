@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -49,7 +49,6 @@ def read_table(source: Path, issues: list[Issue], *, one_line: bool = False) -> 
     row of its own, and reading goes on at the next line, so that one quote costs one row.
 
     Args:
-        source: the file.
         issues: gets a ``bad_encoding`` where it is not UTF-8.
         one_line: no cell of this kind of table has a line feed, so that every line is a row.
 
@@ -66,6 +65,22 @@ def read_table(source: Path, issues: list[Issue], *, one_line: bool = False) -> 
         else:
             rows.append((number, fields))
     return TextTable(names, rows)
+
+
+def require_columns(source: Path, table: TextTable, needed: Sequence[str], remedy: str) -> None:
+    """Refuse a table without the columns of its format, and without any row.
+
+    Raises:
+        UserError: naming what is missing; `remedy` says what is needed.
+    """
+    missing = [name for name in needed if name not in table.header]
+    if missing:
+        raise UserError(
+            f"{source} has no column {' and no column '.join(missing)}; its columns: "
+            f"{', '.join(table.header) or 'none'}.\n{remedy}"
+        )
+    if not table.rows:
+        raise UserError(f"{source} has a first line and no rows.\nAdd one line for each poster.")
 
 
 def table_header(source: Path) -> list[str]:

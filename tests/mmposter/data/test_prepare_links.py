@@ -91,7 +91,7 @@ def test_every_row_is_accounted_for_and_nothing_is_asked_twice(poster_server, tm
     row = data.table.set_index("id").loc[f"tt{1000 + good[0]:07d}"]
     assert (row["title"], row["year"]) == (f"Film, the {good[0]}th", 1950 + good[0] % 60)
     assert row["path"] == f"tt{1000 + good[0]:07d}.jpg"
-    assert all(path.is_file() for path in data.image_paths())
+    assert all(path.is_file() for path in [data.image_path(row) for row in range(len(data))])
 
     dead = pd.read_csv(out / "dead_links.csv")
     assert dict(zip(dead["id"], dead["reason"], strict=True)) == {

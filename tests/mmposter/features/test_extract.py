@@ -11,8 +11,7 @@ import time
 import pytest
 
 from mmposter.errors import UserError
-from mmposter.features.extract import extract
-from mmposter.features.report import write_report
+from mmposter.features.extract import extract, write_report
 from mmposter.features.store import ExtractorStore, Failure
 from mmposter.features.work import run_extractor
 

@@ -47,7 +47,8 @@ def test_without_an_image_network_no_file_is_asked(tower: Path) -> None:
 
 def test_the_size_survives_another_file(tower: Path, tmp_path: Path) -> None:
     half = tmp_path / "half.safetensors"
-    TowerWeights("mobilenet_v3_small", tower).save_half(half)
+    weights = TowerWeights("mobilenet_v3_small", tower)
+    weights.save_state(half, weights.build().half().state_dict(), "half")
     assert settle_init(config(half)).cnn.size == SIZE
 
 

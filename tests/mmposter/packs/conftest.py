@@ -14,7 +14,7 @@ from mmposter.config import Config, load_config
 from mmposter.data import Dataset
 from mmposter.features.extractors import build_extractors
 from mmposter.features.store import ExtractorStore, Failure
-from mmposter.packs import write_pack
+from mmposter.packs.write import write_pack
 
 CHANNELS, SIDE = 24, 8
 UNUSABLE = 5

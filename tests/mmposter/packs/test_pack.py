@@ -21,8 +21,10 @@ from mmposter.features.pins import PinnedTower
 from mmposter.features.ragged import Ragged
 from mmposter.features.table import dataset_extractors, extract_dataset, load_features, tower_weights
 from mmposter.measurement.evaluate import evaluate_run
-from mmposter.packs import open_pack, read, write_pack
+from mmposter.packs import read
 from mmposter.packs.archive import FACTS, Archive, write_archive
+from mmposter.packs.read import open_pack
+from mmposter.packs.write import write_pack
 from mmposter.runs.run import Run
 from mmposter.training.inputs import load_inputs
 from mmposter.training.train import train
@@ -179,7 +181,7 @@ def test_what_needs_pictures_says_so(packed, tmp_path):
     with pytest.raises(UserError, match=message):
         load_inputs(packed.config(regime="finetune"), dataset, device="cpu")
     with pytest.raises(UserError, match=message):
-        dataset.image_paths()
+        dataset.image_path(0)
     for command in (["extract", str(packed.file)], ["reproduce", "p4/cnn4", str(packed.file)]):
         result = CliRunner().invoke(app, command)
         assert isinstance(result.exception, UserError)

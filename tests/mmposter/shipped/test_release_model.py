@@ -73,9 +73,9 @@ def test_a_released_run_is_the_same_model_in_half_the_size(script, world, calibr
 def test_the_header_says_what_was_rounded(script, world, calibrated, tmp_path):
     """Rounding twice is rounding once, so that what was computed behind a rounded tower stays valid."""
     first = TowerWeights("mobilenet_v3_small", calibrated / "tower.safetensors", size=(64, 48))
-    first.save_half(tmp_path / "half.safetensors")
+    script.save_half(first, tmp_path / "half.safetensors")
     second = TowerWeights("mobilenet_v3_small", tmp_path / "half.safetensors", size=(64, 48))
-    second.save_half(tmp_path / "again.safetensors")
+    script.save_half(second, tmp_path / "again.safetensors")
     second.save(tmp_path / "whole.safetensors")
     third = TowerWeights("mobilenet_v3_small", tmp_path / "again.safetensors", size=(64, 48))
     fourth = TowerWeights("mobilenet_v3_small", tmp_path / "whole.safetensors", size=(64, 48))
