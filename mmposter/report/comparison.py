@@ -9,7 +9,6 @@ from pathlib import Path
 from mmposter.document.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, PageSection, TableBlock
 from mmposter.document.numbers import number, p_value
 from mmposter.document.page import render_page
-from mmposter.document.svg import figure_svg
 from mmposter.evaluation.comparison import Comparison
 from mmposter.evaluation.metrics import METRICS
 from mmposter.files.atomic import write_text
@@ -132,7 +131,8 @@ def _runs(found: Comparison) -> PageSection:
         ["Runs that differ in nothing but the seed are one row, with the mean over their seeds."],
         [
             FigureBlock(
-                figure_svg(plot_comparison(found), "headlines"),
+                "headlines",
+                plot_comparison(found),
                 "Headline metrics with their 95 % intervals. Overlapping intervals do not say that there is no "
                 "difference: the differences below are paired by poster and much sharper.",
                 "Headline metrics of each run; the table below holds the same numbers.",
@@ -179,7 +179,8 @@ def _by_genre(found: Comparison) -> PageSection:
     if 1 <= len(others) <= MOST and any(found.support):
         blocks.append(
             FigureBlock(
-                figure_svg(plot_genre_differences(found), "genre-differences"),
+                "genre-differences",
+                plot_genre_differences(found),
                 "Differences of average precision with their 95 % intervals (each of its own, not adjusted).",
                 "Differences by genre; the table below holds the same numbers.",
             )
