@@ -35,28 +35,24 @@ class RowDifference:
 
     Attributes:
         pairs: how many seeds were paired.
-        metrics: by metric.
-        by_genre: of average precision, by genre.
-        adjusted: Holm's p-value by metric, over the rows.
-        adjusted_by_genre: the same by genre, over rows and genres.
+        metrics: by metric, adjusted over the rows.
+        by_genre: of average precision, by genre, adjusted over rows and genres.
     """
 
     pairs: int
     metrics: Mapping[str, Estimate]
     by_genre: Mapping[str, Estimate]
-    adjusted: Mapping[str, float | None]
-    adjusted_by_genre: Mapping[str, float | None]
 
     def verdict(self, metric: Metric) -> Verdict:
         """In the direction that is good for the metric; by Holm's p-value, at 5 %."""
-        found = _verdict(self.metrics[metric.name].value, self.adjusted[metric.name])
+        found = _verdict(self.metrics[metric.name])
         if metric.higher_is_better or found not in ("better", "worse"):
             return found
         return "worse" if found == "better" else "better"
 
     def genre_verdict(self, genre: str) -> Verdict:
         """The same of a genre's average precision."""
-        return _verdict(self.by_genre[genre].value, self.adjusted_by_genre[genre])
+        return _verdict(self.by_genre[genre])
 
 
 @dataclass(frozen=True)
@@ -174,7 +170,14 @@ def compare(
         _difference(group, parts, groups[0], measured[0], columns)
         for group, parts in zip(groups[1:], measured[1:], strict=True)
     ]
-    adjusted = [None, *_adjust(differences)]
+    family = adjust_family([(found.metrics, found.by_genre) for found in differences])
+    adjusted = [
+        None,
+        *(
+            replace(found, metrics=metrics, by_genre=by_genre)
+            for found, (metrics, by_genre) in zip(differences, family, strict=True)
+        ),
+    ]
     return Comparison(
         data=first.source.data,
         manifest=first.source.manifest,
@@ -267,23 +270,15 @@ def _difference(
         pairs = list(zip(mine.values(), theirs.values(), strict=False))
     ours, others = (stacked(side) for side in zip(*pairs, strict=True))
     metrics, by_genre = columns.of_difference(ours[0] - others[0], ours[1] - others[1])
-    return RowDifference(len(pairs), metrics, by_genre, {}, {})
+    return RowDifference(len(pairs), metrics, by_genre)
 
 
-def _adjust(differences: Sequence[RowDifference]) -> list[RowDifference]:
-    family = adjust_family([(found.metrics, found.by_genre) for found in differences])
-    return [
-        replace(found, adjusted=by_metric, adjusted_by_genre=by_genre)
-        for found, (by_metric, by_genre) in zip(differences, family, strict=True)
-    ]
-
-
-def _verdict(value: float, p_value: float | None) -> Verdict:
-    if p_value is None:
+def _verdict(difference: Estimate) -> Verdict:
+    if difference.adjusted is None:
         return "–"
-    if p_value >= LEVEL:
+    if difference.adjusted >= LEVEL:
         return "within noise"
-    return "better" if value > 0 else "worse"
+    return "better" if difference.value > 0 else "worse"
 
 
 def _row_json(row: RunRow) -> dict[str, Any]:
@@ -298,15 +293,13 @@ def _row_json(row: RunRow) -> dict[str, Any]:
         if difference is None
         else {
             "pairs": difference.pairs,
-            "metrics": _estimates(difference.metrics, difference.adjusted),
-            "by_genre": _estimates(difference.by_genre, difference.adjusted_by_genre),
+            "metrics": _estimates(difference.metrics, of_difference=True),
+            "by_genre": _estimates(difference.by_genre, of_difference=True),
         },
     }
 
 
-def _estimates(
-    found: Mapping[str, Estimate], adjusted: Mapping[str, float | None] | None = None
-) -> dict[str, dict[str, Any]]:
+def _estimates(found: Mapping[str, Estimate], *, of_difference: bool = False) -> dict[str, dict[str, Any]]:
     plain = {}
     for name, one in found.items():
         plain[name] = {
@@ -314,6 +307,6 @@ def _estimates(
             "ci95": None if one.ci95 is None else list(one.ci95),
             "standard_error": None if math.isnan(one.standard_error) else one.standard_error,
         }
-        if adjusted is not None:
-            plain[name] |= {"p_value": one.p_value, "p_holm": adjusted[name]}
+        if of_difference:
+            plain[name] |= {"p_value": one.p_value, "p_holm": one.adjusted}
     return plain

@@ -60,12 +60,14 @@ class Estimate:
         ci95: its 95 % interval; None where it cannot be estimated.
         standard_error: of `value`; NaN where it cannot be estimated.
         p_value: of a difference, two-sided, against no difference; None for anything else, and where there is none.
+        adjusted: Holm's p-value over the family of comparisons that a difference belongs to, see `named.adjust_family`.
     """
 
     value: float
     ci95: tuple[float, float] | None
     standard_error: float
     p_value: float | None = None
+    adjusted: float | None = None
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def difference_tables(found: Comparison) -> list[TableBlock]:
                 metric.title,
                 difference_text(difference.metrics[metric.name]),
                 p_value(difference.metrics[metric.name].p_value),
-                p_value(difference.adjusted[metric.name]),
+                p_value(difference.metrics[metric.name].adjusted),
                 verdict,
             ]
             for metric, verdict in zip(METRICS, verdicts, strict=True)

@@ -93,7 +93,7 @@ def render(found: Comparison, console: Console) -> None:
                 row.name,
                 metric.title,
                 difference_text(row.difference.metrics[metric.name]),
-                p_value(row.difference.adjusted[metric.name]),
+                p_value(row.difference.metrics[metric.name].adjusted),
             ]
             table.add_row(*map(Text, cells), Text(verdict, style=_COLOURS[verdict]))
     if len(found.rows) > 1:
@@ -163,12 +163,12 @@ def to_csv(found: Comparison) -> str:
             name = metric.name
             lines.append(
                 [*about, name, "", *_cells(row.metrics[name]), exact(found.constant[name])]
-                + ([""] * 5 if change is None else _changed(change.metrics[name], change.adjusted[name]))
+                + ([""] * 5 if change is None else _changed(change.metrics[name]))
             )
         for genre in found.genres:
             lines.append(
                 [*about, "average_precision", genre, *_cells(row.by_genre[genre]), exact(found.prevalence[genre])]
-                + ([""] * 5 if change is None else _changed(change.by_genre[genre], change.adjusted_by_genre[genre]))
+                + ([""] * 5 if change is None else _changed(change.by_genre[genre]))
             )
     return table_text(header, lines, line_end="\n")
 
@@ -180,7 +180,7 @@ def seeds_text(row: RunRow) -> str:
 
 def _difference_and_p(row: RunRow, metric: str) -> str:
     assert row.difference is not None
-    return f"{difference_text(row.difference.metrics[metric])}, p {p_value(row.difference.adjusted[metric])}"
+    return f"{difference_text(row.difference.metrics[metric])}, p {p_value(row.difference.metrics[metric].adjusted)}"
 
 
 def _cells(estimate: Estimate) -> list[str]:
@@ -188,5 +188,5 @@ def _cells(estimate: Estimate) -> list[str]:
     return [exact(estimate.value), exact(low), exact(high)]
 
 
-def _changed(estimate: Estimate, adjusted: float | None) -> list[str]:
-    return [*_cells(estimate), exact(estimate.p_value), exact(adjusted)]
+def _changed(estimate: Estimate) -> list[str]:
+    return [*_cells(estimate), exact(estimate.p_value), exact(estimate.adjusted)]

@@ -29,7 +29,6 @@ from mmposter.report.ablation.sections import (
     group,
     groups,
     questions,
-    reference_of,
 )
 from mmposter.report.ablation.tables import (
     BETTER,
@@ -171,7 +170,7 @@ def _genres(result: AblationResult) -> PageSection | None:
     none = [genre for genre, count in zip(result.genres, result.support, strict=True) if not count]
     if none:
         text.append(f"No poster of this split has: {', '.join(none)}. Nothing can be said there.")
-    full = reference_of(result)
+    full = result.full
     few = [
         f"{genre} ({count})"
         for genre, count in zip(result.genres, result.support, strict=True)

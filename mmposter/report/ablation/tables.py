@@ -25,9 +25,6 @@ from mmposter.report.ablation.sections import (
     SUBSETS,
     TITLES,
     CellGroup,
-    against_reference,
-    contributions_of,
-    genres_by_support,
     label_of,
 )
 
@@ -56,7 +53,7 @@ def cells_table(result: AblationResult, group: CellGroup) -> TableBlock:
     best = best_of(result, group)
     rows, marks = [], dict[int, Emphasis]()
     for place, cell in enumerate(group.rows):
-        comparison = against_reference(result, cell)
+        comparison = result.against_full(cell)
         if cell.name == result.reference:
             marks[place] = "strong"
         elif cell is best:
@@ -65,7 +62,7 @@ def cells_table(result: AblationResult, group: CellGroup) -> TableBlock:
             _row_label(result, group, cell) + (" (best)" if cell is best else ""),
             number(cell.metrics[LEAD].value),
             interval(cell.metrics[LEAD].ci95),
-            *(_difference(comparison, LEAD) if comparison else [""] * 4),
+            *(_difference(comparison) if comparison else [""] * 4),
             *(number(cell.metrics[metric].value) for metric in OTHERS),
         ]
         rows.append([*texts, *([_by_seed(cell)] if several else [])])
@@ -87,7 +84,7 @@ def cells_table(result: AblationResult, group: CellGroup) -> TableBlock:
 def comparisons_table(result: AblationResult, group: CellGroup) -> TableBlock | None:
     """The group's comparisons with other cells than the full model; None where there is none."""
     rows = [
-        [group.label(cell), label_of(result, item.against, cell.mode), item.why, *_difference(item, LEAD)]
+        [group.label(cell), label_of(result, item.against, cell.mode), item.why, *_difference(item)]
         for cell in group.cells
         for item in cell.comparisons
         if item.against != result.reference
@@ -107,11 +104,10 @@ def comparisons_table(result: AblationResult, group: CellGroup) -> TableBlock | 
 def genres_table(result: AblationResult, group: CellGroup) -> TableBlock:
     """Average precision of each genre (rows, the most frequent first) in each of the group's cells (columns)."""
     rows = []
-    for position in genres_by_support(result):
-        genre = result.genres[position]
+    for genre, support in result.genres_by_support():
         values = [_genre_value(result, cell, genre) for cell in group.rows]
-        constant = number(result.constant_by_genre[genre]) if result.support[position] else DASH
-        rows.append([genre, str(result.support[position]), constant, *values])
+        constant = number(result.constant_by_genre[genre]) if support else DASH
+        rows.append([genre, str(support), constant, *values])
     mean = [f"{LEAD_TITLE} (mean)", "", number(result.constant[LEAD])]
     rows.append([*mean, *(number(cell.metrics[LEAD].value) for cell in group.rows)])
     return _table(
@@ -126,16 +122,15 @@ def genres_table(result: AblationResult, group: CellGroup) -> TableBlock:
 
 def contributions_table(result: AblationResult, mode: Mode) -> TableBlock | None:
     """What each branch adds by its Shapley value; None where not all subsets were measured."""
-    found = contributions_of(result, mode)
+    found = result.contributions_of(mode)
     if not found:
         return None
-    adjusted = contribution_p_values(result, mode)
     rows = [
         [
             branch,
             signed(item.metrics[LEAD].value),
             signed_interval(item.metrics[LEAD].ci95),
-            p_value(adjusted[branch]),
+            p_value(item.metrics[LEAD].adjusted),
             *(
                 text
                 for metric in OTHERS
@@ -160,19 +155,14 @@ def contributions_table(result: AblationResult, mode: Mode) -> TableBlock | None
     )
 
 
-def contribution_p_values(result: AblationResult, mode: Mode, metric: str = LEAD) -> dict[str, float | None]:
-    """Holm's p-value of each branch's contribution to a headline metric, by branch."""
-    return {branch: item.adjusted[metric] for branch, item in contributions_of(result, mode).items()}
-
-
 def best_of(result: AblationResult, group: CellGroup) -> CellResult | None:
     """The group's best cell by the leading metric, if its interval says that it is better than the full model."""
     known = [cell for cell in group.cells if not math.isnan(cell.metrics[LEAD].value)]
     if not known:
         return None
     best = max(known, key=lambda cell: cell.metrics[LEAD].value)
-    comparison = against_reference(result, best)
-    if comparison is None or carried(comparison.metrics[LEAD], comparison.adjusted.get(LEAD)) != 1:
+    comparison = result.against_full(best)
+    if comparison is None or carried(comparison.metrics[LEAD]) != 1:
         return None
     return best
 
@@ -218,14 +208,9 @@ def _row_label(result: AblationResult, group: CellGroup, cell: CellResult) -> st
     return label if len(cell.seeds) >= wanted else f"{label} ({len(cell.seeds)} of {wanted} seeds)"
 
 
-def _difference(comparison: CellComparison, metric: str) -> list[str]:
-    difference, adjusted = comparison.metrics[metric], comparison.adjusted.get(metric)
-    return [
-        signed(difference.value),
-        signed_interval(difference.ci95),
-        p_value(adjusted),
-        verdict(difference, adjusted),
-    ]
+def _difference(comparison: CellComparison) -> list[str]:
+    found = comparison.metrics[LEAD]
+    return [signed(found.value), signed_interval(found.ci95), p_value(found.adjusted), verdict(found)]
 
 
 def _by_seed(cell: CellResult) -> str:
@@ -237,10 +222,10 @@ def _by_seed(cell: CellResult) -> str:
 
 def _genre_value(result: AblationResult, cell: CellResult, genre: str) -> str:
     text = number(cell.by_genre[genre].value)
-    comparison = against_reference(result, cell)
+    comparison = result.against_full(cell)
     if comparison is None or text == DASH:
         return text
-    side = carried(comparison.by_genre[genre], comparison.adjusted_by_genre.get(genre))
+    side = carried(comparison.by_genre[genre])
     return text + {1: f" {BETTER}", -1: f" {WORSE}", 0: ""}[side]
 
 

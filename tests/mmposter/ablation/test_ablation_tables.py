@@ -127,7 +127,7 @@ def test_csv_holds_every_number(small):
     assert float(cnn["value"]) == pytest.approx(0.91 / 3)
     assert float(cnn["difference"]) == pytest.approx(-0.05)
     assert float(cnn["difference_low"]) == pytest.approx(-0.05 - 1.96 * 0.003)
-    assert float(cnn["p_holm"]) == comparison.adjusted["mean_average_precision"]
+    assert float(cnn["p_holm"]) == comparison.metrics["mean_average_precision"].adjusted
     assert cnn["seeds"] == "0 1 2"
     assert [float(value) for value in cnn["by_seed"].split()] == list(
         small.cell("cnn").by_seed["mean_average_precision"]

@@ -83,7 +83,7 @@ def plot_differences(result: AblationResult, group: CellGroup) -> Figure:
     for place, (cell, item) in enumerate(rows):
         again = place > 0 and rows[place - 1][0] is cell
         labels.append(_compared(result, group, cell, item, again=again))
-    sides = [carried(item.metrics[LEAD], item.adjusted.get(LEAD)) for _, item in rows]
+    sides = [carried(item.metrics[LEAD]) for _, item in rows]
     with canvas(1.45 + height_of(labels), origin(result.provenance)) as (figure, body):
         axes = body.subplots()
         axes.axvline(0, color=INK, linewidth=1)

@@ -25,12 +25,9 @@ from mmposter.report.ablation.sections import (
     LEAD,
     TITLES,
     CellGroup,
-    against_reference,
     best_first,
     branches_of,
-    contributions_of,
 )
-from mmposter.report.ablation.tables import contribution_p_values
 from mmposter.report.plots.style import GREY, INK, ORANGE
 
 if TYPE_CHECKING:
@@ -62,8 +59,8 @@ def plot_subsets(result: AblationResult, group: CellGroup) -> Figure:
                 values.plot([place], [estimate.value], "D", color=INK, markersize=7, zorder=4)
                 values.axhline(estimate.value, color=INK, linewidth=0.8, alpha=0.6)
             else:
-                comparison = against_reference(result, cell)
-                side = carried(comparison.metrics[LEAD], comparison.adjusted.get(LEAD)) if comparison else 0
+                comparison = result.against_full(cell)
+                side = carried(comparison.metrics[LEAD]) if comparison else 0
                 sides.append(side)
                 draw_verdict(values, place, estimate.value, estimate.ci95, side, upright=True)
             if not math.isnan(estimate.value):
@@ -105,18 +102,17 @@ def _matrix(axes: Axes, columns: list[tuple[str, ...]], branches: tuple[str, ...
 
 def _contributions(axes: Axes, result: AblationResult, group: CellGroup, branches: tuple[str, ...]) -> None:
     """Bars of what each branch adds, level with the branch's row of the matrix."""
-    found = contributions_of(result, group.mode)
+    found = result.contributions_of(group.mode)
     axes.set_ylim(len(branches) - 0.5, -0.5)
     axes.set_yticks([])
     if not found:
         axes.set_axis_off()
         return
-    adjusted = contribution_p_values(result, group.mode)
     for y, branch in enumerate(branches):
         if branch not in found:
             continue
         estimate = found[branch].metrics[LEAD]
-        side = carried(estimate, adjusted[branch])
+        side = carried(estimate)
         axes.barh(y, estimate.value, height=0.62, color=VERDICTS[side][0], alpha=0.75, linewidth=0)
         low, high = estimate.ci95 or (estimate.value, estimate.value)
         axes.hlines(y, low, high, color=INK, linewidth=1.3)
