@@ -10,7 +10,7 @@ import numpy as np
 from mmposter.errors import UserError
 from mmposter.evaluation.comparison import Comparison
 from mmposter.evaluation.metrics import METRICS
-from mmposter.report.plots.style import BLUE, GREY, INK, ORANGE, figure_style, new_figure
+from mmposter.report.plots.style import BLUE, INK, ORANGE, figure_style, new_figure
 from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
@@ -41,16 +41,13 @@ def plot_comparison(found: Comparison, title: str = "Headline metrics") -> Figur
                 panel.plot(estimate.value, place, "o", color=BLUE, markersize=6.5)
             panel.axvline(found.constant[metric.name], color=ORANGE, linewidth=1.4, linestyle=(0, (4, 2)))
             panel.set_title(metric.title, fontsize=10)
-            panel.grid(axis="x", color=GREY, alpha=0.3, linewidth=0.7)
-            panel.set_axisbelow(True)
+            panel.grid(axis="x")
             panel.locator_params(axis="x", nbins=4)
             panel.tick_params(axis="y", length=0)
         panels[0].set_yticks(places, [visible_lines(name) for name in names])
-        for label in panels[0].get_yticklabels():
-            label.set_parse_math(False)
         panels[0].set_ylim(len(names) - 0.4, -0.6)
         figure.supxlabel("value and 95 % interval   (dashed: constant answer)", fontsize=10)
-        figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold", parse_math=False)
+        figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold")
     return figure
 
 
@@ -95,13 +92,8 @@ def plot_genre_differences(found: Comparison, title: str | None = None) -> Figur
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("difference of average precision   (filled: adjusted p below .05; in brackets: posters)")
-        axes.grid(axis="x", color=GREY, alpha=0.3, linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.set_title(
-            visible_lines(title or f"Average precision by genre, minus {found.rows[0].name}"), parse_math=False
-        )
-        for label in [*axes.get_yticklabels(), *_legend(axes, len(others))]:
-            label.set_parse_math(False)
+        axes.grid(axis="x")
+        axes.set_title(visible_lines(title or f"Average precision by genre, minus {found.rows[0].name}"))
     return figure
 
 

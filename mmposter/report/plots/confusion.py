@@ -72,11 +72,9 @@ def plot_confusion(confusion: ArrayLike, genres: Sequence[str], title: str = "Co
         axes.set_yticks(
             np.arange(len(rows)) + 0.5, [visible_lines(f"{genres[g]}  ({support[g]})") for g in rows], fontsize=9
         )
-        for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-            label.set_parse_math(False)
         axes.set_xlabel("answered   (in brackets: posters; shade: share of the row)")
         axes.set_ylabel("true")
-        axes.set_title(visible_lines(title), parse_math=False)
+        axes.set_title(visible_lines(title))
         if len(columns) <= SMALL:
             size = min(9.0, 150 / len(columns))
             for (y, x), count in np.ndenumerate(shown):

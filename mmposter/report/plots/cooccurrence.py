@@ -49,10 +49,8 @@ def plot_cooccurrence(together: CoOccurrence, title: str = "Genres together") ->
             [visible_lines(f"{together.genres[g]}  ({support[g]})") for g in rows],
             fontsize=8,
         )
-        for label in panels[0].get_yticklabels():
-            label.set_parse_math(False)
         panels[0].set_ylabel("of the posters of the genre ...")
-        figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold", parse_math=False)
+        figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold")
     return figure
 
 
@@ -65,8 +63,6 @@ def _matrix(panel: Axes, values: FloatArray, names: Sequence[str]) -> None:
     panel.set_aspect("equal")
     panel.tick_params(length=0)
     panel.set_xticks(np.arange(len(names)) + 0.5, [visible_lines(name) for name in names], rotation=90, fontsize=8)
-    for label in panel.get_xticklabels():
-        label.set_parse_math(False)
     if len(names) > SMALL:
         return
     for (y, x), value in np.ndenumerate(values):

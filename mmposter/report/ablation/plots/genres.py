@@ -9,7 +9,7 @@ from mmposter.document.numbers import DASH
 from mmposter.evaluation.ablation import AblationResult, Mode
 from mmposter.evaluation.seeds import Estimate
 from mmposter.report.ablation.numbers import carried, flipped, origin, signed, signed_interval
-from mmposter.report.ablation.plots.canvas import canvas, draw_title, plain
+from mmposter.report.ablation.plots.canvas import canvas, draw_title
 from mmposter.report.ablation.sections import (
     LEAD,
     MODE_TITLES,
@@ -79,7 +79,6 @@ def plot_genres(result: AblationResult, mode: Mode) -> Figure:
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        plain([*axes.get_yticklabels(), *axes.get_xticklabels()])
         draw_title(body, f"What each branch adds to a genre's average precision, {MODE_TITLES[mode]}")
         _colour_bar(body, axes, scale)
         body.supxlabel(f"{how}; framed and bold: p < .05 by Holm; in brackets: posters with the genre", fontsize=9)

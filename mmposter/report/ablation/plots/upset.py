@@ -17,7 +17,6 @@ from mmposter.report.ablation.plots.canvas import (
     draw_title,
     draw_verdict,
     grid,
-    plain,
     short_ticks,
     verdict_handles,
 )
@@ -93,7 +92,6 @@ def _matrix(axes: Axes, columns: list[tuple[str, ...]], branches: tuple[str, ...
     axes.set_ylim(len(branches) - 0.5, -0.5)
     axes.set_xlim(-0.6, len(columns) - 0.4)
     axes.set_yticks(range(len(branches)), branches)
-    plain(axes.get_yticklabels())
     axes.set_xticks([])
     axes.tick_params(length=0)
     for spine in axes.spines.values():
