@@ -14,9 +14,7 @@ from mmposter.report.plots.style import BLUE, INK, ORANGE, figure_style, new_fig
 from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7")
 MARKERS = "osD^"
@@ -94,13 +92,6 @@ def plot_genre_differences(found: Comparison, title: str | None = None) -> Figur
         axes.set_xlabel("difference of average precision   (filled: adjusted p below .05; in brackets: posters)")
         axes.grid(axis="x")
         axes.set_title(visible_lines(title or f"Average precision by genre, minus {found.rows[0].name}"))
+        if len(others) > 1:  # a single row is named by the title; above the axes no dot can lie below the legend
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, fontsize=9)
     return figure
-
-
-def _legend(axes: Axes, rows: int) -> list[Text]:
-    """A legend above the axes, where no dot can lie below it; none for a single row, which the title names."""
-    if rows == 1:
-        return []
-    legend = axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, fontsize=9)
-    texts: list[Text] = legend.get_texts()
-    return texts
