@@ -250,8 +250,6 @@ def _measured(
     metrics: Sequence[Metric], target: ArrayLike, probs: ArrayLike, decisions: ArrayLike, weights: BoolArray
 ) -> tuple[FloatArray, FloatArray]:
     truth, scores, decided = labelled(target, probs, decisions)
-    assert scores is not None
-    assert decided is not None
     return values_and_halves(truth, scores, decided, metrics, weights)
 
 
@@ -333,7 +331,7 @@ def bootstrap_difference(
 
 
 def _weights(target: ArrayLike, n_boot: int, seed: int, groups: ArrayLike | None) -> BoolArray:
-    truth, _, _ = labelled(target, None, None)
+    truth, _, _ = labelled(target)
     return half_samples(len(truth), n_boot, seed, labelled_groups(target, groups))
 
 

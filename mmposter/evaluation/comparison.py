@@ -8,7 +8,6 @@ a difference.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from mmposter.evaluation.arrays import BoolArray, FloatArray
 from mmposter.evaluation.bootstrap import half_samples
 from mmposter.evaluation.metrics import METRICS, Metric, labelled
 from mmposter.evaluation.named import Columns, adjust_family, stacked
+from mmposter.evaluation.plain import plain_values
 from mmposter.evaluation.scored import ScoredPosters
 from mmposter.evaluation.seeds import Estimate, Measured, measure
 
@@ -119,13 +119,14 @@ class Comparison(Shown):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is undefined is null, never NaN."""
-        return {
-            **{name: value for name, value in vars(self).items() if name not in ("rows", "constant")},
-            "genres": list(self.genres),
-            "support": list(self.support),
-            "constant": {name: None if math.isnan(value) else value for name, value in self.constant.items()},
-            "rows": [_row_json(row) for row in self.rows],
-        }
+        plain: dict[str, Any] = plain_values(self)
+        for row in plain["rows"]:
+            for name in ("metrics", "by_genre"):
+                for estimate in row[name].values():
+                    del estimate["p_value"], estimate["adjusted"]
+                for estimate in (row["difference"] or {name: {}})[name].values():
+                    estimate["p_holm"] = estimate.pop("adjusted")
+        return plain
 
 
 def compare(
@@ -153,7 +154,7 @@ def compare(
     common = set(first.ids).intersection(*(other.ids for _, other in scored))
     order = [name for name in first.ids if name in common]
     target, _, _, units = _aligned(first, order)
-    truth, _, _ = labelled(target, None, None)
+    truth, _, _ = labelled(target)
     weights = half_samples(len(truth), n_boot, seed, units[target.any(axis=1)])
     measured: list[list[Measured]] = []
     for group in groups:
@@ -279,34 +280,3 @@ def _verdict(difference: Estimate) -> Verdict:
     if difference.adjusted >= LEVEL:
         return "within noise"
     return "better" if difference.value > 0 else "worse"
-
-
-def _row_json(row: RunRow) -> dict[str, Any]:
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(row).items()}
-    difference = row.difference
-    return {
-        **plain,
-        "changes": dict(row.changes),
-        "metrics": _estimates(row.metrics),
-        "by_genre": _estimates(row.by_genre),
-        "difference": None
-        if difference is None
-        else {
-            "pairs": difference.pairs,
-            "metrics": _estimates(difference.metrics, of_difference=True),
-            "by_genre": _estimates(difference.by_genre, of_difference=True),
-        },
-    }
-
-
-def _estimates(found: Mapping[str, Estimate], *, of_difference: bool = False) -> dict[str, dict[str, Any]]:
-    plain = {}
-    for name, one in found.items():
-        plain[name] = {
-            "value": None if math.isnan(one.value) else one.value,
-            "ci95": None if one.ci95 is None else list(one.ci95),
-            "standard_error": None if math.isnan(one.standard_error) else one.standard_error,
-        }
-        if of_difference:
-            plain[name] |= {"p_value": one.p_value, "p_holm": one.adjusted}
-    return plain

@@ -65,7 +65,7 @@ class ConstantPredictor:
             UserError: an unknown metric, or no training poster has a genre.
         """
         row = get_metric(metric) if isinstance(metric, str) else metric
-        truth, _, _ = labelled(train_target, None, None)
+        truth, _, _ = labelled(train_target)
         nothing = np.zeros(truth.shape[1], dtype=np.bool_)
         if row.name == "r_precision":
             return cls(row, _scores(_best_ranking(truth)), nothing)

@@ -109,8 +109,6 @@ def measure(
     ((5,), (4, 5))
     """
     truth, scores, decided = labelled(target, probs, decisions)
-    assert scores is not None
-    assert decided is not None
     if weights.ndim != 2 or weights.shape[1] != len(truth):
         raise ValueError(f"weights must be half-samples of the {len(truth)} posters with a genre, got {weights.shape}")
 

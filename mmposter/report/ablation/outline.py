@@ -14,6 +14,7 @@ from mmposter.document.blocks import (
     PageSection,
 )
 from mmposter.evaluation.ablation import HEADLINES, AblationResult
+from mmposter.evaluation.plain import plain_values
 from mmposter.report.ablation.findings import findings
 from mmposter.report.ablation.method import method
 from mmposter.report.ablation.numbers import seeds_in_words
@@ -262,8 +263,6 @@ def _mode_text(found: CellGroup) -> str:
 
 def _yaml(config: Mapping[str, object]) -> str:
     import yaml
-
-    from mmposter.report.ablation.plain import plain_values
 
     text: str = yaml.safe_dump(plain_values(config), sort_keys=False, allow_unicode=True)
     return text

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from mmposter.document.numbers import exact
-from mmposter.evaluation.ablation import HEADLINES, AblationResult, CellComparison, CellResult, Contribution
+from mmposter.evaluation.ablation import HEADLINES, AblationResult, CellComparison, CellResult
+from mmposter.evaluation.plain import plain_values
 from mmposter.evaluation.seeds import Estimate
 from mmposter.files.spreadsheets import table_text
 from mmposter.report.ablation.tables import CONSTANT
@@ -22,8 +21,13 @@ COLUMNS = (
 
 def to_json(result: AblationResult) -> dict[str, Any]:
     """The whole result as plain JSON values, under the names of its attributes; what is undefined is null."""
-    plain = plain_values(result)
-    assert isinstance(plain, dict)
+    plain: dict[str, Any] = plain_values(result)
+    compared = [item for cell in plain["cells"] for item in cell["comparisons"]] + plain["contributions"]
+    for found in [*plain["cells"], *compared]:
+        for name, of in (("adjusted", "metrics"), ("adjusted_by_genre", "by_genre")):
+            adjusted = {key: estimate.pop("adjusted") for key, estimate in found[of].items()}
+            if "comparisons" not in found:  # of a comparison they stand beside all its estimates
+                found[name] = adjusted
     return plain
 
 
@@ -86,22 +90,3 @@ def _value(estimate: Estimate, kind: str = "") -> dict[str, str]:
 
 def _p_values(difference: Estimate) -> dict[str, str]:
     return {"p": exact(difference.p_value), "p_holm": exact(difference.adjusted)}
-
-
-def plain_values(value: Any) -> Any:
-    """`value` as JSON has it: mappings, lists and numbers; a tuple is a list, what is not finite is None."""
-    if is_dataclass(value):
-        plain = {item.name: plain_values(getattr(value, item.name)) for item in fields(value)}
-        # Of an estimate the adjusted p-value stands beside all those of its comparison, as ever.
-        plain.pop("adjusted", None)
-        if isinstance(value, CellComparison | Contribution):
-            for name, estimates in (("adjusted", value.metrics), ("adjusted_by_genre", value.by_genre)):
-                plain[name] = {key: estimate.adjusted for key, estimate in estimates.items()}
-        return plain
-    if isinstance(value, Mapping):
-        return {str(key): plain_values(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_values(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

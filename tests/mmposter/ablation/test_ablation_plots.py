@@ -72,12 +72,6 @@ def test_values_have_interval_seeds_reference_and_constant(small):
     assert upright["full model"] == small.cells[0].metrics[LEAD].value
 
 
-def test_values_can_be_sorted(small):
-    axes = plot_values(small, group(small, "subsets", "retrain"), order="value").axes[0]
-    values = [x for x, y in dots(axes, "o") if y == int(y)]
-    assert values == sorted(values, reverse=True)
-
-
 def test_differences_are_marked_by_what_p_carries(rich):
     found = group(rich, "controls", "retrain")
     axes = plot_differences(rich, found).axes[0]

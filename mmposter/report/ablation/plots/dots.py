@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mmposter.evaluation.ablation import AblationResult, CellComparison, CellResult
 from mmposter.report.ablation.numbers import carried, difference_in_words, number, origin, value_in_words
@@ -22,10 +22,8 @@ from mmposter.report.plots.style import BLUE, GREY, INK, ORANGE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Order = Literal["plan", "value"]
 
-
-def plot_values(result: AblationResult, group: CellGroup, order: Order = "plan") -> Figure:
+def plot_values(result: AblationResult, group: CellGroup) -> Figure:
     """The leading metric of each cell of a group: dot, 95 % interval, a small ring for each seed.
 
     A line stands at the full model's value and a dashed one at the best constant answer's.
@@ -33,11 +31,8 @@ def plot_values(result: AblationResult, group: CellGroup, order: Order = "plan")
     Args:
         result: the ablation that the group is of.
         group: what is drawn, one row a cell, the reference first.
-        order: ``plan`` keeps the order of the cells, ``value`` puts the best on top.
     """
-    rows = list(group.rows)
-    if order == "value":
-        rows.sort(key=best_first)
+    rows = group.rows
     labels = [group.label(cell) for cell in rows]
     with canvas(1.45 + height_of(labels), origin(result.provenance)) as (figure, body):
         axes = body.subplots()
