@@ -133,7 +133,7 @@ def ablate_command(
         paths = write_report(result, out)
     answers = make_console()
     for sentence in findings(result):
-        answers.print(f"- {sentence}", highlight=False, markup=False)
+        answers.print(f"- {sentence}", highlight=False)
     for training, reason in (result.unfinished or {}).items():
-        console.print(f"missing: {training}: {reason}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"missing: {training}: {reason}", highlight=False, soft_wrap=True)
     answer_path(next(path for path in paths if path.suffix == ".html"))

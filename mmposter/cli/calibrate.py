@@ -74,8 +74,8 @@ def calibrate_command(
         results = make_console()
         results.print(_table(found))
         for note in _NOTES:
-            results.print(f"- {note}", style="dim", highlight=False, markup=False)
-    console.print(f"written: {run / SUBSETS}", highlight=False, soft_wrap=True, markup=False)
+            results.print(f"- {note}", style="dim", highlight=False)
+    console.print(f"written: {run / SUBSETS}", highlight=False, soft_wrap=True)
 
 
 _NOTES = (

@@ -68,7 +68,7 @@ def compare_command(
         from mmposter.runs.run import Run
 
         assert data is not None
-        console.print(f"evaluating {run}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"evaluating {run}", highlight=False, soft_wrap=True)
         found = examine_run(
             Run.load(run), Dataset.load(data, root), split=split, device=device, offline=offline, workers="auto"
         )
@@ -88,4 +88,4 @@ def compare_command(
     else:
         render(found, make_console())
     if page is not None:
-        console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"report: {page}", highlight=False, soft_wrap=True)

@@ -77,7 +77,6 @@ def distill_command(
         f"validation loss {errors[0]:.3f}; the teachers' mean in place of the network: {errors[1]:.3f}. Next: mmposter "
         f"train {data} --init {result.tower} --set cnn.backbone={config.student}",
         highlight=False,
-        markup=False,
         soft_wrap=True,
     )
     answer_path(result.tower)

@@ -115,8 +115,8 @@ def evaluate_command(
     else:
         results = make_console()
         render(found.evaluation, results)
-        results.print(f"- {calibration_note(found)}", style="dim", highlight=False, markup=False)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
+        results.print(f"- {calibration_note(found)}", style="dim", highlight=False)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
 
 
 def parse_calibration(text: str) -> Method | None:

@@ -54,5 +54,5 @@ def export_command(
         lines.append(f"masked: {','.join(made.masked)}; {made.cost}")
     lines.append(f"example: python {made.example} POSTER...")
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
     answer_path(made.path)

@@ -122,7 +122,7 @@ def reproduce_command(
             except UserError as error:
                 # One network's missing weights must not cost the others.
                 failures.append(f"{asked.name}{f', {asked.variant}' if asked.variant else ''}: {error}")
-                console.print(f"left out: {failures[-1]}", highlight=False, markup=False, soft_wrap=True)
+                console.print(f"left out: {failures[-1]}", highlight=False, soft_wrap=True)
         groups = group_results(find_results(out))
         page = write_page(groups, out) if groups else None
     if json_output:
@@ -131,7 +131,7 @@ def reproduce_command(
     else:
         render(groups, make_console())
     if page is not None:
-        console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"report: {page}", highlight=False, soft_wrap=True)
     if failures:
         raise UserError(f"{len(failures)} of {len(jobs)} networks were left out:\n" + "\n".join(failures))
 

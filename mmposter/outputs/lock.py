@@ -227,7 +227,6 @@ def _warn(output: Path) -> None:
         f"the file system of {output} has no locks: make sure that no other command writes there meanwhile",
         style="yellow",
         highlight=False,
-        markup=False,
         soft_wrap=True,
     )
 

@@ -158,7 +158,7 @@ def reproduce(
             return known
         said = f"{asked.label}" + (f", {asked.variant}" if asked.variant else "")
         if not quiet:
-            console.print(said, highlight=False, markup=False, soft_wrap=True)
+            console.print(said, highlight=False, soft_wrap=True)
         run = folder / "run"
         diverged, epochs, seconds = None, 0, 0.0
         try:

@@ -181,6 +181,5 @@ class _Run:
             console.print(
                 f"{messages.count(message)} posters were {message}. The same command asks for them again.",
                 highlight=False,
-                markup=False,
                 soft_wrap=True,
             )
