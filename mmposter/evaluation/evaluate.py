@@ -201,9 +201,7 @@ def evaluate(
         },
         by_genre=_by_genre(truth, decided, limits, genres, values[len(metrics) :], intervals[len(metrics) :]),
         left_out={"posters_without_genre": len(checked) - len(truth)},
-        genres_without_positives=[
-            genre for genre, any_has in zip(genres, truth.any(axis=0), strict=True) if not any_has
-        ],
+        genres_without_positives=[genre for genre, count in zip(genres, truth.sum(axis=0), strict=True) if not count],
         constant_answers={name: constant.answer(genres) for name, constant in constants.items()},
         empty=empty,
         bootstrap={

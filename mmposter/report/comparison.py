@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from mmposter.document.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, PageSection, TableBlock
@@ -16,11 +15,12 @@ from mmposter.outputs import claim
 from mmposter.outputs.kinds import COMPARISON
 from mmposter.report.comparison_text import (
     HEADLINES,
-    describe,
+    VERDICTS,
     difference_text,
     genre_lines,
+    metric_rows,
     notes,
-    seeds_text,
+    runs_table,
     title,
     to_csv,
     to_markdown,
@@ -28,8 +28,6 @@ from mmposter.report.comparison_text import (
 )
 from mmposter.report.plots.comparison import MOST, plot_comparison, plot_genre_differences
 from mmposter.runs.provenance import package_version, source_commit
-
-VERDICTS: Mapping[str, Emphasis] = {"better": "good", "worse": "bad", "within noise": "unsure", "–": "muted"}
 
 
 def write_comparison(found: Comparison, folder: Path) -> Path:
@@ -82,19 +80,6 @@ def _lead(found: Comparison) -> str:
     return " ".join(sentences) or f"One configuration, {found.rows[0].name}, over {len(found.rows[0].seeds)} seeds."
 
 
-def runs_table(found: Comparison) -> TableBlock:
-    """The headline metrics of every row, and of the constant answer."""
-    rows = [
-        [row.name, describe(row), seeds_text(row), *(value_text(row.metrics[m.name]) for m in HEADLINES)]
-        for row in found.rows
-    ]
-    rows.append(
-        ["constant answer", "never looks at a poster", "", *(number(found.constant[m.name]) for m in HEADLINES)]
-    )
-    header = ["run", "what", "seeds", *(metric.title for metric in HEADLINES)]
-    return TableBlock("", header, rows, align="lllrrr", emphasis={(len(rows) - 1, None): "muted"})
-
-
 def difference_tables(found: Comparison) -> list[TableBlock]:
     """Of each row but the first one, every metric minus the first one's."""
     tables = []
@@ -144,15 +129,7 @@ def _runs(found: Comparison) -> PageSection:
 
 
 def _metrics(found: Comparison) -> PageSection:
-    values = [
-        [
-            metric.title,
-            *(value_text(row.metrics[metric.name]) for row in found.rows),
-            number(found.constant[metric.name]),
-        ]
-        for metric in METRICS
-    ]
-    table = TableBlock("Values", ["metric", *(row.name for row in found.rows), "constant answer"], values)
+    table = TableBlock("Values", ["metric", *(row.name for row in found.rows), "constant answer"], metric_rows(found))
     return PageSection(
         "metrics",
         "All metrics",

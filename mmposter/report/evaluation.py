@@ -31,7 +31,7 @@ from mmposter.evaluation.single_label import SingleLabelResult
 from mmposter.files.atomic import write_json, write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import EVALUATION
-from mmposter.report.evaluation_text import GENRE_COLUMNS, METRIC_COLUMNS, genre_rows, metric_rows, notes
+from mmposter.report.evaluation_text import genres_table, metrics_table, notes
 from mmposter.report.plots import (
     plot_average_precision,
     plot_confusion,
@@ -43,13 +43,6 @@ from mmposter.report.plots.style import save_png
 from mmposter.shipped import is_shipped
 
 EVALUATIONS, PAGE, NUMBERS, PLOTS = "evaluation", "report.html", "evaluation.json", "plots"
-
-VERDICTS: Mapping[str, Emphasis] = {
-    "better": "good",
-    "within noise": "unsure",
-    "NOT BETTER": "bad",
-    "undefined": "muted",
-}
 
 
 def evaluation_folder(run: Path, split: str, branches: tuple[str, ...] | None = None) -> Path:
@@ -143,28 +136,8 @@ def _head(config: Mapping[str, Any]) -> str:
 
 def evaluation_blocks(evaluation: Evaluation) -> list[Block]:
     """The tables and the notes, for a notebook; that of the genres is folded away."""
-    genres = DetailsBlock("Genres", [_genres_table(evaluation)])
-    return [_metrics_table(evaluation), genres, ListBlock(notes(evaluation))]
-
-
-def _metrics_table(evaluation: Evaluation) -> TableBlock:
-    """Every metric with its interval, beside the constant answer."""
-    rows = metric_rows(evaluation)
-    headlines = {metric.title for metric in evaluation.headlines}
-    emphasis: dict[tuple[int, int | None], Emphasis] = {
-        (at, len(METRIC_COLUMNS) - 1): VERDICTS[row[-1]] for at, row in enumerate(rows)
-    }
-    emphasis |= {(at, None): "strong" for at, row in enumerate(rows) if row[0] in headlines}
-    return TableBlock("", METRIC_COLUMNS, rows, align="lrrrl", emphasis=emphasis)
-
-
-def _genres_table(evaluation: Evaluation) -> TableBlock:
-    """Every genre, the most frequent first."""
-    rows = genre_rows(evaluation)
-    emphasis: dict[tuple[int, int | None], Emphasis] = {
-        (at, None): "muted" for at, row in enumerate(rows) if not evaluation.by_genre[row[0]].support
-    }
-    return TableBlock("By genre, the most frequent first", GENRE_COLUMNS, rows, emphasis=emphasis)
+    genres = DetailsBlock("Genres", [genres_table(evaluation)])
+    return [metrics_table(evaluation), genres, ListBlock(notes(evaluation))]
 
 
 def _metrics(found: Examination) -> PageSection:
@@ -175,7 +148,7 @@ def _metrics(found: Examination) -> PageSection:
             "Each metric beside the best answer that never looks at a poster. “Within noise” means that the interval "
             "reaches the constant answer's value."
         ],
-        [_metrics_table(found.evaluation), ListBlock(notes(found.evaluation))],
+        [metrics_table(found.evaluation), ListBlock(notes(found.evaluation))],
     )
 
 
@@ -223,7 +196,7 @@ def _by_genre(found: Examination) -> PageSection:
                 "Average precision of each genre with its 95 % interval; the orange tick is the constant answer's.",
                 "Average precision by genre, best on top; the table below holds the same numbers.",
             ),
-            _genres_table(found.evaluation),
+            genres_table(found.evaluation),
         ],
     )
 

@@ -16,7 +16,7 @@ from mmposter.report.ablation.findings import findings
 from mmposter.report.ablation.outline import summary
 from mmposter.report.ablation.sections import groups
 from mmposter.report.ablation.tables import cells_table
-from mmposter.report.comparison import difference_tables, runs_table
+from mmposter.report.comparison import difference_tables
 from mmposter.report.evaluation import evaluation_blocks, evaluation_facts
 
 
@@ -39,7 +39,7 @@ def comparison(result: Comparison) -> str:
     """The rows, the differences and the notes."""
     differences = DetailsBlock(f"Differences to {result.rows[0].name}", difference_tables(result))
     notes = ListBlock(comparison_text.notes(result))
-    return render_fragment(comparison_text.title(result), [runs_table(result), differences, notes])
+    return render_fragment(comparison_text.title(result), [comparison_text.runs_table(result), differences, notes])
 
 
 @fragment.register

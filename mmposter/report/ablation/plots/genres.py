@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from mmposter.document.numbers import DASH
-from mmposter.evaluation.ablation import AblationResult, Mode
+from mmposter.evaluation.ablation import AblationResult, CellComparison, Contribution, Mode
 from mmposter.evaluation.seeds import Estimate
 from mmposter.report.ablation.numbers import carried, flipped, origin, signed, signed_interval
 from mmposter.report.ablation.plots.canvas import canvas, draw_title
@@ -35,15 +35,18 @@ def added_by_branch(result: AblationResult, mode: Mode) -> tuple[dict[str, dict[
     """
     found: dict[str, dict[str | None, Estimate]] = {}
     for branch, item in result.contributions_of(mode).items():
-        found[branch] = {None: item.metrics[LEAD], **item.by_genre}
+        found[branch] = _column(item)
     if found:
         return found, "averaged over all subsets of the others (Shapley value)"
     for branch, cell in without_one(result, mode).items():
         comparison = result.against_full(cell)
         if comparison is not None:
-            column = {None: comparison.metrics[LEAD], **comparison.by_genre}
-            found[branch] = {genre: flipped(difference) for genre, difference in column.items()}
+            found[branch] = {genre: flipped(difference) for genre, difference in _column(comparison).items()}
     return found, "full model minus the model without it"
+
+
+def _column(found: CellComparison | Contribution) -> dict[str | None, Estimate]:
+    return dict([(None, found.metrics[LEAD]), *found.by_genre.items()])
 
 
 def plot_genres(result: AblationResult, mode: Mode) -> Figure:
