@@ -166,18 +166,18 @@ def compare(
                 tick()
     support = tuple(int(count) for count in truth.sum(axis=0))
     columns = Columns([metric.name for metric in METRICS], first.genres, support, len(truth))
-    rows = [_row(group, parts, groups[0][0][1], columns) for group, parts in zip(groups, measured, strict=True)]
     differences = [
         _difference(group, parts, groups[0], measured[0], columns)
         for group, parts in zip(groups[1:], measured[1:], strict=True)
     ]
     family = adjust_family([(found.metrics, found.by_genre) for found in differences])
     adjusted = [
-        None,
-        *(
-            replace(found, metrics=metrics, by_genre=by_genre)
-            for found, (metrics, by_genre) in zip(differences, family, strict=True)
-        ),
+        replace(found, metrics=metrics, by_genre=by_genre)
+        for found, (metrics, by_genre) in zip(differences, family, strict=True)
+    ]
+    rows = [
+        _row(group, parts, first, columns, difference)
+        for group, parts, difference in zip(groups, measured, [None, *adjusted], strict=True)
     ]
     return Comparison(
         data=first.source.data,
@@ -188,7 +188,7 @@ def compare(
         genres=first.genres,
         support=support,
         constant=first.source.constant,
-        rows=tuple(replace(row, difference=found) for row, found in zip(rows, adjusted, strict=True)),
+        rows=tuple(rows),
         n_boot=n_boot,
         seed=seed,
     )
@@ -235,6 +235,7 @@ def _row(
     parts: Sequence[Measured],
     reference: ScoredPosters,
     columns: Columns,
+    difference: RowDifference | None,
 ) -> RunRow:
     metrics, by_genre = columns.of_model(parts)
     source = group[0][1].source
@@ -253,7 +254,7 @@ def _row(
         changes=changes,
         metrics=metrics,
         by_genre=by_genre,
-        difference=None,
+        difference=difference,
     )
 
 

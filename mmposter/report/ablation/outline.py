@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mmposter.document.blocks import (
-    Block,
-    CodeBlock,
-    DetailsBlock,
-    Document,
-    FigureBlock,
-    ListBlock,
-    PageSection,
-)
+from mmposter.document.blocks import Block, CodeBlock, DetailsBlock, Document, FigureBlock, ListBlock, PageSection
 from mmposter.evaluation.ablation import HEADLINES, AblationResult
 from mmposter.evaluation.plain import plain_values
 from mmposter.report.ablation.findings import findings
 from mmposter.report.ablation.method import method
 from mmposter.report.ablation.numbers import seeds_in_words
+from mmposter.report.ablation.plots import plot_differences, plot_genres, plot_modes, plot_subsets, plot_values
+from mmposter.report.ablation.plots.genres import added_by_branch
 from mmposter.report.ablation.sections import (
     ADD_ONE,
     CONTROLS,
@@ -112,8 +106,6 @@ def _found(result: AblationResult) -> PageSection:
 
 
 def _subsets(result: AblationResult) -> PageSection | None:
-    from mmposter.report.ablation.plots import plot_subsets
-
     found = group(result, SUBSETS, "retrain") or group(result, SUBSETS, "mask")
     if found is None:
         return None
@@ -144,9 +136,6 @@ def _branches(result: AblationResult) -> PageSection | None:
 
 
 def _genres(result: AblationResult) -> PageSection | None:
-    from mmposter.report.ablation.plots import plot_genres
-    from mmposter.report.ablation.plots.genres import added_by_branch
-
     items: list[Block] = []
     for mode in MODES:
         added, how = added_by_branch(result, mode)
@@ -200,8 +189,6 @@ def _axes(result: AblationResult) -> PageSection | None:
 
 
 def _modes(result: AblationResult) -> PageSection | None:
-    from mmposter.report.ablation.plots import plot_modes
-
     retrained, masked = group(result, SUBSETS, "retrain"), group(result, SUBSETS, "mask")
     if retrained is None or masked is None:
         return None
@@ -226,8 +213,6 @@ def _unfinished(result: AblationResult) -> PageSection | None:
 
 def _shown(result: AblationResult, found: CellGroup) -> Iterator[Block]:
     """Values, differences and tables of one group."""
-    from mmposter.report.ablation.plots import plot_differences, plot_values
-
     lead = TITLES[HEADLINES[0]]
     caption = f"{found.title}: {lead}, mean over the seeds with its 95 % interval; rings are single seeds."
     yield FigureBlock(found.name, plot_values(result, found), caption, f"{lead} of {len(found.rows)} models")

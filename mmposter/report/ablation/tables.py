@@ -18,15 +18,7 @@ from mmposter.report.ablation.numbers import (
     signed_interval,
     verdict,
 )
-from mmposter.report.ablation.sections import (
-    ADD_ONE,
-    LEAD,
-    MODE_TITLES,
-    SUBSETS,
-    TITLES,
-    CellGroup,
-    label_of,
-)
+from mmposter.report.ablation.sections import ADD_ONE, LEAD, MODE_TITLES, SUBSETS, TITLES, CellGroup, label_of
 
 FEW_SEEDS = 5
 CONSTANT = "best constant answer"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,6 +71,11 @@ def draw_rows(axes: Axes, labels: Sequence[str], texts: Sequence[str]) -> None:
     right.tick_params(axis="y", length=0, labelsize=9)
     right.spines["right"].set_visible(False)
     grid(axes, "x")
+
+
+def draw_constant(line: Callable[..., object], value: float) -> None:
+    """A dashed line at the best constant answer's value, by `axvline` or `axhline`; a key explains it."""
+    line(value, color=ORANGE, linewidth=1.6, linestyle=(0, (4, 2)), label="best constant answer")
 
 
 def draw_verdict(axes: Axes, x: float, y: float, ends: Ends, side: int, *, upright: bool = False) -> None:

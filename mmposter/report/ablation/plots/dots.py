@@ -9,6 +9,7 @@ from mmposter.evaluation.ablation import AblationResult, CellComparison, CellRes
 from mmposter.report.ablation.numbers import carried, difference_in_words, number, origin, value_in_words
 from mmposter.report.ablation.plots.canvas import (
     canvas,
+    draw_constant,
     draw_key,
     draw_rows,
     draw_title,
@@ -17,7 +18,7 @@ from mmposter.report.ablation.plots.canvas import (
     verdict_handles,
 )
 from mmposter.report.ablation.sections import LEAD, TITLES, CellGroup, best_first, label_of, questions
-from mmposter.report.plots.style import BLUE, GREY, INK, ORANGE
+from mmposter.report.plots.style import BLUE, GREY, INK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,8 +37,7 @@ def plot_values(result: AblationResult, group: CellGroup) -> Figure:
     labels = [group.label(cell) for cell in rows]
     with canvas(1.45 + height_of(labels), origin(result.provenance)) as (figure, body):
         axes = body.subplots()
-        constant = result.constant[LEAD]
-        axes.axvline(constant, color=ORANGE, linewidth=1.6, linestyle=(0, (4, 2)), label="best constant answer")
+        draw_constant(axes.axvline, result.constant[LEAD])
         if group.reference is not None and not math.isnan(group.reference.metrics[LEAD].value):
             axes.axvline(group.reference.metrics[LEAD].value, color=INK, linewidth=1, label="full model")
         for place, cell in enumerate(rows):
@@ -109,9 +109,7 @@ def plot_modes(result: AblationResult, retrained: CellGroup, masked: CellGroup) 
     labels = [", ".join(cell.branches) for cell, _ in pairs]
     with canvas(1.45 + 0.05 * len(pairs) + height_of(labels), origin(result.provenance)) as (figure, body):
         axes = body.subplots()
-        axes.axvline(
-            result.constant[LEAD], color=ORANGE, linewidth=1.6, linestyle=(0, (4, 2)), label="best constant answer"
-        )
+        draw_constant(axes.axvline, result.constant[LEAD])
         if retrained.reference is not None:
             axes.axvline(retrained.reference.metrics[LEAD].value, color=INK, linewidth=1, label="full model")
         for place, (one, two) in enumerate(pairs):

@@ -10,12 +10,7 @@ from mmposter.evaluation.ablation import AblationResult, CellComparison, Contrib
 from mmposter.evaluation.seeds import Estimate
 from mmposter.report.ablation.numbers import carried, flipped, origin, signed, signed_interval
 from mmposter.report.ablation.plots.canvas import canvas, draw_title
-from mmposter.report.ablation.sections import (
-    LEAD,
-    MODE_TITLES,
-    TITLES,
-    without_one,
-)
+from mmposter.report.ablation.sections import LEAD, MODE_TITLES, TITLES, without_one
 from mmposter.report.plots.style import BLUE, GREY, INK, ORANGE
 from mmposter.visible import visible_lines
 

@@ -14,19 +14,14 @@ from mmposter.report.ablation.numbers import carried, number, origin, signed
 from mmposter.report.ablation.plots.canvas import (
     VERDICTS,
     canvas,
+    draw_constant,
     draw_title,
     draw_verdict,
     grid,
     short_ticks,
     verdict_handles,
 )
-from mmposter.report.ablation.sections import (
-    LEAD,
-    TITLES,
-    CellGroup,
-    best_first,
-    branches_of,
-)
+from mmposter.report.ablation.sections import LEAD, TITLES, CellGroup, best_first, branches_of
 from mmposter.report.plots.style import GREY, INK, ORANGE
 
 if TYPE_CHECKING:
@@ -46,9 +41,7 @@ def plot_subsets(result: AblationResult, group: CellGroup) -> Figure:
     with canvas(4.1 + 0.32 * len(branches), origin(result.provenance)) as (figure, body):
         parts = body.subplots(2, 2, width_ratios=[1, 3.6], height_ratios=[3.4, 0.32 * len(branches) + 0.25])
         (corner, values), (bars, matrix) = parts
-        values.axhline(
-            result.constant[LEAD], color=ORANGE, linewidth=1.6, linestyle=(0, (4, 2)), label="best constant answer"
-        )
+        draw_constant(values.axhline, result.constant[LEAD])
         sides = []
         for place, cell in enumerate(cells):
             estimate = cell.metrics[LEAD]
