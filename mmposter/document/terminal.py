@@ -26,8 +26,8 @@ def print_table(console: Console, block: TableBlock) -> None:
     from rich.text import Text
 
     table = Table(title=block.caption, title_justify="left", title_style="bold")
-    for column, letter in zip(block.header, block.alignment, strict=True):
-        table.add_column(column, justify=_JUSTIFY[letter])  # type: ignore[arg-type]
+    for name, letter in zip(block.header, block.alignment, strict=True):
+        table.add_column(name, justify=_JUSTIFY[letter])  # type: ignore[arg-type]
     for at, row in enumerate(block.rows):
         cells = [Text(cell, style=_STYLES.get(block.emphasis.get((at, None)), "")) for cell in row]
         for column, cell in enumerate(cells):

@@ -106,7 +106,7 @@ def render(found: Comparison, console: Console) -> None:
         for metric in HEADLINES
     ]
     if rows:
-        verdicts = {(at, 4): VERDICTS[row[-1]] for at, row in enumerate(rows)}
+        verdicts: dict[tuple[int, int | None], Emphasis] = {(at, 4): VERDICTS[row[-1]] for at, row in enumerate(rows)}
         header = ["run", "metric", "difference", "p", "verdict"]
         print_table(console, TableBlock(f"Minus {found.rows[0].name}", header, rows, "llrrl", verdicts))
     for note in [*notes(found), *(f"average precision by genre, {line}" for line in genre_lines(found))]:
