@@ -219,7 +219,7 @@ def _comparison(one: Trained, other: Trained, why: str, posters: MeasuredPosters
         return None
     (values, halves), (values_2, halves_2) = one.stacked(seeds), other.stacked(seeds)
     metrics, by_genre = posters.columns.of_difference(values - values_2, halves - halves_2)
-    return CellComparison(other.cell.name, why, metrics, by_genre, dict.fromkeys(metrics), dict.fromkeys(by_genre))
+    return CellComparison(other.cell.name, why, metrics, by_genre)
 
 
 def _contributions(
@@ -227,7 +227,7 @@ def _contributions(
 ) -> tuple[Contribution, ...]:
     """Shapley values of the branches, in each mode in which all subsets were measured."""
     branches = plan.base.branches
-    found: list[Contribution] = []
+    adjusted: list[Contribution] = []
     nothing: Measured | None = None
     modes: tuple[Mode, ...] = ("retrain", "mask")
     for mode in modes:
@@ -242,6 +242,7 @@ def _contributions(
         if not seeds:
             continue
         nothing = _nothing(dataset, posters) if nothing is None else nothing
+        found = []
         for branch, weights in shapley_weights(branches).items():
             parts = [
                 (weight, by_subset[subset].stacked(seeds) if subset else (nothing.values[None], nothing.halves[None]))
@@ -250,8 +251,9 @@ def _contributions(
             values: FloatArray = sum((weight * part[0] for weight, part in parts), np.zeros(1))
             halves: FloatArray = sum((weight * part[1] for weight, part in parts), np.zeros(1))
             metrics, by_genre = posters.columns.of_difference(values, halves)
-            found.append(Contribution(branch, mode, metrics, by_genre, dict.fromkeys(metrics), dict.fromkeys(by_genre)))
-    return adjust_contributions(found)
+            found.append(Contribution(branch, mode, metrics, by_genre))
+        adjusted += adjust_contributions(found)
+    return tuple(adjusted)
 
 
 def _constant(dataset: Dataset, posters: MeasuredPosters) -> dict[str, float]:

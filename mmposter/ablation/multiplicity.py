@@ -14,25 +14,19 @@ def adjust_cells(cells: Sequence[CellResult]) -> tuple[CellResult, ...]:
     """The cells with Holm's p-values, over all comparisons of a section and mode."""
     families: dict[Any, list[tuple[int, int]]] = {}
     for i, cell in enumerate(cells):
-        for j in range(len(cell.comparisons)):
-            families.setdefault((cell.section, cell.mode), []).append((i, j))
+        families.setdefault((cell.section, cell.mode), []).extend((i, j) for j in range(len(cell.comparisons)))
     comparisons = [list(cell.comparisons) for cell in cells]
     for places in families.values():
-        family = [comparisons[i][j] for i, j in places]
-        adjusted = adjust_family([(item.metrics, item.by_genre) for item in family])
-        for (i, j), item, (metrics, genres) in zip(places, family, adjusted, strict=True):
-            comparisons[i][j] = replace(item, adjusted=metrics, adjusted_by_genre=genres)
+        family = adjust_family([(comparisons[i][j].metrics, comparisons[i][j].by_genre) for i, j in places])
+        for (i, j), (metrics, by_genre) in zip(places, family, strict=True):
+            comparisons[i][j] = replace(comparisons[i][j], metrics=metrics, by_genre=by_genre)
     return tuple(replace(cell, comparisons=tuple(found)) for cell, found in zip(cells, comparisons, strict=True))
 
 
 def adjust_contributions(found: Sequence[Contribution]) -> tuple[Contribution, ...]:
-    """The contributions with Holm's p-values, over all branches of a mode."""
-    done: list[Contribution] = []
-    for mode in dict.fromkeys(item.mode for item in found):
-        family = [item for item in found if item.mode == mode]
-        adjusted = adjust_family([(item.metrics, item.by_genre) for item in family])
-        done += [
-            replace(item, adjusted=metrics, adjusted_by_genre=genres)
-            for item, (metrics, genres) in zip(family, adjusted, strict=True)
-        ]
-    return tuple(done)
+    """The contributions of one mode with Holm's p-values, over all branches."""
+    family = adjust_family([(item.metrics, item.by_genre) for item in found])
+    return tuple(
+        replace(item, metrics=metrics, by_genre=by_genre)
+        for item, (metrics, by_genre) in zip(found, family, strict=True)
+    )

@@ -107,7 +107,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
                 for axes in (loss, rate):
                     axes.axvline(here, color=GREY, linewidth=1, linestyle=(0, (2, 2)))
         for axes in (loss, rate):
-            axes.grid(axis="y", color=GREY, alpha=0.3, linewidth=0.7)
+            axes.grid(axis="y")
             axes.set_xlim(0, shown[-1])
         rate.xaxis.set_major_formatter("{x:,.0f}")
         loss.legend(loc="upper right")

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, get_args
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+
+from mmposter.document.svg import figure_svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Emphasis = Literal["strong", "good", "bad", "unsure", "muted"]
 """How a cell may stand out: bold, green, red, amber, grey. Colour is never alone: the cell's text says the same."""
@@ -23,6 +29,8 @@ class TableBlock:
         rows: cells as texts; the first one of a row is its heading.
         align: one letter a column, ``l``, ``c`` or ``r``; by default the first column is left, the others right.
         emphasis: by (row, column), or (row, None) for a whole row, counted from 0.
+        name: of its label in LaTeX.
+        note: how to read it; below the table in Markdown, in its caption in LaTeX, not on a page.
 
     Raises:
         ValueError: a row, or `align`, of another length than the header, or an `emphasis` that is not there.
@@ -35,6 +43,8 @@ class TableBlock:
     rows: Sequence[Sequence[str]]
     align: str | None = None
     emphasis: Mapping[tuple[int, int | None], Emphasis] = field(default_factory=dict)
+    name: str = ""
+    note: str = ""
 
     def __post_init__(self) -> None:
         width = len(self.header)
@@ -67,16 +77,26 @@ class FigureBlock:
     """A figure on a white card.
 
     Attributes:
-        svg: what `mmposter.document.figure_svg` returned; it goes into the page as it is.
+        name: unique in a page, and that of its file; small letters, digits and hyphens.
+        figure: not drawn yet.
         caption: below it.
         alt: what it shows, for those who cannot see it.
     """
 
     kind: ClassVar[str] = "figure"
 
-    svg: str
+    name: str
+    figure: Figure
     caption: str
     alt: str
+
+    @cached_property
+    def svg(self) -> str:
+        """Goes into a page as it is.
+
+        Make the page before other files: a layout that was drawn once moves by hundredths when it is drawn again.
+        """
+        return figure_svg(self.figure, self.name)
 
 
 @dataclass(frozen=True)
@@ -90,11 +110,12 @@ class ListBlock:
 
 @dataclass(frozen=True)
 class CodeBlock:
-    """Text to copy, such as a command or a configuration; keeps its line breaks."""
+    """Text to copy, such as a command or a configuration; keeps its line breaks. `language` colours it in Markdown."""
 
     kind: ClassVar[str] = "code"
 
     text: str
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,3 +153,25 @@ class PageSection:
     def __post_init__(self) -> None:
         if not _SLUG.fullmatch(self.id):
             raise ValueError(f"id must be small letters, digits and hyphens, a letter first, got {self.id!r}")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report; `render_page`, `document_markdown` and `tables_latex` are made from the same one.
+
+    Attributes:
+        title: of the whole.
+        lead: the paragraph below it: what this is, and the answer.
+        facts: name and value of what it was made from.
+        sections: in order.
+    """
+
+    title: str
+    lead: str
+    facts: Mapping[str, str]
+    sections: Sequence[PageSection]
+
+    @property
+    def figures(self) -> list[FigureBlock]:
+        """Every figure, in order."""
+        return [block for section in self.sections for block in section.blocks if isinstance(block, FigureBlock)]

@@ -22,18 +22,14 @@ class CellComparison:
     Attributes:
         against: name of the other cell.
         why: what the other cell is, in a few words ("the full model", "the same without the branch").
-        metrics: the difference by headline metric.
-        by_genre: the difference of average precision by genre.
-        adjusted: Holm's p-value by headline metric, over all cells of the section; None where there is no p-value.
-        adjusted_by_genre: the same by genre, over all cells and genres of the section.
+        metrics: the difference by headline metric, adjusted over all cells of the section and mode.
+        by_genre: the difference of average precision by genre, adjusted over all cells and genres of them.
     """
 
     against: str
     why: str
     metrics: Mapping[str, Estimate]
     by_genre: Mapping[str, Estimate]
-    adjusted: Mapping[str, float | None]
-    adjusted_by_genre: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -78,18 +74,14 @@ class Contribution:
     Attributes:
         branch: its name.
         mode: whether the subsets were retrained or masked.
-        metrics: by headline metric. Nothing at all counts as the best constant answer.
-        by_genre: of average precision, by genre.
-        adjusted: Holm's p-value by headline metric, over all branches; None where there is no p-value.
-        adjusted_by_genre: the same by genre, over all branches and genres.
+        metrics: by headline metric, adjusted over all branches. Nothing at all counts as the best constant answer.
+        by_genre: of average precision, by genre, adjusted over all branches and genres.
     """
 
     branch: str
     mode: Mode
     metrics: Mapping[str, Estimate]
     by_genre: Mapping[str, Estimate]
-    adjusted: Mapping[str, float | None]
-    adjusted_by_genre: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -151,6 +143,23 @@ class AblationResult(Shown):
     contributions: tuple[Contribution, ...] = ()
     unfinished: Mapping[str, str] | None = None
 
-    def cell(self, name: str) -> CellResult:
-        """The cell of that name."""
-        return next(cell for cell in self.cells if cell.name == name)
+    def cell(self, name: str) -> CellResult | None:
+        """The cell of that name, None where it is not finished."""
+        return next((cell for cell in self.cells if cell.name == name), None)
+
+    @property
+    def full(self) -> CellResult | None:
+        """The reference, None where it is not finished."""
+        return self.cell(self.reference)
+
+    def against_full(self, cell: CellResult) -> CellComparison | None:
+        """The cell minus the reference; None for the reference itself."""
+        return next((item for item in cell.comparisons if item.against == self.reference), None)
+
+    def contributions_of(self, mode: Mode) -> dict[str, Contribution]:
+        """What each branch adds in that mode, by branch; empty where not all subsets were measured."""
+        return {item.branch: item for item in self.contributions if item.mode == mode}
+
+    def genres_by_support(self) -> list[tuple[str, int]]:
+        """The genres and their posters, the most frequent first."""
+        return sorted(zip(self.genres, self.support, strict=True), key=lambda item: -item[1])

@@ -246,15 +246,6 @@ def labelled_groups(target: ArrayLike, groups: ArrayLike | None) -> NDArray[Any]
     return labels[keep]
 
 
-def _measured(
-    metrics: Sequence[Metric], target: ArrayLike, probs: ArrayLike, decisions: ArrayLike, weights: BoolArray
-) -> tuple[FloatArray, FloatArray]:
-    truth, scores, decided = labelled(target, probs, decisions)
-    assert scores is not None
-    assert decided is not None
-    return values_and_halves(truth, scores, decided, metrics, weights)
-
-
 def bootstrap_ci(
     target: ArrayLike,
     probs: ArrayLike,
@@ -286,7 +277,7 @@ def bootstrap_ci(
     ['0.54', '0.77']
     """
     weights = _weights(target, n_boot, seed, groups)
-    values, halves = _measured(metrics, target, probs, decisions, weights)
+    values, halves = values_and_halves(*labelled(target, probs, decisions), metrics, weights)
     count = weights.shape[1]
     return {metric.name: interval(float(values[i]), halves[:, i], count) for i, metric in enumerate(metrics)}
 
@@ -325,7 +316,9 @@ def bootstrap_difference(
     ('0.42', ['0.32', '0.51'])
     """
     weights = _weights(target, n_boot, seed, groups)
-    (values, halves), (values_2, halves_2) = (_measured(metrics, target, *model, weights) for model in (first, second))
+    (values, halves), (values_2, halves_2) = (
+        values_and_halves(*labelled(target, *model), metrics, weights) for model in (first, second)
+    )
     return {
         metric.name: _difference(float(values[i] - values_2[i]), halves[:, i] - halves_2[:, i])
         for i, metric in enumerate(metrics)
@@ -333,8 +326,7 @@ def bootstrap_difference(
 
 
 def _weights(target: ArrayLike, n_boot: int, seed: int, groups: ArrayLike | None) -> BoolArray:
-    truth, _, _ = labelled(target, None, None)
-    return half_samples(len(truth), n_boot, seed, labelled_groups(target, groups))
+    return half_samples(len(labelled(target)[0]), n_boot, seed, labelled_groups(target, groups))
 
 
 def _difference(value: float, halves: FloatArray) -> Difference:

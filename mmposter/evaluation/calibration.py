@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from mmposter.evaluation.arrays import FloatArray, IntArray
 from mmposter.evaluation.bootstrap import Difference, bootstrap_ci, bootstrap_difference
 from mmposter.evaluation.metrics import get_metric, labelled
+from mmposter.evaluation.plain import plain_values
 from mmposter.evaluation.weighted import ECE_BINS, divide
 
 Method = Literal["temperature", "isotonic"]
@@ -52,14 +53,6 @@ class Reliability:
         gaps = np.abs(np.nan_to_num(self.mean_probability - self.share))
         return float((self.count * gaps).sum() / self.count.sum())
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain lists; null for an empty bin."""
-        return {
-            "count": self.count.tolist(),
-            "mean_probability": [None if np.isnan(value) else value for value in self.mean_probability.tolist()],
-            "share": [None if np.isnan(value) else value for value in self.share.tolist()],
-        }
-
 
 @dataclass(frozen=True, eq=False)
 class Calibrator:
@@ -80,14 +73,13 @@ class Calibrator:
 
     def apply(self, probs: ArrayLike) -> FloatArray:
         """The calibrated probabilities, float64 of the same shape."""
+        from scipy.special import expit, logit
+
         values: FloatArray = np.asarray(probs, dtype=np.float64)
         if self.knots is not None:
             return np.asarray(np.interp(values, self.knots[0], self.knots[1]))
         assert self.temperature is not None
-        with np.errstate(divide="ignore"):  # the logit of 0 is minus infinity, and its sigmoid is 0 again
-            logits = np.log(values) - np.log1p(-values)
-        # tanh is the sigmoid that cannot overflow.
-        return np.asarray(0.5 * (1 + np.tanh(logits / self.temperature / 2)))
+        return np.asarray(expit(logit(values) / self.temperature))  # of 0 it is 0 again, of 1 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,20 +112,14 @@ class CalibrationResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        knots = self.calibrator.knots
+        error = {"before": self.error_before, "after": self.error_after, "change": self.change}
         return {
-            "method": self.calibrator.method,
-            "temperature": self.calibrator.temperature,
-            "knots": None if knots is None else knots.tolist(),
+            **plain_values(self.calibrator),
             "fitted_on": self.fitted_on,
             "fitted_posters": self.fitted_posters,
-            "calibration_error": {
-                "before": _plain(self.error_before),
-                "after": _plain(self.error_after),
-                "change": _plain(self.change),
-            },
+            "calibration_error": plain_values(error),
             "log_loss": {"before": self.log_loss_before, "after": self.log_loss_after},
-            "reliability": {"before": self.before.to_json(), "after": self.after.to_json()},
+            "reliability": plain_values({"before": self.before, "after": self.after}),
         }
 
 
@@ -152,8 +138,7 @@ def reliability(target: ArrayLike, probs: ArrayLike, bins: int = ECE_BINS) -> Re
     >>> found.calibration_error()
     0.25
     """
-    truth, scores, _ = labelled(target, probs, None)
-    assert scores is not None
+    truth, scores, _ = labelled(target, probs)
     which = np.minimum((scores * bins).astype(np.int64), bins - 1).ravel()
     count = np.bincount(which, minlength=bins)
     pairs = count.astype(np.float64)
@@ -178,8 +163,7 @@ def log_loss(target: ArrayLike, probs: ArrayLike) -> float:
     >>> log_loss([[1, 0]], [[0.5, 0.5]])
     0.6931471805599453
     """
-    truth, scores, _ = labelled(target, probs, None)
-    assert scores is not None
+    truth, scores, _ = labelled(target, probs)
     return float(cross_entropy(truth, scores).mean())
 
 
@@ -208,11 +192,10 @@ def fit_temperature(target: ArrayLike, probs: ArrayLike) -> Calibrator:
     [0.8]
     """
     from scipy.optimize import minimize_scalar
+    from scipy.special import logit
 
-    truth, scores, _ = labelled(target, probs, None)
-    assert scores is not None
-    clipped = np.clip(scores, _NEAREST, 1 - _NEAREST)
-    logits = np.log(clipped) - np.log1p(-clipped)
+    truth, scores, _ = labelled(target, probs)
+    logits = logit(np.clip(scores, _NEAREST, 1 - _NEAREST))
 
     def loss(log_scale: float) -> float:
         scaled = logits * np.exp(-log_scale)
@@ -236,8 +219,7 @@ def fit_isotonic(target: ArrayLike, probs: ArrayLike) -> Calibrator:
     """
     from sklearn.isotonic import IsotonicRegression
 
-    truth, scores, _ = labelled(target, probs, None)
-    assert scores is not None
+    truth, scores, _ = labelled(target, probs)
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores.ravel(), truth.ravel())
     return Calibrator("isotonic", knots=np.stack([fitted.X_thresholds_, fitted.y_thresholds_]).astype(np.float64))
 
@@ -287,7 +269,7 @@ def calibrate(
     return CalibrationResult(
         calibrator=calibrator,
         fitted_on=fitted_on,
-        fitted_posters=len(labelled(fit[0], None, None)[0]),
+        fitted_posters=len(labelled(fit[0])[0]),
         before=before,
         after=after,
         error_before=error(before, probs),
@@ -296,7 +278,3 @@ def calibrate(
         log_loss_before=log_loss(target, probs),
         log_loss_after=log_loss(target, calibrated),
     )
-
-
-def _plain(number: Difference) -> dict[str, Any]:
-    return {"value": number.value, "ci95": None if number.ci95 is None else list(number.ci95)}

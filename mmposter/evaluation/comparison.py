@@ -8,7 +8,6 @@ a difference.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from mmposter.evaluation.arrays import BoolArray, FloatArray
 from mmposter.evaluation.bootstrap import half_samples
 from mmposter.evaluation.metrics import METRICS, Metric, labelled
 from mmposter.evaluation.named import Columns, adjust_family, stacked
+from mmposter.evaluation.plain import plain_values
 from mmposter.evaluation.scored import ScoredPosters
 from mmposter.evaluation.seeds import Estimate, Measured, measure
 
@@ -35,28 +35,24 @@ class RowDifference:
 
     Attributes:
         pairs: how many seeds were paired.
-        metrics: by metric.
-        by_genre: of average precision, by genre.
-        adjusted: Holm's p-value by metric, over the rows.
-        adjusted_by_genre: the same by genre, over rows and genres.
+        metrics: by metric, adjusted over the rows.
+        by_genre: of average precision, by genre, adjusted over rows and genres.
     """
 
     pairs: int
     metrics: Mapping[str, Estimate]
     by_genre: Mapping[str, Estimate]
-    adjusted: Mapping[str, float | None]
-    adjusted_by_genre: Mapping[str, float | None]
 
     def verdict(self, metric: Metric) -> Verdict:
         """In the direction that is good for the metric; by Holm's p-value, at 5 %."""
-        found = _verdict(self.metrics[metric.name].value, self.adjusted[metric.name])
+        found = _verdict(self.metrics[metric.name])
         if metric.higher_is_better or found not in ("better", "worse"):
             return found
         return "worse" if found == "better" else "better"
 
     def genre_verdict(self, genre: str) -> Verdict:
         """The same of a genre's average precision."""
-        return _verdict(self.by_genre[genre].value, self.adjusted_by_genre[genre])
+        return _verdict(self.by_genre[genre])
 
 
 @dataclass(frozen=True)
@@ -123,13 +119,14 @@ class Comparison(Shown):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is undefined is null, never NaN."""
-        return {
-            **{name: value for name, value in vars(self).items() if name not in ("rows", "constant")},
-            "genres": list(self.genres),
-            "support": list(self.support),
-            "constant": {name: None if math.isnan(value) else value for name, value in self.constant.items()},
-            "rows": [_row_json(row) for row in self.rows],
-        }
+        plain: dict[str, Any] = plain_values(self)
+        for row in plain["rows"]:
+            for name in ("metrics", "by_genre"):
+                for estimate in row[name].values():
+                    del estimate["p_value"], estimate["adjusted"]
+                for estimate in (row["difference"] or {name: {}})[name].values():
+                    estimate["p_holm"] = estimate.pop("adjusted")
+        return plain
 
 
 def compare(
@@ -157,7 +154,7 @@ def compare(
     common = set(first.ids).intersection(*(other.ids for _, other in scored))
     order = [name for name in first.ids if name in common]
     target, _, _, units = _aligned(first, order)
-    truth, _, _ = labelled(target, None, None)
+    truth, _, _ = labelled(target)
     weights = half_samples(len(truth), n_boot, seed, units[target.any(axis=1)])
     measured: list[list[Measured]] = []
     for group in groups:
@@ -169,12 +166,19 @@ def compare(
                 tick()
     support = tuple(int(count) for count in truth.sum(axis=0))
     columns = Columns([metric.name for metric in METRICS], first.genres, support, len(truth))
-    rows = [_row(group, parts, groups[0][0][1], columns) for group, parts in zip(groups, measured, strict=True)]
     differences = [
         _difference(group, parts, groups[0], measured[0], columns)
         for group, parts in zip(groups[1:], measured[1:], strict=True)
     ]
-    adjusted = [None, *_adjust(differences)]
+    family = adjust_family([(found.metrics, found.by_genre) for found in differences])
+    adjusted = [
+        replace(found, metrics=metrics, by_genre=by_genre)
+        for found, (metrics, by_genre) in zip(differences, family, strict=True)
+    ]
+    rows = [
+        _row(group, parts, first, columns, difference)
+        for group, parts, difference in zip(groups, measured, [None, *adjusted], strict=True)
+    ]
     return Comparison(
         data=first.source.data,
         manifest=first.source.manifest,
@@ -184,7 +188,7 @@ def compare(
         genres=first.genres,
         support=support,
         constant=first.source.constant,
-        rows=tuple(replace(row, difference=found) for row, found in zip(rows, adjusted, strict=True)),
+        rows=tuple(rows),
         n_boot=n_boot,
         seed=seed,
     )
@@ -231,6 +235,7 @@ def _row(
     parts: Sequence[Measured],
     reference: ScoredPosters,
     columns: Columns,
+    difference: RowDifference | None,
 ) -> RunRow:
     metrics, by_genre = columns.of_model(parts)
     source = group[0][1].source
@@ -249,7 +254,7 @@ def _row(
         changes=changes,
         metrics=metrics,
         by_genre=by_genre,
-        difference=None,
+        difference=difference,
     )
 
 
@@ -267,53 +272,12 @@ def _difference(
         pairs = list(zip(mine.values(), theirs.values(), strict=False))
     ours, others = (stacked(side) for side in zip(*pairs, strict=True))
     metrics, by_genre = columns.of_difference(ours[0] - others[0], ours[1] - others[1])
-    return RowDifference(len(pairs), metrics, by_genre, {}, {})
+    return RowDifference(len(pairs), metrics, by_genre)
 
 
-def _adjust(differences: Sequence[RowDifference]) -> list[RowDifference]:
-    family = adjust_family([(found.metrics, found.by_genre) for found in differences])
-    return [
-        replace(found, adjusted=by_metric, adjusted_by_genre=by_genre)
-        for found, (by_metric, by_genre) in zip(differences, family, strict=True)
-    ]
-
-
-def _verdict(value: float, p_value: float | None) -> Verdict:
-    if p_value is None:
+def _verdict(difference: Estimate) -> Verdict:
+    if difference.adjusted is None:
         return "–"
-    if p_value >= LEVEL:
+    if difference.adjusted >= LEVEL:
         return "within noise"
-    return "better" if value > 0 else "worse"
-
-
-def _row_json(row: RunRow) -> dict[str, Any]:
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(row).items()}
-    difference = row.difference
-    return {
-        **plain,
-        "changes": dict(row.changes),
-        "metrics": _estimates(row.metrics),
-        "by_genre": _estimates(row.by_genre),
-        "difference": None
-        if difference is None
-        else {
-            "pairs": difference.pairs,
-            "metrics": _estimates(difference.metrics, difference.adjusted),
-            "by_genre": _estimates(difference.by_genre, difference.adjusted_by_genre),
-        },
-    }
-
-
-def _estimates(
-    found: Mapping[str, Estimate], adjusted: Mapping[str, float | None] | None = None
-) -> dict[str, dict[str, Any]]:
-    plain = {}
-    for name, one in found.items():
-        plain[name] = {
-            "value": None if math.isnan(one.value) else one.value,
-            "ci95": None if one.ci95 is None else list(one.ci95),
-            "standard_error": None if math.isnan(one.standard_error) else one.standard_error,
-        }
-        if adjusted is not None:
-            plain[name] |= {"p_value": one.p_value, "p_holm": adjusted[name]}
-    return plain
+    return "better" if difference.value > 0 else "worse"

@@ -65,7 +65,7 @@ class ConstantPredictor:
             UserError: an unknown metric, or no training poster has a genre.
         """
         row = get_metric(metric) if isinstance(metric, str) else metric
-        truth, _, _ = labelled(train_target, None, None)
+        truth, _, _ = labelled(train_target)
         nothing = np.zeros(truth.shape[1], dtype=np.bool_)
         if row.name == "r_precision":
             return cls(row, _scores(_best_ranking(truth)), nothing)
@@ -200,11 +200,6 @@ def _most_common_set(truth: BoolArray) -> BoolArray:
     return chosen
 
 
-def _majority(truth: BoolArray) -> BoolArray:
-    common: BoolArray = truth.mean(axis=0) > 0.5
-    return common
-
-
 _SETS: dict[str, Callable[[BoolArray], BoolArray]] = {
     "overall_precision": _most_frequent,
     "overall_recall": _every_genre,
@@ -213,5 +208,5 @@ _SETS: dict[str, Callable[[BoolArray], BoolArray]] = {
     "weighted_f1": _every_genre,
     "samples_f1": _best_samples_f1,
     "exact_match": _most_common_set,
-    "elementwise_accuracy": _majority,
+    "elementwise_accuracy": lambda truth: truth.mean(axis=0) > 0.5,
 }

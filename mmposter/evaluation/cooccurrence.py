@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from mmposter.evaluation.arrays import FloatArray
 from mmposter.evaluation.bootstrap import Z_95
 from mmposter.evaluation.metrics import labelled
+from mmposter.evaluation.plain import plain_values
 from mmposter.evaluation.weighted import divide
 
 MIN_SUPPORT = 10
@@ -71,14 +72,10 @@ class CoOccurrence:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; a row without posters is null."""
-        return {
-            "genres": list(self.genres),
-            "support": list(self.support),
-            "true": [_row(row) for row in self.true],
-            "decided": [_row(row) for row in self.decided],
-            "too_often": [vars(confusion) for confusion in self.too_often],
-            "too_seldom": [vars(confusion) for confusion in self.too_seldom],
-        }
+        plain = plain_values(self)
+        for name in ("true", "decided"):
+            plain[name] = [None if None in row else row for row in plain[name]]
+        return {**plain}
 
 
 def cooccurrence(target: ArrayLike, decisions: ArrayLike, genres: Sequence[str], striking: int = 6) -> CoOccurrence:
@@ -101,8 +98,7 @@ def cooccurrence(target: ArrayLike, decisions: ArrayLike, genres: Sequence[str],
     >>> found.true.tolist(), found.decided.tolist()
     ([[1.0, 0.5], [0.5, 1.0]], [[1.0, 1.0], [0.5, 1.0]])
     """
-    truth, _, decided = labelled(target, None, decisions)
-    assert decided is not None
+    truth, _, decided = labelled(target, decisions=decisions)
     has, said = truth.astype(np.float64), decided.astype(np.float64)
     support = has.sum(axis=0)
     rows = support[:, None]
@@ -129,7 +125,3 @@ def cooccurrence(target: ArrayLike, decisions: ArrayLike, genres: Sequence[str],
         too_often=strongest(1.0),
         too_seldom=strongest(-1.0),
     )
-
-
-def _row(values: FloatArray) -> list[float] | None:
-    return None if np.isnan(values).any() else values.tolist()

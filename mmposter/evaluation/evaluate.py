@@ -15,14 +15,8 @@ from mmposter.evaluation import weighted
 from mmposter.evaluation.arrays import BoolArray, FloatArray, check_binary, check_probs, is_single_label
 from mmposter.evaluation.bootstrap import half_samples, interval, labelled_groups, values_and_halves
 from mmposter.evaluation.constant import ConstantPredictor
-from mmposter.evaluation.metrics import (
-    METRICS,
-    Metric,
-    count_without_genre,
-    genres_without_positives,
-    get_metric,
-    labelled,
-)
+from mmposter.evaluation.metrics import METRICS, Metric, get_metric, labelled
+from mmposter.evaluation.plain import plain_values
 from mmposter.evaluation.single_label import (
     SINGLE_LABEL_METRICS,
     SingleLabelResult,
@@ -118,18 +112,8 @@ class Evaluation(Shown):
 
     def to_json(self) -> dict[str, Any]:
         """The whole result as plain JSON values; what is undefined is null, never NaN."""
-        return {
-            "split": self.split,
-            "n": self.n,
-            "metrics": {name: _plain(vars(result)) for name, result in self.metrics.items()},
-            "by_genre": {genre: _plain(vars(result)) for genre, result in self.by_genre.items()},
-            "left_out": dict(self.left_out),
-            "genres_without_positives": list(self.genres_without_positives),
-            "constant_answers": dict(self.constant_answers),
-            "empty": self.empty,
-            "bootstrap": dict(self.bootstrap),
-            "single_label": None if self.single_label is None else _plain(vars(self.single_label)),
-        }
+        plain: dict[str, Any] = plain_values(self)
+        return plain
 
 
 def verdict(metric: Metric, result: MetricResult) -> Verdict:
@@ -195,8 +179,6 @@ def evaluate(
     everything = check_probs(probs, checked.shape)
     limits = np.asarray(thresholds, dtype=np.float64)
     truth, scores, decided = labelled(checked, everything, apply_thresholds(everything, limits, empty))
-    assert scores is not None
-    assert decided is not None
 
     units = labelled_groups(checked, groups)
     weights = half_samples(len(truth), n_boot, seed, units)
@@ -218,8 +200,8 @@ def evaluate(
             for i, metric in enumerate(metrics)
         },
         by_genre=_by_genre(truth, decided, limits, genres, values[len(metrics) :], intervals[len(metrics) :]),
-        left_out={"posters_without_genre": count_without_genre(checked)},
-        genres_without_positives=genres_without_positives(truth, genres),
+        left_out={"posters_without_genre": len(checked) - len(truth)},
+        genres_without_positives=[genre for genre, count in zip(genres, truth.sum(axis=0), strict=True) if not count],
         constant_answers={name: constant.answer(genres) for name, constant in constants.items()},
         empty=empty,
         bootstrap={
@@ -257,16 +239,4 @@ def _by_genre(
             prevalence=float(support[g] / len(truth)),
         )
         for g, genre in enumerate(genres)
-    }
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Values that JSON has: NaN becomes None, a tuple becomes a list."""
-    return {
-        name: None
-        if isinstance(value, float) and math.isnan(value)
-        else list(value)
-        if isinstance(value, tuple)
-        else value
-        for name, value in values.items()
     }

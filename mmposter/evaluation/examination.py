@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from mmposter.evaluation.evaluate import Evaluation
 from mmposter.evaluation.hardest import HardPoster, hardest_posters
 from mmposter.evaluation.listing import listing_line
 from mmposter.evaluation.operating import GenreThresholds, threshold_table
+from mmposter.evaluation.plain import plain_values
 from mmposter.evaluation.scored import ScoredPosters
 
 
@@ -47,16 +48,17 @@ class Examination(Shown):
 
     def to_json(self) -> dict[str, Any]:
         """`Evaluation.to_json` and the rest, as plain values."""
-        source = asdict(self.scored.source)
+        source = plain_values(self.scored.source)
         del source["constant"]  # stands beside each metric
+        thresholds = plain_values(self.thresholds)
         return {
             **self.evaluation.to_json(),
             "calibration": None if self.calibration is None else self.calibration.to_json(),
-            "reliability": self.reliability.to_json(),
+            "reliability": plain_values(self.reliability),
             "cooccurrence": self.together.to_json(),
-            "thresholds": {row.genre: row.to_json() for row in self.thresholds},
-            "hardest": [poster.to_json() for poster in self.hardest],
-            "provenance": {**source, "branches": list(source["branches"]), "seed": self.scored.source.seed},
+            "thresholds": {row.pop("genre"): row for row in thresholds},
+            "hardest": plain_values(self.hardest),
+            "provenance": {**source, "seed": self.scored.source.seed},
         }
 
     @property

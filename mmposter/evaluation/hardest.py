@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,11 +39,6 @@ class HardPoster:
     worst: str
     worst_probability: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        plain = {**vars(self), "true": list(self.true), "decided": list(self.decided)}
-        return {**plain, "missed": dict(self.missed), "false": dict(self.false)}
-
 
 def hardest_posters(
     ids: Sequence[str],
@@ -74,8 +68,6 @@ def hardest_posters(
     ('b', 'Drama', 0.1)
     """
     truth, scores, decided = labelled(target, probs, decisions)
-    assert scores is not None
-    assert decided is not None
     kept = [poster for poster, keep in zip(ids, has_genre(np.asarray(target) > 0), strict=True) if keep]
     losses = cross_entropy(truth, scores)
     found = []

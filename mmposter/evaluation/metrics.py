@@ -5,16 +5,16 @@ N x G of {False, True}.
 
 Rules that hold for all of them:
 
-- A poster without a genre is left out (`count_without_genre` counts them).
+- A poster without a genre is left out.
 - The top k of a poster with equal scores are taken in genre order, so a constant answer has exactly one value.
-- In a mean over genres, a genre without a positive is left out (`genres_without_positives` names them): neither its
-  average precision nor its F1 is defined, and a 0 in its place would punish every model alike.
+- In a mean over genres, a genre without a positive is left out: neither its average precision nor its F1 is defined,
+  and a 0 in its place would punish every model alike.
 - A metric that is undefined on the given posters is NaN (only AUROC can be: a genre that every poster has).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -41,15 +41,15 @@ ONE_GENRE = "target must hold one genre a poster, got posters with several or no
 
 
 def labelled(
-    target: ArrayLike, probs: ArrayLike | None, decisions: ArrayLike | None
-) -> tuple[BoolArray, FloatArray | None, BoolArray | None]:
-    """Check the arrays and keep the posters that have a genre.
+    target: ArrayLike, probs: ArrayLike | None = None, decisions: ArrayLike | None = None
+) -> tuple[BoolArray, FloatArray, BoolArray]:
+    """Check the arrays and keep the posters that have a genre; what is not given is 0 and False everywhere.
 
     Raises:
         ValueError: a wrong shape or value.
         UserError: no poster has a genre.
 
-    >>> labelled([[1, 0], [0, 0]], [[0.9, 0.1], [0.5, 0.5]], None)[1].tolist()
+    >>> labelled([[1, 0], [0, 0]], [[0.9, 0.1], [0.5, 0.5]])[1].tolist()
     [[0.9, 0.1]]
     """
     truth = check_binary(target, "target")
@@ -61,28 +61,9 @@ def labelled(
         )
     return (
         truth[keep],
-        None if probs is None else check_probs(probs, truth.shape)[keep],
-        None if decisions is None else check_decisions(decisions, truth.shape)[keep],
+        check_probs(np.zeros(truth.shape) if probs is None else probs, truth.shape)[keep],
+        check_decisions(np.zeros_like(truth) if decisions is None else decisions, truth.shape)[keep],
     )
-
-
-def count_without_genre(target: ArrayLike) -> int:
-    """How many posters have no genre and are left out of every metric.
-
-    >>> count_without_genre([[1, 0], [0, 0]])
-    1
-    """
-    return int((~has_genre(check_binary(target, "target"))).sum())
-
-
-def genres_without_positives(target: ArrayLike, genres: Sequence[str]) -> list[str]:
-    """The genres that no poster has: left out of every mean over genres.
-
-    >>> genres_without_positives([[1, 0], [1, 0]], ["Drama", "War"])
-    ['War']
-    """
-    support = check_binary(target, "target").sum(axis=0)
-    return [genre for genre, count in zip(genres, support.tolist(), strict=True) if count == 0]
 
 
 @dataclass(frozen=True)
@@ -133,12 +114,9 @@ class Metric:
         """
         if self.single_label and not is_single_label(target):
             raise ValueError(ONE_GENRE)
-        reads_decisions = self.kind == "decision"
-        truth, scores, decided = labelled(
-            target, None if reads_decisions else answers, answers if reads_decisions else None
-        )
-        statistic = self.statistic(truth, decided if reads_decisions else scores)
-        return float(statistic(np.ones((1, len(truth))))[0])
+        read = {"decisions" if self.kind == "decision" else "probs": answers}
+        truth, scores, decided = labelled(target, **read)
+        return float(self.prepare(truth, scores, decided)(np.ones((1, len(truth))))[0])
 
 
 METRICS: tuple[Metric, ...] = (
@@ -193,8 +171,6 @@ def compute_metrics(target: ArrayLike, probs: ArrayLike, decisions: ArrayLike) -
     (1.0, 0.6666666666666666, 0.0)
     """
     truth, scores, decided = labelled(target, probs, decisions)
-    assert scores is not None
-    assert decided is not None
     once = np.ones((1, len(truth)))
     return {metric.name: float(metric.prepare(truth, scores, decided)(once)[0]) for metric in METRICS}
 

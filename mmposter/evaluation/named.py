@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,7 +16,6 @@ from mmposter.evaluation.seeds import Estimate, Measured, estimate_difference, e
 
 Named = tuple[dict[str, Estimate], dict[str, Estimate]]
 """By metric, and average precision by genre."""
-Adjusted = tuple[dict[str, float | None], dict[str, float | None]]
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,15 @@ def stacked(parts: Sequence[Measured]) -> tuple[FloatArray, FloatArray]:
     return np.stack([part.values for part in parts]), np.stack([part.halves for part in parts])
 
 
-def adjust_family(family: Sequence[tuple[Mapping[str, Estimate], Mapping[str, Estimate]]]) -> list[Adjusted]:
-    """Holm's p-values of each member: of a metric over all members, of a genre over all members and genres."""
-    by_metric = {
-        name: holm([metrics[name].p_value for metrics, _ in family]) for name in (family[0][0] if family else ())
-    }
+def adjust_family(family: Sequence[tuple[Mapping[str, Estimate], Mapping[str, Estimate]]]) -> list[Named]:
+    """Every member with Holm's p-values: of a metric over all members, of a genre over all members and genres."""
+    names = family[0][0] if family else ()
+    by_metric = {name: iter(holm([metrics[name].p_value for metrics, _ in family])) for name in names}
     flat = iter(holm([one.p_value for _, by_genre in family for one in by_genre.values()]))
     return [
-        ({name: values[number] for name, values in by_metric.items()}, {genre: next(flat) for genre in by_genre})
-        for number, (_, by_genre) in enumerate(family)
+        (
+            {name: replace(one, adjusted=next(by_metric[name])) for name, one in metrics.items()},
+            {genre: replace(one, adjusted=next(flat)) for genre, one in by_genre.items()},
+        )
+        for metrics, by_genre in family
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -47,15 +46,6 @@ class GenreThresholds:
     half: OperatingPoint
     hindsight: OperatingPoint | None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        points = {"tuned": vars(self.tuned), "half": vars(self.half)}
-        return {
-            "support": self.support,
-            **points,
-            "hindsight": None if self.hindsight is None else vars(self.hindsight),
-        }
-
 
 def threshold_table(
     target: ArrayLike, probs: ArrayLike, thresholds: ArrayLike, genres: Sequence[str]
@@ -79,8 +69,7 @@ def threshold_table(
     >>> row.tuned.recall, row.half.precision, row.hindsight.threshold
     (0.6666666666666666, 1.0, 0.15)
     """
-    truth, scores, _ = labelled(target, probs, None)
-    assert scores is not None
+    truth, scores, _ = labelled(target, probs)
     rows = []
     for g, (genre, tuned) in enumerate(zip(genres, np.asarray(thresholds, dtype=np.float64).tolist(), strict=True)):
         positive, column = truth[:, g], scores[:, g]

@@ -47,12 +47,10 @@ class Scaling:
 
     def apply(self, probs: ArrayLike) -> FloatArray:
         """The scaled probabilities N x G, float64."""
-        from scipy.special import expit
+        from scipy.special import expit, logit
 
         values: FloatArray = np.asarray(probs, dtype=np.float64)
-        with np.errstate(divide="ignore"):  # the logit of 0 is minus infinity, and its sigmoid is 0 again
-            logits = np.log(values) - np.log1p(-values)
-        return np.asarray(expit(self.slope * logits + self.offsets))
+        return np.asarray(expit(self.slope * logit(values) + self.offsets))  # of 0 it is 0 again, of 1 1
 
 
 def fit_scaling(target: ArrayLike, probs: ArrayLike, shrinkage: float = DEFAULT_SHRINKAGE) -> Scaling:
@@ -75,14 +73,12 @@ def fit_scaling(target: ArrayLike, probs: ArrayLike, shrinkage: float = DEFAULT_
     [[0.8, 0.4]]
     """
     from scipy.optimize import minimize
-    from scipy.special import expit
+    from scipy.special import expit, logit
 
     if not shrinkage > 0:
         raise UserError(f"The shrinkage of the offsets must be above 0, got {shrinkage}.")
-    truth, scores, _ = labelled(target, probs, None)
-    assert scores is not None
-    clipped = np.clip(scores, _NEAREST, 1 - _NEAREST)
-    logits = np.log(clipped) - np.log1p(-clipped)
+    truth, scores, _ = labelled(target, probs)
+    logits = logit(np.clip(scores, _NEAREST, 1 - _NEAREST))
 
     def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
         slope, shared, own = parameters[0], parameters[1], parameters[2:]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mmposter.errors import UserError
 from mmposter.evaluation.arrays import BoolArray, FloatArray
+from mmposter.evaluation.plain import plain_values
 from mmposter.evaluation.thresholds import EmptyPolicy
 from mmposter.files.atomic import atomic_path
 from mmposter.files.formats import require_format
@@ -117,7 +118,7 @@ class ScoredPosters:
             "format": FORMAT,
             "genres": list(self.genres),
             "thresholds": self.thresholds.tolist(),
-            "source": {**asdict(self.source), "constant": _without_nan(self.source.constant)},
+            "source": plain_values(self.source),
         }
         schema = _schema(self.genres).with_metadata({_KEY: json.dumps(facts).encode()})
         with atomic_path(path) as temporary:
@@ -162,10 +163,6 @@ def file_hash(path: Path) -> str:
     """sha256 of a file; of a run's weights it says which training an evaluation belongs to."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
 def _schema(genres: Sequence[str]) -> pa.Schema:

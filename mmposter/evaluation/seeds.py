@@ -60,12 +60,14 @@ class Estimate:
         ci95: its 95 % interval; None where it cannot be estimated.
         standard_error: of `value`; NaN where it cannot be estimated.
         p_value: of a difference, two-sided, against no difference; None for anything else, and where there is none.
+        adjusted: Holm's p-value over the family of comparisons that a difference belongs to, see `named.adjust_family`.
     """
 
     value: float
     ci95: tuple[float, float] | None
     standard_error: float
     p_value: float | None = None
+    adjusted: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,6 @@ def measure(
     ((5,), (4, 5))
     """
     truth, scores, decided = labelled(target, probs, decisions)
-    assert scores is not None
-    assert decided is not None
     if weights.ndim != 2 or weights.shape[1] != len(truth):
         raise ValueError(f"weights must be half-samples of the {len(truth)} posters with a genre, got {weights.shape}")
 

@@ -27,40 +27,17 @@ from mmposter.evaluation import weighted
 from mmposter.evaluation.arrays import BoolArray, FloatArray, is_single_label
 from mmposter.evaluation.bootstrap import interval, values_and_halves
 from mmposter.evaluation.metrics import ONE_GENRE, Metric, labelled
-from mmposter.evaluation.weighted import mean_over_genres, shares_by_genre
 
 
 @dataclass(frozen=True)
 class SingleLabelResult:
-    """The confusion matrix (G x G, row = true, column = answered), and what it sums up to.
+    """The confusion matrix (G x G, row = true, column = answered).
 
-    >>> SingleLabelResult(((2, 1), (0, 1))).accuracy
-    0.75
+    >>> single_label_metrics([[1, 0], [0, 1]], [[0.6, 0.4], [0.7, 0.3]])
+    SingleLabelResult(confusion=((1, 0), (1, 0)))
     """
 
     confusion: tuple[tuple[int, ...], ...]
-
-    @property
-    def accuracy(self) -> float:
-        """Share of posters that were answered right."""
-        counts = np.array(self.confusion)
-        return float(np.trace(counts) / counts.sum())
-
-    @property
-    def macro_precision(self) -> float:
-        """Mean over genres of: right answers / answers."""
-        hits, true, answered = self._sums()
-        return float(mean_over_genres(shares_by_genre(hits, answered, true))[0])
-
-    @property
-    def macro_recall(self) -> float:
-        """Mean over genres of: right answers / posters of the genre."""
-        hits, true, answered = self._sums()
-        return float(mean_over_genres(shares_by_genre(hits, true, answered))[0])
-
-    def _sums(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        counts = np.array(self.confusion, dtype=np.float64)
-        return np.diagonal(counts)[None], counts.sum(axis=1)[None], counts.sum(axis=0)[None]
 
 
 def single_label_metrics(target: ArrayLike, probs: ArrayLike) -> SingleLabelResult:
@@ -72,13 +49,12 @@ def single_label_metrics(target: ArrayLike, probs: ArrayLike) -> SingleLabelResu
         ValueError: a wrong shape or value, or a poster with two genres, or none with one.
 
     >>> found = single_label_metrics([[1, 0], [1, 0], [0, 1]], [[0.6, 0.4], [0.3, 0.7], [0.2, 0.8]])
-    >>> found.confusion, found.macro_precision  # right are one of one answer and one of two
-    (((1, 1), (0, 1)), 0.75)
+    >>> found.confusion
+    ((1, 1), (0, 1))
     """
     if not is_single_label(target):
         raise ValueError(ONE_GENRE)
-    truth, scores, _ = labelled(target, probs, None)
-    assert scores is not None
+    truth, scores, _ = labelled(target, probs)
     genres = truth.shape[1]
     pairs = truth.argmax(axis=1) * genres + weighted.surest(scores)
     confusion = np.bincount(pairs, minlength=genres * genres).reshape(genres, genres)

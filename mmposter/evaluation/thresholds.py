@@ -86,8 +86,7 @@ def tune_thresholds(target: ArrayLike, probs: ArrayLike, shrinkage: float = DEFA
         raise UserError(
             f"The threshold shrinkage must be 0 or more, got {shrinkage}. The default is {DEFAULT_SHRINKAGE:g}."
         )
-    truth, scores, _ = labelled(target, probs, None)
-    assert scores is not None
+    truth, scores, _ = labelled(target, probs)
     positives = truth.sum(axis=0)
     present = np.flatnonzero(positives)
     own = np.zeros(truth.shape[1])

@@ -276,7 +276,7 @@ def missing_branches(run: Run, branches: Sequence[str] | None) -> tuple[BranchSt
 
 @cache
 def _say_once(text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _refuse_controls(run: Run, branches: Sequence[str]) -> None:

@@ -133,7 +133,7 @@ class _Fitter:
     def posters(self, split: str) -> PosterCounts:
         target = self._inputs.labels[self._inputs.rows(split)]
         manifest = str(self._dataset.info["manifest_sha256"])
-        return PosterCounts(self._dataset.folder.resolve().name, manifest, split, len(labelled(target, None, None)[0]))
+        return PosterCounts(self._dataset.folder.resolve().name, manifest, split, len(labelled(target)[0]))
 
     def constant(self) -> dict[str, float]:
         """The best constant answers, chosen on the training posters, on the measured ones."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from mmposter.document.blocks import CodeBlock, DetailsBlock, Emphasis, FigureBlock, ListBlock, PageSection, TableBlock
 from mmposter.document.numbers import number, p_value
 from mmposter.document.page import render_page
-from mmposter.document.svg import figure_svg
 from mmposter.evaluation.comparison import Comparison
 from mmposter.evaluation.metrics import METRICS
 from mmposter.files.atomic import write_text
@@ -17,11 +15,12 @@ from mmposter.outputs import claim
 from mmposter.outputs.kinds import COMPARISON
 from mmposter.report.comparison_text import (
     HEADLINES,
-    describe,
+    VERDICTS,
     difference_text,
     genre_lines,
+    metric_rows,
     notes,
-    seeds_text,
+    runs_table,
     title,
     to_csv,
     to_markdown,
@@ -29,8 +28,6 @@ from mmposter.report.comparison_text import (
 )
 from mmposter.report.plots.comparison import MOST, plot_comparison, plot_genre_differences
 from mmposter.runs.provenance import package_version, source_commit
-
-VERDICTS: Mapping[str, Emphasis] = {"better": "good", "worse": "bad", "within noise": "unsure", "–": "muted"}
 
 
 def write_comparison(found: Comparison, folder: Path) -> Path:
@@ -83,19 +80,6 @@ def _lead(found: Comparison) -> str:
     return " ".join(sentences) or f"One configuration, {found.rows[0].name}, over {len(found.rows[0].seeds)} seeds."
 
 
-def runs_table(found: Comparison) -> TableBlock:
-    """The headline metrics of every row, and of the constant answer."""
-    rows = [
-        [row.name, describe(row), seeds_text(row), *(value_text(row.metrics[m.name]) for m in HEADLINES)]
-        for row in found.rows
-    ]
-    rows.append(
-        ["constant answer", "never looks at a poster", "", *(number(found.constant[m.name]) for m in HEADLINES)]
-    )
-    header = ["run", "what", "seeds", *(metric.title for metric in HEADLINES)]
-    return TableBlock("", header, rows, align="lllrrr", emphasis={(len(rows) - 1, None): "muted"})
-
-
 def difference_tables(found: Comparison) -> list[TableBlock]:
     """Of each row but the first one, every metric minus the first one's."""
     tables = []
@@ -108,7 +92,7 @@ def difference_tables(found: Comparison) -> list[TableBlock]:
                 metric.title,
                 difference_text(difference.metrics[metric.name]),
                 p_value(difference.metrics[metric.name].p_value),
-                p_value(difference.adjusted[metric.name]),
+                p_value(difference.metrics[metric.name].adjusted),
                 verdict,
             ]
             for metric, verdict in zip(METRICS, verdicts, strict=True)
@@ -132,7 +116,8 @@ def _runs(found: Comparison) -> PageSection:
         ["Runs that differ in nothing but the seed are one row, with the mean over their seeds."],
         [
             FigureBlock(
-                figure_svg(plot_comparison(found), "headlines"),
+                "headlines",
+                plot_comparison(found),
                 "Headline metrics with their 95 % intervals. Overlapping intervals do not say that there is no "
                 "difference: the differences below are paired by poster and much sharper.",
                 "Headline metrics of each run; the table below holds the same numbers.",
@@ -144,15 +129,7 @@ def _runs(found: Comparison) -> PageSection:
 
 
 def _metrics(found: Comparison) -> PageSection:
-    values = [
-        [
-            metric.title,
-            *(value_text(row.metrics[metric.name]) for row in found.rows),
-            number(found.constant[metric.name]),
-        ]
-        for metric in METRICS
-    ]
-    table = TableBlock("Values", ["metric", *(row.name for row in found.rows), "constant answer"], values)
+    table = TableBlock("Values", ["metric", *(row.name for row in found.rows), "constant answer"], metric_rows(found))
     return PageSection(
         "metrics",
         "All metrics",
@@ -179,7 +156,8 @@ def _by_genre(found: Comparison) -> PageSection:
     if 1 <= len(others) <= MOST and any(found.support):
         blocks.append(
             FigureBlock(
-                figure_svg(plot_genre_differences(found), "genre-differences"),
+                "genre-differences",
+                plot_genre_differences(found),
                 "Differences of average precision with their 95 % intervals (each of its own, not adjusted).",
                 "Differences by genre; the table below holds the same numbers.",
             )

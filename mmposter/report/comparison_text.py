@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mmposter.document.blocks import Emphasis, TableBlock
 from mmposter.document.markdown import markdown_table
 from mmposter.document.numbers import exact, number, p_value, with_interval
+from mmposter.document.terminal import print_table
 from mmposter.evaluation.comparison import LEVEL, Comparison, RunRow
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.seeds import Estimate
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 HEADLINES = tuple(metric for metric in METRICS if metric.headline)
-_COLOURS = {"better": "green", "worse": "bold red", "within noise": "yellow", "–": "dim"}
+RUN_COLUMNS = ["run", "what", "seeds", *(metric.title for metric in HEADLINES)]
+VERDICTS: Mapping[str, Emphasis] = {"better": "good", "worse": "bad", "within noise": "unsure", "–": "muted"}
 
 
 def title(found: Comparison) -> str:
@@ -27,6 +31,18 @@ def describe(row: RunRow) -> str:
     """What a row looks at, and what else sets it apart from the first one."""
     changes = [f"{key}={value}" for key, value in row.changes.items()]
     return "; ".join([",".join(row.branches) + (" (others masked)" if row.masked else ""), *changes])
+
+
+def runs_table(found: Comparison) -> TableBlock:
+    """The headline metrics of every row, and of the constant answer."""
+    rows = [[*_about(row), *(value_text(row.metrics[metric.name]) for metric in HEADLINES)] for row in found.rows]
+    constant = [number(found.constant[metric.name]) for metric in HEADLINES]
+    rows.append(["constant answer", "never looks at a poster", "", *constant])
+    return TableBlock("", RUN_COLUMNS, rows, "lllrrr", {(len(rows) - 1, None): "muted"})
+
+
+def _about(row: RunRow) -> list[str]:
+    return [row.name, describe(row), ",".join(map(str, row.seeds))]
 
 
 def value_text(estimate: Estimate) -> str:
@@ -68,36 +84,31 @@ def notes(found: Comparison) -> list[str]:
 
 def render(found: Comparison, console: Console) -> None:
     """Print the headline metrics of every row and the differences to the first one."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title(found), title_justify="left", title_style="bold")
-    for column in ("run", "what", "seeds"):
-        table.add_column(column)
-    for metric in HEADLINES:
-        table.add_column(metric.title, justify="right")
-    for row in found.rows:
-        # The interval below its value: three intervals side by side fit no narrow terminal.
-        cells = [value_text(row.metrics[metric.name]).replace(" (", "\n(") for metric in HEADLINES]
-        table.add_row(*map(Text, [row.name, describe(row), seeds_text(row), *cells]))
-    table.add_row(*map(Text, ["constant answer", "", "", *(number(found.constant[m.name]) for m in HEADLINES)]))
-    console.print(table)
-    table = Table(title=f"Minus {found.rows[0].name}", title_justify="left", title_style="bold")
-    for column in ("run", "metric", "difference", "p", "verdict"):
-        table.add_column(column, justify="right" if column in ("difference", "p") else "left")
-    for row in found.rows[1:]:
-        assert row.difference is not None
-        for metric in HEADLINES:
-            verdict = row.difference.verdict(metric)
-            cells = [
-                row.name,
-                metric.title,
-                difference_text(row.difference.metrics[metric.name]),
-                p_value(row.difference.adjusted[metric.name]),
-            ]
-            table.add_row(*map(Text, cells), Text(verdict, style=_COLOURS[verdict]))
-    if len(found.rows) > 1:
-        console.print(table)
+    # The interval below its value: three intervals side by side fit no narrow terminal.
+    rows = [
+        [*_about(row), *(value_text(row.metrics[metric.name]).replace(" (", "\n(") for metric in HEADLINES)]
+        for row in found.rows
+    ]
+    rows.append(["constant answer", "", "", *(number(found.constant[metric.name]) for metric in HEADLINES)])
+    print_table(console, TableBlock(title(found), RUN_COLUMNS, rows, "lllrrr"))
+    rows = [
+        [
+            row.name,
+            metric.title,
+            difference_text(row.difference.metrics[metric.name]),
+            p_value(row.difference.metrics[metric.name].adjusted),
+            row.difference.verdict(metric),
+        ]
+        for row in found.rows
+        if row.difference is not None
+        for metric in HEADLINES
+    ]
+    if rows:
+        verdicts: dict[tuple[int, int | None], Emphasis] = {(at, 4): VERDICTS[row[-1]] for at, row in enumerate(rows)}
+        header = ["run", "metric", "difference", "p", "verdict"]
+        print_table(console, TableBlock(f"Minus {found.rows[0].name}", header, rows, "llrrl", verdicts))
     for note in [*notes(found), *(f"average precision by genre, {line}" for line in genre_lines(found))]:
         console.print(Text(f"- {note}", style="dim"))
 
@@ -116,11 +127,9 @@ def genre_lines(found: Comparison) -> list[str]:
     return lines
 
 
-def to_markdown(found: Comparison) -> str:
-    """All metrics and genres as Markdown tables."""
-    others = found.rows[1:]
-    runs = [[row.name, describe(row), seeds_text(row), ", ".join(row.runs)] for row in found.rows]
-    values = [
+def metric_rows(found: Comparison) -> list[list[str]]:
+    """Of every metric its title, its value in each row, and the constant answer's."""
+    return [
         [
             metric.title,
             *(value_text(row.metrics[metric.name]) for row in found.rows),
@@ -128,6 +137,12 @@ def to_markdown(found: Comparison) -> str:
         ]
         for metric in METRICS
     ]
+
+
+def to_markdown(found: Comparison) -> str:
+    """All metrics and genres as Markdown tables."""
+    others = found.rows[1:]
+    runs = [[*_about(row), ", ".join(row.runs)] for row in found.rows]
     differences = [[metric.title, *(_difference_and_p(row, metric.name) for row in others)] for metric in METRICS]
     genres = [
         [
@@ -142,7 +157,7 @@ def to_markdown(found: Comparison) -> str:
     parts = [
         f"### {title(found)}",
         markdown_table(["run", "what", "seeds", "folders"], runs),
-        markdown_table(["metric", first, *names, "constant answer"], values),
+        markdown_table(["metric", first, *names, "constant answer"], metric_rows(found)),
         *([f"#### Minus {first}", markdown_table(["metric", *names], differences)] if others else []),
         "#### Average precision by genre",
         markdown_table(["genre (posters)", first, *(f"{name} minus {first}" for name in names), "prevalence"], genres),
@@ -163,24 +178,19 @@ def to_csv(found: Comparison) -> str:
             name = metric.name
             lines.append(
                 [*about, name, "", *_cells(row.metrics[name]), exact(found.constant[name])]
-                + ([""] * 5 if change is None else _changed(change.metrics[name], change.adjusted[name]))
+                + ([""] * 5 if change is None else _changed(change.metrics[name]))
             )
         for genre in found.genres:
             lines.append(
                 [*about, "average_precision", genre, *_cells(row.by_genre[genre]), exact(found.prevalence[genre])]
-                + ([""] * 5 if change is None else _changed(change.by_genre[genre], change.adjusted_by_genre[genre]))
+                + ([""] * 5 if change is None else _changed(change.by_genre[genre]))
             )
     return table_text(header, lines, line_end="\n")
 
 
-def seeds_text(row: RunRow) -> str:
-    """The seeds of a row, such as ``0,1,2``."""
-    return ",".join(map(str, row.seeds))
-
-
 def _difference_and_p(row: RunRow, metric: str) -> str:
     assert row.difference is not None
-    return f"{difference_text(row.difference.metrics[metric])}, p {p_value(row.difference.adjusted[metric])}"
+    return f"{difference_text(row.difference.metrics[metric])}, p {p_value(row.difference.metrics[metric].adjusted)}"
 
 
 def _cells(estimate: Estimate) -> list[str]:
@@ -188,5 +198,5 @@ def _cells(estimate: Estimate) -> list[str]:
     return [exact(estimate.value), exact(low), exact(high)]
 
 
-def _changed(estimate: Estimate, adjusted: float | None) -> list[str]:
-    return [*_cells(estimate), exact(estimate.p_value), exact(adjusted)]
+def _changed(estimate: Estimate) -> list[str]:
+    return [*_cells(estimate), exact(estimate.p_value), exact(estimate.adjusted)]

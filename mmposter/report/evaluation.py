@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from mmposter.document.blocks import (
     Block,
     CodeBlock,
     DetailsBlock,
+    Document,
     Emphasis,
     FigureBlock,
     ListBlock,
@@ -21,17 +22,16 @@ from mmposter.document.blocks import (
 )
 from mmposter.document.numbers import number, percent, with_interval
 from mmposter.document.page import render_page
-from mmposter.document.svg import figure_svg
 from mmposter.evaluation.evaluate import Evaluation
 from mmposter.evaluation.examination import Examination
 from mmposter.evaluation.listing import LISTING
 from mmposter.evaluation.operating import OperatingPoint
-from mmposter.evaluation.scored import PREDICTIONS
+from mmposter.evaluation.scored import PREDICTIONS, ScoredPosters
 from mmposter.evaluation.single_label import SingleLabelResult
 from mmposter.files.atomic import write_json, write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import EVALUATION
-from mmposter.report.evaluation_text import GENRE_COLUMNS, METRIC_COLUMNS, genre_rows, metric_rows, notes
+from mmposter.report.evaluation_text import genres_table, metrics_table, notes
 from mmposter.report.plots import (
     plot_average_precision,
     plot_confusion,
@@ -42,17 +42,7 @@ from mmposter.report.plots import (
 from mmposter.report.plots.style import save_png
 from mmposter.shipped import is_shipped
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 EVALUATIONS, PAGE, NUMBERS, PLOTS = "evaluation", "report.html", "evaluation.json", "plots"
-
-VERDICTS: Mapping[str, Emphasis] = {
-    "better": "good",
-    "within noise": "unsure",
-    "NOT BETTER": "bad",
-    "undefined": "muted",
-}
 
 
 def evaluation_folder(run: Path, split: str, branches: tuple[str, ...] | None = None) -> Path:
@@ -79,61 +69,35 @@ def write_evaluation(found: Examination, folder: Path) -> Path:
         UserError: files of others would be replaced, or another process is writing there.
         OSError: the folder cannot be written.
     """
-    figures = _figures(found)
-    # Letters first: a layout that was drawn once moves by hundredths when it is drawn again.
-    page = evaluation_page(found, {name: figure_svg(figure, name) for name, figure in figures.items()})
+    document = evaluation_document(found)
+    page = render_page(document.title, document.lead, document.facts, document.sections)
     with claim(folder, EVALUATION, go_on=True):
         found.scored.save(folder / PREDICTIONS)
         write_json(folder / NUMBERS, found.to_json())
         write_text(folder / LISTING, "".join(f"{line}\n" for line in found.listing))
-        for name, figure in figures.items():
-            save_png(figure, folder / PLOTS / f"{name.replace('-', '_')}.png")
+        for block in document.figures:
+            save_png(block.figure, folder / PLOTS / f"{block.name.replace('-', '_')}.png")
         write_text(folder / PAGE, page)
     return folder / PAGE
 
 
-def evaluation_page(found: Examination, figures: Mapping[str, str]) -> str:
-    """The page as HTML.
-
-    Args:
-        found: what `mmposter evaluate` found.
-        figures: SVG by name: average-precision, precision-recall, together (confusion for single-label data),
-            reliability.
-    """
-    single, surest_alone = found.evaluation.single_label, found.evaluation.surest_alone
+def evaluation_document(found: Examination) -> Document:
+    """The page; where a poster has one genre, none are true together, and a confusion matrix says the rest."""
+    single = found.evaluation.single_label
     sections = [
         _metrics(found),
-        *([] if single is None else [_confusion(found, single, figures["confusion"])]),
-        _by_genre(found, figures["average-precision"]),
-        _precision_recall(figures["precision-recall"]),
-        *([] if surest_alone else [_thresholds(found)]),
-        *([_together(found, figures["together"])] if single is None else []),
-        _calibration(found, figures["reliability"]),
+        *([] if single is None else [_confusion(found, single)]),
+        _by_genre(found),
+        _precision_recall(found.scored),
+        *([] if found.evaluation.surest_alone else [_thresholds(found)]),
+        *([_together(found)] if single is None else []),
+        _calibration(found),
         _hardest(found),
         _source(found),
     ]
     source = found.scored.source
-    return render_page(
-        f"{source.run} on {source.data}, {found.evaluation.split}", _lead(found), evaluation_facts(found), sections
-    )
-
-
-def _figures(found: Examination) -> dict[str, Figure]:
-    scored, single = found.scored, found.evaluation.single_label
-    curves = {_as_it_is(found): found.reliability}
-    if found.calibration is not None:
-        curves[f"calibrated ({found.calibration.calibrator.method})"] = found.calibration.after
-    return {
-        "average-precision": plot_average_precision(found.evaluation),
-        "precision-recall": plot_precision_recall(scored.target, scored.probs, scored.genres),
-        # Where a poster has one genre, none are true together, and the confusion matrix says the rest.
-        **(
-            {"together": plot_cooccurrence(found.together)}
-            if single is None
-            else {"confusion": plot_confusion(single.confusion, scored.genres)}
-        ),
-        "reliability": plot_reliability(curves),
-    }
+    title = f"{source.run} on {source.data}, {found.evaluation.split}"
+    return Document(title, _lead(found), evaluation_facts(found), sections)
 
 
 def _lead(found: Examination) -> str:
@@ -172,28 +136,8 @@ def _head(config: Mapping[str, Any]) -> str:
 
 def evaluation_blocks(evaluation: Evaluation) -> list[Block]:
     """The tables and the notes, for a notebook; that of the genres is folded away."""
-    genres = DetailsBlock("Genres", [_genres_table(evaluation)])
-    return [_metrics_table(evaluation), genres, ListBlock(notes(evaluation))]
-
-
-def _metrics_table(evaluation: Evaluation) -> TableBlock:
-    """Every metric with its interval, beside the constant answer."""
-    rows = metric_rows(evaluation)
-    headlines = {metric.title for metric in evaluation.headlines}
-    emphasis: dict[tuple[int, int | None], Emphasis] = {
-        (at, len(METRIC_COLUMNS) - 1): VERDICTS[row[-1]] for at, row in enumerate(rows)
-    }
-    emphasis |= {(at, None): "strong" for at, row in enumerate(rows) if row[0] in headlines}
-    return TableBlock("", METRIC_COLUMNS, rows, align="lrrrl", emphasis=emphasis)
-
-
-def _genres_table(evaluation: Evaluation) -> TableBlock:
-    """Every genre, the most frequent first."""
-    rows = genre_rows(evaluation)
-    emphasis: dict[tuple[int, int | None], Emphasis] = {
-        (at, None): "muted" for at, row in enumerate(rows) if not evaluation.by_genre[row[0]].support
-    }
-    return TableBlock("By genre, the most frequent first", GENRE_COLUMNS, rows, emphasis=emphasis)
+    genres = DetailsBlock("Genres", [genres_table(evaluation)])
+    return [metrics_table(evaluation), genres, ListBlock(notes(evaluation))]
 
 
 def _metrics(found: Examination) -> PageSection:
@@ -204,11 +148,11 @@ def _metrics(found: Examination) -> PageSection:
             "Each metric beside the best answer that never looks at a poster. “Within noise” means that the interval "
             "reaches the constant answer's value."
         ],
-        [_metrics_table(found.evaluation), ListBlock(notes(found.evaluation))],
+        [metrics_table(found.evaluation), ListBlock(notes(found.evaluation))],
     )
 
 
-def _confusion(found: Examination, single: SingleLabelResult, svg: str) -> PageSection:
+def _confusion(found: Examination, single: SingleLabelResult) -> PageSection:
     counts, genres = np.array(single.confusion), found.scored.genres
     true, answered = counts.sum(axis=1), counts.sum(axis=0)
     most = int(answered.argmax())
@@ -227,7 +171,8 @@ def _confusion(found: Examination, single: SingleLabelResult, svg: str) -> PageS
         text,
         [
             FigureBlock(
-                svg,
+                "confusion",
+                plot_confusion(single.confusion, genres),
                 "One row a true genre, one column an answer, with the number of posters; shaded by the share of the "
                 "row, so that the diagonal's shade is the recall. An empty cell is 0.",
                 "Confusion matrix: how often each genre was answered with each other.",
@@ -236,7 +181,7 @@ def _confusion(found: Examination, single: SingleLabelResult, svg: str) -> PageS
     )
 
 
-def _by_genre(found: Examination, svg: str) -> PageSection:
+def _by_genre(found: Examination) -> PageSection:
     return PageSection(
         "genres",
         "Genres",
@@ -246,16 +191,17 @@ def _by_genre(found: Examination, svg: str) -> PageSection:
         ],
         [
             FigureBlock(
-                svg,
+                "average-precision",
+                plot_average_precision(found.evaluation),
                 "Average precision of each genre with its 95 % interval; the orange tick is the constant answer's.",
                 "Average precision by genre, best on top; the table below holds the same numbers.",
             ),
-            _genres_table(found.evaluation),
+            genres_table(found.evaluation),
         ],
     )
 
 
-def _precision_recall(svg: str) -> PageSection:
+def _precision_recall(scored: ScoredPosters) -> PageSection:
     return PageSection(
         "precision-recall",
         "Precision and recall",
@@ -265,7 +211,8 @@ def _precision_recall(svg: str) -> PageSection:
         ],
         [
             FigureBlock(
-                svg,
+                "precision-recall",
+                plot_precision_recall(scored.target, scored.probs, scored.genres),
                 "Precision against recall, the most frequent genre first; dashed: the constant answer.",
                 "Precision against recall, one panel a genre.",
             )
@@ -304,11 +251,12 @@ def _thresholds(found: Examination) -> PageSection:
     )
 
 
-def _together(found: Examination, svg: str) -> PageSection:
+def _together(found: Examination) -> PageSection:
     together = found.together
     blocks: list[FigureBlock | ListBlock] = [
         FigureBlock(
-            svg,
+            "together",
+            plot_cooccurrence(together),
             "One row a true genre. Left: how many of its posters have each other genre too. Right: on how many each "
             "genre is decided; on the diagonal that is the recall.",
             "Two matrices of genres, one of the truth and one of the decisions.",
@@ -324,15 +272,19 @@ def _together(found: Examination, svg: str) -> PageSection:
     return PageSection("together", "Genres together", text, blocks)
 
 
-def _calibration(found: Examination, svg: str) -> PageSection:
+def _calibration(found: Examination) -> PageSection:
     text = [
         "Of all (poster, genre) pairs that got about .7, do 70 % have the genre? A point on the dashed line says yes; "
         "below it the model is too sure, above it too timid."
     ]
     result = found.calibration
+    curves = {_as_it_is(found): found.reliability}
+    if result is not None:
+        curves[f"calibrated ({result.calibrator.method})"] = result.after
     blocks: list[FigureBlock | TableBlock] = [
         FigureBlock(
-            svg,
+            "reliability",
+            plot_reliability(curves),
             "All pairs in 15 bins of equal width; below, how many pairs each bin holds (logarithmic).",
             "Reliability diagram with the number of pairs in each bin.",
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from mmposter.document.blocks import Emphasis, TableBlock
 from mmposter.document.markdown import markdown_table
 from mmposter.document.numbers import interval, number, with_interval
+from mmposter.document.terminal import print_table
 from mmposter.evaluation import weighted
 from mmposter.evaluation.evaluate import Evaluation
 from mmposter.evaluation.examination import Examination
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
 
 METRIC_COLUMNS = ("metric", "value", "95 % interval", "constant", "than the constant")
 GENRE_COLUMNS = ("genre", "support", "AP", "95 % interval", "prevalence", "precision", "recall", "F1", "threshold")
+
+VERDICTS: Mapping[str, Emphasis] = {
+    "better": "good",
+    "within noise": "unsure",
+    "NOT BETTER": "bad",
+    "undefined": "muted",
+}
 
 _DISPENSABLE = (("threshold",), ("precision", "recall"), ("F1",), ("prevalence",), ("95 % interval",), ("support",))
 """Columns by genre that a narrow console does without, in this order."""
@@ -45,31 +54,37 @@ def render(evaluation: Evaluation, console: Console) -> None:
     On a narrow one the table by genre leaves out columns, and says which; a genre without a positive, for which
     there is no number, stands in the notes alone.
     """
-    from rich.table import Table
     from rich.text import Text
 
-    colours = {"better": "green", "within noise": "yellow", "NOT BETTER": "bold red", "undefined": "dim"}
-    table = Table(title=title(evaluation), title_justify="left", title_style="bold")
-    for i, column in enumerate(METRIC_COLUMNS):
-        table.add_column(column, justify="right" if 0 < i < 4 else "left")
-    headlines = {metric.title for metric in evaluation.headlines}
-    for row in metric_rows(evaluation):
-        cells = [Text(cell, style="bold" if row[0] in headlines else "") for cell in row]
-        cells[-1].stylize(colours[row[-1]])
-        table.add_row(*cells)
-    console.print(table)
+    print_table(console, metrics_table(evaluation, title(evaluation)))
     rows = [row for row in genre_rows(evaluation) if evaluation.by_genre[row[0]].support]
     shown = _columns_that_fit(GENRE_COLUMNS, rows, console.width)
-    table = Table(title="By genre", title_justify="left", title_style="bold")
-    for i in shown:
-        table.add_column(GENRE_COLUMNS[i], justify="right" if i else "left")
-    for row in rows:
-        table.add_row(*(Text(row[i]) for i in shown))
-    console.print(table)
+    cut = [[row[i] for i in shown] for row in rows]
+    print_table(console, TableBlock("By genre", [GENRE_COLUMNS[i] for i in shown], cut))
     hidden = [column for i, column in enumerate(GENRE_COLUMNS) if i not in shown]
     narrow = [f"not shown by genre, for want of width: {', '.join(hidden)}"] if hidden else []
     for note in [*notes(evaluation), *narrow]:
         console.print(Text(f"- {note}", style="dim"))
+
+
+def metrics_table(evaluation: Evaluation, caption: str = "") -> TableBlock:
+    """Every metric with its interval, beside the constant answer."""
+    rows = metric_rows(evaluation)
+    headlines = {metric.title for metric in evaluation.headlines}
+    emphasis: dict[tuple[int, int | None], Emphasis] = {
+        (at, len(METRIC_COLUMNS) - 1): VERDICTS[row[-1]] for at, row in enumerate(rows)
+    }
+    emphasis |= {(at, None): "strong" for at, row in enumerate(rows) if row[0] in headlines}
+    return TableBlock(caption, METRIC_COLUMNS, rows, align="lrrrl", emphasis=emphasis)
+
+
+def genres_table(evaluation: Evaluation) -> TableBlock:
+    """Every genre, the most frequent first."""
+    rows = genre_rows(evaluation)
+    emphasis: dict[tuple[int, int | None], Emphasis] = {
+        (at, None): "muted" for at, row in enumerate(rows) if not evaluation.by_genre[row[0]].support
+    }
+    return TableBlock("By genre, the most frequent first", GENRE_COLUMNS, rows, emphasis=emphasis)
 
 
 def metric_rows(evaluation: Evaluation) -> list[list[str]]:

@@ -100,7 +100,7 @@ class Trainer:
                     if self.settings.keep == "last" or state.best_epoch < 0:
                         raise
                     kept = f"kept is epoch {state.best_epoch + 1}, the best before"
-                    console.print(f"{error}\n{kept}", highlight=False, markup=False, soft_wrap=True)
+                    console.print(f"{error}\n{kept}", highlight=False, soft_wrap=True)
                     state.finished = True
                     break
                 ticker.advance(1, f"loss {row['train_loss']:.4f} val mAP {row['val_map']:.4f}")

@@ -28,16 +28,12 @@ from mmposter.report.ablation.sections import (
     MODES,
     SUBSETS,
     TITLES,
-    against_reference,
     axes_of,
-    contributions_of,
     group,
     label_of,
     questions,
-    reference_of,
     without_one,
 )
-from mmposter.report.ablation.tables import contribution_p_values
 
 METRIC = TITLES[LEAD]
 MOST_NAMED = 6
@@ -64,7 +60,7 @@ def findings(result: AblationResult) -> list[str]:
 
 
 def _full_model(result: AblationResult) -> Iterable[str]:
-    full = reference_of(result)
+    full = result.full
     if full is None:
         return
     value, constant = full.metrics[LEAD], result.constant[LEAD]
@@ -82,7 +78,7 @@ def _full_model(result: AblationResult) -> Iterable[str]:
 def _smaller(result: AblationResult) -> Iterable[str]:
     """Subsets that beat the full model, and the smallest ones that may be as good."""
     subsets = group(result, SUBSETS, "retrain")
-    full = reference_of(result)
+    full = result.full
     if subsets is None or full is None:
         return
     compared = [(cell, _lead(result, cell)) for cell in subsets.cells if len(cell.branches) < len(full.branches)]
@@ -103,30 +99,29 @@ def _smaller(result: AblationResult) -> Iterable[str]:
 def _branches(result: AblationResult, mode: Mode) -> Iterable[str]:
     """One sentence a branch: what leaving it out changes, and what it adds on average over all subsets."""
     left_out = without_one(result, mode)
-    added, adjusted = contributions_of(result, mode), contribution_p_values(result, mode)
-    full = reference_of(result)
+    added = result.contributions_of(mode)
+    full = result.full
     for branch in full.branches if full else ():
         clauses = []
         found = _lead(result, left_out[branch]) if branch in left_out else None
         if found is not None:
             clauses.append(f"{_LEFT_OUT[mode].format(branch)}, {_change(found)}")
         if branch in added:
-            value = added[branch].metrics[LEAD]
-            mean = _Judged(value, adjusted[branch], carried(value, adjusted[branch]))
-            clauses.append(f"averaged over all subsets of the others ({MODE_TITLES[mode]}), {_added(mean)}")
+            mean = _added(_Judged(added[branch].metrics[LEAD]))
+            clauses.append(f"averaged over all subsets of the others ({MODE_TITLES[mode]}), {mean}")
         if clauses:
             yield f"{branch}: {'; '.join(clauses)}."
 
 
 def _genres(result: AblationResult, mode: Mode) -> Iterable[str]:
     """Genres that a branch carries: by leaving it out, else by its average over all subsets."""
-    full = reference_of(result)
-    added = contributions_of(result, mode)
+    full = result.full
+    added = result.contributions_of(mode)
     cells = without_one(result, mode)
     for branch in full.branches if full else ():
         cell = cells.get(branch)
-        falls = _changed_genres(result, cell, -1) if cell else {}
-        rises = _changed_genres(result, cell, 1) if cell else {}
+        comparison = result.against_full(cell) if cell else None
+        falls, rises = (_carried_genres(result, comparison, side) for side in (-1, 1))
         where = f"{_LEFT_OUT[mode].format(branch)}, AP"
         if falls:
             yield f"Genres that need {branch}: {where} falls for {_listed(falls)}."
@@ -135,8 +130,8 @@ def _genres(result: AblationResult, mode: Mode) -> Iterable[str]:
         if full and cell:
             yield from _nothing_left(result, full, cell, branch, falls)
         if branch in added:
-            more = {g: e for g, e in _added_genres(result, added[branch], 1).items() if g not in falls}
-            less = {g: e for g, e in _added_genres(result, added[branch], -1).items() if g not in rises}
+            more = {g: e for g, e in _carried_genres(result, added[branch], 1).items() if g not in falls}
+            less = {g: e for g, e in _carried_genres(result, added[branch], -1).items() if g not in rises}
             beside = ", where leaving it out of the full model is not told apart from keeping it" if cell else ""
             mean = f"Averaged over all subsets of the others ({MODE_TITLES[mode]}), {branch}"
             if more:
@@ -166,15 +161,17 @@ def _nothing_left(
 
 def _no_help(result: AblationResult, mode: Mode) -> Iterable[str]:
     """Branches that are not shown to help, neither on the whole nor in any genre."""
-    cells, added = without_one(result, mode), contributions_of(result, mode)
-    adjusted = contribution_p_values(result, mode)
+    cells, added = without_one(result, mode), result.contributions_of(mode)
     for branch, cell in cells.items():
         found = _lead(result, cell)
-        if found is None or found.side < 0 or found.value.ci95 is None or _changed_genres(result, cell, -1):
-            continue
-        if branch in added and (
-            carried(added[branch].metrics[LEAD], adjusted[branch]) > 0 or _added_genres(result, added[branch], 1)
+        if (
+            found is None
+            or found.side < 0
+            or found.value.ci95 is None
+            or _carried_genres(result, result.against_full(cell), -1)
         ):
+            continue
+        if branch in added and (carried(added[branch].metrics[LEAD]) > 0 or _carried_genres(result, added[branch], 1)):
             continue
         yield (
             f"No help shown from {branch} ({MODE_TITLES[mode]}), in {METRIC} or in any genre: {METRIC} without it "
@@ -194,7 +191,7 @@ def _single(result: AblationResult, section: str, what: str) -> Iterable[str]:
 
 
 def _against(result: AblationResult, cell: CellResult, comparison: CellComparison) -> str:
-    found, other = _judged(comparison), label_of(result, comparison.against, cell.mode)
+    found, other = _Judged(comparison.metrics[LEAD]), label_of(result, comparison.against, cell.mode)
     if not other.startswith("the ") and comparison.why:
         other = comparison.why if other in comparison.why else f"{other} ({comparison.why})"
     if found.side == 0:
@@ -209,7 +206,7 @@ def _axis(result: AblationResult, key: str) -> Iterable[str]:
             continue
         clauses = []
         for cell, item in questions(result, found):
-            change, same = _judged(item), item.against == result.reference
+            change, same = _Judged(item.metrics[LEAD]), item.against == result.reference
             other = "" if same else label_of(result, item.against, mode)
             if change.side:
                 word = "better" if change.side > 0 else "worse"
@@ -226,9 +223,9 @@ def _modes(result: AblationResult) -> Iterable[str]:
     found = []
     for cell in result.cells:
         for item in cell.comparisons if cell.mode == "mask" and not cell.changes else ():
-            other = next((one for one in result.cells if one.name == item.against), None)
+            other = result.cell(item.against)
             if other is not None and other.mode == "retrain" and other.branches == cell.branches:
-                found.append((", ".join(cell.branches), _judged(item)))
+                found.append((", ".join(cell.branches), _Judged(item.metrics[LEAD])))
     for sign, word in ((-1, "lower"), (1, "higher")):
         some = sorted(((n, f) for n, f in found if f.side == sign), key=lambda pair: -abs(pair[1].value.value))
         if some:
@@ -239,11 +236,14 @@ def _modes(result: AblationResult) -> Iterable[str]:
 
 
 class _Judged(NamedTuple):
-    """A difference of the leading metric, its adjusted p-value, and what may be said of it (see `carried`)."""
+    """A difference of the leading metric, and what may be said of it."""
 
     value: Estimate
-    adjusted: float | None
-    side: int
+
+    @property
+    def side(self) -> int:
+        """1 more, -1 less, 0 not told apart, see `carried`."""
+        return carried(self.value)
 
     @property
     def open(self) -> str:
@@ -251,7 +251,7 @@ class _Judged(NamedTuple):
         text = difference_in_words(self.value)
         if self.value.ci95 is None:
             return f"{text}, no interval"
-        return text if self.spans_zero else f"{text}, p {p_value(self.adjusted)} by Holm"
+        return text if self.spans_zero else f"{text}, p {p_value(self.value.adjusted)} by Holm"
 
     @property
     def spans_zero(self) -> bool:
@@ -266,13 +266,8 @@ class _Judged(NamedTuple):
 
 def _lead(result: AblationResult, cell: CellResult) -> _Judged | None:
     """The cell's difference to the full model in the leading metric; None for the full model itself."""
-    comparison = against_reference(result, cell)
-    return None if comparison is None else _judged(comparison)
-
-
-def _judged(comparison: CellComparison) -> _Judged:
-    value, adjusted = comparison.metrics[LEAD], comparison.adjusted.get(LEAD)
-    return _Judged(value, adjusted, carried(value, adjusted))
+    comparison = result.against_full(cell)
+    return None if comparison is None else _Judged(comparison.metrics[LEAD])
 
 
 def _change(found: _Judged) -> str:
@@ -287,23 +282,13 @@ def _added(found: _Judged) -> str:
     return f"it {'adds' if found.side > 0 else 'costs'} {found.size} {METRIC}"
 
 
-def _changed_genres(result: AblationResult, cell: CellResult, side: int) -> dict[str, Estimate]:
-    comparison = against_reference(result, cell)
-    if comparison is None:
+def _carried_genres(
+    result: AblationResult, found: CellComparison | Contribution | None, side: int
+) -> dict[str, Estimate]:
+    """The genres whose difference is carried to that side."""
+    if found is None:
         return {}
-    return {
-        genre: comparison.by_genre[genre]
-        for genre in result.genres
-        if carried(comparison.by_genre[genre], comparison.adjusted_by_genre.get(genre)) == side
-    }
-
-
-def _added_genres(result: AblationResult, contribution: Contribution, side: int) -> dict[str, Estimate]:
-    return {
-        genre: contribution.by_genre[genre]
-        for genre in result.genres
-        if carried(contribution.by_genre[genre], contribution.adjusted_by_genre.get(genre)) == side
-    }
+    return {genre: found.by_genre[genre] for genre in result.genres if carried(found.by_genre[genre]) == side}
 
 
 def _listed(genres: dict[str, Estimate]) -> str:

@@ -7,6 +7,7 @@ sign: ``+.012``. What is undefined is a dash.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from mmposter.document import numbers
@@ -42,19 +43,22 @@ def difference_in_words(estimate: Estimate) -> str:
 
 def size_in_words(estimate: Estimate) -> str:
     """How large a difference is, whatever its sign: a fall of ``.012 (.004 to .020)``."""
-    if estimate.value >= 0 or estimate.ci95 is None:
-        return value_in_words(Estimate(abs(estimate.value), estimate.ci95, estimate.standard_error))
-    low, high = estimate.ci95
-    return value_in_words(Estimate(-estimate.value, (-high, -low), estimate.standard_error))
+    return value_in_words(flipped(estimate) if estimate.value < 0 else estimate)
 
 
-def carried(difference: Estimate, adjusted: float | None) -> int:
+def flipped(difference: Estimate) -> Estimate:
+    """The second minus the first, from the first minus the second."""
+    ends = None if difference.ci95 is None else (-difference.ci95[1], -difference.ci95[0])
+    return replace(difference, value=-difference.value, ci95=ends)
+
+
+def carried(difference: Estimate) -> int:
     """What may be said of a difference: 1 more, -1 less, 0 not told apart.
 
     It is more or less only where Holm's p-value is below .05 *and* the 95 % interval lies on the side of the value.
     No p-value, no interval or no value means not told apart.
     """
-    if adjusted is None or not adjusted < LEVEL or difference.ci95 is None:
+    if difference.adjusted is None or not difference.adjusted < LEVEL or difference.ci95 is None:
         return 0
     low, high = difference.ci95
     if difference.value > 0 and low > 0:
@@ -62,9 +66,9 @@ def carried(difference: Estimate, adjusted: float | None) -> int:
     return -1 if difference.value < 0 and high < 0 else 0
 
 
-def verdict(difference: Estimate, adjusted: float | None) -> str:
+def verdict(difference: Estimate) -> str:
     """`carried` as a word of a table: ``better``, ``worse`` or ``not told apart``."""
-    return {1: "better", -1: "worse", 0: "not told apart"}[carried(difference, adjusted)]
+    return {1: "better", -1: "worse", 0: "not told apart"}[carried(difference)]
 
 
 def seeds_in_words(seeds: Sequence[int]) -> str:

@@ -1,15 +1,17 @@
-"""What a report holds and in which order; the HTML page and the Markdown file are made from the same `Outline`."""
+"""What the report of an ablation holds, and in which order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
+from mmposter.document.blocks import Block, CodeBlock, DetailsBlock, Document, FigureBlock, ListBlock, PageSection
 from mmposter.evaluation.ablation import HEADLINES, AblationResult
+from mmposter.evaluation.plain import plain_values
 from mmposter.report.ablation.findings import findings
 from mmposter.report.ablation.method import method
 from mmposter.report.ablation.numbers import seeds_in_words
+from mmposter.report.ablation.plots import plot_differences, plot_genres, plot_modes, plot_subsets, plot_values
+from mmposter.report.ablation.plots.genres import added_by_branch
 from mmposter.report.ablation.sections import (
     ADD_ONE,
     CONTROLS,
@@ -22,83 +24,18 @@ from mmposter.report.ablation.sections import (
     group,
     groups,
     questions,
-    reference_of,
 )
 from mmposter.report.ablation.tables import (
     BETTER,
     WORSE,
-    Table,
     cells_table,
     comparisons_table,
     contributions_table,
     genres_table,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
-
-@dataclass(frozen=True)
-class OutlineFigure:
-    """A figure; `name` is unique in a report, and that of its file."""
-
-    name: str
-    figure: Figure
-    caption: str
-    alt: str
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A bulleted list."""
-
-    texts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Code:
-    """Text to copy."""
-
-    text: str
-    language: str
-
-
-@dataclass(frozen=True)
-class Folded:
-    """Items that a page hides under a line which opens them."""
-
-    summary: str
-    items: tuple[Item, ...]
-
-
-Item = Table | OutlineFigure | Listing | Code | Folded
-
-
-@dataclass(frozen=True)
-class OutlinePart:
-    """A section of the report: paragraphs, then items. `name` is small letters, digits and hyphens."""
-
-    name: str
-    title: str
-    text: tuple[str, ...]
-    items: tuple[Item, ...]
-
-
-@dataclass(frozen=True)
-class Outline:
-    """A whole report."""
-
-    title: str
-    lead: str
-    facts: Mapping[str, str]
-    parts: tuple[OutlinePart, ...]
-
-    def pictures(self) -> list[OutlineFigure]:
-        """Every figure, in order."""
-        return [item for part in self.parts for item in _flat(part.items) if isinstance(item, OutlineFigure)]
-
-
-def outline(result: AblationResult) -> Outline:
+def outline(result: AblationResult) -> Document:
     """Put a result into the order of a report; figures are drawn here. Parts without a cell are left out."""
     parts = [
         _found(result),
@@ -108,15 +45,15 @@ def outline(result: AblationResult) -> Outline:
         _controls(result),
         _axes(result),
         _modes(result),
-        OutlinePart("method", "How it was done", (), (Listing(tuple(method(result))),)),
-        OutlinePart("configuration", "Base configuration", (), (Code(_yaml(result.provenance.config), "yaml"),)),
+        PageSection("method", "How it was done", (), (ListBlock(method(result)),)),
+        PageSection("configuration", "Base configuration", (), (CodeBlock(_yaml(result.provenance.config), "yaml"),)),
         _unfinished(result),
     ]
-    return Outline(
+    return Document(
         f"Ablation on {result.provenance.data}",
         summary(result),
         _facts(result),
-        tuple(part for part in parts if part is not None and (part.items or part.text)),
+        tuple(part for part in parts if part is not None and (part.blocks or part.text)),
     )
 
 
@@ -157,54 +94,49 @@ def _facts(result: AblationResult) -> dict[str, str]:
     }
 
 
-def _found(result: AblationResult) -> OutlinePart:
+def _found(result: AblationResult) -> PageSection:
     sentences = findings(result)
     if not sentences:
-        return OutlinePart("findings", "What was found", ("Nothing yet: no cell can be compared.",), ())
+        return PageSection("findings", "What was found", ("Nothing yet: no cell can be compared.",), ())
     text = (
         "Each sentence gives the number and, in brackets, its 95 % interval. “Not told apart” means that the interval "
         "or Holm's p-value carries no difference; it does not mean equal."
     )
-    return OutlinePart("findings", "What was found", (text,), (Listing(tuple(sentences)),))
+    return PageSection("findings", "What was found", (text,), (ListBlock(sentences),))
 
 
-def _subsets(result: AblationResult) -> OutlinePart | None:
-    from mmposter.report.ablation.plots import plot_subsets
-
+def _subsets(result: AblationResult) -> PageSection | None:
     found = group(result, SUBSETS, "retrain") or group(result, SUBSETS, "mask")
     if found is None:
         return None
     lead = TITLES[HEADLINES[0]]
-    picture = OutlineFigure(
+    picture = FigureBlock(
         f"subsets-{found.mode}",
         plot_subsets(result, found),
         f"Every subset of the branches, the best on the left: {lead} above, the branches it holds below (filled). "
         "Triangles differ from the full model by a difference that Holm's p-value carries, rings are not told apart.",
         f"{lead} of {len(found.rows)} subsets of the branches with intervals",
     )
-    items: list[Item] = [picture, cells_table(result, found)]
+    items: list[Block] = [picture, cells_table(result, found)]
     added = contributions_table(result, found.mode)
-    return OutlinePart(
+    return PageSection(
         "subsets", "Subsets of the branches", (_mode_text(found),), (*items, *([added] if added else []))
     )
 
 
-def _branches(result: AblationResult) -> OutlinePart | None:
+def _branches(result: AblationResult) -> PageSection | None:
     found = [one for section in (LEAVE_ONE_OUT, ADD_ONE) for one in _modes_of(result, section)]
     items = [item for one in found for item in _shown(result, one)]
     text = []
     if any(one.borrowed for one in found):
         text.append("The models without one branch are those of the subsets, shown once more.")
     return (
-        OutlinePart("branches", "Leaving out and adding single branches", tuple(text), tuple(items)) if items else None
+        PageSection("branches", "Leaving out and adding single branches", tuple(text), tuple(items)) if items else None
     )
 
 
-def _genres(result: AblationResult) -> OutlinePart | None:
-    from mmposter.report.ablation.plots import plot_genres
-    from mmposter.report.ablation.plots.genres import added_by_branch
-
-    items: list[Item] = []
+def _genres(result: AblationResult) -> PageSection | None:
+    items: list[Block] = []
     for mode in MODES:
         added, how = added_by_branch(result, mode)
         if added:
@@ -213,9 +145,9 @@ def _genres(result: AblationResult) -> OutlinePart | None:
                 "carries it, pale where it does not; blue adds, orange takes."
             )
             alt = f"Heat map of {len(result.genres)} genres by {len(added)} branches"
-            items.append(OutlineFigure(f"genres-{mode}", plot_genres(result, mode), caption, alt))
+            items.append(FigureBlock(f"genres-{mode}", plot_genres(result, mode), caption, alt))
     items += [
-        Folded(f"Average precision by genre: {one.title}", (genres_table(result, one),))
+        DetailsBlock(f"Average precision by genre: {one.title}", (genres_table(result, one),))
         for one in groups(result)
         if not one.borrowed
     ]
@@ -228,7 +160,7 @@ def _genres(result: AblationResult) -> OutlinePart | None:
     none = [genre for genre, count in zip(result.genres, result.support, strict=True) if not count]
     if none:
         text.append(f"No poster of this split has: {', '.join(none)}. Nothing can be said there.")
-    full = reference_of(result)
+    full = result.full
     few = [
         f"{genre} ({count})"
         for genre, count in zip(result.genres, result.support, strict=True)
@@ -236,60 +168,56 @@ def _genres(result: AblationResult) -> OutlinePart | None:
     ]
     if few:
         text.append(f"Values without an interval, for which nothing is claimed: {', '.join(few)}.")
-    return OutlinePart("genres", "By genre", tuple(text), tuple(items))
+    return PageSection("genres", "By genre", tuple(text), tuple(items))
 
 
-def _controls(result: AblationResult) -> OutlinePart | None:
+def _controls(result: AblationResult) -> PageSection | None:
     items = [item for one in _modes_of(result, CONTROLS) for item in _shown(result, one)]
     text = (
         "A shuffled branch sees another poster's records: if it then does as the model without the branch, what the "
         "branch gave was about the poster and not a mere input more. Masked words show how much of a text branch's "
         "gain is the title or the names that the poster prints."
     )
-    return OutlinePart("controls", "Controls", (text,), tuple(items)) if items else None
+    return PageSection("controls", "Controls", (text,), tuple(items)) if items else None
 
 
-def _axes(result: AblationResult) -> OutlinePart | None:
+def _axes(result: AblationResult) -> PageSection | None:
     found = [one for key in axes_of(result) for one in _modes_of(result, key)]
     items = [item for one in found for item in _shown(result, one)]
     text = "Each axis changes one key of the base configuration and leaves all others as they are."
-    return OutlinePart("axes", "Axes of the configuration", (text,), tuple(items)) if items else None
+    return PageSection("axes", "Axes of the configuration", (text,), tuple(items)) if items else None
 
 
-def _modes(result: AblationResult) -> OutlinePart | None:
-    from mmposter.report.ablation.plots import plot_modes
-
+def _modes(result: AblationResult) -> PageSection | None:
     retrained, masked = group(result, SUBSETS, "retrain"), group(result, SUBSETS, "mask")
     if retrained is None or masked is None:
         return None
-    items: list[Item] = []
+    items: list[Block] = []
     if {cell.branches for cell in retrained.cells} & {cell.branches for cell in masked.cells}:
         caption = "The same branches, once as a model trained on them alone and once with all others masked."
         figure = plot_modes(result, retrained, masked)
-        items.append(OutlineFigure("modes", figure, caption, "Subsets trained anew against subsets masked"))
+        items.append(FigureBlock("modes", figure, caption, "Subsets trained anew against subsets masked"))
     items.append(cells_table(result, masked))
     compared, added = comparisons_table(result, masked), contributions_table(result, "mask")
-    items += [Folded(compared.title, (compared,))] if compared else []
+    items += [DetailsBlock(compared.caption, (compared,))] if compared else []
     items += [added] if added else []
-    return OutlinePart("modes", "Trained anew against masked", (_mode_text(masked),), tuple(items))
+    return PageSection("modes", "Trained anew against masked", (_mode_text(masked),), tuple(items))
 
 
-def _unfinished(result: AblationResult) -> OutlinePart | None:
+def _unfinished(result: AblationResult) -> PageSection | None:
     if not result.unfinished:
         return None
     texts = tuple(f"{label}: {reason}" for label, reason in result.unfinished.items())
-    return OutlinePart("unfinished", "What is not finished", (), (Listing(texts),))
+    return PageSection("unfinished", "What is not finished", (), (ListBlock(texts),))
 
 
-def _shown(result: AblationResult, found: CellGroup) -> Iterator[Item]:
+def _shown(result: AblationResult, found: CellGroup) -> Iterator[Block]:
     """Values, differences and tables of one group."""
-    from mmposter.report.ablation.plots import plot_differences, plot_values
-
     lead = TITLES[HEADLINES[0]]
     caption = f"{found.title}: {lead}, mean over the seeds with its 95 % interval; rings are single seeds."
-    yield OutlineFigure(found.name, plot_values(result, found), caption, f"{lead} of {len(found.rows)} models")
+    yield FigureBlock(found.name, plot_values(result, found), caption, f"{lead} of {len(found.rows)} models")
     if questions(result, found):
-        yield OutlineFigure(
+        yield FigureBlock(
             f"{found.name}-differences",
             plot_differences(result, found),
             f"{found.title}: differences of {lead} on the same posters. Triangles mark what Holm's p-value carries, "
@@ -318,17 +246,8 @@ def _mode_text(found: CellGroup) -> str:
     )
 
 
-def _flat(items: Sequence[Item]) -> Iterable[Item]:
-    for item in items:
-        yield item
-        if isinstance(item, Folded):
-            yield from _flat(item.items)
-
-
 def _yaml(config: Mapping[str, object]) -> str:
     import yaml
-
-    from mmposter.report.ablation.plain import plain_values
 
     text: str = yaml.safe_dump(plain_values(config), sort_keys=False, allow_unicode=True)
     return text

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from mmposter.document.numbers import exact
 from mmposter.evaluation.ablation import HEADLINES, AblationResult, CellComparison, CellResult
+from mmposter.evaluation.plain import plain_values
 from mmposter.evaluation.seeds import Estimate
 from mmposter.files.spreadsheets import table_text
-from mmposter.report.ablation.tables import CONSTANT, contribution_p_values
+from mmposter.report.ablation.tables import CONSTANT
 
 COLUMNS = (
     "section", "mode", "cell", "label", "metric", "value", "low", "high", "against", "difference", "difference_low",
@@ -22,8 +21,13 @@ COLUMNS = (
 
 def to_json(result: AblationResult) -> dict[str, Any]:
     """The whole result as plain JSON values, under the names of its attributes; what is undefined is null."""
-    plain = plain_values(result)
-    assert isinstance(plain, dict)
+    plain: dict[str, Any] = plain_values(result)
+    compared = [item for cell in plain["cells"] for item in cell["comparisons"]] + plain["contributions"]
+    for found in [*plain["cells"], *compared]:
+        for name, of in (("adjusted", "metrics"), ("adjusted_by_genre", "by_genre")):
+            adjusted = {key: estimate.pop("adjusted") for key, estimate in found[of].items()}
+            if "comparisons" not in found:  # of a comparison they stand beside all its estimates
+                found[name] = adjusted
     return plain
 
 
@@ -48,12 +52,8 @@ def _lines(result: AblationResult) -> Iterator[dict[str, str]]:
         yield constant | {"metric": f"AP:{genre}", "value": exact(result.constant_by_genre[genre])}
     for item in result.contributions:
         start = {"section": "contributions", "mode": item.mode, "cell": item.branch, "label": item.branch}
-        for metric in HEADLINES:
-            adjusted = contribution_p_values(result, item.mode, metric)[item.branch]
-            yield start | {"metric": metric, **_contribution(item.metrics[metric], adjusted)}
-        for genre in result.genres:
-            adjusted = item.adjusted_by_genre.get(genre)
-            yield start | {"metric": f"AP:{genre}", **_contribution(item.by_genre[genre], adjusted)}
+        for name, estimate in _named(result, item.metrics, item.by_genre):
+            yield start | {"metric": name, **_value(estimate), **_p_values(estimate)}
 
 
 def _cell_lines(
@@ -66,48 +66,27 @@ def _cell_lines(
         "label": cell.label,
         "seeds": " ".join(map(str, cell.seeds)),
     }
-    for metric in HEADLINES:
-        line = start | {"metric": metric, **_value(cell.metrics[metric])}
-        line["by_seed"] = " ".join(map(exact, cell.by_seed[metric]))
+    differences = {} if comparison is None else dict(_named(result, comparison.metrics, comparison.by_genre))
+    for name, estimate in _named(result, cell.metrics, cell.by_genre):
+        line = start | {"metric": name, **_value(estimate), "by_seed": " ".join(map(exact, cell.by_seed.get(name, ())))}
         if comparison is not None:
-            line |= _difference(comparison, comparison.metrics[metric], comparison.adjusted.get(metric))
-        yield line
-    for genre in result.genres:
-        line = start | {"metric": f"AP:{genre}", **_value(cell.by_genre[genre])}
-        if comparison is not None:
-            line |= _difference(comparison, comparison.by_genre[genre], comparison.adjusted_by_genre.get(genre))
+            difference = differences[name]
+            line |= {"against": comparison.against, **_value(difference, "difference"), **_p_values(difference)}
         yield line
 
 
-def _value(estimate: Estimate) -> dict[str, str]:
+def _named(
+    result: AblationResult, metrics: Mapping[str, Estimate], by_genre: Mapping[str, Estimate]
+) -> Iterator[tuple[str, Estimate]]:
+    yield from ((metric, metrics[metric]) for metric in HEADLINES)
+    yield from ((f"AP:{genre}", by_genre[genre]) for genre in result.genres)
+
+
+def _value(estimate: Estimate, kind: str = "") -> dict[str, str]:
     low, high = estimate.ci95 or (None, None)
-    return {"value": exact(estimate.value), "low": exact(low), "high": exact(high)}
+    start = f"{kind}_" if kind else ""
+    return {kind or "value": exact(estimate.value), f"{start}low": exact(low), f"{start}high": exact(high)}
 
 
-def _contribution(estimate: Estimate, adjusted: float | None) -> dict[str, str]:
-    return {**_value(estimate), "p": exact(estimate.p_value), "p_holm": exact(adjusted)}
-
-
-def _difference(comparison: CellComparison, estimate: Estimate, adjusted: float | None) -> dict[str, str]:
-    low, high = estimate.ci95 or (None, None)
-    return {
-        "against": comparison.against,
-        "difference": exact(estimate.value),
-        "difference_low": exact(low),
-        "difference_high": exact(high),
-        "p": exact(estimate.p_value),
-        "p_holm": exact(adjusted),
-    }
-
-
-def plain_values(value: Any) -> Any:
-    """`value` as JSON has it: mappings, lists and numbers; a tuple is a list, what is not finite is None."""
-    if is_dataclass(value):
-        return {item.name: plain_values(getattr(value, item.name)) for item in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain_values(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_values(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def _p_values(difference: Estimate) -> dict[str, str]:
+    return {"p": exact(difference.p_value), "p_holm": exact(difference.adjusted)}

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from mmposter.config import BRANCHES
-from mmposter.evaluation.ablation import HEADLINES, AblationResult, CellComparison, CellResult, Contribution, Mode
+from mmposter.evaluation.ablation import HEADLINES, AblationResult, CellComparison, CellResult, Mode
 from mmposter.evaluation.metrics import get_metric
 
 LEAD = HEADLINES[0]
@@ -82,11 +82,6 @@ def section_title(section: str) -> str:
     return _SECTION_TITLES.get(section, f"Axis {section}")
 
 
-def reference_of(result: AblationResult) -> CellResult | None:
-    """The cell with everything on, None where it is not finished."""
-    return next((cell for cell in result.cells if cell.name == result.reference), None)
-
-
 def axes_of(result: AblationResult) -> list[str]:
     """The configuration keys that were varied, in the order of the plan."""
     sections = dict.fromkeys(cell.section for cell in result.cells if cell.name != result.reference)
@@ -106,7 +101,7 @@ def group(result: AblationResult, section: str, mode: Mode) -> CellGroup | None:
     Leaving one out is a part of all subsets, and a cell stands in one section only: where the section has no cell of
     its own, the subsets that lack exactly one branch are shown.
     """
-    reference = reference_of(result)
+    reference = result.full
     cells = tuple(
         cell for cell in result.cells if cell.section == section and cell.mode == mode and cell.name != result.reference
     )
@@ -122,7 +117,7 @@ def group(result: AblationResult, section: str, mode: Mode) -> CellGroup | None:
 
 def without_one(result: AblationResult, mode: Mode) -> dict[str, CellResult]:
     """By branch, the cell that has all the reference's branches but that one, and no other change."""
-    reference = reference_of(result)
+    reference = result.full
     if reference is None:
         return {}
     candidates = [cell for cell in result.cells if cell.mode == mode and not cell.changes]
@@ -140,11 +135,6 @@ def branches_of(result: AblationResult) -> tuple[str, ...]:
     """The branches that any cell looks at, in their usual order."""
     seen = {branch for cell in result.cells for branch in cell.branches}
     return (*(name for name in BRANCHES if name in seen), *sorted(seen - set(BRANCHES)))
-
-
-def against_reference(result: AblationResult, cell: CellResult) -> CellComparison | None:
-    """The cell minus the reference; None for the reference itself."""
-    return next((item for item in cell.comparisons if item.against == result.reference), None)
 
 
 def questions(result: AblationResult, group: CellGroup) -> list[tuple[CellResult, CellComparison]]:
@@ -171,11 +161,6 @@ def questions(result: AblationResult, group: CellGroup) -> list[tuple[CellResult
     return found
 
 
-def contributions_of(result: AblationResult, mode: Mode) -> dict[str, Contribution]:
-    """What each branch adds in that mode, by branch; empty where not all subsets were measured."""
-    return {item.branch: item for item in result.contributions if item.mode == mode}
-
-
 def label_of(result: AblationResult, name: str, mode: Mode) -> str:
     """How a sentence calls the cell of that name: the full model, the model without a branch, or the cell's label.
 
@@ -183,10 +168,10 @@ def label_of(result: AblationResult, name: str, mode: Mode) -> str:
     """
     if name == result.reference:
         return "the full model"
-    cell = next((cell for cell in result.cells if cell.name == name), None)
+    cell = result.cell(name)
     if cell is None:
         return name
-    missing = _missing(reference_of(result), cell)
+    missing = _missing(result.full, cell)
     # Of two branches the one that is left says more than the one that is not.
     label = f"the model without {missing}" if missing and len(cell.branches) > 1 else cell.label
     return label if cell.mode == mode else f"{label}, {MODE_TITLES[cell.mode]}"
@@ -204,11 +189,6 @@ def best_first(cell: CellResult) -> float:
     """A key that sorts cells by the leading metric, the best first and NaN last."""
     value = cell.metrics[LEAD].value
     return math.inf if math.isnan(value) else -value
-
-
-def genres_by_support(result: AblationResult) -> list[int]:
-    """Positions of the genres, the most frequent first."""
-    return sorted(range(len(result.genres)), key=lambda position: -result.support[position])
 
 
 def _setting(config: Mapping[str, Any], key: str) -> str | None:

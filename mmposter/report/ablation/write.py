@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmposter.document.latex import tables_latex
+from mmposter.document.markdown import document_markdown
+from mmposter.document.page import render_page
 from mmposter.evaluation.ablation import AblationResult
 from mmposter.files.atomic import write_json, write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import ABLATION
-from mmposter.report.ablation.latex import to_latex
-from mmposter.report.ablation.markdown import to_markdown
 from mmposter.report.ablation.outline import outline
-from mmposter.report.ablation.page import to_html
 from mmposter.report.ablation.plain import to_csv, to_json
 from mmposter.report.ablation.sections import groups
 from mmposter.report.ablation.tables import all_tables
@@ -34,10 +34,10 @@ def write_report(result: AblationResult, out: Path) -> list[Path]:
 
     report = outline(result)
     texts = {
-        "ablation.html": to_html(report),
-        "ablation.md": to_markdown(report),
+        "ablation.html": render_page(report.title, report.lead, report.facts, report.sections),
+        "ablation.md": document_markdown(report),
         "ablation.csv": to_csv(result),
-        "ablation.tex": to_latex(all_tables(result, groups(result))),
+        "ablation.tex": tables_latex(all_tables(result, groups(result)), "ablation"),
     }
     with claim(out, ABLATION, go_on=True):
         # The first one says that this folder is ours, see `mmposter.outputs`.
@@ -45,7 +45,7 @@ def write_report(result: AblationResult, out: Path) -> list[Path]:
         for name, text in texts.items():
             write_text(out / name, text)
         files = [*(out / name for name in texts), out / "ablation.json"]
-        for picture in report.pictures():
+        for picture in report.figures:
             path = out / "plots" / f"{picture.name}.png"
             save_png(picture.figure, path)
             files.append(path)

@@ -10,13 +10,11 @@ import numpy as np
 from mmposter.errors import UserError
 from mmposter.evaluation.comparison import Comparison
 from mmposter.evaluation.metrics import METRICS
-from mmposter.report.plots.style import BLUE, GREY, INK, ORANGE, figure_style, new_figure
+from mmposter.report.plots.style import BLUE, INK, ORANGE, figure_style, new_figure
 from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7")
 MARKERS = "osD^"
@@ -41,16 +39,13 @@ def plot_comparison(found: Comparison, title: str = "Headline metrics") -> Figur
                 panel.plot(estimate.value, place, "o", color=BLUE, markersize=6.5)
             panel.axvline(found.constant[metric.name], color=ORANGE, linewidth=1.4, linestyle=(0, (4, 2)))
             panel.set_title(metric.title, fontsize=10)
-            panel.grid(axis="x", color=GREY, alpha=0.3, linewidth=0.7)
-            panel.set_axisbelow(True)
+            panel.grid(axis="x")
             panel.locator_params(axis="x", nbins=4)
             panel.tick_params(axis="y", length=0)
         panels[0].set_yticks(places, [visible_lines(name) for name in names])
-        for label in panels[0].get_yticklabels():
-            label.set_parse_math(False)
         panels[0].set_ylim(len(names) - 0.4, -0.6)
         figure.supxlabel("value and 95 % interval   (dashed: constant answer)", fontsize=10)
-        figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold", parse_math=False)
+        figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold")
     return figure
 
 
@@ -95,20 +90,8 @@ def plot_genre_differences(found: Comparison, title: str | None = None) -> Figur
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("difference of average precision   (filled: adjusted p below .05; in brackets: posters)")
-        axes.grid(axis="x", color=GREY, alpha=0.3, linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.set_title(
-            visible_lines(title or f"Average precision by genre, minus {found.rows[0].name}"), parse_math=False
-        )
-        for label in [*axes.get_yticklabels(), *_legend(axes, len(others))]:
-            label.set_parse_math(False)
+        axes.grid(axis="x")
+        axes.set_title(visible_lines(title or f"Average precision by genre, minus {found.rows[0].name}"))
+        if len(others) > 1:  # a single row is named by the title; above the axes no dot can lie below the legend
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, fontsize=9)
     return figure
-
-
-def _legend(axes: Axes, rows: int) -> list[Text]:
-    """A legend above the axes, where no dot can lie below it; none for a single row, which the title names."""
-    if rows == 1:
-        return []
-    legend = axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, fontsize=9)
-    texts: list[Text] = legend.get_texts()
-    return texts

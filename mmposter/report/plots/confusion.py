@@ -10,14 +10,12 @@ from numpy.typing import ArrayLike
 
 from mmposter.errors import UserError
 from mmposter.evaluation.weighted import divide
-from mmposter.report.plots.style import INK, figure_style, new_figure
+from mmposter.report.plots.matrix import draw_matrix, write_cells
+from mmposter.report.plots.style import figure_style, new_figure
 from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-RULE = "#E3E8EE"
-"""Thin lines between cells, by which an eye keeps its row and column."""
 
 SMALL = 30
 """Genres up to which the counts fit into the cells."""
@@ -50,45 +48,15 @@ def plot_confusion(confusion: ArrayLike, genres: Sequence[str], title: str = "Co
     with figure_style():
         figure = new_figure(1.9 + 0.34 * len(rows))
         axes = figure.subplots()
-        # A mesh stays vectors in SVG, where an image would become an embedded PNG.
-        axes.pcolormesh(
-            np.arange(len(columns) + 1),
-            np.arange(len(rows) + 1),
-            shares,
-            cmap="Blues",
-            vmin=0,
-            vmax=1,
-            edgecolors=RULE,
-            linewidth=0.5,
-        )
-        axes.set_ylim(len(rows), 0)  # the first row on top
-        axes.tick_params(length=0)
-        axes.set_xticks(
-            np.arange(len(columns)) + 0.5,
-            [visible_lines(f"{genres[g]}  ({answered[g]})") for g in columns],
-            rotation=90,
-            fontsize=9,
-        )
+        draw_matrix(axes, shares, [f"{genres[g]}  ({answered[g]})" for g in columns], fontsize=9, line=0.5)
         axes.set_yticks(
             np.arange(len(rows)) + 0.5, [visible_lines(f"{genres[g]}  ({support[g]})") for g in rows], fontsize=9
         )
-        for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-            label.set_parse_math(False)
         axes.set_xlabel("answered   (in brackets: posters; shade: share of the row)")
         axes.set_ylabel("true")
-        axes.set_title(visible_lines(title), parse_math=False)
+        axes.set_title(visible_lines(title))
         if len(columns) <= SMALL:
-            size = min(9.0, 150 / len(columns))
-            for (y, x), count in np.ndenumerate(shown):
-                if count:
-                    axes.text(
-                        x + 0.5,
-                        y + 0.5,
-                        str(count),
-                        ha="center",
-                        va="center",
-                        fontsize=size,
-                        fontweight="bold" if rows[y] == columns[x] else "normal",
-                        color="white" if shares[y, x] > 0.6 else INK,
-                    )
+            texts = np.where(shown > 0, shown.astype(str), "")
+            right = rows[:, None] == columns
+            write_cells(axes, shares, texts, fontsize=min(9.0, 150 / len(columns)), bold=right)
     return figure

@@ -10,7 +10,8 @@ import numpy as np
 from mmposter.errors import UserError
 from mmposter.evaluation.arrays import FloatArray
 from mmposter.evaluation.cooccurrence import CoOccurrence
-from mmposter.report.plots.style import INK, figure_style, new_figure
+from mmposter.report.plots.matrix import draw_matrix, write_cells
+from mmposter.report.plots.style import figure_style, new_figure
 from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
@@ -49,27 +50,14 @@ def plot_cooccurrence(together: CoOccurrence, title: str = "Genres together") ->
             [visible_lines(f"{together.genres[g]}  ({support[g]})") for g in rows],
             fontsize=8,
         )
-        for label in panels[0].get_yticklabels():
-            label.set_parse_math(False)
         panels[0].set_ylabel("of the posters of the genre ...")
-        figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold", parse_math=False)
+        figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold")
     return figure
 
 
 def _matrix(panel: Axes, values: FloatArray, names: Sequence[str]) -> None:
-    # A mesh stays vectors in SVG, where an image would become an embedded PNG.
-    panel.pcolormesh(
-        np.arange(values.shape[1] + 1), np.arange(values.shape[0] + 1), values, cmap="Blues", vmin=0, vmax=1
-    )
-    panel.set_ylim(values.shape[0], 0)  # the first row on top; both panels share this axis
+    draw_matrix(panel, values, names, fontsize=8)
     panel.set_aspect("equal")
-    panel.tick_params(length=0)
-    panel.set_xticks(np.arange(len(names)) + 0.5, [visible_lines(name) for name in names], rotation=90, fontsize=8)
-    for label in panel.get_xticklabels():
-        label.set_parse_math(False)
-    if len(names) > SMALL:
-        return
-    for (y, x), value in np.ndenumerate(values):
-        if value >= 0.005:
-            colour = "white" if value > 0.6 else INK
-            panel.text(x + 0.5, y + 0.5, f"{value * 100:.0f}", ha="center", va="center", fontsize=6.5, color=colour)
+    if len(names) <= SMALL:
+        texts = np.array([[f"{value * 100:.0f}" if value >= 0.005 else "" for value in row] for row in values])
+        write_cells(panel, values, texts, fontsize=6.5)

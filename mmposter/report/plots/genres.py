@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from mmposter.errors import UserError
 from mmposter.evaluation.arrays import check_binary, check_probs, has_genre
-from mmposter.report.plots.style import BLUE, GREY, ORANGE, figure_style, new_figure
+from mmposter.report.plots.style import BLUE, ORANGE, figure_style, new_figure
 from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
@@ -50,15 +50,12 @@ def plot_average_precision(evaluation: Evaluation | Mapping[str, Any], title: st
         prevalence = [row["prevalence"] for _, row in rows]
         axes.plot(prevalence, places, "|", color=ORANGE, markersize=13, markeredgewidth=2.2, label="constant answer")
         axes.set_yticks(places, [visible_lines(f"{genre}  ({row['support']})") for genre, row in rows])
-        for label in axes.get_yticklabels():
-            label.set_parse_math(False)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(-0.7, len(rows) - 0.3)
         axes.set_xlim(0, 1)
         axes.set_xlabel("average precision   (in brackets: posters with the genre)")
-        axes.grid(axis="x", color=GREY, alpha=0.3, linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.set_title(visible_lines(title or f"Average precision by genre ({plain['split']})"), parse_math=False)
+        axes.grid(axis="x")
+        axes.set_title(visible_lines(title or f"Average precision by genre ({plain['split']})"))
         axes.legend(loc="lower right")
     return figure
 
@@ -102,7 +99,7 @@ def plot_precision_recall(
             panel.step(recall, precision, where="post", color=BLUE, linewidth=1.6)
             panel.fill_between(recall, precision, step="post", color=BLUE, alpha=0.12, linewidth=0)
             panel.axhline(support[g] / len(truth), color=ORANGE, linewidth=1.4, linestyle=(0, (4, 2)))
-            panel.set_title(visible_lines(str(genres[g])), fontsize=10, parse_math=False)
+            panel.set_title(visible_lines(str(genres[g])), fontsize=10)
             value = average_precision_score(truth[:, g], scores[:, g])
             panel.set_title(f"{value:.2f} ({support[g]})", fontsize=9, fontweight="normal", loc="right")
             panel.set_xlim(0, 1)
@@ -118,5 +115,5 @@ def plot_precision_recall(
             "recall   (above a panel: average precision and posters; dashed: constant answer)", fontsize=10
         )
         figure.supylabel("precision", fontsize=10)
-        figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold", parse_math=False)
+        figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold")
     return figure

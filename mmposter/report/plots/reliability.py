@@ -52,12 +52,11 @@ def plot_reliability(curves: Mapping[str, Reliability], title: str = "Reliabilit
         share.set_ylim(0, 1)
         share.set_ylabel("share that is true")
         share.legend(loc="upper left")
-        share.set_title(visible_lines(title), parse_math=False)
+        share.set_title(visible_lines(title))
         counts.set_yscale("log")
         counts.set_ylim(bottom=0.5)
         counts.set_ylabel("pairs")
         counts.set_xlabel("mean probability of the bin   (hollow: fewer than 20 pairs)", color=INK)
         for axes in (share, counts):
-            axes.grid(color=GREY, alpha=0.3, linewidth=0.7)
-            axes.set_axisbelow(True)
+            axes.grid()
     return figure

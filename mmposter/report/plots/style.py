@@ -38,7 +38,12 @@ def figure_style() -> Iterator[None]:
         "axes.titlesize": 11,
         "axes.titlelocation": "left",
         "axes.titleweight": "bold",
+        "axes.axisbelow": True,
+        "grid.color": GREY,
+        "grid.alpha": 0.3,
+        "grid.linewidth": 0.7,
         "legend.frameon": False,
+        "text.parse_math": False,  # a dollar sign in a name starts no formula
     }
     with mpl.rc_context(settings):
         yield

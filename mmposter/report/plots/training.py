@@ -64,10 +64,10 @@ def plot_training_curves(rows: Sequence[Mapping[str, Any]], title: str = "Traini
                 ha="right" if left else "left",
             )
         for axes in (loss, quality, rate):
-            axes.grid(axis="y", color=GREY, alpha=0.3, linewidth=0.7)
+            axes.grid(axis="y")
             axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         loss.legend(loc="upper right")
-        loss.set_title(visible_lines(title), parse_math=False)
+        loss.set_title(visible_lines(title))
     return figure
 
 

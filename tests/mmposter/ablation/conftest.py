@@ -108,8 +108,6 @@ class Truth:
             why=why,
             metrics={m: estimate(_mean(differences) * SCALES[m], self.error, difference=True) for m in HEADLINES},
             by_genre={genre: estimate(value, self.genre_error, difference=True) for genre, value in by_genre.items()},
-            adjusted={},
-            adjusted_by_genre={},
         )
 
     def contributions(self, mode: str) -> list[Contribution]:
@@ -126,7 +124,7 @@ class Truth:
                 for genre, value in zip(self.genres, values, strict=True)
             }
             metrics = {m: estimate(_mean(values) * SCALES[m], self.error, difference=True) for m in HEADLINES}
-            found.append(Contribution(branch, mode, metrics, by_genre, {}, {}))
+            found.append(Contribution(branch, mode, metrics, by_genre))
         return list(adjust_contributions(found))
 
     def result(self, *, contributions: Sequence[str] = (), **more: Any) -> AblationResult:

@@ -251,11 +251,11 @@ def test_a_planted_truth_is_found(world_of, tmp_path):
         for without in (result.cell(rest), result.cell(f"mask.{rest}")):
             comparison = without.comparisons[0]
             assert comparison.by_genre[genre].ci95[1] < -0.2
-            assert comparison.adjusted_by_genre[genre] < 0.05
-            assert comparison.adjusted_by_genre[other] > 0.05 or without.mode == "mask"
-            assert comparison.adjusted_by_genre["Rare"] is None or comparison.adjusted_by_genre["Rare"] > 0.05
+            assert comparison.by_genre[genre].adjusted < 0.05
+            assert comparison.by_genre[other].adjusted > 0.05 or without.mode == "mask"
+            assert comparison.by_genre["Rare"].adjusted is None or comparison.by_genre["Rare"].adjusted > 0.05
         shuffled = result.cell(f"shuffled={branch}").comparisons
-        assert shuffled[0].adjusted_by_genre[genre] < 0.05  # against the full model: lost
+        assert shuffled[0].by_genre[genre].adjusted < 0.05  # against the full model: lost
         assert shuffled[1].against == rest
         assert shuffled[1].metrics["mean_average_precision"].ci95[0] < 0.01  # without the branch: no gain
         assert any(branch in text and genre in text for text in said)

@@ -11,13 +11,12 @@ from dataclasses import replace
 
 import pytest
 
+from mmposter.document import TableBlock
+from mmposter.document.latex import escape, table_latex, tables_latex
+from mmposter.document.markdown import block_markdown
 from mmposter.report.ablation import to_csv, to_json
-from mmposter.report.ablation.latex import escape, table_latex, to_latex
-from mmposter.report.ablation.markdown import table_markdown
 from mmposter.report.ablation.sections import group, groups, questions
 from mmposter.report.ablation.tables import (
-    CellRow,
-    Table,
     all_tables,
     best_of,
     cells_table,
@@ -38,7 +37,7 @@ def rows_of(result) -> list[dict[str, str]]:
 
 
 def test_a_row_has_value_difference_p_and_verdict(small):
-    found = lines(table_markdown(cells_table(small, group(small, "subsets", "retrain"))))
+    found = lines(block_markdown(cells_table(small, group(small, "subsets", "retrain"))))
     # cnn alone: (.27 + .04 + .6) / 3; the full model: (.27 + .14 + .65) / 3; the constant: (.07 + .04 + .5) / 3.
     assert found["cnn"] == [
         ".303", ".286 to .321", "-.050", "-.056 to -.044", "< .001", "worse", ".273", ".364", ".301 .303 .307",
@@ -51,49 +50,45 @@ def test_a_row_has_value_difference_p_and_verdict(small):
 def test_the_reference_is_in_every_table_and_the_constant_too(rich):
     for one in groups(rich):
         table = cells_table(rich, one)
-        marks = [row.mark for row in table.rows]
-        assert marks.count("reference") == 1
-        assert marks[-1] == "constant"
-        assert len({len(row.cells) for row in table.rows} | {len(table.header)}) == 1
+        marks = [table.emphasis.get((place, None)) for place in range(len(table.rows))]
+        assert marks.count("strong") == 1
+        assert marks[-1] == "muted"
         assert "1116 posters; 5 seeds (0-4); commit 2a103b0" in table.note
 
 
 def test_the_best_row_is_marked_only_where_its_interval_carries_it(rich):
     gates = group(rich, "style.gate", "retrain")
     assert best_of(rich, gates).label == "gate = srm"
-    assert "**gate = srm (best)**" in table_markdown(cells_table(rich, gates))
+    assert "**gate = srm (best)**" in block_markdown(cells_table(rich, gates))
     heads = group(rich, "fusion.head", "retrain")  # none is better than the base
     assert best_of(rich, heads) is None
-    assert "best" not in {row.mark for row in cells_table(rich, heads).rows}
+    marks = cells_table(rich, heads).emphasis
+    assert not [place for place, mark in marks.items() if place[1] is None and mark == "good"]
 
 
 def test_genres_have_arrows_where_the_difference_is_carried(small):
     table = genres_table(small, group(small, "subsets", "retrain"))
-    found = {row.cells[0]: row.cells[1:] for row in table.rows}
+    found = {row[0]: row[1:] for row in table.rows}
     column = table.header.index("style, ocr") - 1
     assert found["Horror"][column] == ".070 ↓"
     assert found["War"][column] == ".140"
-    assert found["Short"] == ("0", *["–"] * (len(table.header) - 2))
-    assert [row.cells[0] for row in table.rows] == ["Drama", "Horror", "War", "Short", "mAP (mean)"]
+    assert found["Short"] == ["0", *["–"] * (len(table.header) - 2)]
+    assert [row[0] for row in table.rows] == ["Drama", "Horror", "War", "Short", "mAP (mean)"]
 
 
 def test_contributions_add_up(small):
     table = contributions_table(small, "retrain")
-    assert {row.cells[0]: row.cells[1] for row in table.rows} == {"cnn": "+.100", "style": "+.000", "ocr": "+.050"}
+    assert {row[0]: row[1] for row in table.rows} == {"cnn": "+.100", "style": "+.000", "ocr": "+.050"}
     assert contributions_table(small, "mask") is None
 
 
 def test_other_comparisons_have_a_table(rich):
     table = comparisons_table(rich, group(rich, "controls", "retrain"))
-    assert table.rows[0].cells[:3] == (
-        "style of another poster",
-        "the model without style",
-        "the same without the branch",
-    )
-    assert table.rows[0].cells[-1] == "not told apart"
+    assert table.rows[0][:3] == ["style of another poster", "the model without style", "the same without the branch"]
+    assert table.rows[0][-1].split() == ["not", "told", "apart"]
     assert comparisons_table(rich, group(rich, "fusion.head", "retrain")) is None
     masked = comparisons_table(rich, group(rich, "subsets", "mask"))
-    assert masked.rows[0].cells[1] == "cnn, trained anew"  # not itself
+    assert masked.rows[0][1] == "cnn, trained anew"  # not itself
 
 
 def test_leaving_one_out_is_found_among_the_subsets_or_the_controls(small):
@@ -132,7 +127,7 @@ def test_csv_holds_every_number(small):
     assert float(cnn["value"]) == pytest.approx(0.91 / 3)
     assert float(cnn["difference"]) == pytest.approx(-0.05)
     assert float(cnn["difference_low"]) == pytest.approx(-0.05 - 1.96 * 0.003)
-    assert float(cnn["p_holm"]) == comparison.adjusted["mean_average_precision"]
+    assert float(cnn["p_holm"]) == comparison.metrics["mean_average_precision"].adjusted
     assert cnn["seeds"] == "0 1 2"
     assert [float(value) for value in cnn["by_seed"].split()] == list(
         small.cell("cnn").by_seed["mean_average_precision"]
@@ -167,7 +162,7 @@ def test_json_is_plain_and_whole(small):
 
 
 def test_latex_is_escaped_and_well_formed(rich):
-    text = to_latex(all_tables(rich, groups(rich)))
+    text = tables_latex(all_tables(rich, groups(rich)), "ablation")
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == len(all_tables(rich, groups(rich)))
     assert r"posters\_50\%, test: 1116 posters; 5 seeds (0-4); commit 2a103b0" in text
     assert not re.search(r"(?<!\\)[_#]", text.replace("tab:ablation", ""))
@@ -192,15 +187,15 @@ def test_latex_escapes_everything_special():
 
 
 def test_markdown_keeps_a_bar_inside_its_cell():
-    table = Table("t", "Title", ("model", "mAP"), (CellRow(("a | b\nc", ".1")),), "note")
-    assert "| a \\| b c | .1 |" in table_markdown(table)
-    assert r"a $|$ b" in table_latex(table)
+    table = TableBlock("Title", ["model", "mAP"], [["a | b\nc", ".1"]], note="note")
+    assert "| a \\| b c | .1 |" in block_markdown(table)
+    assert r"a $|$ b" in table_latex(table, "t")
 
 
 def test_missing_seeds_are_said(small):
     cells = tuple(replace(c, seeds=(0, 2)) if c.name == "cnn" else c for c in small.cells)
     result = replace(small, cells=cells)
-    labels = [row.cells[0] for row in cells_table(result, group(result, "subsets", "retrain")).rows]
+    labels = [row[0] for row in cells_table(result, group(result, "subsets", "retrain")).rows]
     assert "cnn (2 of 3 seeds)" in labels
 
 
@@ -219,7 +214,7 @@ def test_many_seeds_are_a_range(truth, all_subsets):
     result = world.result()
     table = cells_table(result, group(result, "subsets", "retrain"))
     values = result.cell("cnn").by_seed["mean_average_precision"]
-    shown = {row.cells[0]: row.cells[-1] for row in table.rows}["cnn"]
+    shown = {row[0]: row[-1] for row in table.rows}["cnn"]
     assert shown == f"7 seeds, {min(values):.3f} to {max(values):.3f}".replace("0.", ".")
 
 

@@ -20,7 +20,7 @@ def test_the_sentences_and_the_table_of_the_report(small):
     assert all(sentence in text for sentence in findings(small))
     table = cells_table(small, group(small, "subsets", "retrain"))
     assert page.count("<tr") == len(table.rows) + 1
-    assert all(f">{row.cells[0]}</th>" in text for row in table.rows)
+    assert all(f">{row[0]}</th>" in text for row in table.rows)
     assert table.note in text
     assert "<svg" not in page
 

@@ -23,6 +23,7 @@ from mmposter.evaluation.calibration import (
     reliability,
 )
 from mmposter.evaluation.metrics import get_metric
+from mmposter.evaluation.plain import plain_values
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
@@ -63,8 +64,8 @@ def test_reliability_agrees_with_scikit_learn_and_with_the_metric():
 def test_empty_bins_are_null_and_posters_without_a_genre_are_left_out():
     found = reliability([[1, 0], [0, 0]], [[0.05, 0.05], [0.9, 0.9]], bins=2)
     assert found.count.tolist() == [2, 0]
-    assert found.to_json()["share"] == [0.5, None]
-    json.dumps(found.to_json(), allow_nan=False)
+    assert plain_values(found)["share"] == [0.5, None]
+    json.dumps(plain_values(found), allow_nan=False)
     assert found.calibration_error() == pytest.approx(0.45)
     with pytest.raises(UserError, match="None of the 1 posters has a genre"):
         reliability([[0, 0]], [[0.5, 0.5]])

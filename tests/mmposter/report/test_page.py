@@ -69,8 +69,8 @@ def page() -> str:
     )
     blocks = [
         table,
-        FigureBlock(figure_svg(curves(), "first"), "below", 'what it "shows"'),
-        FigureBlock(figure_svg(curves(0.2), "second"), "below", "the other"),
+        FigureBlock("first", curves(), "below", 'what it "shows"'),
+        FigureBlock("second", curves(0.2), "below", "the other"),
         ListBlock(["one", "see `x<y`"]),
         DetailsBlock("more", [CodeBlock("a <b>\n  c"), ListBlock(["inside"])]),
     ]
@@ -136,7 +136,7 @@ def test_ids_are_unique_and_every_reference_has_one():
 
 
 def test_a_name_used_twice_is_refused():
-    figure = FigureBlock(figure_svg(curves(), "same"), "", "")
+    figure = FigureBlock("same", curves(), "", "")
     with pytest.raises(ValueError, match="unique in a page, got twice"):
         render_page("t", "l", {}, [PageSection("one", "One", [], [figure, figure])])
     with pytest.raises(ValueError, match=r"got twice: \['one'\]"):

@@ -129,7 +129,8 @@ def test_single_label_data_have_a_confusion_matrix_in_place_of_what_they_lack(tm
     most = answered.argmax()
     assert f"Answered most: {GENRES[most]}".replace("<", "&lt;") in page
     assert f"on {answered[most] / 80 * 100:.1f}\N{NO-BREAK SPACE}% of the posters" in page
-    assert f"accuracy {one.evaluation.single_label.accuracy:.3f} (" in page  # in the lead
+    accuracy = one.evaluation.metrics["accuracy"].value
+    assert f"accuracy {accuracy:.3f} (" in page  # in the lead
     plots = sorted(path.name for path in (tmp_path / "out" / "plots").iterdir())
     assert plots == ["average_precision.png", "confusion.png", "precision_recall.png", "reliability.png"]
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["single_label"]["confusion"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.lines import Line2D
-    from matplotlib.text import Text
 
 ROW = 0.3
 """Inches a row of a dot plot takes."""
@@ -46,7 +45,7 @@ def canvas(height: float, footer: str) -> Iterator[tuple[Figure, SubFigure]]:
         both: Any = figure.subfigures(2, 1, height_ratios=[height, margin])
         body, foot = both
         # On a line of its own: a legend outside the axes would be drawn over a text of the same figure.
-        foot.text(0.008, 0.3, "\n".join(lines), fontsize=8, color="#666666", parse_math=False)
+        foot.text(0.008, 0.3, "\n".join(lines), fontsize=8, color="#666666")
         yield figure, body
 
 
@@ -58,7 +57,6 @@ def draw_title(body: SubFigure, text: str) -> None:
         ha="left",
         fontsize=11,
         fontweight="bold",
-        parse_math=False,
     )
 
 
@@ -66,15 +64,18 @@ def draw_rows(axes: Axes, labels: Sequence[str], texts: Sequence[str]) -> None:
     """Name the rows of a dot plot, the first on top: labels on the left, what they say in numbers on the right."""
     places = list(range(len(labels)))
     axes.set_yticks(places, ["\n".join(textwrap.wrap(visible_lines(label), _LABEL_WIDTH)) for label in labels])
-    plain(axes.get_yticklabels())
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     right = axes.secondary_yaxis("right")
     right.set_yticks(places, texts)
-    plain(right.get_yticklabels())
     right.tick_params(axis="y", length=0, labelsize=9)
     right.spines["right"].set_visible(False)
     grid(axes, "x")
+
+
+def draw_constant(line: Callable[..., object], value: float) -> None:
+    """A dashed line at the best constant answer's value, by `axvline` or `axhline`; a key explains it."""
+    line(value, color=ORANGE, linewidth=1.6, linestyle=(0, (4, 2)), label="best constant answer")
 
 
 def draw_verdict(axes: Axes, x: float, y: float, ends: Ends, side: int, *, upright: bool = False) -> None:
@@ -110,8 +111,7 @@ def draw_key(body: SubFigure, handles: Sequence[Artist] | None = None) -> None:
 
 def grid(axes: Axes, along: Literal["x", "y"]) -> None:
     """Faint lines behind the data, and ticks written as in the tables."""
-    axes.grid(axis=along, color=GREY, alpha=0.3, linewidth=0.7)
-    axes.set_axisbelow(True)
+    axes.grid(axis=along)
     short_ticks(axes.xaxis if along == "x" else axes.yaxis)
 
 
@@ -125,12 +125,6 @@ def short_ticks(axis: Axis) -> None:
             return "0" if x == 0 else re.sub(r"^(-?)0\.", r"\1.", text)
 
     axis.set_major_formatter(Short(useOffset=False))
-
-
-def plain(texts: Sequence[Text]) -> None:
-    """Names are shown as they are: a dollar sign in one starts no formula."""
-    for text in texts:
-        text.set_parse_math(False)
 
 
 def height_of(labels: Sequence[str]) -> float:

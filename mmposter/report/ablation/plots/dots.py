@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mmposter.evaluation.ablation import AblationResult, CellComparison, CellResult
 from mmposter.report.ablation.numbers import carried, difference_in_words, number, origin, value_in_words
 from mmposter.report.ablation.plots.canvas import (
     canvas,
+    draw_constant,
     draw_key,
     draw_rows,
     draw_title,
@@ -17,15 +18,13 @@ from mmposter.report.ablation.plots.canvas import (
     verdict_handles,
 )
 from mmposter.report.ablation.sections import LEAD, TITLES, CellGroup, best_first, label_of, questions
-from mmposter.report.plots.style import BLUE, GREY, INK, ORANGE
+from mmposter.report.plots.style import BLUE, GREY, INK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Order = Literal["plan", "value"]
 
-
-def plot_values(result: AblationResult, group: CellGroup, order: Order = "plan") -> Figure:
+def plot_values(result: AblationResult, group: CellGroup) -> Figure:
     """The leading metric of each cell of a group: dot, 95 % interval, a small ring for each seed.
 
     A line stands at the full model's value and a dashed one at the best constant answer's.
@@ -33,16 +32,12 @@ def plot_values(result: AblationResult, group: CellGroup, order: Order = "plan")
     Args:
         result: the ablation that the group is of.
         group: what is drawn, one row a cell, the reference first.
-        order: ``plan`` keeps the order of the cells, ``value`` puts the best on top.
     """
-    rows = list(group.rows)
-    if order == "value":
-        rows.sort(key=best_first)
+    rows = group.rows
     labels = [group.label(cell) for cell in rows]
     with canvas(1.45 + height_of(labels), origin(result.provenance)) as (figure, body):
         axes = body.subplots()
-        constant = result.constant[LEAD]
-        axes.axvline(constant, color=ORANGE, linewidth=1.6, linestyle=(0, (4, 2)), label="best constant answer")
+        draw_constant(axes.axvline, result.constant[LEAD])
         if group.reference is not None and not math.isnan(group.reference.metrics[LEAD].value):
             axes.axvline(group.reference.metrics[LEAD].value, color=INK, linewidth=1, label="full model")
         for place, cell in enumerate(rows):
@@ -83,7 +78,7 @@ def plot_differences(result: AblationResult, group: CellGroup) -> Figure:
     for place, (cell, item) in enumerate(rows):
         again = place > 0 and rows[place - 1][0] is cell
         labels.append(_compared(result, group, cell, item, again=again))
-    sides = [carried(item.metrics[LEAD], item.adjusted.get(LEAD)) for _, item in rows]
+    sides = [carried(item.metrics[LEAD]) for _, item in rows]
     with canvas(1.45 + height_of(labels), origin(result.provenance)) as (figure, body):
         axes = body.subplots()
         axes.axvline(0, color=INK, linewidth=1)
@@ -114,9 +109,7 @@ def plot_modes(result: AblationResult, retrained: CellGroup, masked: CellGroup) 
     labels = [", ".join(cell.branches) for cell, _ in pairs]
     with canvas(1.45 + 0.05 * len(pairs) + height_of(labels), origin(result.provenance)) as (figure, body):
         axes = body.subplots()
-        axes.axvline(
-            result.constant[LEAD], color=ORANGE, linewidth=1.6, linestyle=(0, (4, 2)), label="best constant answer"
-        )
+        draw_constant(axes.axvline, result.constant[LEAD])
         if retrained.reference is not None:
             axes.axvline(retrained.reference.metrics[LEAD].value, color=INK, linewidth=1, label="full model")
         for place, (one, two) in enumerate(pairs):

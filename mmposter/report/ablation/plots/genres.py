@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from mmposter.document.numbers import DASH
-from mmposter.evaluation.ablation import AblationResult, Mode
+from mmposter.evaluation.ablation import AblationResult, CellComparison, Contribution, Mode
 from mmposter.evaluation.seeds import Estimate
-from mmposter.report.ablation.numbers import carried, origin, signed, signed_interval
-from mmposter.report.ablation.plots.canvas import canvas, draw_title, plain
-from mmposter.report.ablation.sections import (
-    LEAD,
-    MODE_TITLES,
-    TITLES,
-    against_reference,
-    contributions_of,
-    genres_by_support,
-    without_one,
-)
-from mmposter.report.ablation.tables import contribution_p_values
+from mmposter.report.ablation.numbers import carried, flipped, origin, signed, signed_interval
+from mmposter.report.ablation.plots.canvas import canvas, draw_title
+from mmposter.report.ablation.sections import LEAD, MODE_TITLES, TITLES, without_one
 from mmposter.report.plots.style import BLUE, GREY, INK, ORANGE
 from mmposter.visible import visible_lines
 
@@ -32,34 +22,26 @@ _LEAST_SCALE = 0.02
 """The colours never span less than this: noise alone shall not look strong."""
 
 
-class Added(NamedTuple):
-    """What a branch adds to one genre's average precision, or to the mean over genres, and Holm's p-value."""
-
-    estimate: Estimate
-    adjusted: float | None
-
-
-def added_by_branch(result: AblationResult, mode: Mode) -> tuple[dict[str, dict[str | None, Added]], str]:
+def added_by_branch(result: AblationResult, mode: Mode) -> tuple[dict[str, dict[str | None, Estimate]], str]:
     """What each branch adds, by branch and genre (None: the mean over genres), and in words how it was found.
 
     The Shapley value where all subsets were measured, else the full model minus the one without the branch; no branch
     at all where neither is there.
     """
-    found: dict[str, dict[str | None, Added]] = {}
-    contributions = contributions_of(result, mode)
-    if contributions:
-        adjusted = contribution_p_values(result, mode)
-        for branch, item in contributions.items():
-            found[branch] = _column(result, item.by_genre, item.adjusted_by_genre)
-            found[branch][None] = Added(item.metrics[LEAD], adjusted[branch])
+    found: dict[str, dict[str | None, Estimate]] = {}
+    for branch, item in result.contributions_of(mode).items():
+        found[branch] = _column(item)
+    if found:
         return found, "averaged over all subsets of the others (Shapley value)"
     for branch, cell in without_one(result, mode).items():
-        comparison = against_reference(result, cell)
+        comparison = result.against_full(cell)
         if comparison is not None:
-            flipped = {genre: _flipped(comparison.by_genre[genre]) for genre in result.genres}
-            found[branch] = _column(result, flipped, comparison.adjusted_by_genre)
-            found[branch][None] = Added(_flipped(comparison.metrics[LEAD]), comparison.adjusted.get(LEAD))
+            found[branch] = {genre: flipped(difference) for genre, difference in _column(comparison).items()}
     return found, "full model minus the model without it"
+
+
+def _column(found: CellComparison | Contribution) -> dict[str | None, Estimate]:
+    return dict([(None, found.metrics[LEAD]), *found.by_genre.items()])
 
 
 def plot_genres(result: AblationResult, mode: Mode) -> Figure:
@@ -73,9 +55,9 @@ def plot_genres(result: AblationResult, mode: Mode) -> Figure:
     added, how = added_by_branch(result, mode)
     if not added:
         raise ValueError(f"mode must be one in which branches were left out, got {mode!r}")
-    rows: list[str | None] = [None, *(result.genres[position] for position in genres_by_support(result))]
-    support = dict(zip(result.genres, result.support, strict=True))
-    sizes = [abs(one.estimate.value) for column in added.values() for one in column.values()]
+    rows: list[str | None] = [None, *(genre for genre, _ in result.genres_by_support())]
+    support = dict(result.genres_by_support())
+    sizes = [abs(one.value) for column in added.values() for one in column.values()]
     scale = max([size for size in sizes if not math.isnan(size)] + [_LEAST_SCALE])
     with canvas(1.35 + 0.3 * len(rows), origin(result.provenance)) as (figure, body):
         axes = body.subplots()
@@ -95,17 +77,16 @@ def plot_genres(result: AblationResult, mode: Mode) -> Figure:
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        plain([*axes.get_yticklabels(), *axes.get_xticklabels()])
         draw_title(body, f"What each branch adds to a genre's average precision, {MODE_TITLES[mode]}")
         _colour_bar(body, axes, scale)
         body.supxlabel(f"{how}; framed and bold: p < .05 by Holm; in brackets: posters with the genre", fontsize=9)
     return figure
 
 
-def _cell(axes: Axes, x: float, y: float, added: Added, scale: float) -> None:
+def _cell(axes: Axes, x: float, y: float, added: Estimate, scale: float) -> None:
     from matplotlib.patches import Rectangle
 
-    value, side = added.estimate.value, carried(*added)
+    value, side = added.value, carried(added)
     if math.isnan(value):
         axes.text(x, y, DASH, ha="center", va="center", color=GREY)
         return
@@ -117,11 +98,11 @@ def _cell(axes: Axes, x: float, y: float, added: Added, scale: float) -> None:
         axes.add_patch(Rectangle((x - 0.475, y - 0.43), 0.95, 0.86, fill=False, edgecolor=INK, linewidth=1.4))
     ink = "white" if side and strength > 0.6 else INK if side else "#666666"
     weight = "bold" if side else "normal"
-    if added.estimate.ci95 is None:
+    if added.ci95 is None:
         axes.text(x, y, signed(value), ha="center", va="center", color=ink, fontsize=9.5, fontweight=weight)
         return
     axes.text(x - 0.16, y, signed(value), ha="right", va="center", color=ink, fontsize=9.5, fontweight=weight)
-    ends = signed_interval(added.estimate.ci95)
+    ends = signed_interval(added.ci95)
     axes.text(x - 0.11, y, ends, ha="left", va="center", color=ink, fontsize=8)
 
 
@@ -145,15 +126,3 @@ def _colour_bar(body: SubFigure, axes: Axes, scale: float) -> None:
     bar.outline.set_visible(False)
     if bar.solids is not None:
         bar.solids.set_edgecolor("face")  # no white lines between the areas
-
-
-def _flipped(estimate: Estimate) -> Estimate:
-    """Full model minus cell, from cell minus full model."""
-    ends = None if estimate.ci95 is None else (-estimate.ci95[1], -estimate.ci95[0])
-    return Estimate(-estimate.value, ends, estimate.standard_error, estimate.p_value)
-
-
-def _column(
-    result: AblationResult, values: Mapping[str, Estimate], adjusted: Mapping[str, float | None]
-) -> dict[str | None, Added]:
-    return {genre: Added(values[genre], adjusted.get(genre)) for genre in result.genres}

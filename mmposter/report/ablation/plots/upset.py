@@ -14,23 +14,14 @@ from mmposter.report.ablation.numbers import carried, number, origin, signed
 from mmposter.report.ablation.plots.canvas import (
     VERDICTS,
     canvas,
+    draw_constant,
     draw_title,
     draw_verdict,
     grid,
-    plain,
     short_ticks,
     verdict_handles,
 )
-from mmposter.report.ablation.sections import (
-    LEAD,
-    TITLES,
-    CellGroup,
-    against_reference,
-    best_first,
-    branches_of,
-    contributions_of,
-)
-from mmposter.report.ablation.tables import contribution_p_values
+from mmposter.report.ablation.sections import LEAD, TITLES, CellGroup, best_first, branches_of
 from mmposter.report.plots.style import GREY, INK, ORANGE
 
 if TYPE_CHECKING:
@@ -50,9 +41,7 @@ def plot_subsets(result: AblationResult, group: CellGroup) -> Figure:
     with canvas(4.1 + 0.32 * len(branches), origin(result.provenance)) as (figure, body):
         parts = body.subplots(2, 2, width_ratios=[1, 3.6], height_ratios=[3.4, 0.32 * len(branches) + 0.25])
         (corner, values), (bars, matrix) = parts
-        values.axhline(
-            result.constant[LEAD], color=ORANGE, linewidth=1.6, linestyle=(0, (4, 2)), label="best constant answer"
-        )
+        draw_constant(values.axhline, result.constant[LEAD])
         sides = []
         for place, cell in enumerate(cells):
             estimate = cell.metrics[LEAD]
@@ -62,8 +51,8 @@ def plot_subsets(result: AblationResult, group: CellGroup) -> Figure:
                 values.plot([place], [estimate.value], "D", color=INK, markersize=7, zorder=4)
                 values.axhline(estimate.value, color=INK, linewidth=0.8, alpha=0.6)
             else:
-                comparison = against_reference(result, cell)
-                side = carried(comparison.metrics[LEAD], comparison.adjusted.get(LEAD)) if comparison else 0
+                comparison = result.against_full(cell)
+                side = carried(comparison.metrics[LEAD]) if comparison else 0
                 sides.append(side)
                 draw_verdict(values, place, estimate.value, estimate.ci95, side, upright=True)
             if not math.isnan(estimate.value):
@@ -96,7 +85,6 @@ def _matrix(axes: Axes, columns: list[tuple[str, ...]], branches: tuple[str, ...
     axes.set_ylim(len(branches) - 0.5, -0.5)
     axes.set_xlim(-0.6, len(columns) - 0.4)
     axes.set_yticks(range(len(branches)), branches)
-    plain(axes.get_yticklabels())
     axes.set_xticks([])
     axes.tick_params(length=0)
     for spine in axes.spines.values():
@@ -105,18 +93,17 @@ def _matrix(axes: Axes, columns: list[tuple[str, ...]], branches: tuple[str, ...
 
 def _contributions(axes: Axes, result: AblationResult, group: CellGroup, branches: tuple[str, ...]) -> None:
     """Bars of what each branch adds, level with the branch's row of the matrix."""
-    found = contributions_of(result, group.mode)
+    found = result.contributions_of(group.mode)
     axes.set_ylim(len(branches) - 0.5, -0.5)
     axes.set_yticks([])
     if not found:
         axes.set_axis_off()
         return
-    adjusted = contribution_p_values(result, group.mode)
     for y, branch in enumerate(branches):
         if branch not in found:
             continue
         estimate = found[branch].metrics[LEAD]
-        side = carried(estimate, adjusted[branch])
+        side = carried(estimate)
         axes.barh(y, estimate.value, height=0.62, color=VERDICTS[side][0], alpha=0.75, linewidth=0)
         low, high = estimate.ci95 or (estimate.value, estimate.value)
         axes.hlines(y, low, high, color=INK, linewidth=1.3)
