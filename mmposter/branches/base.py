@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from mmposter.explain.parts import Parts
     from mmposter.features.extractors import BranchExtractors, Making, Phrases
     from mmposter.features.pins import Pins
+    from mmposter.features.sizes import Sizes
     from mmposter.features.store import Record
     from mmposter.pretrained.resolver import WeightSource
     from mmposter.readiness.states import BranchState
-    from mmposter.runs.building import Sizes
 
 
 class BranchDeclaration(ABC):
@@ -112,6 +112,11 @@ class BranchDeclaration(ABC):
 
     def control(self, config: Config) -> tuple[str, str] | None:
         """The setting that makes a run a control and no model for use, and what that means; None where none is on."""
+        return None
+
+    def own_classifier(self, values: Mapping[str, Any]) -> str | None:
+        """The classifier that stands in the place of a fusion, in the plain values of a run's configuration, of any
+        version; None where the branches are joined."""
         return None
 
     def unpackable(self, config: Config) -> str | None:

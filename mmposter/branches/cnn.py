@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mmposter.config import Config
     from mmposter.features.extractors import BranchExtractors, Making
     from mmposter.features.pins import Pins
+    from mmposter.features.sizes import Sizes
     from mmposter.readiness.states import BranchState
-    from mmposter.runs.building import Sizes
 
 NAME = "cnn"
 
@@ -102,6 +102,10 @@ class CnnDeclaration(ImageBranch):
         from fusion import CnnBranch
 
         return CnnBranch(sizes.num_features, dim=config.cnn.dim, dropout=config.cnn.dropout)
+
+    def own_classifier(self, values: Mapping[str, Any]) -> str | None:
+        classifier = str(values.get(NAME, {}).get("classifier", "fusion"))  # older runs do not say which
+        return None if classifier == "fusion" else classifier
 
     def same_records(self, key: str, asked: Any, config: Config, pins: Pins) -> bool | None:
         return pins.same_network(key, asked, config)
