@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fusion import Branch
     from mmposter.config import Config
     from mmposter.features.extractors import BranchExtractors, Making
-    from mmposter.runs.building import Sizes
+    from mmposter.features.sizes import Sizes
 
 NAME = "style"
 

@@ -70,7 +70,7 @@ def serve_command(
     prepare_libraries()
     go_offline(offline)
     from mmposter.config import parse_branches
-    from mmposter.inference.classifier import PosterClassifier
+    from mmposter.explain.classifier import PosterClassifier
     from mmposter.progress import console
     from mmposter.serve import Access, ServeSettings, create_app
     from mmposter.serve.page import page_of

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from mmposter.data.opening import find_folder
 from mmposter.data.splitting import NO_SPLIT, SPLITS
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
@@ -62,9 +63,7 @@ class Dataset:
         """
         import pandas as pd
 
-        from mmposter.packs import find_data
-
-        given, folder = folder, find_data(folder)
+        given, folder = folder, find_folder(folder)
         if root is not None and folder != Path(given):
             raise UserError(f"{given} is a pack, which has no pictures; leave out --root")
         info = read_info(folder)

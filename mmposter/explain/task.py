@@ -21,7 +21,8 @@ from mmposter.engines.libraries import release_memory
 from mmposter.evaluation import apply_thresholds
 from mmposter.explain.parts import Parts
 from mmposter.explain.probe import FusionProbe, NetworkProbe, Probe, branch_shares
-from mmposter.explain.result import Explanation, GenreExplanation, HeatMap, Item
+from mmposter.explain.result import Explanation
+from mmposter.explain.values import GenreExplanation, HeatMap, Item
 from mmposter.features.extractors import Preparation
 from mmposter.features.extractors.base import pixels
 from mmposter.features.index import Failure

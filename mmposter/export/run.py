@@ -18,7 +18,7 @@ from mmposter.export.example import OPENING
 from mmposter.export.formats import FORMATS, ExportFormat
 from mmposter.export.graph import PosterGraph, load_with_tower
 from mmposter.files.atomic import atomic_path, write_text
-from mmposter.inference.classifier import PosterClassifier
+from mmposter.inference.classifier import GenrePredictor
 from mmposter.measurement.evaluate import check_branches
 from mmposter.outputs import claim_file, refuse_file
 from mmposter.runs.provenance import package_version
@@ -90,7 +90,7 @@ def export_run(
     with claim_file(path, overwrite=overwrite):
         _refuse_example(example, overwrite=overwrite)
         # What the file is compared with: the whole way of `mmposter predict`. It also refuses controls.
-        classifier = PosterClassifier.load(loaded.folder, branches=names, device="cpu", offline=offline)
+        classifier = GenrePredictor.load(loaded.folder, branches=names, device="cpu", offline=offline)
         graph = PosterGraph(
             form.resize(loaded.tower_input().size),
             load_with_tower(loaded, offline=offline),
@@ -131,7 +131,7 @@ def _write(
     graph: PosterGraph,
     facts: dict[str, Any],
     path: Path,
-    classifier: PosterClassifier,
+    classifier: GenrePredictor,
     pictures: Sequence[Any],
 ) -> float:
     """Write and check a file; the largest difference."""

@@ -23,7 +23,7 @@ from mmposter.files.strict_json import mapping, shown, sound, text, whole
 if TYPE_CHECKING:
     from fusion import Backbone
     from mmposter.data.dataset import Dataset
-    from mmposter.features.extractors import BranchExtractors
+    from mmposter.features.extractors.base import BranchExtractors
 
 _NO_FILES = ("imagenet", "posters", "none")
 _WIDEST = 65_536

@@ -25,10 +25,10 @@ from mmposter.features.extractors import (
 )
 from mmposter.features.pins import Pins
 from mmposter.features.ragged import Packer, Ragged
+from mmposter.features.sizes import Sizes
 from mmposter.features.store import ExtractorStore, Record
 from mmposter.features.tower import TowerWeights, settle_init
 from mmposter.files.strict_json import sound, texts, whole
-from mmposter.runs.building import Sizes
 
 _CHUNK = 256  # posters that are padded at a time
 

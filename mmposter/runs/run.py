@@ -18,6 +18,7 @@ from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.architecture import Architecture
+from mmposter.features.sizes import Sizes
 from mmposter.features.tower import TowerInput, TowerWeights, require_fitting
 from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
@@ -25,7 +26,7 @@ from mmposter.files.paths import file_here
 from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shorten, shown, sound, texts
 from mmposter.files.tensors import load_tensors, require_shapes
 from mmposter.pretrained.trust import is_trusted
-from mmposter.runs.building import Sizes, build_image_classifier, build_model, build_tower
+from mmposter.runs.building import build_image_classifier, build_model, build_tower
 from mmposter.runs.decisions import Decision, Subsets
 from mmposter.shipped import is_shipped
 

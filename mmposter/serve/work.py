@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from mmposter.explain import Explanation
-    from mmposter.inference.classifier import PosterClassifier, Prediction
+    from mmposter.explain.classifier import PosterClassifier
+    from mmposter.inference.classifier import Prediction
 
 
 class Work(Protocol):

@@ -21,6 +21,7 @@ from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
 from mmposter.evaluation.thresholds import NEVER
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.pins import PinnedTower
+from mmposter.features.sizes import Sizes
 from mmposter.features.table import settle_on, tower_weights
 from mmposter.features.tower import TowerWeights
 from mmposter.files.atomic import write_csv
@@ -29,7 +30,6 @@ from mmposter.outputs import claim
 from mmposter.outputs.kinds import RUN
 from mmposter.progress import console
 from mmposter.runs.building import (
-    Sizes,
     build_image_classifier,
     build_model,
     build_tower,

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from mmposter.branches import declared, on_images
 from mmposter.config import Config
-from mmposter.features.extractors.base import Extractor, FeatureExtractor, Preparation, RecordExtractor
+from mmposter.features.extractors.base import (
+    BranchExtractors,
+    Extractor,
+    FeatureExtractor,
+    Preparation,
+    RecordExtractor,
+)
 from mmposter.features.extractors.masking import MaskedExtractor, Phrases, phrases_to_mask
 from mmposter.features.extractors.objects import YoloExtractor
 from mmposter.features.extractors.ocr import OcrExtractor
@@ -33,15 +39,6 @@ __all__ = [
     "build_extractors",
     "phrases_to_mask",
 ]
-
-
-@dataclass(frozen=True)
-class BranchExtractors:
-    """What one branch needs: extractors in the order in which they run; the last one's records go to the fusion."""
-
-    branch: str
-    steps: tuple[Extractor, ...]
-    feature: FeatureExtractor
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from mmposter.evaluation.scaling import Scaling
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.extractors import OcrExtractor, TextExtractor, YoloExtractor, build_extractors
 from mmposter.features.extractors.ocr import encode_lines
+from mmposter.features.sizes import Sizes
 from mmposter.features.tower import TowerWeights
-from mmposter.runs.building import Sizes, build_image_classifier, build_model, build_tower, tower_sizes
+from mmposter.runs.building import build_image_classifier, build_model, build_tower, tower_sizes
 from mmposter.runs.decisions import SUBSETS, Decision
 from mmposter.runs.run import TOWER, WEIGHTS, Run
 

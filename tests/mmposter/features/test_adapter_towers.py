@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 from fusion import StageStatistics, gram_matrix
 from mmposter.config import CnnConfig, StyleConfig
 from mmposter.errors import UserError
+from mmposter.explain.classifier import PosterClassifier
 from mmposter.features.extract import extract
 from mmposter.features.extractors import CnnExtractor, StyleExtractor, build_extractors
 from mmposter.features.store import ExtractorStore
 from mmposter.features.tower import SharedTower, TowerInput, TowerWeights
 from mmposter.images.picture import Picture
-from mmposter.inference.classifier import PosterClassifier
 from mmposter.measurement.evaluate import evaluate_run
 from mmposter.pretrained import catalogue, resolver
 from mmposter.runs.run import Run
