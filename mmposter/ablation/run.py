@@ -20,7 +20,9 @@ from mmposter.engines import Workers, run
 from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
 from mmposter.evaluation.ablation import AblationResult
-from mmposter.features.table import extract_dataset, settle_on
+from mmposter.features.pins import Pins
+from mmposter.features.settled import settle
+from mmposter.features.table import extract_dataset
 from mmposter.files.atomic import write_json
 from mmposter.files.strict_json import mapping, read_json
 from mmposter.outputs import claim
@@ -76,7 +78,7 @@ def ablate(
     """
     if settings.split not in ("val", "test"):
         raise UserError(f"--split of an ablation must be test or val; got {settings.split!r}")
-    plan = plan.settled(partial(settle_on, dataset))
+    plan = plan.settled(partial(settle, pins=Pins.of(dataset)))
     device = resolve_device(settings.device)
     units = [Unit(training, seed) for training in plan.trainings() for seed in settings.seeds]
     with claim(out, ABLATION, go_on=resume, overwrite=overwrite):

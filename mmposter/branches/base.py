@@ -105,7 +105,7 @@ class BranchDeclaration(ABC):
         return ()
 
     def state(self, config: Config) -> BranchState:
-        """Whether its pretrained files are here; the libraries are."""
+        """Whether its pretrained files are here, for a settled configuration; the libraries are."""
         from mmposter.readiness.states import state_of_sources
 
         return state_of_sources(self.name, [source for _, source in self.sources(config)])

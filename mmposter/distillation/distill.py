@@ -23,6 +23,7 @@ from mmposter.distillation.teachers import FOLDER, Teacher, poster_maps
 from mmposter.distillation.views import PosterMaps, Views
 from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
+from mmposter.features.settled import settled_init
 from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
@@ -166,9 +167,8 @@ def _distill(
 
 def _student(config: DistillationConfig, *, offline: bool) -> tuple[TowerWeights, Backbone]:
     try:
-        weights = TowerWeights.find(
-            CnnConfig(backbone=config.student, init=config.init), seed=config.seed, offline=offline
-        )
+        cnn = CnnConfig(backbone=config.student, init=settled_init(config.student, config.init))
+        weights = TowerWeights.find(cnn, seed=config.seed, offline=offline)
     except UserError as error:
         raise UserError(f"--student: {str(error).removeprefix('cnn.')}") from error
     return weights, weights.build()

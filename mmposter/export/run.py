@@ -16,7 +16,7 @@ from mmposter.evaluation.scored import file_hash
 from mmposter.export.check import TOLERANCE, check_pictures, largest_difference
 from mmposter.export.example import OPENING
 from mmposter.export.formats import FORMATS, ExportFormat
-from mmposter.export.graph import PosterGraph, load_with_tower
+from mmposter.export.graph import PosterGraph
 from mmposter.files.atomic import atomic_path, write_text
 from mmposter.inference.classifier import GenrePredictor
 from mmposter.measurement.evaluate import check_branches
@@ -93,7 +93,7 @@ def export_run(
         classifier = GenrePredictor.load(loaded.folder, branches=names, device="cpu", offline=offline)
         graph = PosterGraph(
             form.resize(loaded.tower_input().size),
-            load_with_tower(loaded, offline=offline),
+            loaded.with_tower(loaded.load_model(), offline=offline),
             loaded.tower_input(),
             branches=names,
             single_label=loaded.config.single_label,

@@ -16,7 +16,6 @@ from fusion import (
     ImageTower,
     Loss,
     PosterModel,
-    StageStatistics,
     build_classifier,
     build_head,
     build_loss,
@@ -28,6 +27,7 @@ from mmposter.branches.style import NAME as STYLE
 from mmposter.config import Config, LossConfig
 from mmposter.errors import UserError
 from mmposter.features.sizes import Sizes
+from mmposter.features.tower import measured_stage
 
 _MOST_PARAMETERS = 2_000_000_000
 """Of all that is trained on frozen features: 8 GB. Ours have a million."""
@@ -39,17 +39,10 @@ def build_tower(config: Config, backbone: Backbone) -> ImageTower:
     Raises:
         UserError: for a stage that the backbone does not have.
     """
-    stage, statistics = None, None
     try:
         backbone.set_trainable(config.cnn.trainable)
-        if STYLE in config.branches:
-            stage = config.style.stage or backbone.map_stage
-            if stage not in backbone.stage_channels:
-                raise ValueError(f"style.stage must be one of {', '.join(backbone.stage_names)}; got {stage!r}")
-            channels = backbone.stage_channels[stage]
-            reduced = None if config.style.reduced is None else min(config.style.reduced, channels)
-            statistics = StageStatistics(channels, reduced, config.style.normaliser)
-        return ImageTower(backbone, stage, statistics)
+        tapped = measured_stage(backbone, config.style) if STYLE in config.branches else (None, None)
+        return ImageTower(backbone, *tapped)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -97,14 +90,19 @@ def _fusion(config: Config, sizes: Sizes, num_genres: int) -> FusionModel:
 
 
 def build_image_classifier(
-    config: Config, backbone: Backbone, num_genres: int, state_dict: Mapping[str, torch.Tensor] | None = None
+    config: Config,
+    backbone: Backbone,
+    size: tuple[int, int],
+    num_genres: int,
+    state_dict: Mapping[str, torch.Tensor] | None = None,
 ) -> ImageClassifier:
     """The network that `config` describes where ``cnn.classifier`` is not ``fusion``, its last layer from torch's
     global generator.
 
     Args:
-        config: classifier, size and dropout.
+        config: classifier and dropout.
         backbone: with its weights.
+        size: height and width of its pictures in pixels.
         num_genres: G.
         state_dict: the original library's weights, for a classifier that has more than a last layer; None: random.
 
@@ -114,7 +112,6 @@ def build_image_classifier(
     cnn = config.cnn
     assert cnn.classifier != "fusion"
     try:
-        size = cnn.size or backbone.input_size
         classifier = build_classifier(
             cnn.classifier,
             cnn.backbone,

@@ -194,7 +194,7 @@ class Run:
         size = self.tower_input().size
         backbone = TowerWeights(config.cnn.backbone, None, architecture=self.architecture, size=size).build()
         if config.cnn.classifier != "fusion":
-            return build_image_classifier(config, backbone, genres)
+            return build_image_classifier(config, backbone, size, genres)
         return build_model(config, self.sizes, genres, build_tower(config, backbone))
 
     @property
@@ -303,6 +303,22 @@ class Run:
         if not tower.is_file():
             return self.config
         return self.config.with_network(init=str(tower))
+
+    def with_tower(
+        self, model: PosterModel | ImageClassifier, *, offline: bool = True
+    ) -> PosterModel | ImageClassifier:
+        """The model with the image network that it was trained on or behind; one that has it is returned as it is.
+
+        Raises:
+            UserError: the files of the network are missing or damaged.
+        """
+        from fusion import PosterModel
+
+        if not isinstance(model, PosterModel) or model.tower is not None:
+            return model
+        config = self.serving_config()
+        weights = TowerWeights.find(config.cnn, seed=config.seed, offline=offline)
+        return PosterModel(model.fusion, build_tower(config, weights.build()), model.reweight_cnn).eval()
 
     def with_result(self, thresholds: NDArray[np.float64], facts: Mapping[str, Any]) -> Run:
         """This run with what the end of training adds."""

@@ -18,7 +18,6 @@ __all__ = [
     "ShippedTower",
     "find_run",
     "is_shipped",
-    "settled_init",
     "shipped_model",
     "shipped_models",
     "shipped_tower",
@@ -92,19 +91,6 @@ def shipped_tower() -> ShippedTower | None:
     with sound(folder / _MODEL, "install mmposter again"):
         config = read_json(folder / _MODEL)["config"]
         return ShippedTower(text(config[CNN]["backbone"], f"{CNN}.backbone"), folder / _TOWER)
-
-
-def settled_init(backbone: str, init: str) -> str:
-    """What ``cnn.init=auto`` means here: ``posters`` for the backbone of that model, else ``imagenet``.
-
-    Args:
-        backbone: as in ``cnn.backbone``.
-        init: as in ``cnn.init``; anything but ``auto`` is returned as it is.
-    """
-    if init != "auto":
-        return init
-    tower = shipped_tower()
-    return POSTERS if tower is not None and tower.backbone == backbone else "imagenet"
 
 
 def _folder() -> Path:

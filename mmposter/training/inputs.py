@@ -18,7 +18,7 @@ from mmposter.features.cache import FeatureCache
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.shuffling import shuffle_branches
 from mmposter.features.table import FeatureTable, dataset_extractors, extract_dataset, load_features
-from mmposter.features.tower import TowerInput
+from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.training.batches import PosterBatches
 
 if TYPE_CHECKING:
@@ -87,8 +87,12 @@ def load_inputs(
     features = shuffle_branches(features, config.shuffled, dataset, config.seed)
     image = None
     if sees_posters:
-        image = TowerInput.find(config.cnn, offline=offline) if behind is None else behind.tower_input()
+        image = behind.tower_input() if behind is not None else _tower_input(config, offline=offline)
     return Inputs(features, dataset.labels(), np.array(dataset.table["split"], dtype=object), branches, image)
+
+
+def _tower_input(config: Config, *, offline: bool) -> TowerInput:
+    return TowerInput.of(config.cnn, TowerWeights.find(config.cnn, offline=offline).architecture)
 
 
 def cached_branches(

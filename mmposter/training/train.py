@@ -20,10 +20,10 @@ from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
 from mmposter.evaluation.thresholds import NEVER
 from mmposter.features.extractors import BranchExtractors
-from mmposter.features.pins import PinnedTower
+from mmposter.features.pins import PinnedTower, Pins
+from mmposter.features.settled import image_network, settle
 from mmposter.features.sizes import Sizes
-from mmposter.features.table import settle_on, tower_weights
-from mmposter.features.tower import TowerWeights
+from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.files.atomic import write_csv
 from mmposter.files.tensors import load_tensors
 from mmposter.outputs import claim
@@ -125,7 +125,7 @@ def train(
         OSError: `out` cannot be written, see `mmposter.files.disk`.
     """
     started = time.monotonic()
-    config, device = settle_on(dataset, config), resolve_device(device)
+    config, device = settle(config, Pins.of(dataset)), resolve_device(device)
     with claim(out, RUN, go_on=resume, overwrite=overwrite) as there:
         if there:
             _require_same(out, config, dataset)
@@ -162,7 +162,7 @@ def fit(
         resume: go on from the checkpoint in `out`, if there is one.
         quiet: show no progress.
     """
-    weights = tower_weights(dataset, config, offline=offline)
+    weights = image_network(config, config.branches, Pins.of(dataset), offline=offline)
     model, sizes = _fresh_model(config, inputs.features.sizes(), len(dataset.vocabulary), weights)
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=_facts(dataset))
     run.save()
@@ -267,7 +267,8 @@ def _fresh_model(
     if config.cnn.classifier != "fusion":
         original = weights.original()
         torch.manual_seed(config.seed)
-        return build_image_classifier(config, backbone, num_genres, original), cached
+        size = TowerInput.of(config.cnn, weights.architecture).size
+        return build_image_classifier(config, backbone, size, num_genres, original), cached
     tower = build_tower(config, backbone)
     torch.manual_seed(config.seed)
     sizes = Sizes(**{**cached.to_json(), **tower_sizes(tower)})
