@@ -15,7 +15,7 @@ from itertools import combinations
 from typing import Any, get_args
 
 from mmposter.ablation.identity import identity
-from mmposter.branches import declared
+from mmposter.branches import declared, frozen_branches
 from mmposter.config import Config, parse_config
 from mmposter.errors import UserError
 from mmposter.evaluation.ablation import Mode
@@ -263,8 +263,7 @@ class _Builder:
 def _add_controls(builder: _Builder, mode: str) -> None:
     base = builder.base
     # What is dealt to other posters must lie in the store; in the finetune regime the picture is not there.
-    dealt = [name for name in base.branches if base.regime == "features" or not declared(name).on_images]
-    for branch in dealt:
+    for branch in frozen_branches(base.branches, base.regime):
         rest = _without(base.branches, branch)
         if rest:
             builder.branches(rest, CONTROLS, mode)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mmposter.features.sizes import Sizes
     from mmposter.features.store import Record
     from mmposter.pretrained.resolver import WeightSource
-    from mmposter.readiness.states import BranchState
 
 
 class BranchDeclaration(ABC):
@@ -103,12 +102,6 @@ class BranchDeclaration(ABC):
     def sources(self, config: Config) -> Iterable[tuple[str, WeightSource]]:
         """Its pretrained files, and what each is in a word where there are several."""
         return ()
-
-    def state(self, config: Config) -> BranchState:
-        """Whether its pretrained files are here, for a settled configuration; the libraries are."""
-        from mmposter.readiness.states import state_of_sources
-
-        return state_of_sources(self.name, [source for _, source in self.sources(config)])
 
     def control(self, config: Config) -> tuple[str, str] | None:
         """The setting that makes a run a control and no model for use, and what that means; None where none is on."""

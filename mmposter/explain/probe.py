@@ -111,7 +111,7 @@ class FusionProbe(Probe):
         self._names = model.fusion.branch_names
         with torch.no_grad():
             self._sight = None
-            if any(self._branch(name).tower_inputs() for name in branches):
+            if IMAGE in inputs and any(self._branch(name).tower_inputs() for name in branches):
                 self._sight = Sight(model, inputs[IMAGE], branches)
                 inputs = {**{name: value for name, value in inputs.items() if name != IMAGE}, **self._sight.entries()}
             self._embeddings, self._keep = self._fusion.embeddings(inputs, branches)  # K times 1 x D_k; 1 x K

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from fusion import ImageClassifier, PosterModel
-from mmposter.branches import branch_names, declared, on_images
+from mmposter.branches import branch_names, declared, frozen_branches
 from mmposter.engines import Workers, run
 from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
@@ -31,16 +31,7 @@ __all__ = ["GenrePredictor", "Prediction"]
 
 
 class GenrePredictor:
-    """A trained model with everything in front of it. Make one with `load`.
-
-    The frozen models are loaded by the first prediction in this process, and by each worker for itself.
-
-    Attributes:
-        run: the trained run.
-        branches: that it looks through.
-        device: where it computes.
-        left_out: branches of a shipped model that it goes without, as their files are not here; see `load`.
-    """
+    """A trained model with everything in front of it, which predicts: `PosterClassifier` before it can explain."""
 
     def __init__(
         self,
@@ -88,8 +79,7 @@ class GenrePredictor:
         _refuse_controls(loaded, kept)
         if device != "cuda":  # which the workers may have and this machine lack; they check it
             device = resolve_device(device)
-        learnt = on_images(kept) if loaded.config.regime == "finetune" else ()
-        frozen = [name for name in kept if name not in learnt]
+        frozen = frozen_branches(kept, loaded.config.regime)
         extractors = build_extractors(loaded.serving_config(), frozen, device=device, offline=offline)
         loaded.require_same_extractors(extractors)
         return cls(loaded, loaded.load_model(), extractors, branches=kept, device=device, left_out=missing)

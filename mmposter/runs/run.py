@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion.backbones import LIBRARIES
-from mmposter.branches import branch_names, declared, on_images
+from mmposter.branches import branch_names, declared, frozen_branches
 from mmposter.config import Config, parse_config
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
@@ -184,7 +184,7 @@ class Run:
     @property
     def _learns_images(self) -> bool:
         """Whether the image network is a part of the model, and not in front of it."""
-        return self.config.regime == "finetune" and bool(on_images(self.config.branches))
+        return len(frozen_branches(self.config.branches, self.config.regime)) < len(self.config.branches)
 
     def _untrained(self) -> PosterModel | ImageClassifier:
         """The model with random weights: the checkpoint holds the trained ones."""

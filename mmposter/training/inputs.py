@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmposter.branches import declared, on_images
+from mmposter.branches import frozen_branches
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
@@ -73,7 +73,7 @@ def load_inputs(
     Raises:
         UserError: for posters that are needed and not there, as in a pack, or what stops an extraction.
     """
-    sees_posters = config.regime == "finetune" and bool(on_images(config.branches))
+    sees_posters = len(frozen_branches(config.branches, config.regime)) < len(config.branches)
     if sees_posters:
         dataset.require_pictures("regime finetune")
     branches = cached_branches(config, dataset, device=device, offline=offline)
@@ -99,8 +99,8 @@ def cached_branches(
     config: Config, dataset: Dataset, *, device: str, offline: bool = False
 ) -> dict[str, BranchExtractors]:
     """The extractors of the branches that `config` reads from the store; the others learn on the posters themselves."""
-    cached = [name for name in config.branches if config.regime == "features" or not declared(name).on_images]
-    return dataset_extractors(dataset, config, cached, device=device, offline=offline)
+    frozen = frozen_branches(config.branches, config.regime)
+    return dataset_extractors(dataset, config, frozen, device=device, offline=offline)
 
 
 def poster_batches(config: Config, dataset: Dataset, inputs: Inputs, *, augment: bool) -> PosterBatches:
