@@ -92,9 +92,10 @@ def _subset(data: Path, count: int, folder: Path, first: int | None = None) -> P
 def _loop(name: str, data: Path, options: argparse.Namespace) -> Measured:
     from mmposter.config import load_config
     from mmposter.features.extractors import build_extractors
+    from mmposter.features.settled import settle
     from mmposter.features.table import dataset_posters
 
-    config = load_config(options.config, options.set)
+    config = settle(load_config(options.config, options.set))
     paths = [str(poster.path) for poster in dataset_posters(Dataset.load(data))]
     device = options.loop_device or options.device
     branches = build_extractors(config, device="cpu", offline=True)

@@ -23,8 +23,8 @@ from mmposter.branches import BranchDeclaration
 from mmposter.branches.settings import ConfigSection, Width
 from mmposter.config import Config
 from mmposter.features.extractors import BranchExtractors, FeatureExtractor, Making
+from mmposter.features.sizes import Sizes
 from mmposter.features.store import Record
-from mmposter.runs.building import Sizes
 
 ROWS, COLUMNS, CHANNELS = 4, 3, 6
 # From sRGB without its gamma to XYZ, divided by the white point D65: white becomes (1, 1, 1).

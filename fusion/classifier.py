@@ -79,6 +79,7 @@ class ImageClassifier(nn.Module):
     Args:
         tower: the image network.
         classifier: made for the tower's final map, see `build_classifier`.
+        branch: the name of the one branch that it stands for.
 
     Examples:
         >>> import torch
@@ -89,23 +90,26 @@ class ImageClassifier(nn.Module):
         torch.Size([2, 3])
     """
 
-    def __init__(self, tower: Backbone, classifier: Classifier) -> None:
+    def __init__(self, tower: Backbone, classifier: Classifier, branch: str = CNN) -> None:
         super().__init__()
         self.tower = tower
         self.classifier = classifier
+        self.branch = branch
 
     def forward(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
         """Logits B x G.
 
         Args:
             inputs: "image", B x 3 x H x W, normalised for the tower; other entries are not looked at.
-            only: the branches to look at: None or "cnn" alone, because there is no other.
+            only: the branches to look at: None or `branch` alone, because there is no other.
 
         Raises:
             ValueError: other branches are asked for, or there is no image.
         """
-        if only is not None and set([only] if isinstance(only, str) else only) != {CNN}:
-            raise ValueError(f"only must be None or hold {CNN!r}, the one branch of an image classifier, got {only!r}")
+        if only is not None and set([only] if isinstance(only, str) else only) != {self.branch}:
+            raise ValueError(
+                f"only must be None or hold {self.branch!r}, the one branch of an image classifier, got {only!r}"
+            )
         if IMAGE not in inputs:
             raise ValueError(f"inputs must hold {IMAGE!r} for an image classifier, got {sorted(inputs)}")
         logits: Tensor = self.classifier(self.tower.forward_stages(inputs[IMAGE]))

@@ -1,12 +1,16 @@
 """mmposter: movie genres from posters, and why.
 
-The names below load on first use, so that ``import mmposter`` costs nothing.
+The names below load on first use, so that ``import mmposter`` costs nothing. Whoever imports any module of mmposter
+imports this one first: so here, above all rooms, those below get what they are to be given from above.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mmposter.data.opening import set_opener
 
 if TYPE_CHECKING:
     from mmposter.ablation.grid import build_plan
@@ -16,8 +20,9 @@ if TYPE_CHECKING:
     from mmposter.data.pipeline import prepare
     from mmposter.data.vocabulary import Vocabulary
     from mmposter.errors import BadImageError, UserError
+    from mmposter.explain.classifier import PosterClassifier
     from mmposter.export import export_run
-    from mmposter.inference.classifier import PosterClassifier, Prediction
+    from mmposter.inference.classifier import Prediction
     from mmposter.measurement.calibrate import calibrate_run
     from mmposter.measurement.compare import compare_runs
     from mmposter.measurement.evaluate import evaluate_run, examine_run
@@ -30,7 +35,7 @@ _HOMES = {
     "BadImageError": "mmposter.errors",
     "Config": "mmposter.config",
     "Dataset": "mmposter.data",
-    "PosterClassifier": "mmposter.inference.classifier",
+    "PosterClassifier": "mmposter.explain.classifier",
     "Prediction": "mmposter.inference.classifier",
     "Run": "mmposter.runs.run",
     "UserError": "mmposter.errors",
@@ -71,6 +76,16 @@ __all__ = [
     "train",
     "trusting",
 ]
+
+
+def _open_data(data: str | Path) -> Path:
+    """Packs stand above data, and `Dataset.load` takes them too."""
+    from mmposter.packs import find_data
+
+    return find_data(data)
+
+
+set_opener(_open_data)
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,6 @@ A room is a folder of mmposter, or a module beside the folders. Imports inside f
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -35,16 +34,6 @@ FLOORS = (
 DECLARATIONS = ("branches.base", "branches.cnn", "branches.ocr", "branches.style", "branches.yolo")
 """A declaration is asked from every floor, and makes what stands above it. The imports inside its methods, and those
 for type checkers, do not count; what it imports when it is loaded does."""
-
-EXCEPTIONS: Mapping[tuple[str, str], str] = {
-    ("data.dataset", "packs.read"): "`Dataset.load` is public and takes packs too",
-    ("features.pins", "features.extractors"): "types alone; what a branch pins is to be said where it is declared",
-    ("features.table", "runs.building"): "the widths of features are kept with the builder of the model",
-    ("inference.classifier", "explain"): "types alone; `PosterClassifier.explain` is public",
-    ("inference.classifier", "explain.task"): "`PosterClassifier.explain` is public",
-    ("explain.result", "explain.card"): "`Explanation.card` is public",
-}
-"""Imports that still break a rule, by who imports what. Each is to go; none may stay here when it is gone."""
 
 Graph = dict[str, set[str]]
 
@@ -113,10 +102,6 @@ def upward(graph: Graph, floors: tuple[tuple[str, ...], ...]) -> set[tuple[str, 
     }
 
 
-def without(graph: Graph, edges: set[tuple[str, str]]) -> Graph:
-    return {name: {other for other in others if (name, other) not in edges} for name, others in graph.items()}
-
-
 @pytest.fixture(scope="module")
 def house() -> Graph:
     return imports_of(ROOT / "mmposter", DECLARATIONS)
@@ -128,18 +113,11 @@ def test_every_room_stands_on_one_floor(house: Graph) -> None:
 
 
 def test_nothing_is_imported_from_a_higher_floor(house: Graph) -> None:
-    assert upward(house, FLOORS) - set(EXCEPTIONS) == set()
+    assert upward(house, FLOORS) == set()
 
 
 def test_no_modules_import_one_another_in_a_circle(house: Graph) -> None:
-    assert circles(without(house, set(EXCEPTIONS))) == []
-
-
-@pytest.mark.parametrize("exception", EXCEPTIONS, ids=" imports ".join)
-def test_an_exception_that_is_not_needed_is_taken_off_the_list(house: Graph, exception: tuple[str, str]) -> None:
-    assert exception[1] in house.get(exception[0], set())
-    others = without(house, set(EXCEPTIONS) - {exception})
-    assert upward(others, FLOORS) or circles(others)
+    assert circles(house) == []
 
 
 def test_the_graph_finds_what_hides(tmp_path: Path) -> None:

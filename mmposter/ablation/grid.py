@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, get_args
 
-from mmposter.branches import declared
+from mmposter.ablation.identity import identity
+from mmposter.branches import declared, frozen_branches
 from mmposter.config import Config, parse_config
 from mmposter.errors import UserError
 from mmposter.evaluation.ablation import Mode
@@ -68,7 +69,7 @@ class Training:
     """A configuration to train with every seed, and the cells that are measured with it.
 
     Attributes:
-        key: unique, and safe as a file name; another configuration has another one.
+        key: unique, and safe as a file name; another configuration has another one (see `identity`).
         config: at the base's seed.
         cells: views of the trained model.
     """
@@ -106,10 +107,10 @@ class Plan:
         """The distinct configurations to train, in the order of the cells."""
         grouped: dict[str, list[Cell]] = {}
         for cell in self.cells:
-            grouped.setdefault(_identity(cell.config), []).append(cell)
+            grouped.setdefault(identity(cell.config), []).append(cell)
         return [
-            Training(f"{cells[0].name}-{identity[:8]}", cells[0].config, tuple(cells))
-            for identity, cells in grouped.items()
+            Training(f"{cells[0].name}-{known_by[:8]}", cells[0].config, tuple(cells))
+            for known_by, cells in grouped.items()
         ]
 
 
@@ -262,8 +263,7 @@ class _Builder:
 def _add_controls(builder: _Builder, mode: str) -> None:
     base = builder.base
     # What is dealt to other posters must lie in the store; in the finetune regime the picture is not there.
-    dealt = [name for name in base.branches if base.regime == "features" or not declared(name).on_images]
-    for branch in dealt:
+    for branch in frozen_branches(base.branches, base.regime):
         rest = _without(base.branches, branch)
         if rest:
             builder.branches(rest, CONTROLS, mode)
@@ -320,12 +320,6 @@ def _choices(key: str) -> tuple[str, ...]:
     """The values that the schema allows for a key of a section."""
     section, field = key.split(".")
     return get_args(type(getattr(Config(), section)).model_fields[field].annotation)
-
-
-def _identity(config: Config) -> str:
-    values = config.model_dump(mode="json")
-    del values["seed"]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _name(branches: Sequence[str]) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 
 from mmposter.ablation.analysis import Bootstrap, analyse
 from mmposter.ablation.grid import Plan
-from mmposter.ablation.scores import Scores, load_scores, seed_folder
+from mmposter.ablation.identity import identity
+from mmposter.ablation.scores import Scores, finished_folders, load_scores
 from mmposter.ablation.training import GridTask, Unit, UnitId, UnitResult
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
@@ -19,7 +20,9 @@ from mmposter.engines import Workers, run
 from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
 from mmposter.evaluation.ablation import AblationResult
-from mmposter.features.table import extract_dataset, settle_on
+from mmposter.features.pins import Pins
+from mmposter.features.settled import settle
+from mmposter.features.table import extract_dataset
 from mmposter.files.atomic import write_json
 from mmposter.files.strict_json import mapping, read_json
 from mmposter.outputs import claim
@@ -75,7 +78,7 @@ def ablate(
     """
     if settings.split not in ("val", "test"):
         raise UserError(f"--split of an ablation must be test or val; got {settings.split!r}")
-    plan = plan.settled(partial(settle_on, dataset))
+    plan = plan.settled(partial(settle, pins=Pins.of(dataset)))
     device = resolve_device(settings.device)
     units = [Unit(training, seed) for training in plan.trainings() for seed in settings.seeds]
     with claim(out, ABLATION, go_on=resume, overwrite=overwrite):
@@ -83,7 +86,7 @@ def ablate(
             raise UserError(f"{out} was started on another state of {dataset.folder}; give another --out")
         _write_plan(out / PLAN, plan, dataset, settings)
         failed = _train(units, dataset, out, settings, device, quiet=quiet)
-        found = {unit.id: _scores(unit, dataset, out, settings) for unit in units}
+        found = _finished(units, dataset, out, settings)
     bootstrap = Bootstrap(plan.base.evaluation.bootstrap, plan.base.seed)
     return analyse(
         plan,
@@ -102,7 +105,8 @@ def _train(
     units: Sequence[Unit], dataset: Dataset, out: Path, settings: AblationSettings, device: str, *, quiet: bool
 ) -> dict[UnitId, str]:
     """Train what is missing; what could not be trained, with the reason."""
-    missing = [unit for unit in units if _scores(unit, dataset, out, settings) is None]
+    finished = _finished(units, dataset, out, settings)
+    missing = [unit for unit in units if finished[unit.id] is None]
     missing, failed = _with_features(missing, dataset, settings, device, quiet=quiet)
     if not missing:
         return failed
@@ -148,13 +152,21 @@ def _perception(config: Config) -> str:
     return json.dumps([config.regime, seed, config.cnn.model_dump(mode="json"), sections], sort_keys=True)
 
 
-def _scores(unit: Unit, dataset: Dataset, out: Path, settings: AblationSettings) -> Scores | None:
-    folder = seed_folder(out, unit.training.key, unit.seed)
-    manifest, genres = dataset.info["manifest_sha256"], len(dataset.vocabulary)
-    scores = load_scores(folder, unit.config, manifest, settings.split, posters=len(dataset), genres=genres)
-    if scores is None or any(cell.name not in scores.probs for cell in unit.training.cells):
+def _finished(
+    units: Sequence[Unit], dataset: Dataset, out: Path, settings: AblationSettings
+) -> dict[UnitId, Scores | None]:
+    """The scores of each unit, from the first folder with its settings that has all; None: it is to be trained."""
+    folders = finished_folders(out)
+
+    def scores(unit: Unit) -> Scores | None:
+        for folder in folders.get((identity(unit.config), unit.seed), ()):
+            manifest, genres = dataset.info["manifest_sha256"], len(dataset.vocabulary)
+            found = load_scores(folder, unit.config, manifest, settings.split, posters=len(dataset), genres=genres)
+            if found is not None and all(cell.name in found.probs for cell in unit.training.cells):
+                return found
         return None
-    return scores
+
+    return {unit.id: scores(unit) for unit in units}
 
 
 def _note(result: UnitResult) -> str:

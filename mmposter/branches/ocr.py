@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from mmposter.explain.parts import Parts
     from mmposter.features.extractors import BranchExtractors, Making, Phrases
     from mmposter.features.pins import Pins
+    from mmposter.features.sizes import Sizes
     from mmposter.features.store import Record
     from mmposter.pretrained.resolver import WeightSource
-    from mmposter.runs.building import Sizes
 
 NAME = "ocr"
 Mask = Literal["none", "title", "names"]

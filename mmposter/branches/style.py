@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from mmposter.branches.base import BranchDeclaration
 from mmposter.branches.cnn import BRANCH as PICTURE
-from mmposter.branches.cnn import ImageBranch
 from mmposter.branches.settings import ConfigSection, Name, Width
 
 if TYPE_CHECKING:
     from fusion import Branch
     from mmposter.config import Config
     from mmposter.features.extractors import BranchExtractors, Making
-    from mmposter.runs.building import Sizes
+    from mmposter.features.sizes import Sizes
 
 NAME = "style"
 
@@ -36,13 +36,14 @@ class StyleConfig(ConfigSection):
     dropout: float = Field(0.5, ge=0, lt=1)
 
 
-class StyleDeclaration(ImageBranch):
+class StyleDeclaration(BranchDeclaration):
     """Textures and colours."""
 
     name = NAME
     meaning = "its style"
     colour = "#CC79A7"
     section = StyleConfig
+    on_images = True
     weighted = (NAME,)
     record_keys = (*PICTURE.record_keys, "style.stage", "style.reduced", "style.normaliser")
     widths: ClassVar[Mapping[str, tuple[str, ...]]] = {

@@ -18,8 +18,8 @@ from mmposter.visible import visible
 
 if TYPE_CHECKING:
     from mmposter.explain import Explanation
+    from mmposter.explain.classifier import PosterClassifier
     from mmposter.explain.folder import ExplanationFolder
-    from mmposter.inference.classifier import PosterClassifier
 
 _ROWS = 40  # of the table: a screen or two
 
@@ -60,9 +60,9 @@ def explain_command(
       mmposter explain poster.jpg --model runs/all --genre Horror --genre Comedy --out why
     """
     from mmposter.config import parse_branches
+    from mmposter.explain.classifier import PosterClassifier
     from mmposter.explain.folder import ExplanationFolder, identity
     from mmposter.images.listing import list_posters
-    from mmposter.inference.classifier import PosterClassifier
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import EXPLANATIONS
 

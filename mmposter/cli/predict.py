@@ -73,8 +73,8 @@ def predict_command(
             "--listing prints and --out writes another format; for a file: mmposter predict ... --listing > FILE"
         )
     from mmposter.config import parse_branches
+    from mmposter.explain.classifier import PosterClassifier
     from mmposter.images.listing import list_posters
-    from mmposter.inference.classifier import PosterClassifier
     from mmposter.inference.predictions import PredictionFile
 
     only = None if branches is None else parse_branches(branches)

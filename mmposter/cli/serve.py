@@ -69,7 +69,7 @@ def serve_command(
     """
     require_packages(_LIBRARIES, "mmposter serve", "serve")
     from mmposter.config import parse_branches
-    from mmposter.inference.classifier import PosterClassifier
+    from mmposter.explain.classifier import PosterClassifier
     from mmposter.serve import Access, ServeSettings, create_app
     from mmposter.serve.gradio_page import add_page
     from mmposter.serve.server import address_of, bind, interrupt, is_loopback, run, signals_to

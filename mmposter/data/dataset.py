@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
+from mmposter.data.opening import find_folder
 from mmposter.data.splitting import NO_SPLIT, SPLITS
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.document import TableBlock, render_fragment
@@ -63,9 +64,7 @@ class Dataset:
         Raises:
             UserError: `folder` is no prepared folder and no pack, or its files do not belong together.
         """
-        from mmposter.packs.read import find_data
-
-        given, folder = folder, find_data(folder)
+        given, folder = folder, find_folder(folder)
         if root is not None and folder != Path(given):
             raise UserError(f"{given} is a pack, which has no pictures; leave out --root")
         info = read_info(folder)

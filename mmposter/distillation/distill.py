@@ -23,6 +23,7 @@ from mmposter.distillation.teachers import FOLDER, Teacher, poster_maps
 from mmposter.distillation.views import PosterMaps, Views
 from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
+from mmposter.features.settled import settled_init
 from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
@@ -204,7 +205,7 @@ class _Distilling:
 
 def _student(config: DistillationConfig, *, offline: bool) -> tuple[TowerWeights, Backbone]:
     try:
-        wanted = CnnConfig(backbone=config.student, init=config.init)
+        wanted = CnnConfig(backbone=config.student, init=settled_init(config.student, config.init))
         weights = TowerWeights.find(wanted, seed=config.seed, offline=offline)
     except UserError as error:
         raise UserError(f"--student: {str(error).removeprefix('cnn.')}") from error

@@ -5,6 +5,7 @@ The way in is `PosterClassifier.explain`; these are the objects that it gives.
 
 from __future__ import annotations
 
-from mmposter.explain.result import Explanation, GenreExplanation, HeatMap, Item
+from mmposter.explain.result import Explanation
+from mmposter.explain.values import GenreExplanation, HeatMap, Item
 
 __all__ = ["Explanation", "GenreExplanation", "HeatMap", "Item"]

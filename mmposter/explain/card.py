@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmposter.branches import declared
 from mmposter.explain.page import WIDTH, CardPage
-from mmposter.explain.result import Explanation, GenreExplanation, HeatMap, Item
+from mmposter.explain.values import ExplainedPoster, GenreExplanation, HeatMap, Item
 from mmposter.report.plots.style import GREY, INK, ORANGE, figure_style
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _HEAT = 1.2  # the most that a heat map may be wide
 _SMALL, _TINY = 9.0, 8.0
 
 
-def draw_card(explanation: Explanation) -> Figure:
+def draw_card(explanation: ExplainedPoster) -> Figure:
     """The card, 1200 pixels wide, of the surest genres (at most four).
 
     Raises:
@@ -63,7 +63,7 @@ def draw_card(explanation: Explanation) -> Figure:
     return page.figure
 
 
-def _draw_head(page: CardPage, explanation: Explanation) -> None:
+def _draw_head(page: CardPage, explanation: ExplainedPoster) -> None:
     page.fitted(_MARGIN, 0.14, _short(explanation.name, 150), WIDTH - 2 * _MARGIN, fontsize=14, fontweight="bold")
     more = len(explanation.genres) - MOST_GENRES
     said = [f"looked through {', '.join(explanation.branches)}"]
@@ -189,14 +189,14 @@ def _draw_items(page: CardPage, left: float, top: float, genre: GenreExplanation
         page.text(left + 0.3, y + 0.15, _signed(item.contribution), fontsize=_SMALL, fontweight="bold")
 
 
-def _draw_nothing(page: CardPage, left: float, explanation: Explanation) -> None:
+def _draw_nothing(page: CardPage, left: float, explanation: ExplainedPoster) -> None:
     ranked = sorted(explanation.scores.items(), key=lambda pair: -pair[1])[:5]
     page.text(left, _HEAD + 0.06, "No genre is above its threshold.", fontsize=12.5, fontweight="bold")
     lines = "\n".join(f"{score:.2f}  {genre}" for genre, score in ranked)
     page.text(left, _HEAD + 0.5, f"The surest:\n{lines}", fontsize=11, linespacing=1.5)
 
 
-def _draw_foot(page: CardPage, explanation: Explanation, genres: Sequence[GenreExplanation]) -> None:
+def _draw_foot(page: CardPage, explanation: ExplainedPoster, genres: Sequence[GenreExplanation]) -> None:
     said = []
     if any(genre.shares for genre in genres):
         said.append(

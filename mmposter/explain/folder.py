@@ -12,10 +12,10 @@ from typing import Any
 
 from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
+from mmposter.explain.classifier import PosterClassifier
 from mmposter.explain.result import Explanation
 from mmposter.files.atomic import write_text
 from mmposter.files.strict_json import read_json
-from mmposter.inference.classifier import PosterClassifier
 from mmposter.report.plots.style import save_png
 from mmposter.runs.run import WEIGHTS
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmposter.explain.result import Item
+from mmposter.explain.values import Item
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.extractors.ocr import decode_lines, encode_lines
 from mmposter.features.store import Record

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -18,10 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fusion import ImageClassifier, PosterModel
-from fusion.base import POOLED, Branch, Inputs
-from mmposter.branches import branch_names, on_images
-from mmposter.branches.cnn import NAME as CNN
-from mmposter.branches.style import NAME as STYLE
+from fusion.base import IMAGE, POOLED, Branch, Inputs
+from mmposter.branches import branch_names
 from mmposter.evaluation.shapley import shapley_weights
 from mmposter.explain.gradcam import Score, grad_cam
 from mmposter.explain.parts import Parts
@@ -93,7 +92,7 @@ class FusionProbe(Probe):
 
     Args:
         model: in evaluation mode, with its image network where a branch looks at the picture.
-        inputs: the batch of one poster; "image" in place of what the cnn and style branches read.
+        inputs: the batch of one poster; "image" in place of what branches read of the image network.
         branches: that are looked through, in the model's order.
         parts: of the branches that have items.
         decision: fitted for `branches`.
@@ -112,9 +111,9 @@ class FusionProbe(Probe):
         self._names = model.fusion.branch_names
         with torch.no_grad():
             self._sight = None
-            if on_images(branches):
-                self._sight = Sight(model, inputs["image"], branches)
-                inputs = {**{name: value for name, value in inputs.items() if name != "image"}, **self._sight.entries()}
+            if IMAGE in inputs and any(self._branch(name).tower_inputs() for name in branches):
+                self._sight = Sight(model, inputs[IMAGE], branches)
+                inputs = {**{name: value for name, value in inputs.items() if name != IMAGE}, **self._sight.entries()}
             self._embeddings, self._keep = self._fusion.embeddings(inputs, branches)  # K times 1 x D_k; 1 x K
             self._raw = self._head(1)
 
@@ -129,12 +128,13 @@ class FusionProbe(Probe):
         keep = self._keep & chosen.to(self._keep.device)  # V x K
         with torch.no_grad():
             replaced = {}
-            if self._sight is not None and self._sight.reweights:
-                # The style gate re-weights the network's channels only where style is looked at.
-                cnn = self._names.index(CNN)
-                alone, _ = self._branch(CNN)(self._sight.entries(gated=False))
-                gated = keep[:, self._names.index(STYLE), None]
-                replaced[CNN] = torch.where(gated, self._embeddings[cnn], alone)
+            if self._sight is not None and self._sight.gating is not None:
+                # The gate re-weights the network's channels only where its own branch is looked at.
+                gated = keep[:, self._names.index(self._sight.gating), None]
+                plain = self._sight.entries(gated=False)
+                for name in self._sight.pooling:
+                    alone, _ = self._branch(name)(plain)
+                    replaced[name] = torch.where(gated, self._embeddings[self._names.index(name)], alone)
             logits = self._shown(self._head(len(subsets), replaced, keep))
         return dict(zip(subsets, logits, strict=True))
 
@@ -155,27 +155,30 @@ class FusionProbe(Probe):
             return self._shown(self._head(len(hidden), replaced, keep))
 
     def heat_maps(self, genres: Sequence[int]) -> dict[str, NDArray[np.float32] | None]:
+        if self._sight is None:
+            return {}
         found: dict[str, NDArray[np.float32] | None] = {}
-        if (sight := self._sight) is None:
-            return found
-        if CNN in self._branches:
-
-            def from_map(features: Tensor) -> Tensor:
-                embedding, _ = self._branch(CNN)({POOLED: sight.pool(features)})
-                return self._head(len(features), {CNN: embedding})
-
-            found[CNN] = self._heat(from_map, sight.final_places, genres)
-        if STYLE in self._branches:
-
-            def from_tap(features: Tensor) -> Tensor:
-                entries = sight.style(features)
-                replaced = {STYLE: self._branch(STYLE)(entries)[0]}
-                if sight.reweights:  # the gate's part of it, on a map that stays as it is
-                    replaced[CNN] = self._branch(CNN)({POOLED: sight.pool(sight.gated(entries))})[0]
-                return self._head(len(features), replaced)
-
-            found[STYLE] = self._heat(from_tap, sight.tap_places, genres)
+        for name in self._branches:
+            if name in self._sight.pooling:
+                found[name] = self._heat(partial(self._from_final, self._sight, name), self._sight.final_places, genres)
+            elif name in self._sight.tapping:
+                found[name] = self._heat(partial(self._from_tap, self._sight, name), self._sight.tap_places, genres)
         return found
+
+    def _from_final(self, sight: Sight, name: str, features: Tensor) -> Tensor:
+        """The logits n x G if this branch read these maps, n copies of `Sight.final`."""
+        rows = {key: value.expand(len(features), *value.shape[1:]) for key, value in sight.measured.items()}
+        embedding, _ = self._branch(name)({**rows, POOLED: sight.pool(features)})
+        return self._head(len(features), {name: embedding})
+
+    def _from_tap(self, sight: Sight, name: str, features: Tensor) -> Tensor:
+        """The logits n x G if this branch read these maps, n copies of `Sight.tap`."""
+        entries = sight.style(features)
+        replaced = {name: self._branch(name)(entries)[0]}
+        if name == sight.gating:  # the gate's part of it, on a map that stays as it is
+            gated = {**entries, POOLED: sight.pool(sight.gated(entries))}
+            replaced |= {other: self._branch(other)(gated)[0] for other in sight.pooling}
+        return self._head(len(features), replaced)
 
     def _branch(self, name: str) -> Branch:
         return self._fusion.branch(name)
@@ -225,7 +228,7 @@ class NetworkProbe(Probe):
 
     def __init__(self, model: ImageClassifier, image: Tensor, decision: Decision) -> None:
         super().__init__(decision)
-        self._classifier, self._backbone = model.classifier, model.tower
+        self._classifier, self._backbone, self._name = model.classifier, model.tower, model.branch
         self._stage = cam_stage(self._backbone)
         with torch.no_grad():
             self._map = self._backbone.forward_stages(image, stop=self._stage)
@@ -239,7 +242,7 @@ class NetworkProbe(Probe):
         return None
 
     def heat_maps(self, genres: Sequence[int]) -> dict[str, NDArray[np.float32] | None]:
-        return {CNN: self._heat(self._above, with_places(self._map, self._backbone, self._stage), genres)}
+        return {self._name: self._heat(self._above, with_places(self._map, self._backbone, self._stage), genres)}
 
     def without(self, hidden: Sequence[Mapping[str, Collection[int]]]) -> Logits:
         return self._shown(self._raw.expand(len(hidden), -1))  # it sees no objects and no words

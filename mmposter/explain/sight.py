@@ -1,4 +1,6 @@
-"""The picture of one poster as the cnn and style branches get it, from one pass of the image network.
+"""The picture of one poster as the branches get it that read the image network, from one pass of that.
+
+Which branches these are their modules say (`Branch.tower_inputs`, `Branch.channel_gate`), not their names.
 
 Letters: C channels of the final map, C' of the tapped stage, h w height and width of a map, n copies of a map.
 """
@@ -12,14 +14,13 @@ from torch import Tensor
 from fusion import Backbone, PosterModel
 from fusion.backbones import global_average
 from fusion.backbones.whole_networks import FeatureStage
-from mmposter.branches.cnn import NAME as CNN
-from mmposter.branches.style import NAME as STYLE
+from fusion.base import POOLED, STYLE
 
 
 class Sight:
     """One pass of the image network, and the parts above its maps once more where they are asked for.
 
-    Where the style gate re-weights the network's channels, the later stages run twice: with the weights and without.
+    Where a branch's gate re-weights the network's channels, the later stages run twice: with the weights and without.
 
     Args:
         model: with its tower, in evaluation mode.
@@ -27,9 +28,12 @@ class Sight:
         branches: that are looked through.
 
     Attributes:
-        reweights: whether the gate is in use.
+        pooling: the branches that read the network's pooled features.
+        tapping: those that read the statistics of the tapped stage.
+        gating: the one of them whose gate re-weights what `pooling` read; None where no gate is in use.
         tap: the map 1 x C' x h x w whose style is measured.
-        final: the last map with places that the cnn branch reads, after the gate; None where cnn is not looked through.
+        measured: the style.* entries of `tap`; empty where no branch reads them.
+        final: the last map with places before pooling, after the gate; None where no branch reads the pooled features.
     """
 
     def __init__(self, model: PosterModel, image: Tensor, branches: Collection[str]) -> None:
@@ -38,13 +42,18 @@ class Sight:
         self._backbone = self._tower.backbone
         self._gate = model.gate
         self._stage = cam_stage(self._backbone, self._tower.stage)
-        self.reweights = model.reweight_cnn and {CNN, STYLE} <= set(branches)
+        modules = {name: model.fusion.branch(name) for name in branches}
+        read = {name: module.tower_inputs() for name, module in modules.items()}
+        self.pooling = [name for name, entries in read.items() if POOLED in entries]
+        self.tapping = [name for name, entries in read.items() if any(entry.startswith(STYLE) for entry in entries)]
+        gates = [name for name, module in modules.items() if module.channel_gate() is not None]
+        self.gating = gates[0] if gates and model.reweight_cnn and self.pooling else None
         self.tap = self._backbone.forward_stages(image, stop=self._tower.stage)
-        self._style = self.style(self.tap) if STYLE in branches else {}
+        self.measured = self.style(self.tap) if self.tapping else {}
         self.final: Tensor | None = None
-        if CNN in branches:
+        if self.pooling:
             self._plain = self._onward(self.tap)
-            self.final = self.gated(self._style) if self.reweights else self._plain
+            self.final = self._plain if self.gating is None else self.gated(self.measured)
 
     @property
     def final_places(self) -> Tensor | None:
@@ -63,18 +72,18 @@ class Sight:
             gated: with the gate's weights on the network's channels, where it is in use.
         """
         if self.final is None:
-            return self._style
-        return {**self._style, "cnn.pooled": self.pool(self.final if gated else self._plain)}
+            return self.measured
+        return {**self.measured, POOLED: self.pool(self.final if gated else self._plain)}
 
     def style(self, tap: Tensor) -> dict[str, Tensor]:
-        """The style branch's entries of a map of the tapped stage, n x C' x h x w."""
-        assert self._tower.statistics is not None  # the model has a style branch
-        return {f"style.{name}": value for name, value in self._tower.statistics(tap).items()}
+        """The style.* entries of a map of the tapped stage, n x C' x h x w."""
+        assert self._tower.statistics is not None  # a branch of the model reads them
+        return {f"{STYLE}{name}": value for name, value in self._tower.statistics(tap).items()}
 
     def gated(self, style: dict[str, Tensor]) -> Tensor:
-        """The final map behind the weights that the gate gives for these n entries of the style branch."""
+        """The final map behind the weights that the gate gives for these n rows of style.* entries."""
         assert self._gate is not None
-        weights = self._gate({name.removeprefix("style."): value for name, value in style.items()})
+        weights = self._gate({name.removeprefix(STYLE): value for name, value in style.items()})
         return self._onward(self.tap * weights[:, :, None, None])
 
     def pool(self, final: Tensor) -> Tensor:

@@ -21,15 +21,14 @@ from mmposter.engines.libraries import release_memory
 from mmposter.evaluation import apply_thresholds
 from mmposter.explain.parts import Parts
 from mmposter.explain.probe import FusionProbe, NetworkProbe, Probe, branch_shares
-from mmposter.explain.result import Explanation, GenreExplanation, HeatMap, Item
+from mmposter.explain.result import Explanation
+from mmposter.explain.values import GenreExplanation, HeatMap, Item
 from mmposter.features.extractors import Preparation
 from mmposter.features.extractors.base import pixels
 from mmposter.features.index import Failure
 from mmposter.features.loading import Loader, PosterWish, Prepared
-from mmposter.features.tower import TowerWeights
 from mmposter.images.reading import ImageInput
 from mmposter.inference.perception import Perception, Seen, decode, split_usable
-from mmposter.runs.building import build_tower
 from mmposter.runs.decisions import Decision
 from mmposter.runs.run import Run
 
@@ -112,8 +111,8 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
         self._perception.start(_frozen(self._branches))
         if self._model is None:
             model = self._trained
-            if self._image is not None and isinstance(model, PosterModel) and model.tower is None:
-                model = _with_tower(self._run, model)
+            if self._image is not None:
+                model = self._run.with_tower(model)
             self._model = model if self.device == "cpu" else copy.deepcopy(model).to(self.device)
             self._model.eval()
 
@@ -235,13 +234,6 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
 def _frozen(branches: Sequence[str]) -> list[str]:
     """The branches whose extractors run; the image network is a part of the model here."""
     return [name for name in branches if not declared(name).on_images]
-
-
-def _with_tower(run: Run, model: PosterModel) -> PosterModel:
-    """A model that reads cached features, with the frozen image network that they come from."""
-    config = run.serving_config()
-    weights = TowerWeights.find(config.cnn, seed=config.seed, offline=True)
-    return PosterModel(model.fusion, build_tower(config, weights.build()), model.reweight_cnn)
 
 
 def _counted(probe: Probe) -> list[tuple[Item, NDArray[np.float64]]]:

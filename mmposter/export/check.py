@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmposter.export.formats import Runner
-from mmposter.inference.classifier import PosterClassifier
+from mmposter.inference.classifier import GenrePredictor
 
 TOLERANCE = 1e-4
 """The largest difference of a probability that a file may have."""
@@ -32,7 +32,7 @@ def check_pictures(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
 
 
 def largest_difference(
-    runner: Runner, classifier: PosterClassifier, pictures: Sequence[NDArray[np.uint8]]
+    runner: Runner, classifier: GenrePredictor, pictures: Sequence[NDArray[np.uint8]]
 ) -> tuple[float, NDArray[np.uint8]]:
     """The largest difference of a probability between a file and the run that it was made of.
 

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fusion import ImageClassifier, PosterModel, probabilities
-from mmposter.features.tower import TowerInput, TowerWeights
-from mmposter.runs.building import build_tower
+from mmposter.features.tower import TowerInput
 from mmposter.runs.decisions import Decision
-from mmposter.runs.run import Run
 
 
 class PosterGraph(nn.Module):
@@ -71,17 +69,3 @@ class PosterGraph(nn.Module):
             return probs
         exact = probs.double()  # through float32, as predict does: what it has rounded to 1 stays 1
         return (self.slope * (exact.log() - (1 - exact).log()) + self.offsets).sigmoid().float()
-
-
-def load_with_tower(run: Run, *, offline: bool) -> PosterModel | ImageClassifier:
-    """The run's model with the image network that it was trained on or behind, on the CPU.
-
-    Raises:
-        UserError: the weights of either are damaged or missing.
-    """
-    model = run.load_model()
-    if isinstance(model, ImageClassifier) or model.tower is not None:
-        return model
-    config = run.serving_config()
-    weights = TowerWeights.find(config.cnn, seed=config.seed, offline=offline)
-    return PosterModel(model.fusion, build_tower(config, weights.build()), model.reweight_cnn).eval()

@@ -17,9 +17,9 @@ from mmposter.evaluation.scored import file_hash
 from mmposter.export.check import TOLERANCE, check_pictures, largest_difference
 from mmposter.export.example import OPENING
 from mmposter.export.formats import FORMATS, ExportFormat
-from mmposter.export.graph import PosterGraph, load_with_tower
+from mmposter.export.graph import PosterGraph
 from mmposter.files.atomic import atomic_path, write_text
-from mmposter.inference.classifier import PosterClassifier
+from mmposter.inference.classifier import GenrePredictor
 from mmposter.measurement.evaluate import check_branches
 from mmposter.outputs import claim_file, refuse_file
 from mmposter.runs.provenance import package_version
@@ -91,7 +91,7 @@ def export_run(
     with claim_file(path, overwrite=overwrite):
         _refuse_example(example, overwrite=overwrite)
         # What the file is compared with: the whole way of `mmposter predict`. It also refuses controls.
-        classifier = PosterClassifier.load(loaded.folder, branches=names, device="cpu", offline=offline)
+        classifier = GenrePredictor.load(loaded.folder, branches=names, device="cpu", offline=offline)
         graph = _graph(loaded, form, names, offline=offline)
         pictures = check_pictures(loaded.tower_input().size)
         with atomic_path(path) as temporary:
@@ -112,7 +112,7 @@ def export_run(
 
 def _graph(run: Run, form: ExportFormat, branches: tuple[str, ...], *, offline: bool) -> PosterGraph:
     seen = run.tower_input()
-    model = load_with_tower(run, offline=offline)
+    model = run.with_tower(run.load_model(), offline=offline)
     single, decision = run.config.single_label, run.decision(branches)
     resize = form.resize(seen.size)
     return PosterGraph(resize, model, seen, branches=branches, single_label=single, decision=decision).eval()
@@ -128,7 +128,7 @@ def _refuse_example(file: Path, *, overwrite: bool) -> None:
 
 
 def _write(
-    form: ExportFormat, graph: PosterGraph, path: Path, classifier: PosterClassifier, pictures: Sequence[Any]
+    form: ExportFormat, graph: PosterGraph, path: Path, classifier: GenrePredictor, pictures: Sequence[Any]
 ) -> float:
     """Write and check a file; the largest difference."""
     run = classifier.run

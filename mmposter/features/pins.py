@@ -16,14 +16,14 @@ from mmposter.branches import declarations, declared, on_images
 from mmposter.config import Config, flat_config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture
-from mmposter.features.tower import TowerInput, TowerWeights, settle_init
+from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.files.paths import file_here, folder_here
 from mmposter.files.strict_json import mapping, shown, sound, text, whole
 
 if TYPE_CHECKING:
     from fusion import Backbone
     from mmposter.data.dataset import Dataset
-    from mmposter.features.extractors import BranchExtractors
+    from mmposter.features.extractors.base import BranchExtractors
 
 _NO_FILES = ("imagenet", "posters", "none")
 _WIDEST = 65_536
@@ -133,6 +133,11 @@ class Pins:
         """The digest of an extractor's weights."""
         return str(self.fingerprints[extractor]["weights"])
 
+    @property
+    def init(self) -> str | None:
+        """The ``cnn.init`` behind the records; None where they need no image network."""
+        return self.settings.get("cnn.init")
+
     def tower(self, config: Config) -> TowerWeights:
         """The image network: its file where it is here, else its identity alone."""
         packed = self.settings["cnn.init"]  # of a file, the name is there, and is no word of the person's
@@ -143,12 +148,6 @@ class Pins:
         said = known.get("architecture")
         architecture = None if said is None else Architecture.from_json(said)
         return PinnedTower(config.cnn.backbone, None, architecture=architecture, size=config.cnn.size, known=known)
-
-    def settle(self, config: Config) -> Config:
-        """The configuration with what ``cnn.init=auto`` means on this pack: the network that it was made with."""
-        if config.cnn.init != "auto" or "cnn.init" not in self.settings:
-            return settle_init(config)
-        return config.with_network(init=self.settings["cnn.init"])
 
     def require(self, config: Config, branches: Sequence[str]) -> None:
         """Refuse branches and settings that the pack has no records of.
@@ -216,7 +215,7 @@ class Pins:
     def same_network(self, key: str, asked: Any, config: Config) -> bool | None:
         """Whether a key of the image network with another value means the pack's network; None: where it is equal."""
         if key == "cnn.init":
-            return asked in ("auto", self.settings[key]) or self._tower_here(config, asked) is not None
+            return asked == self.settings[key] or self._tower_here(config, asked) is not None
         if key == "cnn.size" and config.cnn.backbone == self.settings["cnn.backbone"]:
             return bool(
                 list(TowerInput.of(config.cnn, self.tower(config).architecture).size) == self._tower_known["size"]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmposter.branches import declared, on_images
+from mmposter.branches import declared
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
@@ -25,10 +25,10 @@ from mmposter.features.extractors import (
 )
 from mmposter.features.pins import Pins
 from mmposter.features.ragged import Packer, Ragged
+from mmposter.features.settled import settle
+from mmposter.features.sizes import Sizes
 from mmposter.features.store import ExtractorStore, Record
-from mmposter.features.tower import TowerWeights, settle_init
 from mmposter.files.strict_json import sound, texts, whole
-from mmposter.runs.building import Sizes
 
 _CHUNK = 256  # posters that are padded at a time
 
@@ -85,7 +85,8 @@ def dataset_extractors(
         UserError: where pretrained files or the metadata to mask by are missing, the rows are crops of posters, or a
             pack was made with other settings.
     """
-    config = settle_on(dataset, config)
+    pins = Pins.of(dataset)
+    config = settle(config, pins)
     wanted = config.branches if branches is None else branches
     if wanted and dataset.crops is not None:
         # The store has one record a picture, by its hash: every crop would get the record of its whole poster.
@@ -97,25 +98,7 @@ def dataset_extractors(
         )
     told = (declared(name).phrases(dataset, config) for name in wanted)
     phrases = next((known for known in told if known is not None), None)
-    return build_extractors(config, wanted, device=device, offline=offline, phrases=phrases, pins=Pins.of(dataset))
-
-
-def settle_on(dataset: Dataset, config: Config) -> Config:
-    """The configuration with what ``cnn.init=auto`` means for these posters, so that a run says what it began with."""
-    pins = Pins.of(dataset)
-    return settle_init(config) if pins is None else pins.settle(config)
-
-
-def tower_weights(dataset: Dataset, config: Config, *, offline: bool = False) -> TowerWeights | None:
-    """The image network of `config`, or on a pack what is here of it (see `Pins.tower`); None where no branch has one.
-
-    Raises:
-        UserError: as in `TowerWeights.find`.
-    """
-    if not on_images(config.branches):
-        return None
-    pins = Pins.of(dataset)
-    return TowerWeights.find(config.cnn, seed=config.seed, offline=offline) if pins is None else pins.tower(config)
+    return build_extractors(config, wanted, device=device, offline=offline, phrases=phrases, pins=pins)
 
 
 def extract_dataset(

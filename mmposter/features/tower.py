@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from fusion import Backbone, backbone_spec, build_backbone
+from fusion import Backbone, StageStatistics, backbone_spec, build_backbone
 from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, LIBRARIES, count_parameters
-from mmposter.branches import on_images
-from mmposter.config import CnnConfig, Config
+from mmposter.config import CnnConfig, StyleConfig
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture, hf_folder
 from mmposter.files.paths import file_here
@@ -25,7 +24,7 @@ from mmposter.files.tensors import count_numbers, load_tensors, save_tensors, te
 from mmposter.images.picture import Picture
 from mmposter.images.transforms import PosterTransform
 from mmposter.pretrained import catalogue, resolver
-from mmposter.shipped import POSTERS, settled_init, shipped_tower
+from mmposter.shipped import POSTERS, shipped_tower
 
 # Keys in a safetensors header under which `TowerWeights.save` keeps what the weights were made from, and for what.
 _ORIGIN, _ARCHITECTURE, _SIZE = "mmposter_weights", "mmposter_architecture", "mmposter_size"
@@ -52,7 +51,7 @@ class TowerWeights:
 
     @classmethod
     def find(cls, config: CnnConfig, *, seed: int = 0, offline: bool = False) -> TowerWeights:
-        """Resolve ``cnn.backbone`` and ``cnn.init``.
+        """The files of ``cnn.backbone`` and ``cnn.init`` of a settled configuration (see `features.settled`).
 
         A file that `save` wrote says itself which ``timm/`` or ``hf/`` network it is of: then no other file is needed.
 
@@ -64,7 +63,9 @@ class TowerWeights:
                 backbone_spec(config.backbone)
             except ValueError as error:
                 raise UserError(f"cnn.{error}") from error
-        init, file = settled_init(config.backbone, config.init), None
+        init, file = config.init, None
+        if init == "auto":
+            raise UserError("cnn.init=auto must be settled before its files are looked for: `features.settled.settle`")
         if init == "imagenet":
             file = _published(config.backbone, offline=offline)
         elif init == POSTERS:
@@ -194,15 +195,6 @@ class TowerInput:
             return cls((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), size)
         return cls(facts.mean, facts.std, size)
 
-    @classmethod
-    def find(cls, config: CnnConfig, *, offline: bool = False) -> TowerInput:
-        """`of` a configured backbone whose files are looked for first, as `TowerWeights.find` does.
-
-        Raises:
-            UserError: as there.
-        """
-        return cls.of(config, TowerWeights.find(config, offline=offline).architecture)
-
     def transform(self, *, augment: bool = False) -> PosterTransform:
         """What makes the tensor of a poster's pixels."""
         return PosterTransform(self.mean, self.std, self.size, augment=augment)
@@ -278,19 +270,24 @@ class SharedTower:
         return torch.cat([self.backbone.forward_stages(part, start, stop) for part in slices])
 
 
-def settle_init(config: Config) -> Config:
-    """The configuration with what ``cnn.init=auto`` means in this build, so that a run says what it began with.
+def made_for(backbone: str, init: str) -> tuple[int, int] | None:
+    """Height and width in pixels that the weights were made for, where ``cnn.init`` is a file of ours that says so."""
+    file = _shipped(backbone) if init == POSTERS else file_here(init)
+    return None if file is None else _said_size(file)
 
-    Where no ``cnn.size`` is set and the weights are a file of ours that was made for one, that size is set, too.
-    Without an image network ``auto`` means nothing, and becomes what such runs have always said: ``imagenet``.
+
+def measured_stage(backbone: Backbone, style: StyleConfig) -> tuple[str, StageStatistics]:
+    """The stage whose style is measured, the last with a map where none is set, and what is measured there.
+
+    Raises:
+        UserError: the backbone has no such stage.
     """
-    init, size = settled_init(config.cnn.backbone, config.cnn.init), config.cnn.size
-    if not on_images(config.branches):
-        init = "imagenet" if config.cnn.init == "auto" else init
-    elif size is None:
-        file = _shipped(config.cnn.backbone) if init == POSTERS else file_here(init)
-        size = None if file is None else _said_size(file)
-    return config.with_network(init=init, size=size)
+    stage = style.stage or backbone.map_stage
+    if stage not in backbone.stage_channels:
+        raise UserError(f"style.stage must be one of {', '.join(backbone.stage_names)}; got {stage!r}")
+    channels = backbone.stage_channels[stage]
+    reduced = None if style.reduced is None else min(style.reduced, channels)
+    return stage, StageStatistics(channels, reduced, style.normaliser)
 
 
 def _said_size(file: Path) -> tuple[int, int] | None:

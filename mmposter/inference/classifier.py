@@ -1,19 +1,19 @@
-"""Genres of posters by a trained run: the library's front door, and what `mmposter predict` calls."""
+"""Genres of posters by a trained run. `PosterClassifier`, the library's front door, is this and explains, too."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from functools import cache, cached_property
+from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
 from PIL import Image
 
 from fusion import ImageClassifier, PosterModel
-from mmposter.branches import branch_names, declared, on_images
+from mmposter.branches import branch_names, declared, frozen_branches
 from mmposter.engines import Workers, run
 from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
@@ -27,26 +27,11 @@ from mmposter.readiness.states import BranchState, left_out, left_out_notice
 from mmposter.runs.run import Run
 from mmposter.shipped import POSTERS, find_run, is_shipped
 
-if TYPE_CHECKING:
-    from mmposter.explain import Explanation
-    from mmposter.explain.task import ExplainRequest, ExplainTask
-
-__all__ = ["PosterClassifier", "Prediction"]
-
-_EXPLAINED_TOGETHER = 8  # little is gained by more, and a command that is stopped loses what it has not written yet
+__all__ = ["GenrePredictor", "Prediction"]
 
 
-class PosterClassifier:
-    """A trained model with everything in front of it. Make one with `PosterClassifier.load`.
-
-    The frozen models are loaded by the first prediction in this process, and by each worker for itself.
-
-    Attributes:
-        run: the trained run.
-        branches: that it looks through.
-        device: where it computes.
-        left_out: branches of a shipped model that it goes without, as their files are not here; see `load`.
-    """
+class GenrePredictor:
+    """A trained model with everything in front of it, which predicts: `PosterClassifier` before it can explain."""
 
     def __init__(
         self,
@@ -70,7 +55,7 @@ class PosterClassifier:
         branches: Sequence[str] | None = None,
         device: str = "auto",
         offline: bool = False,
-    ) -> PosterClassifier:
+    ) -> Self:
         """Load a run folder and find the frozen models it stands on.
 
         Args:
@@ -94,15 +79,14 @@ class PosterClassifier:
         _refuse_controls(loaded, kept)
         if device != "cuda":  # which the workers may have and this machine lack; they check it
             device = resolve_device(device)
-        learnt = on_images(kept) if loaded.config.regime == "finetune" else ()
-        frozen = [name for name in kept if name not in learnt]
+        frozen = frozen_branches(kept, loaded.config.regime)
         extractors = build_extractors(loaded.serving_config(), frozen, device=device, offline=offline)
         loaded.require_same_extractors(extractors)
         return cls(loaded, loaded.load_model(), extractors, branches=kept, device=device, left_out=missing)
 
     def __repr__(self) -> str:
         """In one line: the run, what it looks through, and where."""
-        return f"<PosterClassifier {self.run.folder.name}: {', '.join(self.branches)}; on {self.device}>"
+        return f"<{type(self).__name__} {self.run.folder.name}: {', '.join(self.branches)}; on {self.device}>"
 
     def _repr_html_(self) -> str:
         """How a notebook shows it."""
@@ -113,7 +97,7 @@ class PosterClassifier:
             missing = {state.branch: f" (not here: {', '.join(state.lacking)})" for state in self.left_out}
             facts["left out"] = ", ".join(name + missing.get(name, "") for name in masked)
         facts |= {"genres": ", ".join(self.genres), "device": self.device, "run": str(self.run.folder)}
-        return render_fragment(f"PosterClassifier {self.run.folder.name}", facts=facts)
+        return render_fragment(f"{type(self).__name__} {self.run.folder.name}", facts=facts)
 
     @property
     def genres(self) -> tuple[str, ...]:
@@ -155,7 +139,7 @@ class PosterClassifier:
         Returns:
             One prediction a poster, in order; a poster that cannot be used has its `error` set and no scores.
         """
-        items = _several(posters)
+        items = several(posters)
         stream = self.stream(items, top_k=top_k, branches=branches, workers=workers, threads=threads, engine=engine)
         return list(stream)
 
@@ -188,78 +172,10 @@ class PosterClassifier:
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k must be 1 or more; got {top_k}")
         names = None if branches is None else self._chosen(branches)
-        parts = (Request(part, top_k, names) for part in _cut(posters))
+        parts = (Request(part, top_k, names) for part in cut(posters))
         with closing(run(self._task, parts, workers=workers, threads=threads, engine=engine)) as results:
             for predictions in results:
                 yield from predictions
-
-    def explain(
-        self,
-        posters: Iterable[ImageInput] | ImageInput,
-        *,
-        genres: Sequence[str] | None = None,
-        branches: Sequence[str] | None = None,
-    ) -> list[Explanation]:
-        """Why posters get the genres that they get: see `mmposter.explain`.
-
-        Args:
-            posters: as for `predict`.
-            genres: explain these, predicted or not; None: those that are predicted.
-            branches: as for `predict`.
-
-        Returns:
-            One explanation a poster, in order; a poster that cannot be used has its `error` set and no genres.
-
-        Raises:
-            UserError: for a genre that the model does not know, or branches that are not looked through.
-        """
-        return list(self.stream_explanations(_several(posters), genres=genres, branches=branches))
-
-    def stream_explanations(
-        self,
-        posters: Iterable[ImageInput],
-        *,
-        genres: Sequence[str] | None = None,
-        branches: Sequence[str] | None = None,
-    ) -> Iterator[Explanation]:
-        """As `explain`, some 8 at a time: memory does not grow with the number of posters.
-
-        Args:
-            posters: as for `predict`.
-            genres: as for `explain`.
-            branches: as for `predict`.
-
-        Raises:
-            UserError: as `explain`, at once.
-        """
-        from mmposter.explain.task import ExplainRequest
-
-        names = self.branches if branches is None else self._chosen(branches)
-        numbers = None if genres is None else self._numbers(genres)
-        parts = (ExplainRequest(part, names, numbers) for part in _cut(posters, _EXPLAINED_TOGETHER))
-        return self._explanations(parts)
-
-    def _explanations(self, parts: Iterable[ExplainRequest]) -> Iterator[Explanation]:
-        with closing(run(self._explainer, parts)) as results:
-            for explanations in results:
-                yield from explanations
-
-    @cached_property
-    def _explainer(self) -> ExplainTask:
-        """What explains; it shares the frozen extractors with what predicts."""
-        from mmposter.explain.task import ExplainTask
-
-        task = self._task
-        return ExplainTask(
-            self.run, self._model, task.perception, task.decision, branches=self.branches, device=self.device
-        )
-
-    def _numbers(self, genres: Sequence[str]) -> tuple[int, ...]:
-        """Genres by their place in the model."""
-        unknown = [genre for genre in genres if genre not in self.genres]
-        if unknown or not genres:
-            raise UserError(f"genres must be one or more of {', '.join(self.genres)}; got {', '.join(unknown)!r}")
-        return tuple(dict.fromkeys(self.genres.index(genre) for genre in genres))
 
     def _chosen(self, branches: Sequence[str]) -> tuple[str, ...]:
         """Branches as they were asked for, in the model's order."""
@@ -299,15 +215,15 @@ def _refuse_controls(run: Run, branches: Sequence[str]) -> None:
     )
 
 
-def _several(posters: Iterable[ImageInput] | ImageInput) -> Iterable[ImageInput]:
-    """One poster alone as a list."""
+def several(posters: Iterable[ImageInput] | ImageInput) -> Iterable[ImageInput]:
+    """Posters as they were given; one alone as a list."""
     single = isinstance(posters, (str, Path, bytes, Image.Image)) or (
         isinstance(posters, np.ndarray) and posters.ndim < 4
     )
     return [posters] if single else posters  # type: ignore[list-item,return-value]
 
 
-def _cut(posters: Iterable[ImageInput], size: int = SIZE) -> Iterator[list[ImageInput]]:
+def cut(posters: Iterable[ImageInput], size: int = SIZE) -> Iterator[list[ImageInput]]:
     iterator = iter(posters)
     while part := list(islice(iterator, size)):
         yield part

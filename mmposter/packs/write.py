@@ -19,8 +19,9 @@ from mmposter.data.dataset import MANIFEST, VOCABULARY, Dataset, manifest_table
 from mmposter.errors import UserError
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.pins import Pins
+from mmposter.features.settled import settle
 from mmposter.features.store import ExtractorStore
-from mmposter.features.table import dataset_extractors, settle_on
+from mmposter.features.table import dataset_extractors
 from mmposter.files.strict_values import fitting
 from mmposter.outputs import claim_file
 from mmposter.packs.archive import FACTS, FORMAT, KIND, SUFFIX, write_archive
@@ -96,7 +97,7 @@ def write_pack(
     name = check_name(name or out.stem)
     _check(dataset, config, out, tolerance)
     with claim_file(out, overwrite=overwrite):
-        config = settle_on(dataset, config)
+        config = settle(config)
         branches = dataset_extractors(dataset, config, offline=offline)
         stores = _stores(dataset, branches)
         writer = _Writer(list(dict.fromkeys(dataset.table["sha256"])), tolerance)

@@ -16,7 +16,7 @@ from mmposter.data.dataset import Dataset
 from mmposter.engines.device import resolve_device
 from mmposter.errors import DivergedError, UserError
 from mmposter.evaluation import METRICS, SINGLE_LABEL_METRICS, Evaluation
-from mmposter.features.tower import settle_init
+from mmposter.features.settled import settle
 from mmposter.files.atomic import write_json
 from mmposter.measurement.evaluate import evaluate_run, examine_run
 from mmposter.outputs import claim
@@ -74,7 +74,7 @@ def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), 
     crops = published.system.crops
     recipe_target = None if crops is None else crops.target
     target, rest = _crops_target(overrides, recipe_target)
-    recipe = settle_init(published.config(variant))
+    recipe = settle(published.config(variant))
     # The paper's own small networks have no weights of ImageNet to begin with.
     if init is not None and not (init in ("imagenet", "auto") and recipe.cnn.init == "none"):
         rest = [f"cnn.init={json.dumps(init)}", *rest]
@@ -82,7 +82,7 @@ def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), 
         name=published.name,
         label=published.label,
         variant=variant if published.has_variants else None,
-        config=settle_init(published.config(variant, rest)),
+        config=settle(published.config(variant, rest)),
         recipe=recipe,
         target=target,
         recipe_target=recipe_target,
@@ -91,7 +91,7 @@ def wish(published: Published, variant: Variant, overrides: Sequence[str] = (), 
 
 def our_wish(source: str, vocabulary: str) -> NetworkWish:
     """A recipe of ours, by its name or its YAML file, beside published networks (UserError: none, or a bad one)."""
-    config = settle_init(load_config(source))
+    config = settle(load_config(source))
     name = Path(source).stem
     return NetworkWish(
         f"ours/{name}-{vocabulary}", f"ours: {name} ({', '.join(config.branches)})", None, config, config

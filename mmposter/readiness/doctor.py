@@ -13,6 +13,7 @@ from typing import Any
 from mmposter.branches import branch_names
 from mmposter.config import load_config
 from mmposter.engines.machine import automatic_workers, cores, memory
+from mmposter.features.settled import settle
 from mmposter.readiness.states import BranchState, branch_state, run_states
 from mmposter.runs.provenance import package_version, source_commit
 from mmposter.shipped import POSTERS, shipped_model, shipped_models
@@ -99,7 +100,7 @@ def diagnose() -> Diagnosis:
 
 
 def _states(recipe: str) -> tuple[BranchState, ...]:
-    config = load_config(recipe)
+    config = settle(load_config(recipe))
     return tuple(branch_state(branch, config) for branch in branch_names())
 
 

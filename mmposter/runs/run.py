@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion.backbones import LIBRARIES
-from mmposter.branches import branch_names, declared, on_images
+from mmposter.branches import branch_names, declared, frozen_branches
 from mmposter.config import Config, parse_config
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.architecture import Architecture
+from mmposter.features.sizes import Sizes
 from mmposter.features.tower import TowerInput, TowerWeights, require_fitting
 from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
@@ -25,7 +26,7 @@ from mmposter.files.paths import file_here
 from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shorten, shown, sound, texts
 from mmposter.files.tensors import load_tensors, require_shapes
 from mmposter.pretrained.trust import is_trusted
-from mmposter.runs.building import Sizes, build_image_classifier, build_model, build_tower
+from mmposter.runs.building import build_image_classifier, build_model, build_tower
 from mmposter.runs.decisions import Decision, Subsets
 from mmposter.shipped import is_shipped
 
@@ -179,7 +180,7 @@ class Run:
     @property
     def _learns_images(self) -> bool:
         """Whether the image network is a part of the model, and not in front of it."""
-        return self.config.regime == "finetune" and bool(on_images(self.config.branches))
+        return len(frozen_branches(self.config.branches, self.config.regime)) < len(self.config.branches)
 
     def _untrained(self) -> PosterModel | ImageClassifier:
         """The model with random weights: the checkpoint holds the trained ones."""
@@ -189,7 +190,7 @@ class Run:
         size = self.tower_input().size
         backbone = TowerWeights(config.cnn.backbone, None, architecture=self.architecture, size=size).build()
         if config.cnn.classifier != "fusion":
-            return build_image_classifier(config, backbone, genres)
+            return build_image_classifier(config, backbone, size, genres)
         return build_model(config, self.sizes, genres, build_tower(config, backbone))
 
     @property
@@ -296,6 +297,22 @@ class Run:
         """The configuration with the frozen tower's weights taken from the run folder, wherever that lies now."""
         tower = self.folder / TOWER
         return self.config.with_network(init=str(tower)) if tower.is_file() else self.config
+
+    def with_tower(
+        self, model: PosterModel | ImageClassifier, *, offline: bool = True
+    ) -> PosterModel | ImageClassifier:
+        """The model with the image network that it was trained on or behind; one that has it is returned as it is.
+
+        Raises:
+            UserError: the files of the network are missing or damaged.
+        """
+        from fusion import PosterModel
+
+        if not isinstance(model, PosterModel) or model.tower is not None:
+            return model
+        config = self.serving_config()
+        weights = TowerWeights.find(config.cnn, seed=config.seed, offline=offline)
+        return PosterModel(model.fusion, build_tower(config, weights.build()), model.reweight_cnn).eval()
 
 
 def _require_plugins(folder: Path, config: Any) -> None:

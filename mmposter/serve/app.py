@@ -28,7 +28,7 @@ from mmposter.serve.work import Explain, Predict, Work
 from mmposter.serve.worker import ServeJob, Worker
 
 if TYPE_CHECKING:
-    from mmposter.inference.classifier import PosterClassifier
+    from mmposter.explain.classifier import PosterClassifier
 
 CLIENT_GONE = 499
 """The status under which an answer is counted that nobody waited for (nginx's number; HTTP has none)."""

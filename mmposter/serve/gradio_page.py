@@ -29,7 +29,7 @@ from mmposter.serve.worker import Worker
 if TYPE_CHECKING:
     from gradio import Blocks, CheckboxGroup, Dropdown, File
 
-    from mmposter.inference.classifier import PosterClassifier
+    from mmposter.explain.classifier import PosterClassifier
 
 _TITLE = "mmposter: genres of posters"
 _HEAD = """<div class="mm"><h1>Genres of movies from their posters</h1>

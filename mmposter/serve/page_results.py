@@ -18,7 +18,7 @@ from mmposter.serve.worker import Worker
 
 if TYPE_CHECKING:
     from mmposter.explain import Explanation, GenreExplanation
-    from mmposter.inference.classifier import PosterClassifier
+    from mmposter.explain.classifier import PosterClassifier
 
 _KEPT_SCORES, _KEPT_EXPLANATIONS = 1024, 32
 

@@ -12,7 +12,8 @@ from mmposter.serve.errors import RequestError
 
 if TYPE_CHECKING:
     from mmposter.explain import Explanation
-    from mmposter.inference.classifier import PosterClassifier, Prediction
+    from mmposter.explain.classifier import PosterClassifier
+    from mmposter.inference.classifier import Prediction
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.work import Work
 
 if TYPE_CHECKING:
-    from mmposter.inference.classifier import PosterClassifier
+    from mmposter.explain.classifier import PosterClassifier
 
 State = Literal["loading", "ready", "stopped"]
 

@@ -82,18 +82,5 @@ def shipped_tower() -> ShippedTower | None:
         return ShippedTower(text(config[CNN]["backbone"], f"{CNN}.backbone"), folder / _TOWER)
 
 
-def settled_init(backbone: str, init: str) -> str:
-    """What ``cnn.init=auto`` means here: ``posters`` for the backbone of that model, else ``imagenet``.
-
-    Args:
-        backbone: as in ``cnn.backbone``.
-        init: as in ``cnn.init``; anything but ``auto`` is returned as it is.
-    """
-    if init != "auto":
-        return init
-    tower = shipped_tower()
-    return POSTERS if tower is not None and tower.backbone == backbone else "imagenet"
-
-
 def _folder() -> Path:
     return Path(str(resources.files(__name__)))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmposter.branches import declared, on_images
+from mmposter.branches import frozen_branches
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
@@ -18,7 +18,7 @@ from mmposter.features.cache import FeatureCache
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.shuffling import shuffle_branches
 from mmposter.features.table import FeatureTable, dataset_extractors, extract_dataset, load_features
-from mmposter.features.tower import TowerInput
+from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.training.batches import PosterBatches
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def load_inputs(
     Raises:
         UserError: for posters that are needed and not there, as in a pack, or what stops an extraction.
     """
-    sees_posters = config.regime == "finetune" and bool(on_images(config.branches))
+    sees_posters = len(frozen_branches(config.branches, config.regime)) < len(config.branches)
     if sees_posters:
         dataset.require_pictures("regime finetune")
     branches = cached_branches(config, dataset, device=device, offline=offline)
@@ -74,16 +74,20 @@ def load_inputs(
     features = shuffle_branches(features, config.shuffled, dataset, config.seed)
     image = None
     if sees_posters:
-        image = TowerInput.find(config.cnn, offline=offline) if behind is None else behind.tower_input()
+        image = behind.tower_input() if behind is not None else _tower_input(config, offline=offline)
     return Inputs(features, dataset.labels(), np.array(dataset.table["split"], dtype=object), branches, image)
+
+
+def _tower_input(config: Config, *, offline: bool) -> TowerInput:
+    return TowerInput.of(config.cnn, TowerWeights.find(config.cnn, offline=offline).architecture)
 
 
 def cached_branches(
     config: Config, dataset: Dataset, *, device: str, offline: bool = False
 ) -> dict[str, BranchExtractors]:
     """The extractors of the branches that `config` reads from the store; the others learn on the posters themselves."""
-    cached = [name for name in config.branches if config.regime == "features" or not declared(name).on_images]
-    return dataset_extractors(dataset, config, cached, device=device, offline=offline)
+    frozen = frozen_branches(config.branches, config.regime)
+    return dataset_extractors(dataset, config, frozen, device=device, offline=offline)
 
 
 def poster_batches(config: Config, dataset: Dataset, inputs: Inputs, *, augment: bool) -> PosterBatches:

@@ -20,16 +20,16 @@ from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
 from mmposter.evaluation.thresholds import NEVER
 from mmposter.features.extractors import BranchExtractors
-from mmposter.features.pins import PinnedTower
-from mmposter.features.table import settle_on, tower_weights
-from mmposter.features.tower import TowerWeights
+from mmposter.features.pins import PinnedTower, Pins
+from mmposter.features.settled import image_network, settle
+from mmposter.features.sizes import Sizes
+from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.files.atomic import write_csv
 from mmposter.files.tensors import load_tensors
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import RUN
 from mmposter.progress import console
 from mmposter.runs.building import (
-    Sizes,
     build_image_classifier,
     build_model,
     build_tower,
@@ -109,7 +109,7 @@ def train(
         OSError: `out` cannot be written, see `mmposter.files.disk`.
     """
     started = time.monotonic()
-    config, device = settle_on(dataset, config), resolve_device(device)
+    config, device = settle(config, Pins.of(dataset)), resolve_device(device)
     with claim(out, RUN, go_on=resume, overwrite=overwrite) as there:
         if there:
             _require_same(out, config, dataset)
@@ -139,7 +139,7 @@ def fit(
     `inputs` are what `load_inputs` read for this configuration; `out` is there already, and holds weights and
     checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one.
     """
-    weights = tower_weights(dataset, config, offline=offline)
+    weights = image_network(config, config.branches, Pins.of(dataset), offline=offline)
     model, sizes = _fresh_model(config, inputs.features.sizes(), len(dataset.vocabulary), weights)
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=_facts(dataset))
     run.save()
@@ -238,7 +238,8 @@ def _fresh_model(
     if config.cnn.classifier != "fusion":
         original = weights.original()
         torch.manual_seed(config.seed)
-        return build_image_classifier(config, backbone, num_genres, original), cached
+        size = TowerInput.of(config.cnn, weights.architecture).size
+        return build_image_classifier(config, backbone, size, num_genres, original), cached
     tower = build_tower(config, backbone)
     torch.manual_seed(config.seed)
     sizes = Sizes(**{**cached.to_json(), **tower_sizes(tower)})

@@ -20,8 +20,9 @@ from mmposter.branches import forget, register
 from mmposter.data import Dataset, sources
 from mmposter.data.sources import SourceFormat
 from mmposter.features.extractors import build_extractors
+from mmposter.features.sizes import Sizes
 from mmposter.images.picture import decode_picture
-from mmposter.runs.building import Sizes, build_model
+from mmposter.runs.building import build_model
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)

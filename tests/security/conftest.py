@@ -16,8 +16,9 @@ from mmposter.data.vocabulary import Vocabulary
 from mmposter.evaluation import Difference
 from mmposter.evaluation.scaling import Scaling
 from mmposter.evaluation.scored import file_hash
+from mmposter.features.sizes import Sizes
 from mmposter.files.tensors import save_tensors
-from mmposter.runs.building import Sizes, build_model
+from mmposter.runs.building import build_model
 from mmposter.runs.decisions import ERROR, MEASURED, Decision, PosterCounts, Subset, Subsets, branch_subsets
 from mmposter.runs.run import WEIGHTS, Run
 

@@ -181,7 +181,7 @@ def test_an_explanation_never_replaces_a_poster(overwrite: bool, ending: str, tm
 
 
 def test_a_card_whose_text_was_not_written_any_more_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmposter.explain.card.draw_card", lambda explanation: new_figure(1))
+    monkeypatch.setattr("mmposter.explain.result.draw_card", lambda explanation: new_figure(1))
     explained = Explanation("poster.png", picture=Image.new("RGB", (9, 9)))
     ExplanationFolder(tmp_path, ["poster.png"], made_with="x").write(explained)
     (tmp_path / "poster.json").unlink()  # as after a kill between the two

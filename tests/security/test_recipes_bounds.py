@@ -180,7 +180,8 @@ def test_absurd_sizes_name_their_key(override):
 
 
 def test_sizes_that_are_absurd_together(tmp_path):
-    from mmposter.runs.building import Sizes, build_model
+    from mmposter.features.sizes import Sizes
+    from mmposter.runs.building import build_model
 
     config = load_config(None, ["cnn.dim=65536", "branches=cnn"])
     with pytest.raises(UserError, match=r"asks for 4,\d+,\d+,\d+ parameters"):

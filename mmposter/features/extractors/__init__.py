@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mmposter.branches import declared, on_images
+from mmposter.branches import declared
 from mmposter.config import Config
-from mmposter.features.extractors.base import Extractor, FeatureExtractor, Preparation, RecordExtractor
+from mmposter.features.extractors.base import (
+    BranchExtractors,
+    Extractor,
+    FeatureExtractor,
+    Preparation,
+    RecordExtractor,
+)
 from mmposter.features.extractors.masking import MaskedExtractor, Phrases, phrases_to_mask
 from mmposter.features.extractors.objects import YoloExtractor
 from mmposter.features.extractors.ocr import OcrExtractor
 from mmposter.features.extractors.pictures import CnnExtractor, StyleExtractor
 from mmposter.features.extractors.text import TextExtractor
 from mmposter.features.pins import Pins
-from mmposter.features.tower import SharedTower, TowerWeights
+from mmposter.features.settled import image_network
+from mmposter.features.tower import SharedTower
 
 __all__ = [
     "BranchExtractors",
@@ -33,15 +40,6 @@ __all__ = [
     "build_extractors",
     "phrases_to_mask",
 ]
-
-
-@dataclass(frozen=True)
-class BranchExtractors:
-    """What one branch needs: extractors in the order in which they run; the last one's records go to the fusion."""
-
-    branch: str
-    steps: tuple[Extractor, ...]
-    feature: FeatureExtractor
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def build_extractors(
     """The extractors behind `branches`, by branch.
 
     Args:
-        config: their settings.
+        config: their settings, settled.
         branches: None takes all that the configuration has on.
         device: where they compute.
         offline: never touch the network.
@@ -90,10 +88,8 @@ def build_extractors(
     wanted = tuple(config.branches if branches is None else branches)
     if pins is not None:
         pins.require(config, wanted)
-    tower = None
-    if on_images(wanted):
-        weights = pins.tower(config) if pins else TowerWeights.find(config.cnn, seed=config.seed, offline=offline)
-        tower = SharedTower(config.cnn, weights, device=device)
+    weights = image_network(config, wanted, pins, offline=offline)
+    tower = None if weights is None else SharedTower(config.cnn, weights, device=device)
     making = Making(device, offline, tower, phrases, pins)
     built = {name: declared(name).extractors(config, making) for name in wanted}
     if pins is not None:

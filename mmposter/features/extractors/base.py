@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -102,6 +103,15 @@ class FeatureExtractor(Extractor):
     @abstractmethod
     def collate(self, records: Sequence[Record]) -> dict[str, torch.Tensor]:
         """Stack the records of B posters into the fusion's inputs, each with B rows."""
+
+
+@dataclass(frozen=True)
+class BranchExtractors:
+    """What one branch needs: extractors in the order in which they run; the last one's records go to the fusion."""
+
+    branch: str
+    steps: tuple[Extractor, ...]
+    feature: FeatureExtractor
 
 
 def pad(arrays: Sequence[NDArray[Any]], slots: int) -> torch.Tensor:

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from fusion import StageStatistics
 from fusion.backbones import global_average
 from mmposter.branches.cnn import NAME as CNN
 from mmposter.branches.style import NAME as STYLE
 from mmposter.branches.style import StyleConfig
-from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, Preparation
 from mmposter.features.store import Record
-from mmposter.features.tower import SharedTower
+from mmposter.features.tower import SharedTower, measured_stage
 
 
 class _TowerExtractor(FeatureExtractor):
@@ -87,14 +85,9 @@ class StyleExtractor(_TowerExtractor):
     def start(self) -> None:
         self._tower.start()
         backbone = self._tower.backbone
-        names = backbone.stage_names
-        self._stage = self._style.stage or backbone.map_stage
-        if self._stage not in names:
-            raise UserError(f"style.stage must be one of {', '.join(names)}; got {self._stage!r}")
+        self._stage, statistics = measured_stage(backbone, self._style)
         self._tower.watch(self._stage)
-        channels = backbone.stage_channels[self._stage]
-        reduced = None if self._style.reduced is None else min(self._style.reduced, channels)
-        self._statistics = StageStatistics(channels, reduced, self._style.normaliser).to(self._device).eval()
+        self._statistics = statistics.to(self._device).eval()
 
     def metadata(self) -> dict[str, Any]:
         return {

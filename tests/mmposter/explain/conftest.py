@@ -20,8 +20,9 @@ from mmposter.evaluation.scaling import Scaling
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.extractors import OcrExtractor, TextExtractor, YoloExtractor, build_extractors
 from mmposter.features.extractors.ocr import encode_lines
-from mmposter.features.tower import TowerWeights
-from mmposter.runs.building import Sizes, build_image_classifier, build_model, build_tower, tower_sizes
+from mmposter.features.sizes import Sizes
+from mmposter.features.tower import TowerInput, TowerWeights
+from mmposter.runs.building import build_image_classifier, build_model, build_tower, tower_sizes
 from mmposter.runs.decisions import SUBSETS, Decision
 from mmposter.runs.run import TOWER, WEIGHTS, Run
 
@@ -129,7 +130,7 @@ def _untrained(folder: Path, config: Config) -> tuple[Run, torch.nn.Module]:
         sizes = Sizes(**{**sizes.to_json(), **tower_sizes(tower)})
         weights.save(folder / TOWER)
     if config.cnn.classifier != "fusion":
-        model: torch.nn.Module = build_image_classifier(config, weights.build(), genres)
+        model: torch.nn.Module = build_image_classifier(config, weights.build(), TowerInput.of(config.cnn).size, genres)
     else:
         model = build_model(config, sizes, genres, tower if config.regime == "finetune" else None)
     learnt = ("cnn", "style") if config.regime == "finetune" else ()

@@ -27,7 +27,7 @@ def run(make_run):
 @pytest.fixture
 def plain_cards(monkeypatch):
     """Cards without anything on them: drawing takes most of the time."""
-    monkeypatch.setattr("mmposter.explain.card.draw_card", lambda explanation: new_figure(1))
+    monkeypatch.setattr("mmposter.explain.result.draw_card", lambda explanation: new_figure(1))
 
 
 def test_a_folder_is_explained_and_bad_posters_are_counted(run, poster_files, tmp_path):

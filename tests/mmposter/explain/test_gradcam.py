@@ -23,8 +23,8 @@ from fusion.classifier import Classifier
 from mmposter.evaluation.scaling import Scaling
 from mmposter.explain.gradcam import grad_cam
 from mmposter.explain.probe import FusionProbe, NetworkProbe
-from mmposter.explain.result import HeatMap
 from mmposter.explain.sight import cam_stage
+from mmposter.explain.values import HeatMap
 from mmposter.runs.decisions import Decision
 
 PLAIN = Decision(np.full(6, 0.5))
@@ -70,14 +70,12 @@ def backbone():
     return Backbone("tiny", stages, probe_size=(32, 24)).eval()
 
 
-def make_model(backbone, stage, *, reweight, descriptor="both"):
+def make_model(backbone, stage, *, reweight, descriptor="both", names=("cnn", "style")):
     torch.manual_seed(1)
     statistics = StageStatistics(backbone.stage_channels[stage], 4)
+    picture = CnnBranch(backbone.num_features, dim=6)
     branches = nn.ModuleDict(
-        {
-            "cnn": CnnBranch(backbone.num_features, dim=6),
-            "style": StyleBranch(statistics.channels, 4, dim=5, descriptor=descriptor),
-        }
+        dict(zip(names, (picture, StyleBranch(statistics.channels, 4, dim=5, descriptor=descriptor)), strict=True))
     )
     head = build_head("concat", dims=[6, 5], num_genres=6, hidden=8)
     model = PosterModel(FusionModel(branches, head), ImageTower(backbone, stage, statistics), reweight)
@@ -129,6 +127,21 @@ def test_both_maps_are_grad_cam_of_the_whole_model(backbone, stage, reweight):
     assert found["cnn"].max() > 1e-4
     assert found["style"].max() > 1e-4
     assert found["style"].shape == (6, 4, 3)
+
+
+@pytest.mark.parametrize("reweight", [False, True])
+def test_branches_are_known_by_what_they_read_of_the_network(backbone, reweight):
+    image = torch.randn(1, 3, 32, 24, generator=torch.Generator().manual_seed(2))
+    maps, values = [], []
+    for names in (("cnn", "style"), ("look", "touch")):
+        model = make_model(backbone, "stage3", reweight=reweight, names=names)
+        probe = FusionProbe(model, {"image": image}, names, {}, PLAIN)
+        maps.append(list(probe.heat_maps(range(6)).items()))
+        values.append(list(probe.by_subset().values()))
+    assert [name for name, _ in maps[1]] == ["look", "touch"]
+    for (_, ours), (_, other) in zip(*maps, strict=True):
+        np.testing.assert_array_equal(ours, other)
+    np.testing.assert_array_equal(*values)
 
 
 def test_heat_is_of_the_logit_that_is_shown(backbone):

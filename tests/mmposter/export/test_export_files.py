@@ -18,8 +18,9 @@ from mmposter import PosterClassifier, Run, export_run
 from mmposter.evaluation.scored import file_hash
 from mmposter.export.formats import FACTS_FILE, FORMATS
 from mmposter.export.graph import PosterGraph
+from mmposter.features.sizes import Sizes
 from mmposter.features.tower import TowerInput, TowerWeights
-from mmposter.runs.building import Sizes, build_model, build_tower, tower_sizes
+from mmposter.runs.building import build_model, build_tower, tower_sizes
 from mmposter.runs.decisions import Decision
 from mmposter.runs.run import WEIGHTS
 

@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 from fusion import StageStatistics, gram_matrix
 from mmposter.config import CnnConfig, StyleConfig
 from mmposter.errors import UserError
+from mmposter.explain.classifier import PosterClassifier
 from mmposter.features.extract import extract
 from mmposter.features.extractors import CnnExtractor, StyleExtractor, build_extractors
 from mmposter.features.store import ExtractorStore
 from mmposter.features.tower import SharedTower, TowerInput, TowerWeights
 from mmposter.images.picture import Picture
-from mmposter.inference.classifier import PosterClassifier
 from mmposter.measurement.evaluate import evaluate_run
 from mmposter.pretrained import catalogue, resolver
 from mmposter.runs.run import Run
@@ -93,8 +93,8 @@ def test_a_folder_says_size_normalisation_and_weights(model):
 
 
 def test_size_and_unit_normalisation_can_be_set(model):
-    config = CnnConfig(backbone=f"hf/{model}", size=(40, 32), normalisation="unit")
-    picture = TowerInput.find(config, offline=True)
+    config = CnnConfig(backbone=f"hf/{model}", init="imagenet", size=(40, 32), normalisation="unit")
+    picture = TowerInput.of(config, TowerWeights.find(config, offline=True).architecture)
     assert (picture.mean, picture.std, picture.size) == ((0, 0, 0), (1, 1, 1), (40, 32))
     assert TowerWeights.find(config, offline=True).build().input_size == (40, 32)
     assert pickle.loads(pickle.dumps(picture)) == picture
@@ -235,7 +235,7 @@ def test_what_is_downloaded_is_found_where_it_lies(model, nowhere, monkeypatch):
         return str(in_cache(Path(cache_dir), repository, model))
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    tower = TowerWeights.find(CnnConfig(backbone="hf/org/tiny"))
+    tower = TowerWeights.find(CnnConfig(backbone="hf/org/tiny", init="imagenet"))
     assert asked == [("org/tiny", ["config.json", "preprocessor_config.json", "model.safetensors"])]
     assert tower.identity() == found(f"hf/{model}").identity()
     again = resolver.resolve(catalogue.hub("org/tiny", ["config.json"], "MIT"), offline=True)
@@ -267,7 +267,7 @@ def test_timms_published_weights_are_found_and_loaded(tmp_path, nowhere):
 
 
 def test_style_is_measured_on_the_tokens_and_cnn_on_what_the_model_pools(model):
-    config = CnnConfig(backbone=f"hf/{model}")
+    config = CnnConfig(backbone=f"hf/{model}", init="imagenet")
     tower = SharedTower(config, TowerWeights.find(config, offline=True), device="cpu")
     cnn, style = CnnExtractor(tower), StyleExtractor(tower, StyleConfig(reduced=4))
     cnn.start()

@@ -17,9 +17,10 @@ from mmposter.cli.options import choose_data
 from mmposter.config import load_config
 from mmposter.data import Dataset
 from mmposter.errors import UserError
-from mmposter.features.pins import PinnedTower
+from mmposter.features.pins import PinnedTower, Pins
 from mmposter.features.ragged import Ragged
-from mmposter.features.table import dataset_extractors, extract_dataset, load_features, tower_weights
+from mmposter.features.settled import image_network
+from mmposter.features.table import dataset_extractors, extract_dataset, load_features
 from mmposter.measurement.evaluate import evaluate_run
 from mmposter.packs import read
 from mmposter.packs.archive import FACTS, Archive, write_archive
@@ -92,10 +93,12 @@ def test_training_and_measuring_need_no_model(packed, tmp_path, capsys):
 
 def test_the_tower_is_found_where_it_is_here(packed, tmp_path):
     dataset = Dataset.load(packed.file)
-    assert isinstance(tower_weights(dataset, packed.config()), PinnedTower)
-    here = tower_weights(dataset, packed.config(f"cnn.init={packed.weights / 'tower.safetensors'}"))
+    pins = Pins.of(dataset)
+    pinned = image_network(packed.config(), ["cnn"], pins)
+    assert isinstance(pinned, PinnedTower)
+    here = image_network(packed.config(f"cnn.init={packed.weights / 'tower.safetensors'}"), ["cnn"], pins)
     assert here.file == packed.weights / "tower.safetensors"
-    assert here.identity() == tower_weights(dataset, packed.config()).identity()
+    assert here.identity() == pinned.identity()
     with pytest.raises(UserError, match=r"cnn\.init: tower\.safetensors in the pack, none asked"):
         dataset_extractors(dataset, packed.config("cnn.init=none"), ["cnn"])
 

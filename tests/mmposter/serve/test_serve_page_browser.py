@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image, ImageDraw
 
-from mmposter.inference.classifier import PosterClassifier
+from mmposter.explain.classifier import PosterClassifier
 from mmposter.serve import ServeSettings, create_app
 from mmposter.shipped import POSTERS
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from mmposter import PosterClassifier, Run, UserError
 from mmposter.cli import app
 from mmposter.config import CnnConfig, load_config
-from mmposter.features.tower import TowerWeights, settle_init
+from mmposter.features.settled import settle
+from mmposter.features.tower import TowerWeights
 from mmposter.inference import classifier as classifier_module
 from mmposter.pretrained.inventory import list_weights
 from mmposter.readiness.doctor import diagnose
@@ -42,7 +43,7 @@ def test_a_build_without_it_says_what_to_type(nothing_shipped, tmp_path):
         PosterClassifier.load()
     result = CliRunner().invoke(app, ["predict", str(tmp_path / "x.jpg")])
     assert isinstance(result.exception, UserError)
-    assert settle_init(load_config(branches="cnn")).cnn.init == "imagenet"
+    assert settle(load_config(branches="cnn")).cnn.init == "imagenet"
     with pytest.raises(UserError, match="this build of mmposter came without that model"):
         TowerWeights.find(CnnConfig(init="posters"))
 
@@ -163,17 +164,17 @@ def test_files_that_name_other_things_are_refused(shipped, edit_model):
 
 def test_auto_is_its_tower_for_its_backbone_and_imagenet_for_others(shipped, world):
     config = world.config("cnn.init=auto", branches="cnn,style")
-    assert settle_init(config).cnn.init == "posters"
-    assert settle_init(world.config("cnn.init=auto", branches="yolo")).cnn.init == "imagenet"
+    assert settle(config).cnn.init == "posters"
+    assert settle(world.config("cnn.init=auto", branches="yolo")).cnn.init == "imagenet"
     for init in ("auto", "posters"):
-        found = TowerWeights.find(config.cnn.model_copy(update={"init": init}), offline=True)
+        found = TowerWeights.find(settle(config.with_network(init=init)).cnn, offline=True)
         assert found.file == shipped / "tower.safetensors"
         assert found.identity() == Run.load(shipped).fingerprints["tower"]
     other = config.cnn.model_copy(update={"backbone": "resnet18", "init": "posters"})
     with pytest.raises(UserError, match=r"goes with cnn\.backbone=mobilenet_v3_small; got resnet18"):
         TowerWeights.find(other)
     for init in ("auto", "imagenet"):
-        settled = settle_init(world.config("cnn.backbone=resnet18", f"cnn.init={init}", branches="cnn"))
+        settled = settle(world.config("cnn.backbone=resnet18", f"cnn.init={init}", branches="cnn"))
         assert settled.cnn.init == "imagenet"
 
 

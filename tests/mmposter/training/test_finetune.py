@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from mmposter.explain.classifier import PosterClassifier
+from mmposter.features.sizes import Sizes
 from mmposter.features.tower import TowerWeights
-from mmposter.inference.classifier import PosterClassifier
 from mmposter.measurement.evaluate import evaluate_run
-from mmposter.runs.building import Sizes, build_model, build_tower, tower_sizes
+from mmposter.runs.building import build_model, build_tower, tower_sizes
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.training.train import train
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from mmposter.config import TrainConfig, load_config
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import DivergedError, UserError
-from mmposter.inference.classifier import PosterClassifier
+from mmposter.explain.classifier import PosterClassifier
 from mmposter.measurement.evaluate import evaluate_run
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.training import loop

@@ -1,0 +1,31 @@
+"""What a training of a grid is known by: its settings that differ from the defaults.
+
+A key that comes into the schema later has its default in every grid that was finished before, so it changes no
+identity; a default that changes later changes that of no finished training, whose own value is in its files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from mmposter.config import Config, flat_config
+
+Settings = dict[str, Any]
+
+
+def differing_settings(config: Config) -> Settings:
+    """The branches, and by dotted key all values that are not the default; without the seed, as a grid has several."""
+    values = flat_config(config.model_dump(mode="json"))
+    usual = flat_config(Config(branches=config.branches).model_dump(mode="json"))
+    return {
+        key: value
+        for key, value in values.items()
+        if key == "branches" or (key != "seed" and (key not in usual or usual[key] != value))
+    }
+
+
+def identity(config: Config) -> str:
+    """64 hex digits: equal for configurations of which only the seed differs."""
+    return hashlib.sha256(json.dumps(differing_settings(config), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,93 @@
+"""The library's front door: genres of posters by a trained run, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import cached_property
+
+from mmposter.engines import run
+from mmposter.errors import UserError
+from mmposter.explain.result import Explanation
+from mmposter.explain.task import ExplainRequest, ExplainTask
+from mmposter.images.reading import ImageInput
+from mmposter.inference.classifier import GenrePredictor, cut, several
+
+_EXPLAINED_TOGETHER = 8  # little is gained by more, and a command that is stopped loses what it has not written yet
+
+
+class PosterClassifier(GenrePredictor):
+    """A trained model with everything in front of it. Make one with `PosterClassifier.load`.
+
+    The frozen models are loaded by the first prediction in this process, and by each worker for itself.
+
+    Attributes:
+        run: the trained run.
+        branches: that it looks through.
+        device: where it computes.
+        left_out: branches of a shipped model that it goes without, as their files are not here; see `load`.
+    """
+
+    def explain(
+        self,
+        posters: Iterable[ImageInput] | ImageInput,
+        *,
+        genres: Sequence[str] | None = None,
+        branches: Sequence[str] | None = None,
+    ) -> list[Explanation]:
+        """Why posters get the genres that they get: see `mmposter.explain`.
+
+        Args:
+            posters: as for `predict`.
+            genres: explain these, predicted or not; None: those that are predicted.
+            branches: as for `predict`.
+
+        Returns:
+            One explanation a poster, in order; a poster that cannot be used has its `error` set and no genres.
+
+        Raises:
+            UserError: for a genre that the model does not know, or branches that are not looked through.
+        """
+        return list(self.stream_explanations(several(posters), genres=genres, branches=branches))
+
+    def stream_explanations(
+        self,
+        posters: Iterable[ImageInput],
+        *,
+        genres: Sequence[str] | None = None,
+        branches: Sequence[str] | None = None,
+    ) -> Iterator[Explanation]:
+        """As `explain`, some 8 at a time: memory does not grow with the number of posters.
+
+        Args:
+            posters: as for `predict`.
+            genres: as for `explain`.
+            branches: as for `predict`.
+
+        Raises:
+            UserError: as `explain`, at once.
+        """
+        names = self.branches if branches is None else self._chosen(branches)
+        numbers = None if genres is None else self._numbers(genres)
+        parts = (ExplainRequest(part, names, numbers) for part in cut(posters, _EXPLAINED_TOGETHER))
+        return self._explanations(parts)
+
+    def _explanations(self, parts: Iterable[ExplainRequest]) -> Iterator[Explanation]:
+        with closing(run(self._explainer, parts)) as results:
+            for explanations in results:
+                yield from explanations
+
+    @cached_property
+    def _explainer(self) -> ExplainTask:
+        """What explains; it shares the frozen extractors with what predicts."""
+        task = self._task
+        return ExplainTask(
+            self.run, self._model, task.perception, task.decision, branches=self.branches, device=self.device
+        )
+
+    def _numbers(self, genres: Sequence[str]) -> tuple[int, ...]:
+        """Genres by their place in the model."""
+        unknown = [genre for genre in genres if genre not in self.genres]
+        if unknown or not genres:
+            raise UserError(f"genres must be one or more of {', '.join(self.genres)}; got {', '.join(unknown)!r}")
+        return tuple(dict.fromkeys(self.genres.index(genre) for genre in genres))
