@@ -80,7 +80,7 @@ __all__ = [
 
 def _open_data(data: str | Path) -> Path:
     """Packs stand above data, and `Dataset.load` takes them too."""
-    from mmposter.packs import find_data
+    from mmposter.packs.read import find_data
 
     return find_data(data)
 

@@ -67,21 +67,13 @@ class Trained:
 
 @dataclass(frozen=True)
 class MeasuredPosters:
-    """The posters that all trainings have scored, with a genre each.
+    """The posters that all trainings have scored, with a genre each."""
 
-    Attributes:
-        rows: of the manifest: N.
-        target: N x G.
-        weights: half-samples: R x N.
-        genres: names.
-        support: posters of each genre.
-    """
-
-    rows: NDArray[np.int64]
-    target: NDArray[np.float32]
-    weights: NDArray[np.bool_]
-    genres: tuple[str, ...]
-    support: tuple[int, ...]
+    rows: NDArray[np.int64]  # of the manifest: N
+    target: NDArray[np.float32]  # N x G
+    weights: NDArray[np.bool_]  # half-samples: R x N
+    genres: tuple[str, ...]  # names
+    support: tuple[int, ...]  # posters of each genre
 
     @property
     def columns(self) -> Columns:

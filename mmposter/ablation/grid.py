@@ -34,28 +34,17 @@ _MASK_PREFIX = "mask."
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the grid.
+    """One cell of the grid."""
 
-    Attributes:
-        name: unique, and safe as a file name.
-        label: for people.
-        section: the question it belongs to, see `CellResult`.
-        mode: ``retrain`` or ``mask``.
-        config: what is trained, at the base's seed; of a mask cell the reference's.
-        changes: keys that differ from the base, without `branches`.
-        only: of a mask cell, the branches that are looked at.
-        shuffled: of a mask cell, the branches whose records are dealt to other posters at test time.
-        against: names of the cells to compare with, and what each of them is; the reference comes first, if it is one.
-    """
-
-    name: str
-    label: str
-    section: str
-    mode: Mode
-    config: Config
-    changes: Mapping[str, Any]
-    only: tuple[str, ...] | None = None
-    shuffled: tuple[str, ...] = ()
+    name: str  # unique, and safe as a file name
+    label: str  # for people
+    section: str  # the question it belongs to, see `CellResult`
+    mode: Mode  # ``retrain`` or ``mask``
+    config: Config  # what is trained, at the base's seed; of a mask cell the reference's
+    changes: Mapping[str, Any]  # keys that differ from the base, without `branches`
+    only: tuple[str, ...] | None = None  # of a mask cell, the branches that are looked at
+    shuffled: tuple[str, ...] = ()  # of a mask cell, the branches whose records are dealt to other posters at test time
+    # Names of the cells to compare with, and what each of them is; the reference comes first, if it is one.
     against: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -66,17 +55,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Training:
-    """A configuration to train with every seed, and the cells that are measured with it.
+    """A configuration to train with every seed, and the cells that are measured with it."""
 
-    Attributes:
-        key: unique, and safe as a file name; another configuration has another one (see `identity`).
-        config: at the base's seed.
-        cells: views of the trained model.
-    """
-
-    key: str
-    config: Config
-    cells: tuple[Cell, ...]
+    key: str  # unique, and safe as a file name; another configuration has another one (see `identity`)
+    config: Config  # at the base's seed
+    cells: tuple[Cell, ...]  # views of the trained model
 
 
 @dataclass(frozen=True)

@@ -35,25 +35,15 @@ PLAN = "plan.json"
 
 @dataclass(frozen=True)
 class AblationSettings:
-    """How a grid is run.
+    """How a grid is run."""
 
-    Attributes:
-        seeds: every configuration is trained with each of them.
-        split: the posters that are measured, ``test`` or ``val``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        jobs: trainings side by side; ``auto``: one a GPU, without one one a core.
-        offline: never touch the network.
-        keep_models: leave a run folder of every training, for `predict` and `compare`.
-        command: what was typed, for the report.
-    """
-
-    seeds: tuple[int, ...]
-    split: str = "test"
-    device: str = "auto"
-    jobs: Workers = "auto"
-    offline: bool = False
-    keep_models: bool = False
-    command: str = ""
+    seeds: tuple[int, ...]  # every configuration is trained with each of them
+    split: str = "test"  # the posters that are measured, ``test`` or ``val``
+    device: str = "auto"  # ``auto``, ``cpu``, ``cuda`` or ``mps``
+    jobs: Workers = "auto"  # trainings side by side; ``auto``: one a GPU, without one one a core
+    offline: bool = False  # never touch the network
+    keep_models: bool = False  # leave a run folder of every training, for `predict` and `compare`
+    command: str = ""  # what was typed, for the report
 
 
 def ablate(

@@ -27,27 +27,16 @@ _DAMAGE = (UserError, OSError, ValueError, TypeError, LookupError, RuntimeError,
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """How one training of one seed went.
+    """How one training of one seed went."""
 
-    Attributes:
-        config: as resolved, with its seed.
-        manifest: sha256 of the data set's manifest.
-        split: of the posters that were scored.
-        thresholds: G, tuned on the validation posters.
-        epochs: finished ones.
-        best_epoch: from 0.
-        val_map: the best validation mAP; NaN where no validation poster has a genre.
-        seconds: of the training.
-    """
-
-    config: dict[str, Any]
-    manifest: str
-    split: str
-    thresholds: list[float]
-    epochs: int
-    best_epoch: int
-    val_map: float
-    seconds: float
+    config: dict[str, Any]  # as resolved, with its seed
+    manifest: str  # sha256 of the data set's manifest
+    split: str  # of the posters that were scored
+    thresholds: list[float]  # G, tuned on the validation posters
+    epochs: int  # finished ones
+    best_epoch: int  # from 0
+    val_map: float  # the best validation mAP; NaN where no validation poster has a genre
+    seconds: float  # of the training
 
     def parsed(self) -> Config:
         """`config` by the schema of this version, with the defaults of keys that it did not have then.
@@ -60,17 +49,11 @@ class TrainingFacts:
 
 @dataclass(frozen=True)
 class Scores:
-    """The probabilities that one trained model gave.
+    """The probabilities that one trained model gave."""
 
-    Attributes:
-        facts: how it was trained.
-        rows: the M rows of the manifest that were scored.
-        probs: M x G by the name of the cell.
-    """
-
-    facts: TrainingFacts
-    rows: NDArray[np.int64]
-    probs: Mapping[str, NDArray[np.float32]]
+    facts: TrainingFacts  # how it was trained
+    rows: NDArray[np.int64]  # the M rows of the manifest that were scored
+    probs: Mapping[str, NDArray[np.float32]]  # M x G by the name of the cell
 
     def save(self, folder: Path) -> None:
         """Write both files; the facts last, as they say that all is there."""

@@ -51,17 +51,11 @@ class Unit:
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What became of a unit; its scores lie in its folder.
+    """What became of a unit; its scores lie in its folder."""
 
-    Attributes:
-        unit: what was to be done.
-        val_map: the best validation mAP; None where it failed.
-        error: why it failed.
-    """
-
-    unit: Unit
-    val_map: float | None
-    error: str | None = None
+    unit: Unit  # what was to be done
+    val_map: float | None  # the best validation mAP; None where it failed
+    error: str | None = None  # why it failed
 
 
 class GridTask(Task[Unit, Unit, UnitResult]):

@@ -23,28 +23,21 @@ _SLUG = re.compile(r"[a-z][a-z0-9-]*")
 class TableBlock:
     """A table that scrolls inside its own box where it is wider than the page.
 
-    Attributes:
-        caption: above it; may be empty.
-        header: one text a column.
-        rows: cells as texts; the first one of a row is its heading.
-        align: one letter a column, ``l``, ``c`` or ``r``; by default the first column is left, the others right.
-        emphasis: by (row, column), or (row, None) for a whole row, counted from 0.
-        name: of its label in LaTeX.
-        note: how to read it; below the table in Markdown, in its caption in LaTeX, not on a page.
-
     Raises:
         ValueError: a row, or `align`, of another length than the header, or an `emphasis` that is not there.
     """
 
     kind: ClassVar[str] = "table"
 
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    caption: str  # above it; may be empty
+    header: Sequence[str]  # one text a column
+    rows: Sequence[Sequence[str]]  # cells as texts; the first one of a row is its heading
+    # One letter a column, ``l``, ``c`` or ``r``; by default the first column is left, the others right.
     align: str | None = None
+    # By (row, column), or (row, None) for a whole row, counted from 0.
     emphasis: Mapping[tuple[int, int | None], Emphasis] = field(default_factory=dict)
-    name: str = ""
-    note: str = ""
+    name: str = ""  # of its label in LaTeX
+    note: str = ""  # how to read it; below the table in Markdown, in its caption in LaTeX, not on a page
 
     def __post_init__(self) -> None:
         width = len(self.header)
@@ -74,21 +67,14 @@ class TableBlock:
 
 @dataclass(frozen=True)
 class FigureBlock:
-    """A figure on a white card.
-
-    Attributes:
-        name: unique in a page, and that of its file; small letters, digits and hyphens.
-        figure: not drawn yet.
-        caption: below it.
-        alt: what it shows, for those who cannot see it.
-    """
+    """A figure on a white card."""
 
     kind: ClassVar[str] = "figure"
 
-    name: str
-    figure: Figure
-    caption: str
-    alt: str
+    name: str  # unique in a page, and that of its file; small letters, digits and hyphens
+    figure: Figure  # not drawn yet
+    caption: str  # below it
+    alt: str  # what it shows, for those who cannot see it
 
     @cached_property
     def svg(self) -> str:
@@ -135,20 +121,14 @@ Block = TableBlock | FigureBlock | ListBlock | CodeBlock | DetailsBlock
 class PageSection:
     """A part of a page, listed in its table of contents.
 
-    Attributes:
-        id: what a link to it names; small letters, digits and hyphens.
-        title: its heading.
-        text: paragraphs, before the blocks.
-        blocks: in order.
-
     Raises:
         ValueError: another kind of `id`.
     """
 
-    id: str
-    title: str
-    text: Sequence[str] = ()
-    blocks: Sequence[Block] = ()
+    id: str  # what a link to it names; small letters, digits and hyphens
+    title: str  # its heading
+    text: Sequence[str] = ()  # paragraphs, before the blocks
+    blocks: Sequence[Block] = ()  # in order
 
     def __post_init__(self) -> None:
         if not _SLUG.fullmatch(self.id):
@@ -157,19 +137,12 @@ class PageSection:
 
 @dataclass(frozen=True)
 class Document:
-    """A whole report; `render_page`, `document_markdown` and `tables_latex` are made from the same one.
+    """A whole report; `render_page`, `document_markdown` and `tables_latex` are made from the same one."""
 
-    Attributes:
-        title: of the whole.
-        lead: the paragraph below it: what this is, and the answer.
-        facts: name and value of what it was made from.
-        sections: in order.
-    """
-
-    title: str
-    lead: str
-    facts: Mapping[str, str]
-    sections: Sequence[PageSection]
+    title: str  # of the whole
+    lead: str  # the paragraph below it: what this is, and the answer
+    facts: Mapping[str, str]  # name and value of what it was made from
+    sections: Sequence[PageSection]  # in order
 
     @property
     def figures(self) -> list[FigureBlock]:

@@ -17,18 +17,13 @@ HEADLINES = ("mean_average_precision", "macro_f1", "r_precision")
 
 @dataclass(frozen=True)
 class CellComparison:
-    """One cell minus another on the same posters, seed by seed.
+    """One cell minus another on the same posters, seed by seed."""
 
-    Attributes:
-        against: name of the other cell.
-        why: what the other cell is, in a few words ("the full model", "the same without the branch").
-        metrics: the difference by headline metric, adjusted over all cells of the section and mode.
-        by_genre: the difference of average precision by genre, adjusted over all cells and genres of them.
-    """
-
-    against: str
-    why: str
+    against: str  # name of the other cell
+    why: str  # what the other cell is, in a few words ("the full model", "the same without the branch")
+    # The difference by headline metric, adjusted over all cells of the section and mode.
     metrics: Mapping[str, Estimate]
+    # The difference of average precision by genre, adjusted over all cells and genres of them.
     by_genre: Mapping[str, Estimate]
 
 
@@ -69,79 +64,46 @@ class CellResult:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What a branch adds, averaged over all subsets of the others (its Shapley value); sums to all minus nothing.
+    """What a branch adds, averaged over all subsets of the others (its Shapley value); sums to all minus nothing."""
 
-    Attributes:
-        branch: its name.
-        mode: whether the subsets were retrained or masked.
-        metrics: by headline metric, adjusted over all branches. Nothing at all counts as the best constant answer.
-        by_genre: of average precision, by genre, adjusted over all branches and genres.
-    """
-
-    branch: str
-    mode: Mode
+    branch: str  # its name
+    mode: Mode  # whether the subsets were retrained or masked
+    # By headline metric, adjusted over all branches. Nothing at all counts as the best constant answer.
     metrics: Mapping[str, Estimate]
-    by_genre: Mapping[str, Estimate]
+    by_genre: Mapping[str, Estimate]  # of average precision, by genre, adjusted over all branches and genres
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the numbers were made from.
+    """What the numbers were made from."""
 
-    Attributes:
-        data: name of the data folder.
-        manifest: sha256 of its manifest.
-        split: the split that was measured.
-        posters: posters measured, those with a genre.
-        train_posters: posters trained on.
-        val_posters: posters that chose epochs and thresholds.
-        seeds: asked for.
-        version: of mmposter.
-        commit: of its source, None where it was not installed from one.
-        config: the base configuration, as plain nested values.
-        command: the command line that makes the same.
-        bootstrap: half-samples behind the intervals.
-    """
-
-    data: str
-    manifest: str
-    split: str
-    posters: int
-    train_posters: int
-    val_posters: int
-    seeds: tuple[int, ...]
-    version: str
-    commit: str | None
-    config: Mapping[str, Any]
-    command: str
-    bootstrap: int
+    data: str  # name of the data folder
+    manifest: str  # sha256 of its manifest
+    split: str  # the split that was measured
+    posters: int  # posters measured, those with a genre
+    train_posters: int  # posters trained on
+    val_posters: int  # posters that chose epochs and thresholds
+    seeds: tuple[int, ...]  # asked for
+    version: str  # of mmposter
+    commit: str | None  # of its source, None where it was not installed from one
+    config: Mapping[str, Any]  # the base configuration, as plain nested values
+    command: str  # the command line that makes the same
+    bootstrap: int  # half-samples behind the intervals
 
 
 @dataclass(frozen=True)
 class AblationResult(Shown):
-    """An ablation, finished or not.
+    """An ablation, finished or not."""
 
-    Attributes:
-        provenance: what the numbers were made from.
-        genres: names in the order of the vocabulary.
-        support: posters of each genre in the measured split.
-        constant: the best constant answer's value by headline metric.
-        constant_by_genre: its average precision by genre, which is the prevalence.
-        reference: name of the cell with everything on, against which the others are compared.
-        cells: in the order of the plan; the reference is among them.
-        contributions: of every branch, where all subsets were measured; else empty.
-        unfinished: label and reason of every cell and seed that is not there.
-    """
-
-    provenance: Provenance
-    genres: tuple[str, ...]
-    support: tuple[int, ...]
-    constant: Mapping[str, float]
-    constant_by_genre: Mapping[str, float]
-    reference: str
-    cells: tuple[CellResult, ...]
-    contributions: tuple[Contribution, ...] = ()
-    unfinished: Mapping[str, str] | None = None
+    provenance: Provenance  # what the numbers were made from
+    genres: tuple[str, ...]  # names in the order of the vocabulary
+    support: tuple[int, ...]  # posters of each genre in the measured split
+    constant: Mapping[str, float]  # the best constant answer's value by headline metric
+    constant_by_genre: Mapping[str, float]  # its average precision by genre, which is the prevalence
+    reference: str  # name of the cell with everything on, against which the others are compared
+    cells: tuple[CellResult, ...]  # in the order of the plan; the reference is among them
+    contributions: tuple[Contribution, ...] = ()  # of every branch, where all subsets were measured; else empty
+    unfinished: Mapping[str, str] | None = None  # label and reason of every cell and seed that is not there
 
     def cell(self, name: str) -> CellResult | None:
         """The cell of that name, None where it is not finished."""

@@ -36,17 +36,11 @@ _NEAREST = 1e-7  # a float32 sigmoid may be exactly 0 or 1, and one such pair wo
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """One entry a bin, from 0 to 1; a bin is [low, high), the last one closed.
+    """One entry a bin, from 0 to 1; a bin is [low, high), the last one closed."""
 
-    Attributes:
-        count: (poster, genre) pairs.
-        mean_probability: NaN where there is no pair.
-        share: of pairs where the poster has the genre; NaN where there is no pair.
-    """
-
-    count: IntArray
-    mean_probability: FloatArray
-    share: FloatArray
+    count: IntArray  # (poster, genre) pairs
+    mean_probability: FloatArray  # NaN where there is no pair
+    share: FloatArray  # of pairs where the poster has the genre; NaN where there is no pair
 
     def calibration_error(self) -> float:
         """Mean over pairs of |mean probability - share| of their bin."""
@@ -58,17 +52,13 @@ class Reliability:
 class Calibrator:
     """A fitted, non-decreasing function of the probability; make it with `fit_temperature` or `fit_isotonic`.
 
-    Attributes:
-        method: which of the two.
-        temperature: T; None for isotonic.
-        knots: probabilities and what they become, 2 x K, linear in between; None for temperature.
-
     >>> Calibrator("temperature", temperature=2.0).apply([0.8, 0.5]).round(3).tolist()  # .8 is 4 : 1, then 2 : 1
     [0.667, 0.5]
     """
 
-    method: Method
-    temperature: float | None = None
+    method: Method  # which of the two
+    temperature: float | None = None  # T; None for isotonic
+    # Probabilities and what they become, 2 x K, linear in between; None for temperature.
     knots: FloatArray | None = None
 
     def apply(self, probs: ArrayLike) -> FloatArray:
@@ -84,31 +74,18 @@ class Calibrator:
 
 @dataclass(frozen=True, eq=False)
 class CalibrationResult:
-    """What a calibrator, fitted on some posters, does to the probabilities of a split.
+    """What a calibrator, fitted on some posters, does to the probabilities of a split."""
 
-    Attributes:
-        calibrator: what was fitted.
-        fitted_on: name of the split it was fitted on.
-        fitted_posters: posters with a genre in it.
-        before: reliability of the probabilities as they are.
-        after: reliability of the calibrated ones.
-        error_before: calibration error and its 95 % interval.
-        error_after: the same of the calibrated ones.
-        change: after minus before, paired by poster.
-        log_loss_before: mean binary cross-entropy over all pairs, in nats.
-        log_loss_after: the same of the calibrated probabilities.
-    """
-
-    calibrator: Calibrator
-    fitted_on: str
-    fitted_posters: int
-    before: Reliability
-    after: Reliability
-    error_before: Difference
-    error_after: Difference
-    change: Difference
-    log_loss_before: float
-    log_loss_after: float
+    calibrator: Calibrator  # what was fitted
+    fitted_on: str  # name of the split it was fitted on
+    fitted_posters: int  # posters with a genre in it
+    before: Reliability  # reliability of the probabilities as they are
+    after: Reliability  # reliability of the calibrated ones
+    error_before: Difference  # calibration error and its 95 % interval
+    error_after: Difference  # the same of the calibrated ones
+    change: Difference  # after minus before, paired by poster
+    log_loss_before: float  # mean binary cross-entropy over all pairs, in nats
+    log_loss_after: float  # the same of the calibrated probabilities
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -31,17 +31,11 @@ Verdict = Literal["better", "worse", "within noise", "–"]
 
 @dataclass(frozen=True)
 class RowDifference:
-    """A row minus the first one, paired by poster and, where there are several, by seed.
+    """A row minus the first one, paired by poster and, where there are several, by seed."""
 
-    Attributes:
-        pairs: how many seeds were paired.
-        metrics: by metric, adjusted over the rows.
-        by_genre: of average precision, by genre, adjusted over rows and genres.
-    """
-
-    pairs: int
-    metrics: Mapping[str, Estimate]
-    by_genre: Mapping[str, Estimate]
+    pairs: int  # how many seeds were paired
+    metrics: Mapping[str, Estimate]  # by metric, adjusted over the rows
+    by_genre: Mapping[str, Estimate]  # of average precision, by genre, adjusted over rows and genres
 
     def verdict(self, metric: Metric) -> Verdict:
         """In the direction that is good for the metric; by Holm's p-value, at 5 %."""
@@ -57,60 +51,35 @@ class RowDifference:
 
 @dataclass(frozen=True)
 class RunRow:
-    """One configuration.
+    """One configuration."""
 
-    Attributes:
-        name: of its first run.
-        runs: names of all its runs.
-        seeds: theirs.
-        branches: what was looked at.
-        masked: branches that were there and hidden.
-        changes: configuration keys that differ from the first row, with their values here; without `branches`.
-        metrics: by metric, over seeds and posters.
-        by_genre: average precision by genre; NaN without a positive.
-        difference: to the first row; None for the first row itself.
-    """
-
-    name: str
-    runs: tuple[str, ...]
-    seeds: tuple[int, ...]
-    branches: tuple[str, ...]
-    masked: tuple[str, ...]
+    name: str  # of its first run
+    runs: tuple[str, ...]  # names of all its runs
+    seeds: tuple[int, ...]  # theirs
+    branches: tuple[str, ...]  # what was looked at
+    masked: tuple[str, ...]  # branches that were there and hidden
+    # Configuration keys that differ from the first row, with their values here; without `branches`.
     changes: Mapping[str, Any]
-    metrics: Mapping[str, Estimate]
-    by_genre: Mapping[str, Estimate]
-    difference: RowDifference | None
+    metrics: Mapping[str, Estimate]  # by metric, over seeds and posters
+    by_genre: Mapping[str, Estimate]  # average precision by genre; NaN without a positive
+    difference: RowDifference | None  # to the first row; None for the first row itself
 
 
 @dataclass(frozen=True)
 class Comparison(Shown):
-    """What `compare` found.
+    """What `compare` found."""
 
-    Attributes:
-        data: name of the data folder.
-        manifest: sha256 of its manifest.
-        split: the split that was measured.
-        posters: measured ones, those with a genre.
-        left_out: posters that were measured in some of the runs only.
-        genres: names in the order of the vocabulary.
-        support: posters of each genre.
-        constant: value of the best constant answer by metric.
-        rows: in the given order; the others are compared with the first.
-        n_boot: half-samples behind the intervals.
-        seed: of the half-samples.
-    """
-
-    data: str
-    manifest: str
-    split: str
-    posters: int
-    left_out: int
-    genres: tuple[str, ...]
-    support: tuple[int, ...]
-    constant: Mapping[str, float]
-    rows: tuple[RunRow, ...]
-    n_boot: int
-    seed: int
+    data: str  # name of the data folder
+    manifest: str  # sha256 of its manifest
+    split: str  # the split that was measured
+    posters: int  # measured ones, those with a genre
+    left_out: int  # posters that were measured in some of the runs only
+    genres: tuple[str, ...]  # names in the order of the vocabulary
+    support: tuple[int, ...]  # posters of each genre
+    constant: Mapping[str, float]  # value of the best constant answer by metric
+    rows: tuple[RunRow, ...]  # in the given order; the others are compared with the first
+    n_boot: int  # half-samples behind the intervals
+    seed: int  # of the half-samples
 
     @property
     def prevalence(self) -> dict[str, float]:

@@ -21,21 +21,13 @@ MIN_SUPPORT = 10
 
 @dataclass(frozen=True)
 class Confusion:
-    """On posters of `genre`, `other` is decided more (or less) often than it is true.
+    """On posters of `genre`, `other` is decided more (or less) often than it is true."""
 
-    Attributes:
-        genre: the true genre whose posters are looked at.
-        other: the genre that is decided.
-        decided: share of those posters where `other` is decided.
-        true: share of them that have it.
-        posters: how many there are.
-    """
-
-    genre: str
-    other: str
-    decided: float
-    true: float
-    posters: int
+    genre: str  # the true genre whose posters are looked at
+    other: str  # the genre that is decided
+    decided: float  # share of those posters where `other` is decided
+    true: float  # share of them that have it
+    posters: int  # how many there are
 
     def sentence(self) -> str:
         """In words.
@@ -52,23 +44,14 @@ class Confusion:
 
 @dataclass(frozen=True, eq=False)
 class CoOccurrence:
-    """Two matrices G x G; row i is over the posters that have genre i, and NaN where none has.
+    """Two matrices G x G; row i is over the posters that have genre i, and NaN where none has."""
 
-    Attributes:
-        genres: names, G.
-        support: posters of each genre, G.
-        true: share of them that also have genre j; 1 on the diagonal.
-        decided: share of them where genre j is decided; recall on the diagonal.
-        too_often: most striking first: `other` is decided more often than it is true.
-        too_seldom: the same for less often.
-    """
-
-    genres: tuple[str, ...]
-    support: tuple[int, ...]
-    true: FloatArray
-    decided: FloatArray
-    too_often: tuple[Confusion, ...]
-    too_seldom: tuple[Confusion, ...]
+    genres: tuple[str, ...]  # names, G
+    support: tuple[int, ...]  # posters of each genre, G
+    true: FloatArray  # share of them that also have genre j; 1 on the diagonal
+    decided: FloatArray  # share of them where genre j is decided; recall on the diagonal
+    too_often: tuple[Confusion, ...]  # most striking first: `other` is decided more often than it is true
+    too_seldom: tuple[Confusion, ...]  # the same for less often
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; a row without posters is null."""

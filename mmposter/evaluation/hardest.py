@@ -17,27 +17,16 @@ TOP = 20
 
 @dataclass(frozen=True)
 class HardPoster:
-    """One poster.
+    """One poster."""
 
-    Attributes:
-        id: as in the manifest.
-        loss: mean over genres of the binary cross-entropy, in nats.
-        true: its genres.
-        decided: the genres that were decided.
-        missed: probability of each genre that it has and that was not decided.
-        false: probability of each genre that was decided and that it has not.
-        worst: the genre that adds most to the loss.
-        worst_probability: what the model gave to that genre.
-    """
-
-    id: str
-    loss: float
-    true: tuple[str, ...]
-    decided: tuple[str, ...]
-    missed: Mapping[str, float]
-    false: Mapping[str, float]
-    worst: str
-    worst_probability: float
+    id: str  # as in the manifest
+    loss: float  # mean over genres of the binary cross-entropy, in nats
+    true: tuple[str, ...]  # its genres
+    decided: tuple[str, ...]  # the genres that were decided
+    missed: Mapping[str, float]  # probability of each genre that it has and that was not decided
+    false: Mapping[str, float]  # probability of each genre that was decided and that it has not
+    worst: str  # the genre that adds most to the loss
+    worst_probability: float  # what the model gave to that genre
 
 
 def hardest_posters(

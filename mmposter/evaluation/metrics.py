@@ -70,29 +70,20 @@ def labelled(
 class Metric:
     """One row of the registry; "ranking" and "probability" metrics read probabilities, "decision" ones decisions.
 
-    Attributes:
-        name: as in results and options.
-        title: as in tables.
-        kind: what the metric reads.
-        statistic: of the target and of what the metric reads, as a function of poster weights (for the bootstrap).
-        higher_is_better: False for an error.
-        headline: a reader should look at it first.
-        k: of a top-k metric.
-        single_label: defined only where no poster has two genres.
-
     >>> macro_f1 = get_metric("macro_f1")
     >>> macro_f1.value([[1, 0], [0, 1]], [[True, False], [True, True]])  # F1 of the genres: 2/3 and 1
     0.8333333333333333
     """
 
-    name: str
-    title: str
-    kind: Kind
+    name: str  # as in results and options
+    title: str  # as in tables
+    kind: Kind  # what the metric reads
+    # Of the target and of what the metric reads, as a function of poster weights (for the bootstrap).
     statistic: Callable[..., Statistic]
-    higher_is_better: bool = True
-    headline: bool = False
-    k: int | None = None
-    single_label: bool = False
+    higher_is_better: bool = True  # False for an error
+    headline: bool = False  # a reader should look at it first
+    k: int | None = None  # of a top-k metric
+    single_label: bool = False  # defined only where no poster has two genres
 
     def prepare(self, target: BoolArray, probs: FloatArray, decisions: BoolArray) -> Statistic:
         """The metric on these checked arrays as a function of poster weights (R x N -> R)."""

@@ -20,19 +20,12 @@ Named = tuple[dict[str, Estimate], dict[str, Estimate]]
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns are, on which posters.
+    """What the columns are, on which posters."""
 
-    Attributes:
-        metrics: names of the metrics, which come first.
-        genres: names, in the order of the vocabulary.
-        support: posters of each genre.
-        posters: how many there are in all.
-    """
-
-    metrics: Sequence[str]
-    genres: Sequence[str]
-    support: Sequence[int]
-    posters: int
+    metrics: Sequence[str]  # names of the metrics, which come first
+    genres: Sequence[str]  # names, in the order of the vocabulary
+    support: Sequence[int]  # posters of each genre
+    posters: int  # how many there are in all
 
     def of_model(self, parts: Sequence[Measured]) -> Named:
         """Mean over the seeds of one configuration, measured once a seed."""

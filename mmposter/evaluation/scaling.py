@@ -34,16 +34,12 @@ _NEAREST = 1e-7  # a float32 sigmoid may be exactly 0 or 1, and one such pair wo
 class Scaling:
     """A fitted scaling; make it with `fit_scaling`.
 
-    Attributes:
-        slope: of the logits, the same for all genres, above 0.
-        offsets: G, added to the scaled logits.
-
     >>> Scaling(slope=0.5, offsets=np.zeros(1)).apply([[0.8]]).round(3).tolist()  # .8 is 4 : 1, then 2 : 1
     [[0.667]]
     """
 
-    slope: float
-    offsets: FloatArray
+    slope: float  # of the logits, the same for all genres, above 0
+    offsets: FloatArray  # G, added to the scaled logits
 
     def apply(self, probs: ArrayLike) -> FloatArray:
         """The scaled probabilities N x G, float64."""

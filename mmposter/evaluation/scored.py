@@ -37,34 +37,20 @@ _PROBABILITY = "probability."
 
 @dataclass(frozen=True)
 class Source:
-    """Where scored posters come from.
+    """Where scored posters come from."""
 
-    Attributes:
-        run: name of the run folder.
-        weights: sha256 of the run's weights file.
-        branches: what was looked at; fewer than in `config` where others were masked.
-        config: the run's configuration, as plain nested values; its seed among them.
-        data: name of the data folder.
-        manifest: sha256 of its manifest.
-        split: ``train``, ``val`` or ``test``.
-        empty: what a poster got where nothing passed its threshold.
-        constant: by metric, the value of the best constant answer on these posters.
-        version: of mmposter.
-        commit: of its source, None where it was not installed from one.
-        decision: which scaling and thresholds of `mmposter calibrate` were in use; None: those of the training.
-    """
-
-    run: str
-    weights: str
-    branches: tuple[str, ...]
-    config: Mapping[str, Any]
-    data: str
-    manifest: str
-    split: str
-    empty: EmptyPolicy
-    constant: Mapping[str, float]
-    version: str
-    commit: str | None
+    run: str  # name of the run folder
+    weights: str  # sha256 of the run's weights file
+    branches: tuple[str, ...]  # what was looked at; fewer than in `config` where others were masked
+    config: Mapping[str, Any]  # the run's configuration, as plain nested values; its seed among them
+    data: str  # name of the data folder
+    manifest: str  # sha256 of its manifest
+    split: str  # ``train``, ``val`` or ``test``
+    empty: EmptyPolicy  # what a poster got where nothing passed its threshold
+    constant: Mapping[str, float]  # by metric, the value of the best constant answer on these posters
+    version: str  # of mmposter
+    commit: str | None  # of its source, None where it was not installed from one
+    # Which scaling and thresholds of `mmposter calibrate` were in use; None: those of the training.
     decision: str | None = None
 
     @property
@@ -80,27 +66,16 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class ScoredPosters:
-    """N posters and one model's answer to each; only posters with a genre are compared, but all are here.
+    """N posters and one model's answer to each; only posters with a genre are compared, but all are here."""
 
-    Attributes:
-        ids: N, as in the manifest.
-        groups: N, the near-duplicate group of each.
-        genres: the G names.
-        target: N x G, what is true.
-        probs: N x G in 0-1.
-        decisions: N x G.
-        thresholds: G, tuned on validation posters.
-        source: where they come from.
-    """
-
-    ids: tuple[str, ...]
-    groups: NDArray[Any]
-    genres: tuple[str, ...]
-    target: BoolArray
-    probs: NDArray[np.float32]
-    decisions: BoolArray
-    thresholds: FloatArray
-    source: Source
+    ids: tuple[str, ...]  # N, as in the manifest
+    groups: NDArray[Any]  # N, the near-duplicate group of each
+    genres: tuple[str, ...]  # the G names
+    target: BoolArray  # N x G, what is true
+    probs: NDArray[np.float32]  # N x G in 0-1
+    decisions: BoolArray  # N x G
+    thresholds: FloatArray  # G, tuned on validation posters
+    source: Source  # where they come from
 
     def save(self, path: Path) -> None:
         """Write the file atomically; equal content gives equal bytes."""

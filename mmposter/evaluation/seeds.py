@@ -53,20 +53,14 @@ FARTHEST = 20.0  # normal quantile of a p-value of 5e-89, beyond which none is t
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number over seeds and posters.
+    """A number over seeds and posters."""
 
-    Attributes:
-        value: the mean over the seeds, on all posters; NaN where it is undefined.
-        ci95: its 95 % interval; None where it cannot be estimated.
-        standard_error: of `value`; NaN where it cannot be estimated.
-        p_value: of a difference, two-sided, against no difference; None for anything else, and where there is none.
-        adjusted: Holm's p-value over the family of comparisons that a difference belongs to, see `named.adjust_family`.
-    """
-
-    value: float
-    ci95: tuple[float, float] | None
-    standard_error: float
+    value: float  # the mean over the seeds, on all posters; NaN where it is undefined
+    ci95: tuple[float, float] | None  # its 95 % interval; None where it cannot be estimated
+    standard_error: float  # of `value`; NaN where it cannot be estimated
+    # Of a difference, two-sided, against no difference; None for anything else, and where there is none.
     p_value: float | None = None
+    # Holm's p-value over the family of comparisons that a difference belongs to, see `named.adjust_family`.
     adjusted: float | None = None
 
 
@@ -117,21 +111,13 @@ def measure(
 
 @dataclass(frozen=True)
 class _Spread:
-    """How far a mean over seeds may lie from the truth.
+    """How far a mean over seeds may lie from the truth."""
 
-    Attributes:
-        centre: the mean without its bias.
-        halves: variance of the mean over halves of the posters.
-        posters: what all seeds have in common of it.
-        seeds: variance of the mean that was seen between the seeds.
-        df: degrees of freedom of `seeds`, one less than there are seeds.
-    """
-
-    centre: float
-    halves: float
-    posters: float
-    seeds: float
-    df: int
+    centre: float  # the mean without its bias
+    halves: float  # variance of the mean over halves of the posters
+    posters: float  # what all seeds have in common of it
+    seeds: float  # variance of the mean that was seen between the seeds
+    df: int  # degrees of freedom of `seeds`, one less than there are seeds
 
     @property
     def error(self) -> float:

@@ -37,17 +37,11 @@ _PICTURE = (720, 900)  # width and height in pixels that a card needs of a poste
 
 @dataclass(frozen=True)
 class ExplainRequest:
-    """Posters to explain together.
+    """Posters to explain together."""
 
-    Attributes:
-        posters: in the order of the answers.
-        branches: to look through, in the run's order.
-        genres: numbers of those to explain; None: those that are predicted.
-    """
-
-    posters: Sequence[ImageInput]
-    branches: tuple[str, ...]
-    genres: tuple[int, ...] | None = None
+    posters: Sequence[ImageInput]  # in the order of the answers
+    branches: tuple[str, ...]  # to look through, in the run's order
+    genres: tuple[int, ...] | None = None  # numbers of those to explain; None: those that are predicted
 
 
 @dataclass(frozen=True)
@@ -60,19 +54,12 @@ class ExplainLoading:
 
 @dataclass(frozen=True)
 class Sighting:
-    """One poster that could be used.
+    """One poster that could be used."""
 
-    Attributes:
-        row: its place in the request.
-        probe: to ask about it.
-        picture: its pixels.
-        error: what failed of it without making it unusable.
-    """
-
-    row: int
-    probe: Probe
-    picture: NDArray[np.uint8]
-    error: str | None
+    row: int  # its place in the request
+    probe: Probe  # to ask about it
+    picture: NDArray[np.uint8]  # its pixels
+    error: str | None  # what failed of it without making it unusable
 
 
 class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):

@@ -139,27 +139,18 @@ class GenreExplanation:
 
 @dataclass(frozen=True, eq=False)
 class ExplainedPoster:
-    """Why the model says what it says of one poster.
+    """Why the model says what it says of one poster."""
 
-    Attributes:
-        path: where the poster came from; None for a picture that was given as such.
-        genres: those that are explained, the surest first; empty where the poster could not be used.
-        scores: every genre's probability; empty where the poster could not be used.
-        branches: that were looked through.
-        scale: whether logits are ``calibrated`` or the model's own (``raw``).
-        notes: what could not be explained, and why.
-        error: what was wrong with the poster or with one of its branches; None if nothing was.
-        picture: the poster, made small.
-    """
-
-    path: str | None
+    path: str | None  # where the poster came from; None for a picture that was given as such
+    # Those that are explained, the surest first; empty where the poster could not be used.
     genres: tuple[GenreExplanation, ...] = ()
+    # Every genre's probability; empty where the poster could not be used.
     scores: Mapping[str, float] = field(default_factory=dict)
-    branches: tuple[str, ...] = ()
-    scale: Scale = "raw"
-    notes: tuple[str, ...] = ()
-    error: str | None = None
-    picture: Image.Image | None = field(default=None, repr=False)
+    branches: tuple[str, ...] = ()  # that were looked through
+    scale: Scale = "raw"  # whether logits are ``calibrated`` or the model's own (``raw``)
+    notes: tuple[str, ...] = ()  # what could not be explained, and why
+    error: str | None = None  # what was wrong with the poster or with one of its branches; None if nothing was
+    picture: Image.Image | None = field(default=None, repr=False)  # the poster, made small
 
     @property
     def name(self) -> str:

@@ -33,25 +33,15 @@ INPUT, OUTPUTS = "image", ("probabilities", "logits")
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """A kind of file.
+    """A kind of file."""
 
-    Attributes:
-        name: as the command line has it.
-        suffix: of a file's name.
-        packages: that writing and checking it needs beside torch.
-        resize: made with height and width in pixels; the first part of the graph.
-        write: the graph and its facts into a file.
-        open: a file for use.
-        example: text of a program that runs it, ``NAME`` in place of the file's name.
-    """
-
-    name: str
-    suffix: str
-    packages: tuple[str, ...]
-    resize: Callable[[tuple[int, int]], nn.Module]
-    write: Callable[[PosterGraph, Facts, Path], None]
-    open: Callable[[Path], Runner]
-    example: str
+    name: str  # as the command line has it
+    suffix: str  # of a file's name
+    packages: tuple[str, ...]  # that writing and checking it needs beside torch
+    resize: Callable[[tuple[int, int]], nn.Module]  # made with height and width in pixels; the first part of the graph
+    write: Callable[[PosterGraph, Facts, Path], None]  # the graph and its facts into a file
+    open: Callable[[Path], Runner]  # a file for use
+    example: str  # text of a program that runs it, ``NAME`` in place of the file's name
 
 
 def _write_onnx(graph: PosterGraph, facts: Facts, path: Path) -> None:

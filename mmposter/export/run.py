@@ -29,27 +29,16 @@ from mmposter.shipped import POSTERS, find_run
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written and checked.
+    """A file that was written and checked."""
 
-    Attributes:
-        path: of the file.
-        example: of the program beside it.
-        branches: that the file looks through.
-        difference: the largest one of a probability to the run's own, over `pictures` made-up pictures.
-        pictures: how many.
-        megabytes: size of the file (10^6 bytes).
-        masked: branches of the run that the file goes without.
-        cost: what that costs, in words; None where nothing is masked.
-    """
-
-    path: Path
-    example: Path
-    branches: tuple[str, ...]
-    difference: float
-    pictures: int
-    megabytes: float
-    masked: tuple[str, ...] = ()
-    cost: str | None = None
+    path: Path  # of the file
+    example: Path  # of the program beside it
+    branches: tuple[str, ...]  # that the file looks through
+    difference: float  # the largest one of a probability to the run's own, over `pictures` made-up pictures
+    pictures: int  # how many
+    megabytes: float  # size of the file (10^6 bytes)
+    masked: tuple[str, ...] = ()  # branches of the run that the file goes without
+    cost: str | None = None  # what that costs, in words; None where nothing is masked
 
 
 def export_run(

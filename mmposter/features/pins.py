@@ -32,13 +32,9 @@ _TOWER_IDENTITY = ("backbone", "weights", "architecture")
 
 @dataclass(frozen=True)
 class PinnedTower(TowerWeights):
-    """A backbone whose weights are not here.
+    """A backbone whose weights are not here."""
 
-    Attributes:
-        known: its identity.
-    """
-
-    known: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    known: Mapping[str, Any] = field(default_factory=dict, hash=False)  # its identity
 
     def identity(self) -> dict[str, Any]:
         return dict(self.known)
@@ -49,19 +45,12 @@ class PinnedTower(TowerWeights):
 
 @dataclass(frozen=True)
 class Pins:
-    """What a pack says of the models behind its records.
+    """What a pack says of the models behind its records."""
 
-    Attributes:
-        pack: its name.
-        settings: the configuration keys that decide the records, with their values.
-        fingerprints: of its extractors, by name.
-        embedding_dim: the width of the text encoder; 0 without the branch ocr.
-    """
-
-    pack: str
-    settings: Mapping[str, Any]
-    fingerprints: Mapping[str, Mapping[str, Any]]
-    embedding_dim: int = 0
+    pack: str  # its name
+    settings: Mapping[str, Any]  # the configuration keys that decide the records, with their values
+    fingerprints: Mapping[str, Mapping[str, Any]]  # of its extractors, by name
+    embedding_dim: int = 0  # the width of the text encoder; 0 without the branch ocr
 
     @classmethod
     def of(cls, dataset: Dataset) -> Pins | None:

@@ -14,24 +14,15 @@ _WIDEST = 65_536
 
 @dataclass(frozen=True)
 class Sizes:
-    """Widths that come from the frozen parts, not from the configuration; 0 where a branch is off.
+    """Widths that come from the frozen parts, not from the configuration; 0 where a branch is off."""
 
-    Attributes:
-        num_features: channels of the backbone's final map.
-        style_channels: channels of the tapped stage.
-        gram_size: side of the Gram matrix.
-        tap_is_last: whether the tapped stage is the last one.
-        class_names: the object detector's classes.
-        embedding_dim: width of the text encoder.
-        further: of branches from outside, by name, what their extractors say beside the records.
-    """
-
-    num_features: int = 0
-    style_channels: int = 0
-    gram_size: int = 0
-    tap_is_last: bool = True
-    class_names: tuple[str, ...] = ()
-    embedding_dim: int = 0
+    num_features: int = 0  # channels of the backbone's final map
+    style_channels: int = 0  # channels of the tapped stage
+    gram_size: int = 0  # side of the Gram matrix
+    tap_is_last: bool = True  # whether the tapped stage is the last one
+    class_names: tuple[str, ...] = ()  # the object detector's classes
+    embedding_dim: int = 0  # width of the text encoder
+    # Of branches from outside, by name, what their extractors say beside the records.
     further: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

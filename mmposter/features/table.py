@@ -35,17 +35,12 @@ _CHUNK = 256  # posters that are padded at a time
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """The cached inputs of N posters.
+    """The cached inputs of N posters."""
 
-    Attributes:
-        tensors: the fusion's inputs, each with N rows (see `fusion`); those with slots without their padding.
-        usable: N, False for a poster that could not be computed; its rows are zeros.
-        metadata: what each branch's extractor says beside its records.
-    """
-
+    # The fusion's inputs, each with N rows (see `fusion`); those with slots without their padding.
     tensors: dict[str, torch.Tensor | Ragged]
-    usable: NDArray[np.bool_]
-    metadata: dict[str, dict[str, Any]]
+    usable: NDArray[np.bool_]  # N, False for a poster that could not be computed; its rows are zeros
+    metadata: dict[str, dict[str, Any]]  # what each branch's extractor says beside its records
 
     def sizes(self) -> Sizes:
         """The widths that a model over these features has."""

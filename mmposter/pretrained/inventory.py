@@ -19,19 +19,12 @@ _RUN_FILES = ("model.json", "best.safetensors", "tower.safetensors")
 
 @dataclass(frozen=True)
 class KnownWeights:
-    """One pretrained thing.
+    """One pretrained thing."""
 
-    Attributes:
-        used_by: the branch, or the backbones by name.
-        source: where it may lie, its licence and its size.
-        place: in words where it was found; None where it is not here.
-        folder: that holds its files; None where it is not here.
-    """
-
-    used_by: str
-    source: WeightSource
-    place: str | None
-    folder: Path | None
+    used_by: str  # the branch, or the backbones by name
+    source: WeightSource  # where it may lie, its licence and its size
+    place: str | None  # in words where it was found; None where it is not here
+    folder: Path | None  # that holds its files; None where it is not here
 
     @property
     def megabytes(self) -> float | None:

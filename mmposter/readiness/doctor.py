@@ -26,52 +26,30 @@ _EXTRAS |= {"serve": "fastapi", "export": "onnx", "tensorboard": "tensorboard"}
 
 @dataclass(frozen=True)
 class ModelState:
-    """What the model that travels with the package can use here.
+    """What the model that travels with the package can use here."""
 
-    Attributes:
-        name: of the model.
-        branches: those that are not ready are left out until they are named.
-        split: the posters that the next two were measured on; None where the model has no such numbers.
-        score: mAP with all branches.
-        without: mAP with all branches but this one, by branch.
-    """
-
-    name: str
-    branches: tuple[BranchState, ...]
-    split: str | None
-    score: float | None
-    without: dict[str, float]
+    name: str  # of the model
+    branches: tuple[BranchState, ...]  # those that are not ready are left out until they are named
+    split: str | None  # the posters that the next two were measured on; None where the model has no such numbers
+    score: float | None  # mAP with all branches
+    without: dict[str, float]  # mAP with all branches but this one, by branch
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` found.
+    """What `diagnose` found."""
 
-    Attributes:
-        version: of mmposter, with the commit where it runs from a checkout.
-        python: version, and the system.
-        cores: CPU cores that this process may use.
-        memory: bytes.
-        disk: bytes that are free in the working folder.
-        devices: what torch can compute on, the best first.
-        workers: processes that `--workers auto` would start.
-        model: that travels with the package; None where this build came without one.
-        branches: by recipe.
-        libraries: version by name.
-        extras: whether an extra's packages are here, by its name.
-    """
-
-    version: str
-    python: str
-    cores: int
-    memory: int
-    disk: int
-    devices: tuple[str, ...]
-    workers: int
-    model: ModelState | None
-    branches: dict[str, tuple[BranchState, ...]]
-    libraries: dict[str, str]
-    extras: dict[str, bool]
+    version: str  # of mmposter, with the commit where it runs from a checkout
+    python: str  # version, and the system
+    cores: int  # CPU cores that this process may use
+    memory: int  # bytes
+    disk: int  # bytes that are free in the working folder
+    devices: tuple[str, ...]  # what torch can compute on, the best first
+    workers: int  # processes that `--workers auto` would start
+    model: ModelState | None  # that travels with the package; None where this build came without one
+    branches: dict[str, tuple[BranchState, ...]]  # by recipe
+    libraries: dict[str, str]  # version by name
+    extras: dict[str, bool]  # whether an extra's packages are here, by its name
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

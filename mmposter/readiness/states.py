@@ -21,23 +21,14 @@ State = Literal["ready", "downloads", "missing"]
 
 @dataclass(frozen=True)
 class BranchState:
-    """Whether a branch of a configuration can be used here.
+    """Whether a branch of a configuration can be used here."""
 
-    Attributes:
-        branch: its name.
-        state: ``ready``, ``downloads`` (works, but a file comes from the network at first use), or ``missing``.
-        message: which files, or what to type.
-        lacking: names of files or libraries that are not here.
-        megabytes: to download; None where that is not known, or no download helps.
-        commands: what brings the files without a download by mmposter.
-    """
-
-    branch: str
-    state: State
-    message: str
-    lacking: tuple[str, ...] = ()
-    megabytes: float | None = None
-    commands: tuple[str, ...] = ()
+    branch: str  # its name
+    state: State  # ``ready``, ``downloads`` (works, but a file comes from the network at first use), or ``missing``
+    message: str  # which files, or what to type
+    lacking: tuple[str, ...] = ()  # names of files or libraries that are not here
+    megabytes: float | None = None  # to download; None where that is not known, or no download helps
+    commands: tuple[str, ...] = ()  # what brings the files without a download by mmposter
 
     @property
     def meaning(self) -> str:

@@ -27,15 +27,10 @@ _MAX_NAME = 255
 
 @dataclass(frozen=True, eq=False)
 class UploadedPoster:
-    """A file as it was sent.
+    """A file as it was sent."""
 
-    Attributes:
-        name: as the client calls it.
-        data: its bytes.
-    """
-
-    name: str
-    data: bytes
+    name: str  # as the client calls it
+    data: bytes  # its bytes
 
 
 async def read_posters(request: Request, settings: ServeSettings, hold: Callable[[int], None]) -> list[UploadedPoster]:

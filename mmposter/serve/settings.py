@@ -12,19 +12,12 @@ _EVENT_BYTES = 16_384
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """What a client may ask for, and how much is held at a time.
+    """What a client may ask for, and how much is held at a time."""
 
-    Attributes:
-        max_posters: of one request.
-        max_mb: size of one poster's file in megabytes (10^6 bytes).
-        queue: requests that are read, wait or are computed at a time; one more is refused.
-        threads: CPU threads of the model; None: as many as the libraries take.
-    """
-
-    max_posters: int = 16
-    max_mb: float = 10.0
-    queue: int = 64
-    threads: int | None = None
+    max_posters: int = 16  # of one request
+    max_mb: float = 10.0  # size of one poster's file in megabytes (10^6 bytes)
+    queue: int = 64  # requests that are read, wait or are computed at a time; one more is refused
+    threads: int | None = None  # CPU threads of the model; None: as many as the libraries take
 
     @property
     def max_poster_bytes(self) -> int:

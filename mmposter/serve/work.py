@@ -18,14 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predict:
-    """Genres.
+    """Genres."""
 
-    Attributes:
-        branches: to look through, in the model's order.
-        top_k: how many genres; None: those above their thresholds.
-    """
-
-    branches: tuple[str, ...]
+    branches: tuple[str, ...]  # to look through, in the model's order
+    # How many genres; None: those above their thresholds.
     top_k: int | None = field(default=None, compare=False)  # chosen from the same scores
     batch: ClassVar[int] = 32  # as many as `PosterClassifier` takes at once
 
@@ -51,17 +47,12 @@ class Predict:
 
 @dataclass(frozen=True)
 class Explain:
-    """Why these genres.
+    """Why these genres."""
 
-    Attributes:
-        branches: to look through, in the model's order.
-        genres: to explain, in the model's order, predicted or not; None: those that are predicted.
-        heat_maps: whether they are wanted.
-    """
-
-    branches: tuple[str, ...]
+    branches: tuple[str, ...]  # to look through, in the model's order
+    # To explain, in the model's order, predicted or not; None: those that are predicted.
     genres: tuple[str, ...] | None = None
-    heat_maps: bool = field(default=True, compare=False)
+    heat_maps: bool = field(default=True, compare=False)  # whether they are wanted
     batch: ClassVar[int] = 8  # each takes many passes, and others wait
 
     @classmethod

@@ -44,21 +44,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Making:
-    """What a branch needs beside its settings to make its extractors.
+    """What a branch needs beside its settings to make its extractors."""
 
-    Attributes:
-        device: where they compute.
-        offline: never touch the network.
-        tower: the image network; None where no branch looks through it.
-        phrases: what is taken out of each poster's words, if anything; see `phrases_to_mask`.
-        pins: what stands in for pretrained files; None: look for the files.
-    """
-
-    device: str = "cpu"
-    offline: bool = False
-    tower: SharedTower | None = None
+    device: str = "cpu"  # where they compute
+    offline: bool = False  # never touch the network
+    tower: SharedTower | None = None  # the image network; None where no branch looks through it
+    # What is taken out of each poster's words, if anything; see `phrases_to_mask`.
     phrases: Mapping[str, Phrases] | None = None
-    pins: Pins | None = None
+    pins: Pins | None = None  # what stands in for pretrained files; None: look for the files
 
 
 def build_extractors(

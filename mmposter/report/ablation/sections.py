@@ -31,23 +31,14 @@ _SECTION_TITLES = {
 
 @dataclass(frozen=True)
 class CellGroup:
-    """Cells of one section and one mode, in the order of the plan; the reference is always the first row.
+    """Cells of one section and one mode, in the order of the plan; the reference is always the first row."""
 
-    Attributes:
-        section: as in `CellResult`.
-        mode: ``retrain`` or ``mask``.
-        cells: the group's own, without the reference.
-        reference: the full model, None where it is not finished.
-        borrowed: whether the cells are those of the section ``subsets``, shown here once more.
-        setting: of an axis, the value that the reference has; else None.
-    """
-
-    section: str
-    mode: Mode
-    cells: tuple[CellResult, ...]
-    reference: CellResult | None
-    borrowed: bool = False
-    setting: str | None = None
+    section: str  # as in `CellResult`
+    mode: Mode  # ``retrain`` or ``mask``
+    cells: tuple[CellResult, ...]  # the group's own, without the reference
+    reference: CellResult | None  # the full model, None where it is not finished
+    borrowed: bool = False  # whether the cells are those of the section ``subsets``, shown here once more
+    setting: str | None = None  # of an axis, the value that the reference has; else None
 
     @property
     def name(self) -> str:
