@@ -53,8 +53,8 @@ def _options(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="A Python file that brings a branch (see docs/extending.md); it is run. Before the command, and again "
-            "for another one.",
+            help="A Python file that brings a branch, a head, a loss, an image network or a source (see "
+            "docs/extending.md); it is run. Before the command, and again for another one.",
         ),
     ] = None,
 ) -> None:

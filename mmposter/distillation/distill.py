@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fusion import Backbone, ChannelStatistics, DistillationLoss, Distiller, HintLoss, SoftGenreLoss
-from mmposter.config import CnnConfig, flat_config
+from mmposter.config import CnnConfig, differences
 from mmposter.data.dataset import Dataset
 from mmposter.distillation.card import write_card
 from mmposter.distillation.config import DistillationConfig
@@ -285,12 +285,8 @@ def _finished(out: Path, config: DistillationConfig, facts: Mapping[str, Any]) -
 
 
 def _require_same(out: Path, there: Mapping[str, Any], config: DistillationConfig, facts: Mapping[str, Any]) -> None:
-    old, new = flat_config(there["config"]), flat_config(config.model_dump(mode="json"))
-    different = [
-        f"  {key}: {old.get(key)!r} there, {new.get(key)!r} now"
-        for key in dict.fromkeys([*old, *new])
-        if old.get(key) != new.get(key)
-    ]
+    pairs = differences(there["config"], config.model_dump(mode="json"))
+    different = [f"  {key}: {old!r} there, {new!r} now" for key, (old, new) in pairs.items()]
     if different:
         raise UserError(
             f"{out} was started with another configuration:\n" + "\n".join(different) + "\n"

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 
 from fusion import Backbone, backbone_spec, build_backbone
-from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, LIBRARIES, count_parameters
+from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, count_parameters, of_library
 from mmposter.branches import on_images
 from mmposter.config import CnnConfig, Config
 from mmposter.errors import UserError
@@ -66,7 +66,7 @@ class TowerWeights:
         Raises:
             UserError: for an unknown backbone, or files that are nowhere.
         """
-        if not config.backbone.startswith(LIBRARIES):
+        if not of_library(config.backbone):
             try:
                 backbone_spec(config.backbone)
             except ValueError as error:
@@ -83,7 +83,7 @@ class TowerWeights:
                     f"cnn.init must be auto, posters, imagenet, none or an existing file; got {shown(init)}"
                 )
         architecture = None
-        if config.backbone.startswith(LIBRARIES):
+        if of_library(config.backbone):
             said = None if file is None else _metadata(file).get(_ARCHITECTURE)
             if said is None:
                 architecture = Architecture.find(config.backbone, offline=offline)
@@ -169,7 +169,7 @@ class TowerWeights:
         return _load_original(self.file)
 
     def _is_ours(self, file: Path) -> bool:
-        if self.backbone.startswith(LIBRARIES):
+        if of_library(self.backbone):
             return _ORIGIN in _metadata(file)
         return file.suffix == ".safetensors"
 
@@ -178,7 +178,7 @@ class TowerWeights:
         return build_backbone(self.backbone, state_dict, size=self.size, config=config)
 
     def _build_own(self, file: Path) -> Backbone:
-        if self.backbone.startswith(LIBRARIES):
+        if of_library(self.backbone):
             require_fitting(self.backbone, self.architecture, file)
         with torch.random.fork_rng(devices=[]):  # weights that are drawn and overwritten shift nobody's numbers
             backbone = self._build(None)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmposter.config import Config, EvaluationConfig, flat_config
+from mmposter.config import Config, EvaluationConfig, differences
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
@@ -288,8 +288,8 @@ def choose_thresholds(
 def _require_same(out: Path, config: Config, dataset: Dataset) -> None:
     """Make sure that `out` holds just the run that is to go on."""
     old = Run.load(out, finished=False)
-    there, now = flat_config(old.config.model_dump()), flat_config(config.model_dump())
-    different = [f"  {key}: {there[key]!r} there, {now[key]!r} now" for key in there if there[key] != now[key]]
+    pairs = differences(old.config.model_dump(mode="json"), config.model_dump(mode="json"))
+    different = [f"  {key}: {there!r} there, {now!r} now" for key, (there, now) in pairs.items()]
     if different:
         raise UserError(
             f"{out} was started with another configuration:\n" + "\n".join(different) + "\n"

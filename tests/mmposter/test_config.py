@@ -49,7 +49,7 @@ def test_every_unknown_key_and_bad_value_stands_in_one_error():
     text = "\n".join(lines)
     assert "cnn.backbon: unknown key; allowed there: backbone, init, size" in text
     assert "yolo.size: Input should be a multiple of 32; got 450" in text
-    assert "'concat', 'gated', 'attention'" in text
+    assert "fusion.head: allowed are sum, concat, gated, attention; got 'sum2'. One from outside comes with" in text
     assert "nonsense: unknown key; allowed there: branches, regime, seed" in text
 
 
@@ -98,7 +98,9 @@ def test_set_reads_values_as_yaml(override, key, value):
         "train.learning_rate=.nan",
         "train.max_grad=1",
         "seed=-1",
-        "fusion.dropout=1",
+        "fusion.options.dropout=1",
+        "fusion.options=5",
+        "fusion.branch_dropout=1",
         "branches=5",
         "branches=null",
         "branches=[]",

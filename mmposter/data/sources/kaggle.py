@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mmposter.data.sources.base import PosterRow, SourceRows, known_text, split_names
+from mmposter.data.sources.base import PosterRow, SourceRows, known_text, register_source, split_names
 from mmposter.data.sources.tables import TextTable, read_table, table_header
 from mmposter.errors import UserError
 
@@ -28,6 +28,7 @@ def looks_like_kaggle(source: Path) -> bool:
     return set(REQUIRED) <= set(table_header(source))
 
 
+@register_source("kaggle", looks_like_kaggle)
 def read_kaggle(source: Path) -> SourceRows:
     """The IMDb table of Kaggle (imdbId, Title, Genre, Poster); its posters are downloaded into --posters.
 
