@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, GetCoreSchemaHandler, create_model
 from pydantic_core import CoreSchema, core_schema
 
-from mmposter.branches.settings import ConfigSection, Width
+from mmposter.branches.settings import FROM_OUTSIDE, ConfigSection, Width
 from mmposter.files.strict_json import shown
 
 Options = dict[str, Any]
@@ -95,10 +95,7 @@ class Registered:
 
     def _known(self, name: str) -> str:
         if name not in self.own and name not in self.names():
-            raise ValueError(
-                f"allowed are {', '.join(self.names())}; got {shown(name)}. One from outside comes with its file: "
-                "mmposter --plugin FILE COMMAND"
-            )
+            raise ValueError(f"allowed are {', '.join(self.names())}; got {shown(name)}. {FROM_OUTSIDE}")
         return name
 
     def _option(self, name: str, key: str) -> Parameter:

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from fusion import Backbone, backbone_spec, build_backbone
 from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, count_parameters, of_library
 from mmposter.branches import on_images
+from mmposter.branches.settings import FROM_OUTSIDE
 from mmposter.config import CnnConfig, Config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture, hf_folder
@@ -70,7 +71,7 @@ class TowerWeights:
             try:
                 backbone_spec(config.backbone)
             except ValueError as error:
-                raise UserError(f"cnn.{error}") from error
+                raise UserError(f"cnn.{error}. {FROM_OUTSIDE}") from error
         init, file = settled_init(config.backbone, config.init), None
         if init == "imagenet":
             file = _published(config.backbone, offline=offline)

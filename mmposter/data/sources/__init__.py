@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmposter.branches.plugins import load_named
-
-# In the order of the help: what one's own posters are in, then the published data sets.
+from mmposter.branches.settings import FROM_OUTSIDE
 from mmposter.data.sources import ccu, csv_table, folder, imagefolder, kaggle, mmimdb, onehot  # noqa: F401
 from mmposter.data.sources.base import FORMATS, Issue, PosterRow, SourceRows, register_source
 from mmposter.errors import UserError
@@ -15,13 +14,13 @@ __all__ = ["Issue", "PosterRow", "SourceRows", "format_help", "read_source", "re
 
 
 def source_formats() -> list[str]:
-    """Names of the formats that `read_source` knows."""
-    return list(FORMATS)
+    """Names of the formats that `read_source` knows, sorted."""
+    return sorted(FORMATS)
 
 
 def format_help() -> dict[str, str]:
     """What each format is, by name: the first line of its reader's docstring."""
-    return {name: (format.read.__doc__ or "").strip().partition("\n")[0] for name, format in FORMATS.items()}
+    return {name: (FORMATS[name].read.__doc__ or "").strip().partition("\n")[0] for name in source_formats()}
 
 
 def read_source(source: Path, format: str) -> SourceRows:
@@ -33,8 +32,7 @@ def read_source(source: Path, format: str) -> SourceRows:
     load_named()
     if format not in FORMATS:
         raise UserError(
-            f"--format {format!r} is unknown. Known: {', '.join(FORMATS)}; one from outside comes "
-            "with its file: mmposter --plugin FILE prepare.\n"
+            f"--format {format!r} is unknown. Known: {', '.join(source_formats())}. {FROM_OUTSIDE}\n"
             + (_looks(source) or "Type for example: mmposter prepare posters.csv --out data --format csv")
         )
     if not source.exists():
