@@ -396,9 +396,14 @@ def with_options(values: Mapping[str, Any]) -> dict[str, Any]:
     return LOSSES.moved(HEADS.moved(values))
 
 
+def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole configuration by dotted key; an option that its head or loss does not have is at its default."""
+    return HEADS.usual_options() | LOSSES.usual_options() | flat_config(with_options(values))
+
+
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The dotted keys that two whole configurations in plain values do not share, with both values."""
-    old, new = (flat_config(with_options(values)) for values in (there, here))
+    old, new = comparable(there), comparable(here)
     pairs = {key: (old.get(key), new.get(key)) for key in {**old, **new}}
     # As JSON, in which a list and a tuple of the same values are the same.
     return {key: pair for key, pair in pairs.items() if json.dumps(pair[0]) != json.dumps(pair[1])}

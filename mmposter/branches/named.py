@@ -89,6 +89,10 @@ class Registered:
         """The name that stands where none is given."""
         return next(iter(self.own))
 
+    def usual_options(self) -> dict[str, Any]:
+        """The application's defaults of all options, by dotted key."""
+        return {f"{self.section}.options.{key}": default for key, default in self._defaults.items()}
+
     @property
     def _defaults(self) -> dict[str, Any]:
         return {option.name: option.default for options in self.own.values() for option in options}

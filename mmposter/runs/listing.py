@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmposter.config import flat_config, with_options
+from mmposter.config import comparable
 from mmposter.errors import UserError
 from mmposter.files.strict_json import MEGABYTE, mapping, number, parse_json, read_json, read_text, texts
 
@@ -56,7 +56,7 @@ def list_runs(folder: Path) -> list[RunSummary]:
     if not models:
         raise UserError(f"{folder} holds no run folder (a folder with a {_MODEL})")
     read = {path.parent: _read(path) for path in models}
-    flat = {run: flat_config(with_options(values["config"])) for run, values in read.items() if values is not None}
+    flat = {run: comparable(values["config"]) for run, values in read.items() if values is not None}
     varying = _varying(list(flat.values()))
     summaries = [_summary(folder, run, values, flat.get(run, {}), varying) for run, values in read.items()]
     return sorted(summaries, key=lambda run: (-(run.val_map if run.val_map is not None else -1.0), run.name))

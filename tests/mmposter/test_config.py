@@ -276,7 +276,7 @@ def test_two_versions_of_one_configuration_do_not_differ():
     assert parse_config(earlier) == Config()
     assert differences(earlier, now) == {}
     earlier["fusion"]["hidden"] = 16
-    assert differences(earlier, now) == {"fusion.options.hidden": (16, None)}
+    assert differences(earlier, now) == {"fusion.options.hidden": (16, 256)}
 
 
 def test_our_own_names_take_no_torch():
