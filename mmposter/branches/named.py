@@ -60,8 +60,9 @@ class Registered:
         known = mine | {key: self._option(name, key) for key in given if key not in mine}
         fields: dict[str, Any] = {key: (_annotation(option), option.default) for key, option in known.items()}
         values = create_model("Options", __base__=_Schema, **fields).model_validate(given)
-        waiting = set(given) - set(mine) if name in self.own else set()
-        idle = {key for key in waiting if key in self._defaults and getattr(values, key) == self._defaults[key]}
+        has = mine if name in self.own else {option.name for option in self._options(name)}
+        waiting = {key for key in known if key not in has and key in self._defaults}
+        idle = {key for key in waiting if getattr(values, key) == self._defaults[key]}
         return {key: getattr(values, key) for key in known if key not in idle}
 
     def moved(self, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from fusion import Backbone, backbone_spec, build_backbone
 from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, count_parameters, of_library
 from mmposter.branches import on_images
+from mmposter.branches.plugins import load_named
 from mmposter.branches.settings import FROM_OUTSIDE
 from mmposter.config import CnnConfig, Config
 from mmposter.errors import UserError
@@ -176,6 +177,7 @@ class TowerWeights:
 
     def _build(self, state_dict: dict[str, torch.Tensor] | None) -> Backbone:
         config = None if self.architecture is None else self.architecture.config
+        load_named()  # in a worker process, nobody has
         return build_backbone(self.backbone, state_dict, size=self.size, config=config)
 
     def _build_own(self, file: Path) -> Backbone:

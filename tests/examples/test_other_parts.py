@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from fusion import head_names, list_backbones, loss_names
 from mmposter import PosterClassifier, Run, UserError, load_config
+from mmposter.ablation.grid import variant
 from mmposter.branches import plugins
 from mmposter.branches.plugins import PLUGINS, load_named, load_plugin, unload
 from mmposter.cli import app
@@ -82,6 +83,17 @@ def test_the_network_can_be_trained_with_it(place: SimpleNamespace) -> None:
     out = place.folder / "finetuned"
     command("train", place.data, *NETWORK, *FEW, "--set", "regime=finetune", "--out", out)
     assert Run.load(out).load_model().tower.backbone.name == "tiny/16"
+
+
+@pytest.mark.slow  # two processes load torch
+def test_workers_know_the_network_too(place: SimpleNamespace) -> None:
+    command("extract", place.data, *NETWORK, "--set", "cnn.size=[64,48]", "--workers", "2")
+
+
+def test_options_of_our_heads_wait_where_the_head_is_another(place: SimpleNamespace) -> None:
+    base = load_config(None, ["fusion.head=concat", "fusion.options.dropout=0.1"])
+    assert variant(base, {"fusion.head": "mean"}).fusion.options == {"dropout": 0.1}
+    assert variant(variant(base, {"fusion.head": "mean"}), {"fusion.head": "concat"}) == base
 
 
 @pytest.mark.parametrize(
