@@ -59,7 +59,7 @@ from fusion.heads import (
     head_options,
     register_head,
 )
-from fusion.losses import Loss, build_loss, loss_names, loss_options, probabilities, register_loss
+from fusion.losses import Loss, build_loss, loss_class, loss_names, loss_options, probabilities, register_loss
 from fusion.model import FusionModel, PosterModel, parameter_groups
 from fusion.muon import Muon, convolution_weights
 from fusion.tower import ImageTower
@@ -116,6 +116,7 @@ __all__ = [
     "hold_batch_norms",
     "linear_classifier",
     "list_backbones",
+    "loss_class",
     "loss_names",
     "loss_options",
     "map_shape",

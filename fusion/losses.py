@@ -53,6 +53,8 @@ register_loss = _LOSSES.register
 """Class decorator: register a `Loss` under the name that configurations use."""
 loss_names = _LOSSES.names
 """Names of all registered losses, sorted."""
+loss_class = _LOSSES.get
+"""The class of the loss called ``name``."""
 loss_options = _LOSSES.options
 """Types and defaults of the loss's options; those without a default follow from the training labels."""
 

@@ -10,6 +10,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+REGISTRIES: list[Registry[Any]] = []
+"""All that there are."""
+
 T = TypeVar("T")
 Class = TypeVar("Class", bound=type[Any])
 
@@ -24,9 +27,11 @@ class Registry(Generic[T]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
+        self._modules: dict[str, str] = {}
+        REGISTRIES.append(self)
 
-    def add(self, name: str, entry: T) -> None:
-        """Register ``entry`` under ``name``.
+    def add(self, name: str, entry: T, module: str) -> None:
+        """Register ``entry`` under ``name``, for the module that brings it.
 
         Raises:
             ValueError: the name is taken already.
@@ -36,6 +41,15 @@ class Registry(Generic[T]):
             owner = f" by {taken.__name__}" if isinstance(taken, type) else ""
             raise ValueError(f"{self.kind} must have a new name, {name!r} is taken{owner}")
         self._entries[name] = entry
+        self._modules[name] = module
+
+    def names_of(self, module: str) -> list[str]:
+        """The names that a module has registered."""
+        return [name for name in self._entries if self._modules[name] == module]
+
+    def remove(self, name: str) -> None:
+        """Forget the entry called ``name``."""
+        del self._entries[name], self._modules[name]
 
     def names(self) -> list[str]:
         """The registered names, sorted.
@@ -93,7 +107,7 @@ class ClassRegistry(Registry[type[T]]):
             fits = issubclass(cls, self._base)  # a name of its own: mypy would forget what `cls` is
             if not fits:
                 raise ValueError(f"{self.kind} {name!r} must inherit from {self._base.__name__}, got {cls.__name__}")
-            self.add(name, cls)
+            self.add(name, cls, cls.__module__)
             return cls
 
         return enter

@@ -6,6 +6,7 @@ them. No other part of mmposter reads YAML, and classes take plain arguments.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -36,6 +37,7 @@ from mmposter.branches import (
 )
 from mmposter.branches.cnn import NAME as CNN
 from mmposter.branches.cnn import CnnConfig
+from mmposter.branches.named import HEADS, LOSSES, Options, Registered
 from mmposter.branches.ocr import Mask, OcrConfig
 from mmposter.branches.settings import ConfigSection, Name, Rate, Side, Slots, Width
 from mmposter.branches.style import StyleConfig
@@ -86,28 +88,32 @@ _NO_RECIPES = ("vocabularies", "__pycache__", "system.yaml")
 class FusionConfig(ConfigSection):
     """The learned head over the branches."""
 
-    head: Literal["concat", "gated", "attention", "sum"] = "sum"
-    hidden: Width = 256
-    dropout: float = Field(0.5, ge=0, lt=1)
+    head: Annotated[str, HEADS] = HEADS.usual
+    """``sum``, ``concat``, ``gated``, ``attention``, or one from outside"""
+    options: Options = Field(default_factory=dict)
+    """Of the head, such as ``--set fusion.options.hidden=128``"""
     branch_dropout: float = Field(0.1, ge=0, lt=1)
     """Chance, in training, that a poster goes without a branch: makes every subset usable at test time."""
+
+    @field_validator("options")
+    @classmethod
+    def _of_the_head(cls, value: Options, info: ValidationInfo) -> Options:
+        return HEADS.checked(info.data["head"], value) if "head" in info.data else value
 
 
 class LossConfig(ConfigSection):
     """What is minimised; the mean over posters and genres."""
 
-    name: Literal["bce", "weighted_bce", "focal", "asl", "cross_entropy", "double_sigmoid_bce"] = "bce"
-    """``cross_entropy``: one genre a poster, softmax. ``double_sigmoid_bce``: a published fault, to be measured."""
-    gamma: float = Field(2.0, ge=0, le=1e6)
-    """focal"""
-    gamma_neg: float = Field(2.0, ge=0, le=1e6)
-    """asl"""
-    gamma_pos: float = Field(0.0, ge=0, le=1e6)
-    """asl"""
-    clip: float = Field(0.05, ge=0, lt=1)
-    """asl: the probability margin m"""
-    max_pos_weight: float = Field(20.0, gt=0, le=1e9)
-    """weighted_bce: the cap on negatives / positives of a genre"""
+    name: Annotated[str, LOSSES] = LOSSES.usual
+    """``bce``, ``weighted_bce``, ``focal``, ``asl``, or one from outside. ``cross_entropy``: one genre a poster,
+    softmax. ``double_sigmoid_bce``: a published fault, to be measured."""
+    options: Options = Field(default_factory=dict)
+    """Of the loss, such as ``--set loss.options.gamma=1``"""
+
+    @field_validator("options")
+    @classmethod
+    def _of_the_loss(cls, value: Options, info: ValidationInfo) -> Options:
+        return LOSSES.checked(info.data["name"], value) if "name" in info.data else value
 
 
 class TrainConfig(ConfigSection):
@@ -173,7 +179,14 @@ class Config(ConfigSection):
     @property
     def single_label(self) -> bool:
         """Whether a poster has one genre, and the scores of all genres sum to 1."""
-        return self.loss.name == "cross_entropy"
+        from fusion import loss_class
+
+        return loss_class(self.loss.name).single_label
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_keys(cls, values: Any) -> Any:
+        return with_options(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _one_answer_is_given(self) -> Self:
@@ -315,10 +328,11 @@ def read_values(source: str | Path | None = None, overrides: Sequence[str] = ())
     if bad:
         raise UserError(f"--set takes section.key=value; got {', '.join(map(repr, bad))}")
     try:
-        merged = _recipe(source) if source is not None else {}
+        merged = with_options(_recipe(source) if source is not None else {})
         for text in overrides:
             key, _, value = text.partition("=")
             _put(merged, key.split("."), parse_yaml(value))
+            merged = with_options(merged)  # each in turn: the last one wins, in whichever way it is said
         require_own_keys(merged)
         resolved = OmegaConf.to_container(OmegaConf.create(merged), resolve=True)
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
@@ -375,6 +389,33 @@ def flat_config(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= flat_config(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
+
+
+def with_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole configuration, of this version or an earlier one, with the options of head and loss where they belong."""
+    return LOSSES.moved(HEADS.moved(values))
+
+
+def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole configuration by dotted key; an option that its head or loss does not have is at its default."""
+    return HEADS.usual_options() | LOSSES.usual_options() | flat_config(with_options(values))
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The dotted keys that two whole configurations in plain values do not share, with both values."""
+    old, new = comparable(there), comparable(here)
+    pairs = {key: (old.get(key), new.get(key)) for key in {**old, **new}}
+    # As JSON, in which a list and a tuple of the same values are the same.
+    return {key: pair for key, pair in pairs.items() if json.dumps(pair[0]) != json.dumps(pair[1])}
+
+
+def choices(key: str) -> tuple[str, ...]:
+    """The values that a key of a section takes, dotted: those of its schema, or the names of a registry."""
+    declarations()  # with them come the names from outside
+    section, name = key.split(".")
+    field = type(getattr(Config(), section)).model_fields[name]
+    registries = (found for found in field.metadata if isinstance(found, Registered))
+    return next((registry.names() for registry in registries), get_args(field.annotation))
 
 
 def recipe_names() -> list[str]:

@@ -1,7 +1,8 @@
 """Image networks cut into stages: what can be built, and how.
 
 To add one, register a function that makes the network with `register_backbone`: in a file here that is imported below,
-or anywhere. Any model of timm and of the Hugging Face hub can be named (`LIBRARIES`).
+or anywhere. Any model of timm and of the Hugging Face hub can be named, and those of
+libraries that `register_library` adds.
 """
 
 # The first line imports what registers its networks and is used for nothing else here.
@@ -12,6 +13,7 @@ from fusion.backbones.catalogue import (
     build_backbone,
     count_parameters,
     list_backbones,
+    of_library,
     register_backbone,
     register_library,
 )
@@ -19,14 +21,10 @@ from fusion.backbones.descriptions import require_modest, require_no_code
 from fusion.backbones.huggingface import DESCRIPTION_FILES, HF, HF_WEIGHTS
 from fusion.backbones.timm_models import TIMM
 
-LIBRARIES = (TIMM, HF)
-"""What the names of other libraries' models begin with."""
-
 __all__ = [
     "DESCRIPTION_FILES",
     "HF",
     "HF_WEIGHTS",
-    "LIBRARIES",
     "TIMM",
     "Backbone",
     "BackboneSpec",
@@ -35,6 +33,7 @@ __all__ = [
     "count_parameters",
     "global_average",
     "list_backbones",
+    "of_library",
     "register_backbone",
     "register_library",
     "require_modest",

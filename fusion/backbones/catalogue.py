@@ -65,7 +65,7 @@ def register_backbone(
         raise ValueError(f"spec must have the name {name!r}, got {spec.name!r}")
 
     def enter(make: Function) -> Function:
-        _BACKBONES.add(name, _Entry(spec, make, cut))
+        _BACKBONES.add(name, _Entry(spec, make, cut), make.__module__)
         return make
 
     return enter
@@ -90,7 +90,7 @@ def register_library(
     """
 
     def enter(build: Function) -> Function:
-        _LIBRARIES.add(prefix, _Library(spec, build, count, what))
+        _LIBRARIES.add(prefix, _Library(spec, build, count, what), build.__module__)
         return build
 
     return enter
@@ -104,6 +104,11 @@ def list_backbones() -> list[str]:
         ['densenet121', 'densenet169', 'densenet201']
     """
     return _BACKBONES.names()
+
+
+def of_library(name: str) -> bool:
+    """Whether a name is that of a whole library's model, such as ``timm/<name>``."""
+    return _library(name) is not None
 
 
 def backbone_spec(

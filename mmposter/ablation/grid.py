@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, get_args
+from typing import Any
 
 from mmposter.ablation.identity import identity
 from mmposter.branches import declared, frozen_branches
-from mmposter.config import Config, parse_config
+from mmposter.config import Config, choices, parse_config
 from mmposter.errors import UserError
 from mmposter.evaluation.ablation import Mode
 from mmposter.files.strict_yaml import parse_yaml
@@ -266,10 +266,10 @@ def _add_controls(builder: _Builder, mode: str) -> None:
     for owner in base.branches:
         for key in declared(owner).axes:
             for alone in _alone(owner, base):
-                for value in _choices(key):
+                for value in choices(key):
                     builder.change({key: value}, f"{_last(key)} = {value}", key, alone=alone)
     for key in _MODEL_AXES:
-        for value in (value for value in _choices(key) if value not in _NO_ALTERNATIVES):
+        for value in (value for value in choices(key) if value not in _NO_ALTERNATIVES):
             builder.change({key: value}, f"{_last(key)} = {value}", key)
 
 
@@ -297,12 +297,6 @@ def _without(branches: tuple[str, ...], name: str) -> tuple[str, ...]:
 def _alone(branch: str, base: Config) -> tuple[str | None, ...]:
     """Where to compare what belongs to one branch: in the full model, and in the branch alone if that is another."""
     return (None, branch) if len(base.branches) > 1 else (None,)
-
-
-def _choices(key: str) -> tuple[str, ...]:
-    """The values that the schema allows for a key of a section."""
-    section, field = key.split(".")
-    return get_args(type(getattr(Config(), section)).model_fields[field].annotation)
 
 
 def _name(branches: Sequence[str]) -> str:

@@ -10,15 +10,15 @@ import hashlib
 import json
 from typing import Any
 
-from mmposter.config import Config, flat_config
+from mmposter.config import Config, comparable
 
 Settings = dict[str, Any]
 
 
 def differing_settings(config: Config) -> Settings:
     """The branches, and by dotted key all values that are not the default; without the seed, as a grid has several."""
-    values = flat_config(config.model_dump(mode="json"))
-    usual = flat_config(Config(branches=config.branches).model_dump(mode="json"))
+    values = comparable(config.model_dump(mode="json"))
+    usual = comparable(Config(branches=config.branches).model_dump(mode="json"))
     return {
         key: value
         for key, value in values.items()

@@ -19,6 +19,7 @@ from mmposter.branches.registry import (
     own_names,
     register,
 )
+from mmposter.branches.settings import FROM_OUTSIDE
 from mmposter.errors import UserError
 from mmposter.files.strict_json import shown
 
@@ -56,10 +57,7 @@ def declared(name: str) -> BranchDeclaration:
     """
     known = declarations()
     if name not in known:
-        raise UserError(
-            f"there is no branch {shown(name)}; allowed are {', '.join(known)}. One from outside comes with its file: "
-            "mmposter --plugin FILE COMMAND"
-        )
+        raise UserError(f"there is no branch {shown(name)}; allowed are {', '.join(known)}. {FROM_OUTSIDE}")
     return known[name]
 
 

@@ -1,4 +1,7 @@
-"""Branches from outside: a file that a person names, or an installed package.
+"""What comes from outside: from a file that a person names, or an installed package.
+
+It declares a branch as ``BRANCH``, or registers a head, a loss, a gate, an image network or a source of posters by the
+decorators of `fusion` and `mmposter.data.sources`.
 
 A plugin is code, and runs with all rights of the person. So the person alone names it (``mmposter --plugin FILE``, or
 the variable `PLUGINS`), or installs it; no run, recipe or pack can. Worker processes get the variable, and load the
@@ -20,6 +23,7 @@ from importlib.metadata import entry_points
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Protocol
 
 from mmposter.branches.registry import forget, register
 from mmposter.errors import UserError
@@ -27,12 +31,27 @@ from mmposter.errors import UserError
 PLUGINS = "MMPOSTER_PLUGINS"
 """The variable that names plugin files, with the sign between them that PATH has on this system."""
 
-GROUP = "mmposter.branches"
-"""The entry points by which a package brings branches."""
+GROUPS = ("mmposter.branches", "mmposter.plugins")
+"""The entry points by which a package brings branches, and modules that do all that a plugin file does."""
 
 __path__: list[str] = []  # a package without a folder: `_PluginFiles` knows where its modules are
 
 _STEM = re.compile(r"[A-Za-z_]\w*")
+
+
+class Door(Protocol):
+    """A registry that plugins fill."""
+
+    def names_of(self, module: str) -> list[str]:
+        """The names that a module has registered."""
+
+    def remove(self, name: str) -> None:
+        """Forget the entry of this name."""
+
+
+DOORS: list[Door] = []
+"""Those of the application; `fusion` has its own."""
+
 _state = {"loading": False, "installed": False}
 _loaded: set[Path] = set()
 
@@ -58,10 +77,10 @@ def _named() -> list[Path]:
 
 
 def load_plugin(file: str | Path) -> None:
-    """Run a plugin file of the person's, and add the branch that it declares; processes that start later do the same.
+    """Run a plugin file of the person's, and add what it brings; processes that start later do the same.
 
     Raises:
-        UserError: it is not there, has the name of another one, cannot be run, or declares no branch.
+        UserError: it is not there, has the name of another one, cannot be run, or brings nothing.
     """
     path = Path(file).resolve()
     if not path.is_file() or path.suffix != ".py" or not _STEM.fullmatch(path.stem):
@@ -86,21 +105,42 @@ def _load(path: Path) -> None:
     name = f"{__name__}.{path.stem}"
     try:
         module = importlib.import_module(name)
+        if not hasattr(module, "BRANCH") and not _registered_by(name):
+            raise UserError(
+                "it must declare a branch as BRANCH = ..., or register a head, a loss, a gate, an image network or a "
+                "source; see docs/extending.md"
+            )
+        _declare(module)
     except Exception as error:  # of a stranger's code, anything
         sys.modules.pop(name, None)
+        _take_back(name)
+        if isinstance(error, UserError):
+            raise UserError(f"the plugin {path} cannot be used: {error}") from error
         raise UserError(f"the plugin {path} cannot be run: {type(error).__name__}: {error}") from error
-    try:
-        if not hasattr(module, "BRANCH"):
-            raise UserError("it must declare a branch as BRANCH = ...; see docs/extending.md")
-        register(module.BRANCH)
-    except UserError as error:
-        del sys.modules[name]
-        raise UserError(f"the plugin {path} cannot be used: {error}") from error
     _loaded.add(path)
 
 
+def _declare(brought: Any) -> None:
+    """Add the branch of a module, which may have none, or a declaration itself."""
+    if not isinstance(brought, ModuleType):
+        register(brought)
+    elif hasattr(brought, "BRANCH"):
+        register(brought.BRANCH)
+
+
+def _registered_by(module: str) -> list[tuple[Door, str]]:
+    fusion = sys.modules.get("fusion.registry")  # a plugin that registers there has loaded it
+    doors = [*DOORS, *(fusion.REGISTRIES if fusion else ())]
+    return [(door, name) for door in doors for name in door.names_of(module)]
+
+
+def _take_back(module: str) -> None:
+    for door, name in _registered_by(module):
+        door.remove(name)
+
+
 def load_named() -> None:
-    """Add the branches of installed packages, and of the files that `PLUGINS` names; what is there stays.
+    """Add what installed packages bring, and the files that `PLUGINS` names; what is there stays.
 
     Raises:
         UserError: as `load_plugin`. An installed package that is broken is a warning.
@@ -119,21 +159,23 @@ def load_named() -> None:
 
 
 def _load_installed() -> None:
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+    entries = [entry for group in GROUPS for entry in entry_points(group=group)]
+    for entry in sorted(entries, key=lambda entry: entry.name):
         try:
-            register(entry.load())
-        except Exception as error:  # of a stranger's code, anything; the other branches are of use without it
+            _declare(entry.load())
+        except Exception as error:  # of a stranger's code, anything; all else is of use without it
             warnings.warn(
-                f"the branch {entry.name} of an installed package ({entry.value}) cannot be used and is left out: "
+                f"the plugin {entry.name} of an installed package ({entry.value}) cannot be used and is left out: "
                 f"{type(error).__name__}: {error}",
                 stacklevel=2,
             )
 
 
 def unload(file: str | Path) -> None:
-    """Forget a plugin and its branch, as if it had not been named in this process."""
+    """Forget a plugin and what it brought, as if it had not been named in this process."""
     path = Path(file).resolve()
     module = sys.modules.pop(f"{__name__}.{path.stem}", None)
+    _take_back(f"{__name__}.{path.stem}")
     if module is not None and hasattr(module, "BRANCH"):
         forget(module.BRANCH.name)
     _loaded.discard(path)

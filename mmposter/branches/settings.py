@@ -16,6 +16,10 @@ Rate = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(max_length=4096)]
 
 
+FROM_OUTSIDE = "One from outside comes with its file: mmposter --plugin FILE COMMAND"
+"""What to type where a name is not known."""
+
+
 class ConfigSection(BaseModel):
     """A mapping of keys in a configuration: no key but these, and no value without a check."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from mmposter.branches.base import BranchDeclaration
 from mmposter.branches.cnn import BRANCH as PICTURE
+from mmposter.branches.named import GATES
 from mmposter.branches.settings import ConfigSection, Name, Width
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class StyleConfig(ConfigSection):
     reduced: int | None = Field(64, ge=2, le=4096)
     """Channels after the 1x1 reduction before the Gram matrix; None keeps all of them."""
     normaliser: Literal["hw", "chw"] = "hw"
-    gate: Literal["gram", "se", "srm"] = "gram"
+    gate: Annotated[str, GATES] = GATES.usual
     descriptor: Literal["reweighted", "gram", "both"] = "reweighted"
     reweight_cnn: bool = True
     """Whether the style weights also multiply the CNN's channels."""

@@ -36,8 +36,8 @@ def _options(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="A Python file that adds a branch (see docs/extending.md); its code is run. It stands before the "
-            "command; repeatable.",
+            help="A Python file that brings a branch, a head, a loss, an image network or a source (see "
+            "docs/extending.md); it is run. Before the command, and again for another one.",
         ),
     ] = None,
 ) -> None:

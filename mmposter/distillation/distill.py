@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fusion import Backbone, ChannelStatistics, DistillationLoss, Distiller, Hint, HintLoss, SoftGenreLoss
-from mmposter.config import CnnConfig, flat_config
+from mmposter.config import CnnConfig
 from mmposter.data.dataset import Dataset
 from mmposter.distillation.card import write_card
 from mmposter.distillation.config import DistillationConfig
@@ -240,7 +240,7 @@ def _finished(out: Path, config: DistillationConfig, facts: Mapping[str, Any]) -
 
 
 def _require_same(out: Path, there: Mapping[str, Any], config: DistillationConfig, facts: Mapping[str, Any]) -> None:
-    require_same_config(out, flat_config(there["config"]), flat_config(config.model_dump(mode="json")))
+    require_same_config(out, there["config"], config.model_dump(mode="json"))
     for key, what in (("manifest", "another state of the data"), ("teachers", "teachers with other weights")):
         if there["facts"].get(key) != facts[key]:
             raise UserError(f"{out} was started on {what}; give another --out")

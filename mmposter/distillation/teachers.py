@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from fusion import Backbone, Hint, backbone_spec, linear_classifier, match_stages, stage_shapes
-from fusion.backbones import LIBRARIES
+from fusion.backbones import of_library
 from mmposter.config import CnnConfig
 from mmposter.data.dataset import Dataset
 from mmposter.distillation.config import DistillationConfig
@@ -58,7 +58,7 @@ class Teacher:
             UserError: an unknown name, no published weights, or stages that cannot meet.
         """
         try:
-            if not name.startswith(LIBRARIES) and backbone_spec(name).weights_file is None:
+            if not of_library(name) and backbone_spec(name).weights_file is None:
                 raise ValueError(f"{name} has no published weights, so there is nothing to learn from it")
             wanted = CnnConfig(backbone=name, init="imagenet", size=config.teacher_size)
             weights = TowerWeights.find(wanted, offline=offline)

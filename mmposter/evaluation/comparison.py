@@ -7,14 +7,13 @@ a difference.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from mmposter.config import flat_config
+from mmposter.config import differences
 from mmposter.document.shown import Shown
 from mmposter.evaluation.arrays import BoolArray, FloatArray
 from mmposter.evaluation.bootstrap import half_samples
@@ -172,7 +171,7 @@ def group_seeds(scored: Sequence[tuple[str, ScoredPosters]]) -> list[list[tuple[
     for name, one in scored:
         for group in groups:
             like = group[0][1].source
-            alike = _without_seed(like.config) == _without_seed(one.source.config)
+            alike = differences(like.config, one.source.config).keys() <= {"seed"}
             seeds = [other.source.seed for _, other in group]
             if alike and like.branches == one.source.branches and one.source.seed not in seeds:
                 group.append((name, one))
@@ -184,12 +183,6 @@ def group_seeds(scored: Sequence[tuple[str, ScoredPosters]]) -> list[list[tuple[
 
 def _identity(one: ScoredPosters) -> tuple[Any, ...]:
     return one.source.manifest, one.source.split, one.genres
-
-
-def _without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
-    # Through JSON, so that a list and a tuple of the same values are the same.
-    plain: dict[str, Any] = json.loads(json.dumps({key: value for key, value in config.items() if key != "seed"}))
-    return plain
 
 
 def _aligned(one: ScoredPosters, order: Sequence[str]) -> tuple[BoolArray, FloatArray, BoolArray, Any]:
@@ -208,12 +201,8 @@ def _row(
 ) -> RunRow:
     metrics, by_genre = columns.of_model(parts)
     source = group[0][1].source
-    base, mine = flat_config(reference.source.config), flat_config(source.config)
-    changes = {
-        key: mine.get(key)
-        for key in {**base, **mine}
-        if key not in ("seed", "branches") and json.dumps(base.get(key)) != json.dumps(mine.get(key))
-    }
+    pairs = differences(reference.source.config, source.config)
+    changes = {key: mine for key, (_, mine) in pairs.items() if key not in ("seed", "branches")}
     return RunRow(
         name=group[0][0],
         runs=tuple(name for name, _ in group),

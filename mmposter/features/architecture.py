@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fusion import backbone_spec
-from fusion.backbones import DESCRIPTION_FILES, HF, LIBRARIES, TIMM, require_modest
+from fusion.backbones import DESCRIPTION_FILES, HF, TIMM, of_library, require_modest
 from mmposter.errors import UserError
 from mmposter.files.paths import folder_here
 from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shown, text, whole
@@ -50,7 +50,7 @@ class Architecture:
         Raises:
             UserError: for a name that nobody knows, or files that are nowhere.
         """
-        if not backbone.startswith(LIBRARIES):
+        if not of_library(backbone):
             return None
         config, preprocessor = None, None
         if backbone.startswith(HF):
@@ -62,7 +62,8 @@ class Architecture:
         except ValueError as error:
             raise UserError(f"cnn.{error}") from error
         # timm's tag names weights, not the network; a model's folder says nothing of it either.
-        label = backbone.partition(".")[0] if backbone.startswith(TIMM) else f"{HF}{(config or {}).get('model_type')}"
+        label = f"{HF}{config.get('model_type')}" if config is not None else backbone
+        label = label.partition(".")[0] if backbone.startswith(TIMM) else label
         return cls(label, spec.mean, spec.std, spec.input_size, config)
 
     def to_json(self) -> dict[str, Any]:

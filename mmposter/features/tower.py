@@ -14,7 +14,9 @@ import torch
 from safetensors.torch import save
 
 from fusion import Backbone, StageStatistics, backbone_spec, build_backbone
-from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, LIBRARIES, count_parameters
+from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, count_parameters, of_library
+from mmposter.branches.plugins import load_named
+from mmposter.branches.settings import FROM_OUTSIDE
 from mmposter.config import CnnConfig, StyleConfig
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture, hf_folder
@@ -58,11 +60,11 @@ class TowerWeights:
         Raises:
             UserError: for an unknown backbone, or files that are nowhere.
         """
-        if not config.backbone.startswith(LIBRARIES):
+        if not of_library(config.backbone):
             try:
                 backbone_spec(config.backbone)
             except ValueError as error:
-                raise UserError(f"cnn.{error}") from error
+                raise UserError(f"cnn.{error}. {FROM_OUTSIDE}") from error
         init, file = config.init, None
         if init == "auto":
             raise UserError("cnn.init=auto must be settled before its files are looked for: `features.settled.settle`")
@@ -77,7 +79,7 @@ class TowerWeights:
                     f"cnn.init must be auto, posters, imagenet, none or an existing file; got {shown(init)}"
                 )
         architecture = None
-        if config.backbone.startswith(LIBRARIES):
+        if of_library(config.backbone):
             if file is not None and (said := _metadata(file).get(_ARCHITECTURE)) is not None:
                 with sound(file):
                     architecture = Architecture.from_json(parse_json(said, file))
@@ -151,16 +153,17 @@ class TowerWeights:
         return _load_original(self.file)
 
     def _is_ours(self, file: Path) -> bool:
-        if self.backbone.startswith(LIBRARIES):
+        if of_library(self.backbone):
             return _ORIGIN in _metadata(file)
         return file.suffix == ".safetensors"
 
     def _build(self, state_dict: dict[str, torch.Tensor] | None) -> Backbone:
         config = None if self.architecture is None else self.architecture.config
+        load_named()  # in a worker process, nobody has
         return build_backbone(self.backbone, state_dict, size=self.size, config=config)
 
     def _build_own(self, file: Path) -> Backbone:
-        if self.backbone.startswith(LIBRARIES):
+        if of_library(self.backbone):
             require_fitting(self.backbone, self.architecture, file)
         with torch.random.fork_rng(devices=[]):  # weights that are drawn and overwritten shift nobody's numbers
             backbone = self._build(None)

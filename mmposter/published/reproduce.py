@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mmposter.config import Config, flat_config, load_config
+from mmposter.config import Config, differences, load_config
 from mmposter.data.crops import leak_share
 from mmposter.data.dataset import Dataset
 from mmposter.engines.device import resolve_device
@@ -49,8 +49,8 @@ class NetworkWish:
 
     def changed(self) -> dict[str, list[Any]]:
         """Keys where the user departs from the recipe: [the recipe's, the user's]."""
-        then, now = (flat_config(config.model_dump(mode="json")) for config in (self.recipe, self.config))
-        changed = {key: [then[key], now[key]] for key in then if then[key] != now[key] and key not in _NO_MATTER}
+        pairs = differences(self.recipe.model_dump(mode="json"), self.config.model_dump(mode="json"))
+        changed = {key: list(pair) for key, pair in pairs.items() if key not in _NO_MATTER}
         if self.target != self.recipe_target:
             changed["crops.target"] = [self.recipe_target, self.target]
         return changed
@@ -205,9 +205,8 @@ def _crops_target(overrides: Sequence[str], default: int | None) -> tuple[int | 
 
 def _require_same(known: Result, asked: NetworkWish, data: Dataset, folder: Path) -> None:
     """Refuse to show a result of another training as if it were the one that is asked for."""
-    then, now = flat_config(known.config), flat_config(asked.config.model_dump(mode="json"))
-    keys = [key for key in now if then.get(key) != now[key] and key not in _NO_MATTER]
-    differ = [f"  {key}: {then.get(key)!r} there, {now[key]!r} now" for key in keys]
+    pairs = differences(known.config, asked.config.model_dump(mode="json"))
+    differ = [f"  {key}: {then!r} there, {now!r} now" for key, (then, now) in pairs.items() if key not in _NO_MATTER]
     if known.data["manifest"] != data.info["manifest_sha256"]:
         differ.append(f"  posters: {known.data['name']} in another state there")
     if differ:

@@ -20,6 +20,7 @@ from fusion import (
     build_head,
     build_loss,
     head_options,
+    loss_options,
     map_shape,
 )
 from mmposter.branches import declared
@@ -64,7 +65,7 @@ def build_model(config: Config, sizes: Sizes, num_genres: int, tower: ImageTower
     if count > _MOST_PARAMETERS:
         raise UserError(
             f"the configuration asks for {count:,} parameters beside the image network; {_MOST_PARAMETERS:,} are "
-            "allowed. Set smaller widths (cnn.dim, style.dim, yolo.dim, ocr.dim, fusion.hidden)"
+            "allowed. Set smaller widths (cnn.dim, style.dim, yolo.dim, ocr.dim, fusion.options.hidden)"
         )
     # Cached features can be re-weighted after pooling only (see PosterModel); elsewhere it needs the tower.
     possible = tower is not None or sizes.tap_is_last
@@ -75,10 +76,19 @@ def build_model(config: Config, sizes: Sizes, num_genres: int, tower: ImageTower
 def _fusion(config: Config, sizes: Sizes, num_genres: int) -> FusionModel:
     branches = nn.ModuleDict({name: declared(name).module(config, sizes) for name in config.branches})
     dims = [branch.output_dim for branch in branches.values() if isinstance(branch, Branch)]
-    wanted = {"hidden": config.fusion.hidden, "dropout": config.fusion.dropout}
-    options = {key: value for key, value in wanted.items() if key in head_options(config.fusion.head)}
-    head = build_head(config.fusion.head, dims=dims, num_genres=num_genres, **options)
-    return FusionModel(branches, head, config.fusion.branch_dropout)
+    fusion = config.fusion
+    try:
+        head = build_head(
+            fusion.head, dims=dims, num_genres=num_genres, **_used(fusion.options, head_options(fusion.head))
+        )
+    except ValueError as error:
+        raise UserError(f"fusion.options: {error}") from error
+    return FusionModel(branches, head, fusion.branch_dropout)
+
+
+def _used(options: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Without those that wait for another head or loss."""
+    return {key: value for key, value in options.items() if key in known}
 
 
 def build_image_classifier(
@@ -121,15 +131,13 @@ def build_training_loss(config: LossConfig, labels: torch.Tensor) -> Loss:
     """The loss that `config` names.
 
     Args:
-        config: name and numbers.
-        labels: N x G of the training posters; weighted_bce balances by them.
+        config: name and options.
+        labels: N x G of the training posters, for losses that balance the genres.
+
+    Raises:
+        UserError: options that do not go together.
     """
-    if config.name == "weighted_bce":
-        positives = labels.sum(dim=0)
-        ratio = (len(labels) - positives) / positives.clamp(min=1)
-        return build_loss("weighted_bce", pos_weight=ratio.clamp(max=config.max_pos_weight))
-    if config.name == "focal":
-        return build_loss("focal", gamma=config.gamma)
-    if config.name == "asl":
-        return build_loss("asl", gamma_neg=config.gamma_neg, gamma_pos=config.gamma_pos, clip=config.clip)
-    return build_loss(config.name)
+    try:
+        return build_loss(config.name, labels=labels, **_used(config.options, loss_options(config.name)))
+    except ValueError as error:
+        raise UserError(f"loss.options: {error}") from error

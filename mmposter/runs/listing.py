@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmposter.config import flat_config
+from mmposter.config import comparable
 from mmposter.errors import UserError
 from mmposter.files.strict_json import MEGABYTE, mapping, number, parse_json, read_json, read_text, texts
 
@@ -46,7 +46,7 @@ def list_runs(folder: Path) -> list[RunSummary]:
     if not models:
         raise UserError(f"{folder} holds no run folder (a folder with a {_MODEL})")
     read = {path.parent: _read(path) for path in models}
-    flat = {run: flat_config(values["config"]) for run, values in read.items() if values is not None}
+    flat = {run: comparable(values["config"]) for run, values in read.items() if values is not None}
     keys = dict.fromkeys(key for config in flat.values() for key in config)
     varying = [key for key in keys if len({json.dumps(config.get(key)) for config in flat.values()}) > 1]
     summaries = [_summary(folder, run, values, flat.get(run, {}), varying) for run, values in read.items()]

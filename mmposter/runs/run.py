@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion.backbones import LIBRARIES
+from fusion.backbones import list_backbones, of_library
 from mmposter.branches import branch_names, declared, frozen_branches
-from mmposter.config import Config, parse_config
+from mmposter.branches.named import GATES, HEADS, LOSSES
+from mmposter.config import Config, flat_config, parse_config
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
@@ -170,7 +171,7 @@ class Run:
         import torch
 
         name, learns = self.config.cnn.backbone, self._learns_images
-        if learns and name.startswith(LIBRARIES):
+        if learns and of_library(name):
             require_fitting(name, self.architecture, file)
             return
         with sound(self.folder / MODEL, _MEND), torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -316,15 +317,21 @@ class Run:
 
 
 def _require_plugins(folder: Path, config: Any) -> None:
-    """Refuse a run with a branch from outside that is not loaded; it cannot say itself which file brings it."""
-    named = config.get("branches") if isinstance(config, dict) else None
-    missing = [name for name in named if name not in branch_names()] if isinstance(named, list) else []
-    if missing and all(isinstance(name, str) for name in missing):
-        names = ", ".join(map(shown, missing[:5]))
-        raise UserError(
-            f"{folder} looks through {names}, which is no branch of mmposter ({', '.join(branch_names())}).\nName the "
-            "file that brings it, if you know who made it: mmposter --plugin FILE COMMAND ..."
-        )
+    """Refuse a run of things from outside that are not loaded; it cannot say itself which file brings them."""
+    flat = flat_config(config) if isinstance(config, dict) else {}
+    named = flat.get("branches")
+    wanted = [("branch", name, branch_names()) for name in (named if isinstance(named, list) else ())]
+    keys = (("fusion.head", HEADS), ("loss.name", LOSSES), ("style.gate", GATES))
+    wanted += [(registry.kind, flat.get(key), registry.names()) for key, registry in keys]
+    network = flat.get("cnn.backbone")
+    if isinstance(network, str) and not of_library(network):
+        wanted.append(("image network", network, tuple(list_backbones())))
+    for kind, name, known in wanted:
+        if isinstance(name, str) and name not in known:
+            raise UserError(
+                f"{folder} has the {kind} {shown(name)}, which is none of mmposter's ({', '.join(known)}).\nName the "
+                "file that brings it, if you know who made it: mmposter --plugin FILE COMMAND ..."
+            )
 
 
 def _fingerprints(values: Any) -> Mapping[str, Any]:

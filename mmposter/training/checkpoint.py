@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.amp import GradScaler
 
+from mmposter.config import differences
 from mmposter.errors import UserError
 from mmposter.files.strict_json import mapping, number, parse_json, shorten, shown, sound, whole
 from mmposter.files.tensors import load_tensors, save_tensors, tensor_metadata
@@ -111,10 +112,10 @@ def load_checkpoint(
 
 
 def require_same_config(out: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to go on in `out` with another configuration than it was started with; both flat (`flat_config`)."""
-    different = [key for key in dict.fromkeys([*there, *now]) if there.get(key) != now.get(key)]
-    if different:
-        lines = [f"  {key}: {there.get(key)!r} there, {now.get(key)!r} now" for key in different]
+    """Refuse to go on in `out` with another configuration than it was started with; both in plain values."""
+    pairs = differences(there, now)
+    if pairs:
+        lines = [f"  {key}: {old!r} there, {new!r} now" for key, (old, new) in pairs.items()]
         raise UserError(
             f"{out} was started with another configuration:\n" + "\n".join(lines) + "\n"
             "Give the same one to resume, or another --out"

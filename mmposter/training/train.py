@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmposter.config import Config, EvaluationConfig, flat_config
+from mmposter.config import Config, EvaluationConfig
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
@@ -260,7 +260,7 @@ def choose_thresholds(
 def _require_same(out: Path, config: Config, dataset: Dataset) -> None:
     """Make sure that `out` holds just the run that is to go on."""
     old = Run.load(out, finished=False)
-    require_same_config(out, flat_config(old.config.model_dump()), flat_config(config.model_dump()))
+    require_same_config(out, old.config.model_dump(mode="json"), config.model_dump(mode="json"))
     old.vocabulary.require_same(dataset.vocabulary, mine=str(out), theirs=str(dataset.folder))
     if old.facts.get("manifest") != _facts(dataset)["manifest"]:
         raise UserError(f"{out} was started on another state of {dataset.folder}; give another --out")

@@ -18,7 +18,6 @@ from fusion.backbones import catalogue, list_backbones
 from mmposter import load_config, prepare
 from mmposter.branches import forget, register
 from mmposter.data import Dataset, sources
-from mmposter.data.sources import SourceFormat
 from mmposter.features.extractors import build_extractors
 from mmposter.features.sizes import Sizes
 from mmposter.images.picture import decode_picture
@@ -39,6 +38,7 @@ def names() -> Iterator[dict[str, Any]]:
         found: dict[str, Any] = {"__name__": "extending"}
         exec(compile("\n".join(blocks), str(PAGE), "exec"), found)
         yield found
+        sources.FORMATS.remove("jsonl")
 
 
 def test_the_palette_is_the_mean_colour_of_each_third(names: dict[str, Any]) -> None:
@@ -94,14 +94,13 @@ def test_the_backbone_is_built_by_its_name_and_both_image_branches_look_through_
     assert record["mean"].shape == (1, 16)
 
 
-def test_the_source_feeds_prepare(names, tmp_path, poster_files, monkeypatch) -> None:
+def test_the_source_feeds_prepare(names, tmp_path, poster_files) -> None:
     films = [
         {"file": str(path.relative_to(tmp_path)), "genres": ["Horror"] if index % 2 else ["Comedy", "Romance"]}
         for index, path in enumerate(poster_files(6))
     ]
     lines = [*map(json.dumps, [*films, {"file": "nowhere.png", "genres": ["Horror"]}]), "{broken"]
     (tmp_path / "films.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    monkeypatch.setitem(sources._FORMATS, "jsonl", SourceFormat(names["read_jsonl"]))
     report = prepare(tmp_path / "films.jsonl", tmp_path / "data", format="jsonl", quiet=True)
     assert report.kept == 6
     assert sum(report.dropped.values()) == 2

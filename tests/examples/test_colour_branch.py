@@ -145,7 +145,7 @@ def test_workers_load_it_too(place: SimpleNamespace) -> None:
 def test_a_run_says_what_to_type_where_its_branch_is_not_loaded(place: SimpleNamespace) -> None:
     unload(PLUGIN)
     try:
-        with pytest.raises(UserError, match=r"looks through 'colour'.*\n.*mmposter --plugin FILE COMMAND"):
+        with pytest.raises(UserError, match=r"has the branch 'colour'.*\n.*mmposter --plugin FILE COMMAND"):
             Run.load(place.run)
         with pytest.raises(UserError, match=r"allowed are cnn, style, yolo, ocr.*got colour"):
             load_config(None, branches="colour")
@@ -187,4 +187,4 @@ def test_a_broken_package_is_a_warning(monkeypatch: pytest.MonkeyPatch, recwarn:
     entry = SimpleNamespace(name="sound", value="sounds:BRANCH", load=broken)
     monkeypatch.setattr(plugins, "entry_points", lambda group: [entry] if group == "mmposter.branches" else [])
     plugins._load_installed()
-    assert "the branch sound of an installed package (sounds:BRANCH) cannot be used" in str(recwarn.pop().message)
+    assert "the plugin sound of an installed package (sounds:BRANCH) cannot be used" in str(recwarn.pop().message)

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
-import pytest
-from pydantic import BaseModel
+import inspect
+import subprocess
+import sys
+from typing import get_args
 
-from mmposter.config import BRANCHES, Config, load_config, parse_branches, parse_config, recipe_names
+import pytest
+from pydantic import BaseModel, TypeAdapter
+
+import fusion
+from mmposter.branches.named import GATES, HEADS, LOSSES
+from mmposter.config import BRANCHES, Config, differences, load_config, parse_branches, parse_config, recipe_names
 from mmposter.errors import UserError
 
 
@@ -49,7 +56,7 @@ def test_every_unknown_key_and_bad_value_stands_in_one_error():
     text = "\n".join(lines)
     assert "cnn.backbon: unknown key; allowed there: backbone, init, size" in text
     assert "yolo.size: Input should be a multiple of 32; got 450" in text
-    assert "'concat', 'gated', 'attention'" in text
+    assert "fusion.head: allowed are sum, concat, gated, attention; got 'sum2'. One from outside comes with" in text
     assert "nonsense: unknown key; allowed there: branches, regime, seed" in text
 
 
@@ -98,7 +105,9 @@ def test_set_reads_values_as_yaml(override, key, value):
         "train.learning_rate=.nan",
         "train.max_grad=1",
         "seed=-1",
-        "fusion.dropout=1",
+        "fusion.options.dropout=1",
+        "fusion.options=5",
+        "fusion.branch_dropout=1",
         "branches=5",
         "branches=null",
         "branches=[]",
@@ -195,3 +204,86 @@ def test_there_are_recipes_and_no_vocabulary_among_them():
 def test_a_configuration_cannot_be_changed_by_accident():
     with pytest.raises(ValueError, match="frozen"):
         Config().cnn.dim = 3
+
+
+@pytest.mark.parametrize(
+    ("registry", "names", "options"),
+    [
+        (HEADS, fusion.head_names, fusion.head_options),
+        (LOSSES, fusion.loss_names, fusion.loss_options),
+        (GATES, fusion.gate_names, fusion.gate_options),
+    ],
+)
+def test_our_own_names_and_options_are_those_of_fusion(registry, names, options):
+    assert sorted(registry.own) == names()
+    for name, known in registry.own.items():
+        there = options(name)
+        for option in known:
+            assert there[option.name].default is not inspect.Parameter.empty
+            kind = get_args(option.annotation)[0]  # Annotated
+            assert kind == there[option.name].annotation or kind in get_args(there[option.name].annotation)
+            assert TypeAdapter(option.annotation).validate_python(option.default) == option.default
+
+
+@pytest.mark.parametrize(
+    ("overrides", "head", "loss"),
+    [
+        ((), {"dropout": 0.5}, {}),
+        (("fusion.head=attention", "fusion.options.heads=2"), {"hidden": 256, "dropout": 0.5, "heads": 2}, {}),
+        (("loss.name=asl",), {"dropout": 0.5}, {"gamma_neg": 2.0, "gamma_pos": 0.0, "clip": 0.05}),
+        (("loss.name=weighted_bce",), {"dropout": 0.5}, {"max_pos_weight": 20.0}),
+        (("loss.options.gamma=1", "loss.name=focal", "loss.options.alpha=0.3"), {"dropout": 0.5},
+         {"gamma": 1.0, "alpha": 0.3}),
+        # As an earlier version had them; the last one wins, in whichever way it is said.
+        (("fusion.head=gated", "fusion.hidden=16", "fusion.dropout=0"), {"hidden": 16, "dropout": 0.0}, {}),
+        (("fusion.dropout=0.1", "fusion.options.dropout=0.2"), {"dropout": 0.2}, {}),
+        (("fusion.options.dropout=0.2", "fusion.dropout=0.1"), {"dropout": 0.1}, {}),
+        # Of another head or loss: they wait, as an ablation may come to it.
+        (("fusion.hidden=16", "loss.gamma=1"), {"dropout": 0.5, "hidden": 16}, {"gamma": 1.0}),
+        (("fusion.hidden=256", "loss.gamma=2"), {"dropout": 0.5}, {}),
+    ],
+)  # fmt: skip
+def test_heads_and_losses_have_options(overrides, head, loss):
+    config = load_config(None, overrides)
+    assert (config.fusion.options, config.loss.options) == (head, loss)
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("loss.options.gama=1", "loss.options: allowed with the loss bce: none; got 'gama'"),
+        ("fusion.options.dims=[8]", "fusion.options: allowed with the head sum: dropout; got 'dims'"),
+        ("loss.options.alpha=x", "loss.options.alpha: Input should be a valid number"),
+        ("loss.options.gamma_neg=-1", "loss.options.gamma_neg: Input should be greater than or equal to 0; got -1"),
+        ("fusion.hidden=0", "fusion.options.hidden: Input should be greater than or equal to 1; got 0"),
+        ("loss.name=hinge", "loss.name: allowed are bce, weighted_bce, focal, asl, cross_entropy, double_sigmoid_bce; "
+         "got 'hinge'. One from outside comes with its file: mmposter --plugin FILE COMMAND"),
+        ("style.gate=cbam", "style.gate: allowed are gram, se, srm; got 'cbam'. One from outside"),
+    ],
+)  # fmt: skip
+def test_bad_names_and_options_are_refused_with_the_list(override, told):
+    assert f"  {told}" in error(None, [override])
+
+
+def test_two_versions_of_one_configuration_do_not_differ():
+    now = Config().model_dump(mode="json")
+    earlier = {
+        **now,
+        "fusion": {"head": "sum", "hidden": 256, "dropout": 0.5, "branch_dropout": 0.1},
+        "loss": {"name": "bce", "gamma": 2.0, "gamma_neg": 2.0, "gamma_pos": 0.0, "clip": 0.05, "max_pos_weight": 20.0},
+    }
+    assert parse_config(earlier) == Config()
+    assert differences(earlier, now) == {}
+    earlier["fusion"]["hidden"] = 16
+    assert differences(earlier, now) == {"fusion.options.hidden": (16, 256)}
+
+
+def test_our_own_names_take_no_torch():
+    code = (
+        "import sys; from mmposter.config import load_config;"
+        "load_config(None, ['fusion.head=gated', 'fusion.hidden=16', 'loss.name=asl', 'loss.options.clip=0.1',"
+        "'style.gate=se']); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

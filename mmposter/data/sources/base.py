@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+from mmposter.branches.plugins import DOORS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,12 +98,51 @@ def _codes(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+Reader: TypeAlias = Callable[[Path], SourceRows]
+
+
 @dataclass(frozen=True)
 class SourceFormat:
     """A kind of source: how it is read, and what it looks like to someone who named another kind."""
 
-    read: Callable[[Path], SourceRows]  # the first line of its docstring is the help of --format
-    looks: Callable[[Path], bool] | None = None  # cheap: a look at some names or at the first line
+    read: Reader  # the first line of its docstring is the help of --format
+    looks: Callable[[Path], bool] | None = None
+
+
+class SourceFormats(dict[str, SourceFormat]):
+    """The formats by name."""
+
+    def names_of(self, module: str) -> list[str]:
+        """The names that a module has registered."""
+        return [name for name, format in self.items() if format.read.__module__ == module]
+
+    def remove(self, name: str) -> None:
+        """Forget the format called `name`."""
+        del self[name]
+
+
+FORMATS = SourceFormats()
+DOORS.append(FORMATS)
+
+
+def register_source(name: str, looks: Callable[[Path], bool] | None = None) -> Callable[[Reader], Reader]:
+    """Decorator of a function that reads a source: register it as the format ``name``.
+
+    Args:
+        name: what ``--format`` takes.
+        looks: whether a path looks like such a source; cheap: a look at some names or at the first line.
+
+    Raises:
+        ValueError: the name is taken already.
+    """
+
+    def enter(read: Reader) -> Reader:
+        if name in FORMATS:
+            raise ValueError(f"source must have a new name, {name!r} is taken by {FORMATS[name].read.__name__}")
+        FORMATS[name] = SourceFormat(read, looks)
+        return read
+
+    return enter
 
 
 def split_names(text: object, separators: str = ",") -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, split_names
+from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, register_source, split_names
 from mmposter.errors import UserError
 from mmposter.images.listing import image_files
 
@@ -35,6 +35,7 @@ def looks_like_ccu(source: Path) -> bool:
     return (source / POSTERS).is_dir() or (source / METADATA).is_dir()
 
 
+@register_source("ccu", looks_like_ccu)
 def read_ccu(source: Path) -> SourceRows:
     """The 1980-2015 data set as published: a folder with Movie_Poster_Dataset and Movie_Poster_Metadata.
 

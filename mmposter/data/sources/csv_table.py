@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from mmposter.data.sources.base import LIST_SEPARATORS, Issue, PosterRow, SourceRows, known_text, split_names
+from mmposter.data.sources.base import (
+    LIST_SEPARATORS,
+    Issue,
+    PosterRow,
+    SourceRows,
+    known_text,
+    register_source,
+    split_names,
+)
 from mmposter.data.sources.tables import TextTable, read_table, require_columns, table_header
 from mmposter.errors import UserError
 from mmposter.files.spreadsheets import unguarded
@@ -19,6 +27,7 @@ def looks_like_csv(source: Path) -> bool:
     return set(REQUIRED) <= set(table_header(source))
 
 
+@register_source("csv", looks_like_csv)
 def read_csv(source: Path) -> SourceRows:
     """Your table with the columns image and genres, and if you have them id, title, year, split, actors.
 

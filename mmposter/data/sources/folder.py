@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmposter.data.sources.base import PosterRow, SourceRows
+from mmposter.data.sources.base import PosterRow, SourceRows, register_source
 from mmposter.errors import UserError
 from mmposter.images.listing import IMAGE_SUFFIXES, image_files
 
 
+@register_source("folder")
 def read_folder(source: Path) -> SourceRows:
     """Pictures without genres: every picture below the folder.
 

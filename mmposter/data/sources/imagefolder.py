@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmposter.data.sources.base import LIST_SEPARATORS, Issue, PosterRow, SourceRows, known_text, split_names, year_of
+from mmposter.data.sources.base import (
+    LIST_SEPARATORS,
+    Issue,
+    PosterRow,
+    SourceRows,
+    known_text,
+    register_source,
+    split_names,
+    year_of,
+)
 from mmposter.data.sources.onehot import listed_names
 from mmposter.data.sources.tables import read_table
 from mmposter.errors import UserError
@@ -34,6 +43,7 @@ def looks_like_imagefolder(source: Path) -> bool:
     return named or any(folder.name.casefold() in _SPLITS for folder in folders)
 
 
+@register_source("imagefolder", looks_like_imagefolder)
 def read_imagefolder(source: Path) -> SourceRows:
     """Hugging Face imagefolder: metadata.csv, .jsonl or .parquet with file_name and genres, or class folders.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mmposter.data.sources.base import PosterRow, SourceRows, known_text, split_names
+from mmposter.data.sources.base import PosterRow, SourceRows, known_text, register_source, split_names
 from mmposter.data.sources.tables import TextTable, read_table, require_columns, table_header
 from mmposter.errors import UserError
 
@@ -27,6 +27,7 @@ def looks_like_kaggle(source: Path) -> bool:
     return set(REQUIRED) <= set(table_header(source))
 
 
+@register_source("kaggle", looks_like_kaggle)
 def read_kaggle(source: Path) -> SourceRows:
     """The IMDb table of Kaggle (imdbId, Title, Genre, Poster); its posters are downloaded into --posters.
 

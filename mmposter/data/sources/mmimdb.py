@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, year_of
+from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, register_source, year_of
 from mmposter.errors import UserError
 from mmposter.files.strict_json import parse_json, read_json, read_text
 from mmposter.images.listing import image_files
@@ -23,6 +23,7 @@ def looks_like_mmimdb(source: Path) -> bool:
     return source.is_dir() and any(_has_pairs(folder) for folder in (source / PAIRS, source))
 
 
+@register_source("mmimdb", looks_like_mmimdb)
 def read_mmimdb(source: Path) -> SourceRows:
     """MM-IMDb: a folder with dataset/<id>.json and dataset/<id>.jpeg, and split.json if it is there.
 

@@ -6,7 +6,16 @@ import ast
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmposter.data.sources.base import LIST_SEPARATORS, Issue, PosterRow, SourceRows, known_text, split_names, year_of
+from mmposter.data.sources.base import (
+    LIST_SEPARATORS,
+    Issue,
+    PosterRow,
+    SourceRows,
+    known_text,
+    register_source,
+    split_names,
+    year_of,
+)
 from mmposter.data.sources.tables import TextTable, read_table, table_header
 from mmposter.errors import UserError
 
@@ -23,6 +32,7 @@ def looks_like_onehot(source: Path) -> bool:
     return {"id", "genre"} <= set(header) and len(header) > 3 and not {"image", "poster"} & set(header)
 
 
+@register_source("onehot", looks_like_onehot)
 def read_onehot(source: Path) -> SourceRows:
     """A table with the columns Id and Genre and one column of 0 and 1 a genre; pictures are <Id>.jpg.
 

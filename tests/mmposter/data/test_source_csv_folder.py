@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 
-from mmposter.data.sources import _FORMATS, format_help, read_source, source_formats
+from mmposter.data.sources import FORMATS, format_help, read_source, source_formats
 from mmposter.errors import UserError
 
 
@@ -112,8 +112,8 @@ def test_wrong_kind_of_source(make_csv, tmp_path, format):
 
 
 def test_unknown_format_lists_the_registry(tmp_path):
-    assert source_formats() == ["csv", "folder", "ccu", "kaggle", "onehot", "mmimdb", "imagefolder"]
-    with pytest.raises(UserError, match="Known: csv, folder, ccu, kaggle"):
+    assert source_formats() == ["ccu", "csv", "folder", "imagefolder", "kaggle", "mmimdb", "onehot"]
+    with pytest.raises(UserError, match=r"Known: ccu, csv, folder, imagefolder.*--plugin FILE COMMAND"):
         read_source(tmp_path, "kagle")
 
 
@@ -122,7 +122,7 @@ def test_every_format_says_what_it_is_in_one_line(name):
     text = format_help()[name]
     assert 20 < len(text) < 130
     assert text.endswith(".")
-    assert text in inspect.getsource(importlib.import_module(_FORMATS[name].read.__module__))
+    assert text in inspect.getsource(importlib.import_module(FORMATS[name].read.__module__))
 
 
 def test_a_quote_that_is_never_closed_costs_one_row(make_csv):
