@@ -4,14 +4,53 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+class Drawing:
+    """Whether figures are drawn: in tests with the marker `figures` alone, for a training draws longer than it trains.
+
+    Elsewhere a figure is made as ever, with all its lines and letters, but what is saved is an empty picture of its
+    size.
+    """
+
+    wanted = False
+
+    @staticmethod
+    def blank(figure: Any, target: Any, *, format: str = "png", **settings: Any) -> None:
+        """Stands in for `Figure.savefig`."""
+        width, height = (int(side * figure.dpi) for side in figure.get_size_inches())
+        if format == "svg":
+            target.write(f'<svg viewBox="0 0 {width} {height}">\n</svg>\n')
+        else:
+            Image.new("L", (width, height), 255).save(target, format=format)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    Drawing.wanted = item.get_closest_marker("figures") is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def draw_where_wanted() -> Iterator[None]:
+    from mmposter.report.plots.figure import ShownFigure
+
+    with pytest.MonkeyPatch.context() as patch:
+        drawn = ShownFigure.savefig
+
+        def save(figure: ShownFigure, target: Any, **settings: Any) -> None:
+            (drawn if Drawing.wanted else Drawing.blank)(figure, target, **settings)
+
+        patch.setattr(ShownFigure, "savefig", save)
+        yield
 
 
 @pytest.fixture(scope="session")

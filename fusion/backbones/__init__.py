@@ -6,7 +6,7 @@ or anywhere. Any model of timm and of the Hugging Face hub can be named (`LIBRAR
 
 # The first line imports what registers its networks and is used for nothing else here.
 from fusion.backbones import efficientnet_lite, gated_resnets, published_cnns, torchvision_families  # noqa: F401
-from fusion.backbones.base import Backbone, BackboneSpec, global_average
+from fusion.backbones.base import Backbone, BackboneSpec, Undrawn, global_average
 from fusion.backbones.catalogue import (
     backbone_spec,
     build_backbone,
@@ -30,6 +30,7 @@ __all__ = [
     "TIMM",
     "Backbone",
     "BackboneSpec",
+    "Undrawn",
     "backbone_spec",
     "build_backbone",
     "count_parameters",

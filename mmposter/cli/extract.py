@@ -68,12 +68,14 @@ def extract_command(
     part, count, engine = _parse_shard(shard), parse_workers(workers), parse_engine(engine)
     from mmposter.config import load_config
     from mmposter.data import Dataset
-    from mmposter.features.report import write_report
-    from mmposter.features.table import dataset_extractors, extract_dataset
 
     resolved = load_config(config, set or (), branches=branches)
     dataset = Dataset.load(data, root)
     dataset.require_pictures("mmposter extract")
+    # And torch, which takes seconds: a mistake is told before.
+    from mmposter.features.report import write_report
+    from mmposter.features.table import dataset_extractors, extract_dataset
+
     extractors = dataset_extractors(dataset, resolved, device=engine_device(device, engine), offline=offline)
     reports = extract_dataset(dataset, extractors, shard=part, workers=count, threads=threads, engine=engine)
     path = write_report(dataset.features_folder, reports)

@@ -76,14 +76,16 @@ def train_command(
     from mmposter.data import Dataset
     from mmposter.progress import console
     from mmposter.report.evaluation_text import render
-    from mmposter.training.train import train
 
     overrides = [*([f"cnn.init={json.dumps(init)}"] if init is not None else []), *(set or [])]
     resolved = load_config(config, overrides, branches=branches, regime=regime, seed=seed)
     folder = out or Path("runs") / f"{'-'.join(resolved.branches)}-{resolved.regime}-{resolved.seed}"
+    dataset = Dataset.load(source, root)
+    from mmposter.training.train import train  # and torch, which takes seconds: a mistake is told before
+
     result = train(
         resolved,
-        Dataset.load(source, root),
+        dataset,
         folder,
         device=device,
         resume=resume,

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 
 from fusion import Backbone, backbone_spec, build_backbone
-from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, LIBRARIES, count_parameters
+from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, LIBRARIES, Undrawn, count_parameters
 from mmposter.branches import on_images
 from mmposter.config import CnnConfig, Config
 from mmposter.errors import UserError
@@ -180,7 +180,8 @@ class TowerWeights:
     def _build_own(self, file: Path) -> Backbone:
         if self.backbone.startswith(LIBRARIES):
             require_fitting(self.backbone, self.architecture, file)
-        with torch.random.fork_rng(devices=[]):  # weights that are drawn and overwritten shift nobody's numbers
+        # Weights that are drawn all the same, and overwritten, shift nobody's numbers.
+        with torch.random.fork_rng(devices=[]), Undrawn():
             backbone = self._build(None)
         try:
             backbone.load_state_dict(load_tensors(file))

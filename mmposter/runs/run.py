@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion.backbones import LIBRARIES
+from fusion.backbones import LIBRARIES, Undrawn
 from mmposter.branches import branch_names, declared, on_images
 from mmposter.config import Config, parse_config
 from mmposter.data.vocabulary import Vocabulary
@@ -154,7 +154,7 @@ class Run:
 
         file = self.folder / WEIGHTS
         self._require_fitting(file)
-        with sound(self.folder / MODEL, _MEND):
+        with sound(self.folder / MODEL, _MEND), Undrawn():
             model = self._untrained()
         try:
             model.load_state_dict(load_tensors(file))
@@ -176,7 +176,7 @@ class Run:
         if learns and name.startswith(LIBRARIES):
             require_fitting(name, self.architecture, file)
             return
-        with sound(self.folder / MODEL, _MEND), torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with sound(self.folder / MODEL, _MEND), torch.random.fork_rng(devices=[]), Undrawn(), torch.device("meta"):
             wanted = {key: tuple(value.shape) for key, value in self._untrained().state_dict().items()}
         require_shapes(file, wanted, "this model's weights")
 
@@ -186,7 +186,7 @@ class Run:
         return self.config.regime == "finetune" and bool(on_images(self.config.branches))
 
     def _untrained(self) -> PosterModel | ImageClassifier:
-        """The model with random weights: the checkpoint holds the trained ones."""
+        """The model before its training: the checkpoint holds the trained weights."""
         config, genres = self.config, len(self.vocabulary)
         if not self._learns_images:
             return build_model(config, self.sizes, genres)

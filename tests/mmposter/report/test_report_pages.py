@@ -27,6 +27,8 @@ from mmposter.report.comparison_text import render, to_csv, to_markdown
 from mmposter.report.evaluation import evaluation_folder, write_evaluation
 from mmposter.report.evaluation_text import GENRE_COLUMNS
 
+pytestmark = pytest.mark.figures
+
 GENRES = ("Drama", "Comedy <3", "News")
 
 
