@@ -53,6 +53,17 @@ def draw_where_wanted() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def work_in_this_process() -> Iterator[None]:
+    """``--workers auto`` is this process: another one takes seconds to load torch, and nobody's cores are idle.
+
+    Tests of several processes ask for a number of them, or say how many `auto` is.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmposter.engines.choice.automatic_workers", lambda device: 1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_ccu() -> Path:
     """The folder of real posters beside the checkout; tests that need it are skipped where it is not."""
