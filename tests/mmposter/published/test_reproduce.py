@@ -85,7 +85,6 @@ def test_missing_weights_of_one_do_not_cost_the_others(posters, tmp_path, monkey
     assert [result.name for result in find_results(tmp_path / "out")] == ["p4/cnn4"]
 
 
-@pytest.mark.figures
 def test_ours_stand_beside_them(posters, tmp_path):
     recipe = tmp_path / "small.yaml"
     recipe.write_text(
