@@ -16,6 +16,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Threads that wait should sleep: where other work runs, the spinning of OpenMP's makes reading several times slower.
 export OMP_WAIT_POLICY ?= passive
 
+# Tests run in one process a core, each with one thread: two processes that each want all cores wait for one another
+# most of the time. Compiled files are kept, or each command that a test starts compiles all of them anew.
+unexport PYTHONDONTWRITEBYTECODE
+test: export OMP_NUM_THREADS := 1
+SPREAD := --numprocesses=logical --maxprocesses=8 --dist=worksteal
+
 .PHONY: quickstart test lint slow docs clean
 
 quickstart: $(VENV)/.installed
@@ -38,7 +44,7 @@ quickstart: $(VENV)/.installed
 	@echo "Genres of a poster of yours:                 $(BIN)/mmposter predict POSTER.jpg"
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest $(SPREAD)
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -m "slow and not network"

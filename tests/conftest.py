@@ -4,14 +4,69 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings as hypothesis_settings
 from PIL import Image, ImageDraw
 
+# How long an example takes says how busy the machine is, and nothing of our code.
+hypothesis_settings.register_profile("any machine", deadline=None)
+hypothesis_settings.load_profile("any machine")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+class Drawing:
+    """Whether figures are drawn: in tests with the marker `figures` alone, for a training draws longer than it trains.
+
+    Elsewhere a figure is made as ever, with all its lines and letters, but what is saved is an empty picture of its
+    size.
+    """
+
+    wanted = False
+
+    @staticmethod
+    def blank(figure: Any, target: Any, *, format: str = "png", **settings: Any) -> None:
+        """Stands in for `Figure.savefig`."""
+        width, height = (int(side * figure.dpi) for side in figure.get_size_inches())
+        if format == "svg":
+            target.write(f'<svg viewBox="0 0 {width} {height}">\n</svg>\n')
+        else:
+            Image.new("L", (width, height), 255).save(target, format=format)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    Drawing.wanted = item.get_closest_marker("figures") is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def draw_where_wanted() -> Iterator[None]:
+    from mmposter.report.plots.figure import ShownFigure
+
+    with pytest.MonkeyPatch.context() as patch:
+        drawn = ShownFigure.savefig
+
+        def save(figure: ShownFigure, target: Any, **settings: Any) -> None:
+            (drawn if Drawing.wanted else Drawing.blank)(figure, target, **settings)
+
+        patch.setattr(ShownFigure, "savefig", save)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def work_in_this_process() -> Iterator[None]:
+    """``--workers auto`` is this process: another one takes seconds to load torch, and nobody's cores are idle.
+
+    Tests of several processes ask for a number of them, or say how many `auto` is.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmposter.engines.choice.automatic_workers", lambda device: 1)
+        yield
 
 
 @pytest.fixture(scope="session")

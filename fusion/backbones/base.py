@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 PROBE_SIZE = (96, 96)  # large enough for every family (cnn4 needs 76), small enough to cost milliseconds
 
@@ -218,3 +219,28 @@ def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+class Undrawn(TorchFunctionMode):
+    """Inside its block new networks get no random weights: for those whose weights are loaded right afterwards.
+
+    What would be drawn is left as memory was found, and torch's generator where it was. Drawing takes longer than
+    loading does. What is drawn from a generator of its own is drawn: it may be no weight.
+
+    Examples:
+        >>> with Undrawn():
+        ...     network = nn.Linear(3, 2)
+        >>> keys = network.load_state_dict({"weight": torch.ones(2, 3), "bias": torch.zeros(2)})
+        >>> network(torch.ones(3))
+        tensor([3., 3.], grad_fn=<ViewBackward0>)
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in _DRAWS and kwargs.get("generator") is None:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+_DRAWS = {"uniform_", "normal_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_"}
+_DRAWS |= {"xavier_normal_", "orthogonal_"}

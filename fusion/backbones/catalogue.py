@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
-from fusion.backbones.base import Backbone, BackboneSpec, misfits, other_shapes
+from fusion.backbones.base import Backbone, BackboneSpec, Undrawn, misfits, other_shapes
 from fusion.registry import Registry
 
 Cut: TypeAlias = Callable[[Any], dict[str, nn.Module]]
@@ -161,8 +161,11 @@ def build_backbone(
         backbone: Backbone = library.build(name, state_dict, size=size, config=config)
         return backbone
     entry = _entry(name)
-    original = entry.make()
-    if state_dict is not None:
+    if state_dict is None:
+        original = entry.make()
+    else:
+        with Undrawn():  # its classifier, which is not loaded, is cut away below
+            original = entry.make()
         _load_original(original, state_dict, name)
     return Backbone(name, entry.cut(original), input_size=size or backbone_spec(name).input_size)
 

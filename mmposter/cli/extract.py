@@ -52,12 +52,14 @@ def extract_command(
     part, count = _parse_shard(shard), opt.parse_workers(workers)
     from mmposter.config import load_config
     from mmposter.data import Dataset
-    from mmposter.features.extract import write_report
-    from mmposter.features.table import dataset_extractors, extract_dataset
 
     resolved = load_config(config, set or (), branches=branches)
     dataset = Dataset.load(data, root)
     dataset.require_pictures("mmposter extract")
+    # And torch, which takes seconds: a mistake is told before.
+    from mmposter.features.extract import write_report
+    from mmposter.features.table import dataset_extractors, extract_dataset
+
     extractors = dataset_extractors(dataset, resolved, device=opt.engine_device(device, engine), offline=offline)
     reports = extract_dataset(dataset, extractors, shard=part, workers=count, threads=threads, engine=engine)
     path = write_report(dataset.features_folder, reports)

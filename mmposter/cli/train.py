@@ -58,13 +58,15 @@ def train_command(
     from mmposter.config import load_config
     from mmposter.data import Dataset
     from mmposter.report.evaluation_text import render
-    from mmposter.training.train import train
 
     resolved = load_config(config, opt.overrides(set, init), branches=branches, regime=regime, seed=seed)
     folder = out or Path("runs") / f"{'-'.join(resolved.branches)}-{resolved.regime}-{resolved.seed}"
+    dataset = Dataset.load(source, root)
+    from mmposter.training.train import train  # and torch, which takes seconds: a mistake is told before
+
     result = train(
         resolved,
-        Dataset.load(source, root),
+        dataset,
         folder,
         device=device,
         resume=resume,

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 
 from fusion import Backbone, StageStatistics, backbone_spec, build_backbone
-from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, count_parameters, of_library
+from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, Undrawn, count_parameters, of_library
 from mmposter.branches.plugins import load_named
 from mmposter.branches.settings import FROM_OUTSIDE
 from mmposter.config import CnnConfig, StyleConfig
@@ -165,7 +165,8 @@ class TowerWeights:
     def _build_own(self, file: Path) -> Backbone:
         if of_library(self.backbone):
             require_fitting(self.backbone, self.architecture, file)
-        with torch.random.fork_rng(devices=[]):  # weights that are drawn and overwritten shift nobody's numbers
+        # Weights that are drawn all the same, and overwritten, shift nobody's numbers.
+        with torch.random.fork_rng(devices=[]), Undrawn():
             backbone = self._build(None)
         try:
             backbone.load_state_dict(load_tensors(file))

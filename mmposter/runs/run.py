@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion.backbones import list_backbones, of_library
+from fusion.backbones import Undrawn, list_backbones, of_library
 from mmposter.branches import branch_names, declared, frozen_branches
 from mmposter.branches.named import GATES, HEADS, LOSSES
 from mmposter.config import Config, flat_config, parse_config
@@ -156,7 +156,7 @@ class Run:
 
         file = self.folder / WEIGHTS
         self._require_fitting(file)
-        with sound(self.folder / MODEL, _MEND):
+        with sound(self.folder / MODEL, _MEND), Undrawn():
             model = self._untrained()
         try:
             model.load_state_dict(load_tensors(file))
@@ -174,7 +174,7 @@ class Run:
         if learns and of_library(name):
             require_fitting(name, self.architecture, file)
             return
-        with sound(self.folder / MODEL, _MEND), torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with sound(self.folder / MODEL, _MEND), torch.random.fork_rng(devices=[]), Undrawn(), torch.device("meta"):
             wanted = {key: tuple(value.shape) for key, value in self._untrained().state_dict().items()}
         require_shapes(file, wanted, "this model's weights")
 
@@ -184,7 +184,7 @@ class Run:
         return len(frozen_branches(self.config.branches, self.config.regime)) < len(self.config.branches)
 
     def _untrained(self) -> PosterModel | ImageClassifier:
-        """The model with random weights: the checkpoint holds the trained ones."""
+        """The model before its training: the checkpoint holds the trained weights."""
         config, genres = self.config, len(self.vocabulary)
         if not self._learns_images:
             return build_model(config, self.sizes, genres)

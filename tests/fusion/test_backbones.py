@@ -8,6 +8,7 @@ from torch import nn
 from torchvision import models
 
 from fusion import BackboneSpec, backbone_spec, build_backbone, list_backbones, register_backbone
+from fusion.backbones import Undrawn
 
 SLOW = {
     "densenet201", "resnet101", "resnet152", "vgg16", "vgg19", "inception_v3", "convnext_tiny",
@@ -184,3 +185,20 @@ def test_unknown_stage_and_wrong_order_are_refused():
         backbone.forward_stages(torch.zeros(1, 3, 64, 64), stop="layer9")
     with pytest.raises(ValueError, match="stop must not come before start = 'layer3', got 'layer1'"):
         backbone.forward_stages(torch.zeros(1, 3, 64, 64), start="layer3", stop="layer1")
+
+
+@pytest.mark.parametrize("name", ["cnn3", "gram_resnet34", *(n for n in LIBRARIES if n not in SLOW)])
+def test_nothing_is_drawn_where_weights_are_loaded(name):
+    original = build_backbone(name).state_dict()
+    before = torch.get_rng_state()
+    with Undrawn():
+        made = build_backbone(name)
+    assert torch.equal(torch.get_rng_state(), before)
+    made.load_state_dict(original)
+    assert all(torch.equal(value, original[key]) for key, value in made.state_dict().items())
+
+
+def test_a_generator_of_its_own_is_drawn_from():
+    with Undrawn():
+        drawn = torch.zeros(9).normal_(generator=torch.Generator().manual_seed(3))
+    assert torch.equal(drawn, torch.zeros(9).normal_(generator=torch.Generator().manual_seed(3)))

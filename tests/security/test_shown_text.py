@@ -25,6 +25,8 @@ from mmposter.progress import make_console, progress
 from mmposter.report.plots.style import figure_style, new_figure
 from mmposter.visible import visible, visible_html, visible_json, visible_lines
 
+pytestmark = pytest.mark.figures
+
 NASTY = "a\x1b]0;owned\x07\x1b[2J\x9b31m\u202eb\u2066\u2028\x00\x7f\r\udcff"
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 

@@ -17,6 +17,8 @@ from mmposter.report.ablation.plots.canvas import VERDICTS
 from mmposter.report.ablation.plots.genres import added_by_branch
 from mmposter.report.ablation.sections import group
 
+pytestmark = pytest.mark.figures
+
 LEAD = HEADLINES[0]
 
 

@@ -13,6 +13,8 @@ import pytest
 from mmposter.report.ablation import findings, write_report
 from mmposter.report.ablation.method import method
 
+pytestmark = pytest.mark.figures
+
 
 def heading_ids(html: str) -> list[str]:
     return re.findall(r'<section id="([^"]+)"', html)

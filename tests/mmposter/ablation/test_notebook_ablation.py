@@ -6,11 +6,15 @@ import sys
 from dataclasses import replace
 from html import unescape
 
+import pytest
+
 from mmposter.report.ablation import findings
 from mmposter.report.ablation.plots import plot_differences, plot_genres, plot_modes, plot_subsets, plot_values
 from mmposter.report.ablation.sections import group
 from mmposter.report.ablation.tables import cells_table
 from mmposter.report.plots.figure import ShownFigure
+
+pytestmark = pytest.mark.figures
 
 
 def test_the_sentences_and_the_table_of_the_report(small):

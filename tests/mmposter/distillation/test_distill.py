@@ -311,6 +311,7 @@ def test_another_distillation_in_the_folder_is_kept(quick, posters_of, tmp_path)
     assert (out / "tower.safetensors").read_bytes() != before
 
 
+@pytest.mark.figures
 def test_the_command(networks, quick_overrides, posters_of, tmp_path, monkeypatch, capsys):
     data, out = str(posters_of(genres=True).dataset.folder), tmp_path / "out"
     sets = [part for text in quick_overrides for part in ("--set", text)]

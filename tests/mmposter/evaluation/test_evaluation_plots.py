@@ -14,6 +14,8 @@ from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate
 from mmposter.report.plots import plot_average_precision, plot_precision_recall, plot_training_curves
 
+pytestmark = pytest.mark.figures
+
 GENRES = ["Drama", "Comedy", "$War$", "News"]
 
 

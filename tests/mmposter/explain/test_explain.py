@@ -13,6 +13,8 @@ from mmposter import PosterClassifier, UserError
 from mmposter.explain import Explanation, Item
 from mmposter.runs.run import TOWER
 
+pytestmark = pytest.mark.figures
+
 ALL = ("cnn", "style", "yolo", "ocr")
 GENRES = ("Action", "Comedy", "Drama", "Horror")
 

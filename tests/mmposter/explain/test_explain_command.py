@@ -30,6 +30,7 @@ def plain_cards(monkeypatch):
     monkeypatch.setattr("mmposter.explain.result.draw_card", lambda explanation: new_figure(1))
 
 
+@pytest.mark.figures
 def test_a_folder_is_explained_and_bad_posters_are_counted(run, poster_files, tmp_path):
     posters = poster_files(2)
     (posters[0].parent / "text.jpg").write_text("no picture")

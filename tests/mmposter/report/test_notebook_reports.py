@@ -32,6 +32,8 @@ from mmposter.report.plots import (
 )
 from mmposter.report.plots.comparison import plot_comparison, plot_genre_differences
 
+pytestmark = pytest.mark.figures
+
 GENRES = ("Drama", "Comedy <3", "News")
 
 

@@ -21,6 +21,8 @@ from mmposter.document import (
 )
 from mmposter.report.plots import plot_training_curves
 
+pytestmark = pytest.mark.figures
+
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 

@@ -78,7 +78,7 @@ def check_page(page: str, figures: int) -> None:
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("method", ["temperature", "isotonic", None])
+@pytest.mark.parametrize("method", [pytest.param("temperature", marks=pytest.mark.figures), "isotonic", None])
 def test_an_evaluation_is_written_whole(tmp_path: Path, method):
     one = examination(method)
     page = write_evaluation(one, tmp_path / "out")
@@ -117,6 +117,7 @@ def single_label() -> Examination:
     return examine(one, result, titles=[("A film", 1999), *[(None, None)] * 79])
 
 
+@pytest.mark.figures
 def test_single_label_data_have_a_confusion_matrix_in_place_of_what_they_lack(tmp_path: Path):
     one = single_label()
     page = write_evaluation(one, tmp_path / "out").read_text(encoding="utf-8")
@@ -179,6 +180,7 @@ def test_a_narrow_console_leaves_columns_out_and_says_so(width, hidden):
     assert ("for want of width" in said) == bool(hidden)
 
 
+@pytest.mark.figures
 def test_a_comparison_page_holds_every_row_metric_and_genre(found, tmp_path: Path):
     page = write_comparison(found, tmp_path / "out").read_text(encoding="utf-8")
     check_page(page, figures=2)

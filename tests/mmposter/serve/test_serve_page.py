@@ -181,6 +181,7 @@ def test_an_error_of_ours_goes_to_the_log_alone(client, files, monkeypatch, capl
     assert "a secret of the server" in caplog.text
 
 
+@pytest.mark.figures
 def test_everything_can_be_saved(client, files):
     downloads = client.page.scores(files, BRANCHES)[2]
     rows = list(csv.DictReader(io.StringIO(saved(downloads, "posters.csv").decode())))

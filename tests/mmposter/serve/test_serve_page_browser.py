@@ -19,7 +19,7 @@ from mmposter.explain.classifier import PosterClassifier
 from mmposter.serve import ServeSettings, create_app
 from mmposter.shipped import POSTERS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.figures]
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
