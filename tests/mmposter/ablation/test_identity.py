@@ -67,13 +67,16 @@ def test_settings_are_those_that_differ():
 
 
 def test_a_finished_grid_outlives_a_new_key(world, tmp_path, schema, trained):
-    first = ablate(build_plan(world.config(branches="ocr")), world.dataset, tmp_path / "grid", SETTINGS, quiet=True)
+    plan = build_plan(world.config(branches="ocr"))
+    folders = [training.key for training in plan.trainings()]
+    first = ablate(plan, world.dataset, tmp_path / "grid", SETTINGS, quiet=True)
     assert trained == [0, 1]
     trained.clear()
     schema.grow()
 
     plan = build_plan(world.config(branches="ocr"))
     assert plan.base.model_dump()["train"]["made_up"] == 3
+    assert [training.key for training in plan.trainings()] == folders  # one that was stopped half way goes on, too
     again = ablate(plan, world.dataset, tmp_path / "grid", SETTINGS, resume=True, quiet=True)
     assert trained == []
     assert [cell.by_seed for cell in again.cells] == [cell.by_seed for cell in first.cells]
