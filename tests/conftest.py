@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings as hypothesis_settings
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 # How long an example takes says how busy the machine is, and nothing of our code.
 hypothesis_settings.register_profile("any machine", deadline=None)
@@ -30,13 +31,16 @@ class Drawing:
     wanted = False
 
     @staticmethod
-    def blank(figure: Any, target: Any, *, format: str = "png", **settings: Any) -> None:
+    def blank(figure: Any, target: Any, *, format: str = "png", metadata: Any = None, **settings: Any) -> None:
         """Stands in for `Figure.savefig`."""
         width, height = (int(side * figure.dpi) for side in figure.get_size_inches())
         if format == "svg":
             target.write(f'<svg viewBox="0 0 {width} {height}">\n</svg>\n')
         else:
-            Image.new("L", (width, height), 255).save(target, format=format)
+            said = PngInfo()
+            for key, value in (metadata or {}).items():
+                said.add_text(key, value)
+            Image.new("L", (width, height), 255).save(target, format=format, pnginfo=said)
 
 
 @pytest.hookimpl(tryfirst=True)
