@@ -224,8 +224,8 @@ def evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
 class Undrawn(TorchFunctionMode):
     """Inside its block new networks get no random weights: for those whose weights are loaded right afterwards.
 
-    What would be drawn is left as memory was found, and torch's generator where it was. Drawing takes longer than
-    loading does. What is drawn from a generator of its own is drawn: it may be no weight.
+    They hold the mean of what would be drawn, or what memory held, and torch's generator stays where it was. Drawing
+    takes longer than loading does. What is no parameter, or comes from a generator of its own, is drawn.
 
     Examples:
         >>> with Undrawn():
@@ -237,9 +237,15 @@ class Undrawn(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in _DRAWS and kwargs.get("generator") is None:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
+        name, drawn = getattr(func, "__name__", ""), args[0] if args else kwargs.get("tensor")
+        if name not in _DRAWS or kwargs.get("generator") is not None or not isinstance(drawn, nn.Parameter):
+            return func(*args, **kwargs)
+        if name in ("normal_", "uniform_"):
+            # A truncated normal draws until all lies between its bounds: with what memory holds, it may for ever.
+            given = [*args[1:2], *(kwargs[key] for key in ("mean", "a", "from") if key in kwargs), 0.0]
+            with torch.no_grad():
+                drawn.fill_(given[0])
+        return drawn
 
 
 _DRAWS = {"uniform_", "normal_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_"}

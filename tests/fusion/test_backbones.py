@@ -202,3 +202,10 @@ def test_a_generator_of_its_own_is_drawn_from():
     with Undrawn():
         drawn = torch.zeros(9).normal_(generator=torch.Generator().manual_seed(3))
     assert torch.equal(drawn, torch.zeros(9).normal_(generator=torch.Generator().manual_seed(3)))
+
+
+@pytest.mark.parametrize("bounds", [(-2.0, 2.0), (-0.1, 0.1), (0.5, 2.0)])
+def test_a_truncated_normal_that_is_not_drawn_comes_to_an_end(bounds):
+    weight = torch.nn.Parameter(torch.full((7,), 9.0))
+    with Undrawn():
+        torch.nn.init.trunc_normal_(weight, a=bounds[0], b=bounds[1])
