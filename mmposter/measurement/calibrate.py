@@ -108,7 +108,7 @@ class _Fitter:
         target, raw, groups = inputs.labels[seen[~val]], probs[~val], self._groups[seen[~val]]
 
         unscaled = Decision(np.zeros(0), fit_scaling(inputs.labels[seen[val]], probs[val]))
-        thresholds = choose_thresholds(settings, inputs.labels[seen[val]], unscaled.apply(probs[val]))
+        thresholds = choose_thresholds(settings, inputs.labels[seen[val]], unscaled.apply(probs[val]), inputs.shares())
         decision = replace(unscaled, thresholds=thresholds)
         scaled = decision.apply(raw)
         decided = apply_thresholds(scaled, thresholds, settings.empty)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +33,8 @@ from mmposter.training.checkpoint import TrainingProgress, load_checkpoint, save
 
 # A long epoch (finetune) is not lost to a kill: the state is also kept in between, at most this often.
 CHECKPOINT_SECONDS = 30.0
+USUAL_EPOCHS = 16
+"""Where the configuration names no number, and the posters are not few."""
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
 
 
@@ -60,7 +63,9 @@ class Trainer:
         self.train_data, self.val_data, self.val_rows = train, val, list(val_rows)
         self.sampler = EpochSampler(train_rows, settings.batch_size, seed=config.seed)
         # Under torchrun each process takes every n-th batch.
-        self.total_steps = math.ceil(len(self.sampler) / accelerator.num_processes) * settings.epochs
+        steps = math.ceil(len(self.sampler) / accelerator.num_processes)
+        self.epochs, self.patience = passes(settings, steps)
+        self.total_steps = steps * self.epochs
         groups = parameter_groups(model, settings.weight_decay, settings.learning_rate, settings.backbone_learning_rate)
         optimizer = build_optimizer(groups, settings)
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
@@ -91,7 +96,7 @@ class Trainer:
         state = self.progress
         if state.finished:
             return state
-        with show_progress("train", self.settings.epochs, done=state.epoch, quiet=quiet) as ticker:
+        with show_progress("train", self.epochs, done=state.epoch, quiet=quiet) as ticker:
             while not state.finished:
                 try:
                     self._train_epoch()
@@ -122,8 +127,9 @@ class Trainer:
         saved = began = time.monotonic()
         before = state.seconds
         for inputs, labels, rows in loader:
-            if len(rows) > 1:
-                loss = self._step(inputs, labels)
+            if len(rows):  # not one of its posters could be decoded otherwise
+                with _one_row(self.model) if len(rows) == 1 else nullcontext():
+                    loss = self._step(inputs, labels)
                 if not math.isfinite(loss):
                     raise self._diverged("the loss is")
                 state.loss_sum += loss * len(rows)
@@ -176,7 +182,7 @@ class Trainer:
             if self.accelerator.is_main_process:
                 save_tensors(self.out / BEST, self.plain_model.state_dict())
         waited = state.epoch - state.best_epoch
-        state.finished = state.epoch + 1 >= self.settings.epochs or (not last and waited >= self.settings.patience)
+        state.finished = state.epoch + 1 >= self.epochs or (not last and waited >= self.patience)
         state.epoch, state.batch, state.loss_sum, state.seen, state.seconds = state.epoch + 1, 0, 0.0, 0, 0.0
         self._save(LAST)
         if self.accelerator.is_main_process:
@@ -198,6 +204,27 @@ class Trainer:
         if self.accelerator.is_main_process:
             progress, scaler = vars(self.progress), self.accelerator.scaler
             save_checkpoint(self.out / name, self.plain_model, self.optimizer.optimizer, progress, scaler)
+
+
+def passes(settings: TrainConfig, steps: int) -> tuple[int, int]:
+    """How many passes of `steps` steps are made at most, and after how many without a better one they end."""
+    if settings.epochs is not None:
+        return settings.epochs, settings.patience
+    epochs = max(USUAL_EPOCHS, math.ceil(settings.min_steps / steps))
+    return epochs, math.ceil(settings.patience * epochs / USUAL_EPOCHS)
+
+
+@contextmanager
+def _one_row(model: nn.Module) -> Iterator[None]:
+    """Let batch norms use their running statistics, and not change them: one poster has no variance."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
 
 
 def _tensorboard(out: Path) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fusion import Loss, PosterModel, base_logits
 from mmposter.config import Config, EvaluationConfig
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
@@ -44,7 +45,7 @@ from mmposter.training.loop import Trainer
 from mmposter.training.outputs import write_card, write_plots
 
 if TYPE_CHECKING:
-    from fusion import ImageClassifier, PosterModel
+    from fusion import ImageClassifier
 
 
 _WITHOUT_TOWER = (
@@ -140,16 +141,21 @@ def fit(
     checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one.
     """
     weights = image_network(config, config.branches, Pins.of(dataset), offline=offline)
+    _require_posters(dataset, inputs)
     model, sizes = _fresh_model(config, inputs.features.sizes(), len(dataset.vocabulary), weights)
+    labels = torch.from_numpy(inputs.labels[inputs.rows("train")])
+    loss = build_training_loss(config.loss, labels)
+    if isinstance(model, PosterModel):  # a network without fusion begins as its library, or its paper, has it
+        model.fusion.head.start_at(base_logits(loss, labels), labels.any(dim=0))
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=_facts(dataset))
     run.save()
-    trainer = _trainer(config, dataset, inputs, model, device, out)
+    trainer = _trainer(config, dataset, inputs, model, loss, device, out)
     if resume:
         trainer.resume()
     progress = trainer.fit(quiet=quiet)
     trainer.plain_model.load_state_dict(load_tensors(out / WEIGHTS))
     probs, rows = trainer.predict(trainer.val_rows)
-    thresholds = choose_thresholds(config.evaluation, inputs.labels[rows], probs)
+    thresholds = choose_thresholds(config.evaluation, inputs.labels[rows], probs, inputs.shares())
     return Fitted(run, trainer, progress, weights, probs, rows, thresholds)
 
 
@@ -164,26 +170,30 @@ def _trainer(
     dataset: Dataset,
     inputs: Inputs,
     model: PosterModel | ImageClassifier,
+    loss: Loss,
     device: str,
     out: Path,
 ) -> Trainer:
-    train_rows, val_rows = inputs.rows("train"), inputs.rows("val")
-    if len(train_rows) < 2 or not val_rows:
-        raise UserError(
-            f"{dataset.folder} has {len(train_rows)} posters to train on and {len(val_rows)} to validate on; both are "
-            "needed.\nPrepare it with other ratios: mmposter prepare SOURCE --out DATA --ratios 0.7 0.1 0.2"
-        )
     return Trainer(
         model,
-        build_training_loss(config.loss, torch.from_numpy(inputs.labels[train_rows])),
+        loss,
         config,
         make_accelerator(device, config.train.precision),
         train=poster_batches(config, dataset, inputs, augment=config.train.augment),
         val=poster_batches(config, dataset, inputs, augment=False),
-        train_rows=train_rows,
-        val_rows=val_rows,
+        train_rows=inputs.rows("train"),
+        val_rows=inputs.rows("val"),
         out=out,
     )
+
+
+def _require_posters(dataset: Dataset, inputs: Inputs) -> None:
+    train, val = len(inputs.rows("train")), len(inputs.rows("val"))
+    if train < 2 or not val:
+        raise UserError(
+            f"{dataset.folder} has {train} posters to train on and {val} to validate on; both are "
+            "needed.\nPrepare it with other ratios: mmposter prepare SOURCE --out DATA --ratios 0.7 0.1 0.2"
+        )
 
 
 def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> TrainingResult:
@@ -247,11 +257,11 @@ def _fresh_model(
 
 
 def choose_thresholds(
-    config: EvaluationConfig, target: NDArray[np.float32], probs: NDArray[np.float32]
+    config: EvaluationConfig, target: NDArray[np.float32], probs: NDArray[np.float32], shares: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """One a genre: tuned on these posters, or what the configuration says."""
+    """One a genre: tuned on these posters, or what the configuration says; `shares` are those among the training's."""
     if config.thresholds == "tuned":
-        return tune_thresholds(target, probs, shrinkage=config.shrinkage)
+        return tune_thresholds(target, probs, shrinkage=config.shrinkage, shares=shares)
     # Where nothing can pass, `empty` (which the configuration holds at top1) gives the surest genre alone.
     fixed = NEVER if config.thresholds == "top1" else config.thresholds
     return np.full(target.shape[1], fixed)
