@@ -19,7 +19,7 @@ import numpy as np
 
 from mmposter.config import Config, load_config
 from mmposter.data import Dataset
-from mmposter.evaluation import apply_thresholds, mean_average_precision
+from mmposter.evaluation import mean_average_precision
 from mmposter.evaluation.metrics import get_metric
 from mmposter.features.pins import Pins
 from mmposter.features.settled import settle
@@ -38,9 +38,9 @@ def few(inputs: Inputs, count: int, seed: int) -> Inputs:
 
 def line(count: int, fitted: Fitted, inputs: Inputs, rows: list[int], config: Config) -> str:
     """A row of the table."""
-    probs, seen = fitted.trainer.predict(rows)
-    truth = inputs.labels[seen] > 0
-    decided = apply_thresholds(probs, fitted.thresholds, config.evaluation.empty)
+    probs, kept, seen = fitted.trainer.predict(rows)
+    truth = inputs.labels[kept] > 0
+    decided = fitted.decision.decide(probs, config.evaluation.empty, seen)
     shares = inputs.shares()
     numbers = [
         f"{decided.sum(axis=1).mean():.2f}",

@@ -40,7 +40,7 @@ class Head(nn.Module):
         """K times B x D_k, B x K bool -> logits B x G."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
-    def outputs(self) -> tuple[list[nn.Parameter], nn.Parameter] | None:
+    def outputs(self) -> tuple[list[Tensor], Tensor] | None:
         """The weights (each G x anything) and the bias (G) that make the logits; None where they are not to be had.
 
         Here those of the last linear layer with G outputs and a bias.
@@ -65,7 +65,7 @@ class Head(nn.Module):
                 weight[~learnt] = 0
         if not bool(learnt.all()):
             for parameter in (*weights, bias):
-                parameter.register_hook(partial(_only_where, learnt))
+                parameter.register_hook(partial(_only_where, learnt))  # type: ignore[no-untyped-call]
 
 
 def _only_where(learnt: Tensor, gradient: Tensor) -> Tensor:
@@ -233,7 +233,7 @@ class SumHead(Head):
         self.maps = nn.ModuleList([nn.Linear(dim, num_genres, bias=False) for dim in dims])
         self.bias = nn.Parameter(torch.zeros(num_genres))
 
-    def outputs(self) -> tuple[list[nn.Parameter], nn.Parameter]:
+    def outputs(self) -> tuple[list[Tensor], Tensor]:
         return [layer.weight for layer in self.maps if isinstance(layer, nn.Linear)], self.bias
 
     def contributions(self, embeddings: list[Tensor], present: Tensor) -> Tensor:

@@ -234,7 +234,7 @@ def base_logits(loss: Loss, labels: Tensor) -> Tensor:
         value.backward()
         return float(value.detach())
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     farthest = math.log((1 - least) / least)
     found = logits.detach().clamp(-farthest, farthest)
     never = labels.sum(dim=0) == 0  # weighted or not, of them nothing more is known than their share

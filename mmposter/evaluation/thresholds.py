@@ -6,9 +6,9 @@ threshold is half of the best F1 (Lipton et al. 2014, arXiv 1402.1892), hence fa
 
 For scores that say little the best F1 lies where nearly every poster gets the genre: a model of objects alone gave 8.6
 genres a poster in place of 2.3. So each threshold is raised until its genre is decided on at most `MOST` times as many
-posters as have it. On the 562 validation posters of the shipped model (four times four folds, fitted on the others) that
-leaves 2.8 genres a poster in place of 3.5, macro F1 .353 in place of .359, overall F1 .514 in place of .507; of objects
-alone 3.0 genres in place of 8.6. A bound of 1.5 gives 3.1 genres and .355.
+posters as have it. On the 562 validation posters of the shipped model (four times four folds, each fitted on the other
+three) that leaves 2.8 genres a poster in place of 3.5, macro F1 .353 in place of .359 and overall F1 .514 in place of
+.507; of objects alone 3.0 genres in place of 8.6. A bound of 1.5 gives 3.1 genres and .355.
 
 Too few posters tell nothing of a single genre: below `ENOUGH` there is one threshold for all, above which as many
 genres are decided on these posters as there should be.
@@ -116,8 +116,8 @@ def tune_thresholds(
         )
     truth, scores, _ = labelled(target, probs)
     if shares is None:
-        return _bounded(_for_f1(truth, scores, shrinkage), scores, most * truth.sum(axis=0), truth.any(axis=0))
-    expected = _expected(truth, np.asarray(shares, dtype=np.float64))
+        return _bounded(_for_f1(truth, scores, shrinkage), scores, most * truth.sum(axis=0), truth.sum(axis=0) > 0)
+    expected = len(truth) * steadied_shares(truth, np.asarray(shares, dtype=np.float64))
     if len(truth) < ENOUGH:
         thresholds = np.full(truth.shape[1], _as_many(scores[:, expected > 0], expected.sum()))
     else:
@@ -141,18 +141,17 @@ def _for_f1(truth: BoolArray, scores: FloatArray, shrinkage: float) -> FloatArra
     return thresholds
 
 
-def _expected(truth: BoolArray, shares: FloatArray) -> FloatArray:
-    """How many of these N posters should have each genre (G): their own share, which the training's steadies.
+def steadied_shares(truth: BoolArray, shares: FloatArray) -> FloatArray:
+    """The share of each genre (G) among N posters, shrunk toward that among many others, which counts as `ENOUGH`.
 
-    The training's counts as much as `ENOUGH` posters. It is 0 where no training poster has the genre.
+    It is 0 where none of the many has the genre.
     """
-    count = len(truth)
-    share = (truth.sum(axis=0) + ENOUGH * shares) / (count + ENOUGH)
-    return np.where(shares > 0, count * share, 0.0)
+    found = (truth.sum(axis=0) + ENOUGH * shares) / (len(truth) + ENOUGH)
+    return np.where(shares > 0, found, 0.0)
 
 
 def _bounded(thresholds: FloatArray, scores: FloatArray, most: FloatArray, bounded: BoolArray) -> FloatArray:
-    """Raised until each of the `bounded` genres is decided on at most so many of the posters (one is always allowed)."""
+    """Raised until each of the `bounded` genres is decided on at most so many of the posters; one is allowed always."""
     raised = thresholds.copy()
     for g in np.flatnonzero(bounded):
         candidates = _midpoints(np.unique(scores[:, g])[::-1])
@@ -167,7 +166,7 @@ def _as_many(scores: FloatArray, wanted: float) -> float:
     """The threshold above which so many of all (poster, genre) pairs lie, or at least one."""
     candidates = _midpoints(np.unique(scores)[::-1])
     decided = scores.size - np.searchsorted(np.sort(scores, axis=None), candidates, side="left")
-    return float(candidates[max(np.searchsorted(decided, wanted, side="right") - 1, 0)])
+    return float(candidates[max(int(np.searchsorted(decided, wanted, side="right")) - 1, 0)])
 
 
 def apply_thresholds(probs: ArrayLike, thresholds: ArrayLike, empty: EmptyPolicy = "allow") -> BoolArray:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from mmposter.config import Config, TrainConfig
 from mmposter.engines.parent import end_with_the_parent, lasts
 from mmposter.errors import DivergedError, UserError
 from mmposter.evaluation.metrics import mean_average_precision
+from mmposter.evaluation.unseen import Unseen
 from mmposter.files.atomic import write_text
 from mmposter.files.tensors import save_tensors
 from mmposter.progress import console
@@ -38,11 +39,20 @@ USUAL_EPOCHS = 16
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
 
 
+class Scored(NamedTuple):
+    """What a model says of M posters."""
+
+    probs: NDArray[np.float32]  # M x G
+    rows: NDArray[np.int64]  # M, which posters these are
+    seen: NDArray[np.bool_]  # M, of which of them a branch that was looked at saw something
+
+
 class Trainer:
     """Fits one model and keeps `best.safetensors`, `last.safetensors` and `metrics.jsonl` in the run folder `out`.
 
     What is frozen in the model is frozen before. `train` are the posters with augmentation, if any, `val` the same
-    without; `train_rows` are learnt from, early stopping looks at `val_rows`.
+    without; `train_rows` are learnt from, early stopping looks at `val_rows`. `unseen` is what is said of posters of
+    which no branch sees anything.
     """
 
     def __init__(
@@ -56,9 +66,11 @@ class Trainer:
         val: PosterBatches,
         train_rows: Sequence[int],
         val_rows: Sequence[int],
+        unseen: Unseen,
         out: Path,
     ) -> None:
         settings = config.train
+        self.unseen = unseen
         self.config, self.settings, self.accelerator, self.out = config, settings, accelerator, out
         self.train_data, self.val_data, self.val_rows = train, val, list(val_rows)
         self.sampler = EpochSampler(train_rows, settings.batch_size, seed=config.seed)
@@ -113,10 +125,11 @@ class Trainer:
 
     def predict(
         self, rows: Sequence[int], only: Sequence[str] | None = None, data: PosterBatches | None = None
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Probabilities of posters of `data` (None: the validation's) by row, see `predict_rows`."""
+    ) -> Scored:
+        """Posters of `data` (None: the validation's) by row, see `predict_rows`; with the answer `unseen`."""
         data = self.val_data if data is None else data
-        return predict_rows(self.accelerator, self.model, data, rows, self.config, only)
+        found = predict_rows(self.accelerator, self.model, data, rows, self.config, only)
+        return found._replace(probs=self.unseen.fill(found.probs, found.seen))
 
     def _train_epoch(self) -> None:
         state = self.progress
@@ -160,7 +173,7 @@ class Trainer:
 
     def _end_epoch(self) -> dict[str, Any]:
         state = self.progress
-        probs, rows = self.predict(self.val_rows)
+        probs, rows, _ = self.predict(self.val_rows)
         if np.isnan(probs).any():  # a batch norm's running statistics may overflow where a batch's own do not
             raise self._diverged("scores of validation posters are")
         target = self.val_data.labels[rows].numpy()
@@ -242,15 +255,16 @@ def predict_rows(
     rows: Sequence[int],
     config: Config,
     only: Sequence[str] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Probabilities M x G in 0-1 and the M rows, in the order of `rows`; posters that cannot be decoded are left out.
+) -> Scored:
+    """What the model says of posters, in the order of `rows`; those that cannot be decoded are left out.
 
     In evaluation mode. Where the genres exclude each other, the probabilities of a poster sum to 1.
     """
     sampler = EpochSampler(rows, max(config.train.batch_size, 64), shuffle=False)
     loader = accelerator.prepare(_loader(data, sampler, config.train.workers))
     model.eval()
-    found: dict[int, NDArray[np.float32]] = {}
+    plain = cast("PosterModel | ImageClassifier", accelerator.unwrap_model(model))
+    found: dict[int, tuple[NDArray[np.float32], bool]] = {}
     with torch.inference_mode():
         for inputs, _, numbers in loader:
             if len(numbers) == 0:  # not one poster of this batch could be decoded
@@ -258,14 +272,15 @@ def predict_rows(
             with accelerator.autocast():
                 logits = model(inputs, only)
             probs = probabilities(logits, single_label=config.single_label).cpu().numpy()
-            found |= dict(zip(numbers.tolist(), probs, strict=True))
+            found |= dict(
+                zip(numbers.tolist(), zip(probs, plain.sees(inputs, only).tolist(), strict=True), strict=True)
+            )
     # Several processes may each have some posters, and some twice, to fill the last batch: collected by row. (Not
     # accelerate's gather_for_metrics: it counts what to drop from the length of the data set, not of these rows.)
     everywhere = {row: scores for part in gather_object([found]) for row, scores in part.items()}
-    seen = np.array([row for row in rows if row in everywhere], np.int64)
-    if not len(seen):
-        return np.zeros((0, data.labels.shape[1]), np.float32), seen
-    return np.stack([everywhere[int(row)] for row in seen]), seen
+    kept = [row for row in rows if row in everywhere]
+    probs = np.array([everywhere[row][0] for row in kept], np.float32).reshape(-1, data.labels.shape[1])
+    return Scored(probs, np.array(kept, np.int64), np.array([everywhere[row][1] for row in kept], np.bool_))
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:

@@ -8,10 +8,10 @@ from mmposter.files.atomic import write_json, write_text
 from mmposter.report.evaluation_text import to_markdown
 from mmposter.report.plots import plot_average_precision, plot_training_curves
 from mmposter.report.plots.style import save_png
-from mmposter.runs.run import Run
+from mmposter.runs.run import VALIDATION, Run
 from mmposter.training.checkpoint import TrainingProgress
 
-PLOTS, CARD, VALIDATION = "plots", "README.md", "validation.json"
+PLOTS, CARD = "plots", "README.md"
 
 
 def write_plots(run: Run, progress: TrainingProgress, validation: Evaluation) -> None:

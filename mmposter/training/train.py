@@ -37,11 +37,12 @@ from mmposter.runs.building import (
     build_training_loss,
     tower_sizes,
 )
+from mmposter.runs.decisions import Decision, unseen_answer
 from mmposter.runs.provenance import package_version
-from mmposter.runs.run import TOWER, WEIGHTS, Run
+from mmposter.runs.run import BASE_RATES, TOWER, WEIGHTS, Run
 from mmposter.training.checkpoint import TrainingProgress, require_same_config
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
-from mmposter.training.loop import Trainer
+from mmposter.training.loop import Scored, Trainer
 from mmposter.training.outputs import write_card, write_plots
 
 if TYPE_CHECKING:
@@ -83,9 +84,8 @@ class Fitted:
     trainer: Trainer  # holds the weights of the best epoch
     progress: TrainingProgress  # epochs and the best validation mAP
     weights: TowerWeights | None  # of the image tower, None where no branch has one
-    probs: NDArray[np.float32]  # M x G of the validation posters
-    rows: NDArray[np.int64]  # the M rows of the manifest that `probs` belong to
-    thresholds: NDArray[np.float64]  # G, tuned on them
+    validation: Scored  # the validation posters, by row of the manifest
+    decision: Decision  # tuned on them
 
 
 def train(
@@ -147,16 +147,17 @@ def fit(
     loss = build_training_loss(config.loss, labels)
     if isinstance(model, PosterModel):  # a network without fusion begins as its library, or its paper, has it
         model.fusion.head.start_at(base_logits(loss, labels), labels.any(dim=0))
-    run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=_facts(dataset))
+    facts = {**_facts(dataset), BASE_RATES: inputs.shares().tolist()}
+    run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=facts)
     run.save()
     trainer = _trainer(config, dataset, inputs, model, loss, device, out)
     if resume:
         trainer.resume()
     progress = trainer.fit(quiet=quiet)
     trainer.plain_model.load_state_dict(load_tensors(out / WEIGHTS))
-    probs, rows = trainer.predict(trainer.val_rows)
-    thresholds = choose_thresholds(config.evaluation, inputs.labels[rows], probs, inputs.shares())
-    return Fitted(run, trainer, progress, weights, probs, rows, thresholds)
+    found = trainer.predict(trainer.val_rows)
+    thresholds = choose_thresholds(config.evaluation, inputs.labels[found.rows], found, inputs.shares())
+    return Fitted(run, trainer, progress, weights, found, Decision(thresholds, unseen=trainer.unseen))
 
 
 def fingerprints(branches: Mapping[str, BranchExtractors], weights: TowerWeights | None) -> dict[str, Any]:
@@ -183,6 +184,7 @@ def _trainer(
         val=poster_batches(config, dataset, inputs, augment=False),
         train_rows=inputs.rows("train"),
         val_rows=inputs.rows("val"),
+        unseen=unseen_answer(config, inputs.shares()),
         out=out,
     )
 
@@ -201,7 +203,8 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
 
     `seconds` is what the training took, for the card.
     """
-    run, trainer, progress, rows = fitted.run, fitted.trainer, fitted.progress, fitted.rows
+    run, trainer, progress, decision = fitted.run, fitted.trainer, fitted.progress, fitted.decision
+    probs, rows, seen = fitted.validation
     # The frozen tower travels with the run: whoever gets the folder needs no other file of ours. One trained on a pack
     # goes without where the tower is not on this machine.
     if run.config.regime == "features" and fitted.weights is not None and not isinstance(fitted.weights, PinnedTower):
@@ -209,8 +212,8 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
     settings = run.config.evaluation
     validation = evaluate(
         inputs.labels[rows],
-        fitted.probs,
-        fitted.thresholds,
+        probs,
+        decision.thresholds,
         run.vocabulary.genres,
         train_target=inputs.labels[inputs.rows("train")],
         split="val",
@@ -218,6 +221,7 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
         seed=run.config.seed,
         groups=np.array(dataset.table["group"], dtype=object)[rows],
         empty=settings.empty,
+        decisions=decision.decide(probs, settings.empty, seen),
     )
     facts = {
         "train_posters": len(inputs.rows("train")),
@@ -229,7 +233,7 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
         "best_val_map": progress.best,
         "seconds": round(seconds, 1),
     }
-    run = replace(run, thresholds=fitted.thresholds, facts={**run.facts, **facts})
+    run = replace(run, thresholds=decision.thresholds, facts={**run.facts, **facts})
     write_csv(run.folder / "metrics.csv", progress.history)
     write_plots(run, progress, validation)
     write_card(run, validation)
@@ -257,11 +261,20 @@ def _fresh_model(
 
 
 def choose_thresholds(
-    config: EvaluationConfig, target: NDArray[np.float32], probs: NDArray[np.float32], shares: NDArray[np.float64]
+    config: EvaluationConfig, target: NDArray[np.float32], scored: Scored, shares: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """One a genre: tuned on these posters, or what the configuration says; `shares` are those among the training's."""
+    """One a genre: tuned on these posters (those of which something was seen), or what the configuration says.
+
+    Args:
+        config: what it says.
+        target: M x G of the posters.
+        scored: what the model says of them, as it is shown.
+        shares: of each genre among the training posters (G).
+    """
     if config.thresholds == "tuned":
-        return tune_thresholds(target, probs, shrinkage=config.shrinkage, shares=shares)
+        usable = scored.seen & target.any(axis=1)
+        kept = usable if usable.any() else np.ones_like(usable)
+        return tune_thresholds(target[kept], scored.probs[kept], shrinkage=config.shrinkage, shares=shares)
     # Where nothing can pass, `empty` (which the configuration holds at top1) gives the surest genre alone.
     fixed = NEVER if config.thresholds == "top1" else config.thresholds
     return np.full(target.shape[1], fixed)
