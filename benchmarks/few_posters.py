@@ -56,6 +56,7 @@ def line(count: int, fitted: Fitted, inputs: Inputs, rows: list[int], config: Co
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--train", type=int, nargs="+", default=[35, 70, 140, 280, 560])

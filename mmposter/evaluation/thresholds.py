@@ -45,6 +45,23 @@ MOST = 1.25
 ENOUGH = 30
 """Validation posters with a genre below which no genre gets a threshold of its own."""
 
+TELLING = 10
+"""Posters with a genre below which their mAP says nothing: one poster gives 1 as easily as .1."""
+
+
+def fallback_notice(count: int) -> str | None:
+    """What is done where `count` validation posters with a genre are too few to tune on; None where they are enough.
+
+    >>> fallback_notice(562)
+    """
+    if count >= ENOUGH:
+        return None
+    return (
+        f"{count} validation poster{'s' * (count != 1)} with a genre {'is' if count == 1 else 'are'} too few for "
+        f"thresholds genre by genre ({ENOUGH} are enough): all genres share one, under which as many genres are given "
+        "as the training posters have"
+    )
+
 
 def _midpoints(descending: FloatArray) -> FloatArray:
     """A threshold below each of the distinct scores: halfway to the next lower one, the last halfway to 0."""
@@ -116,7 +133,9 @@ def tune_thresholds(
         )
     truth, scores, _ = labelled(target, probs)
     if shares is None:
-        return _bounded(_for_f1(truth, scores, shrinkage), scores, most * np.maximum(truth.sum(axis=0), 1), truth.any(0))
+        return _bounded(
+            _for_f1(truth, scores, shrinkage), scores, most * np.maximum(truth.sum(axis=0), 1), truth.any(0)
+        )
     expected = len(truth) * steadied_shares(truth, np.asarray(shares, dtype=np.float64))
     if len(truth) < ENOUGH:
         thresholds = np.full(truth.shape[1], _as_many(scores[:, expected > 0], expected.sum()))

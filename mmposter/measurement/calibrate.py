@@ -23,9 +23,10 @@ from mmposter.evaluation import (
 from mmposter.evaluation.metrics import labelled
 from mmposter.evaluation.scaling import fit_scaling
 from mmposter.evaluation.scored import file_hash
+from mmposter.evaluation.thresholds import fallback_notice
 from mmposter.evaluation.unseen import unseen_of_kind
 from mmposter.measurement.evaluate import score_split
-from mmposter.progress import progress
+from mmposter.progress import console, progress
 from mmposter.runs.decisions import (
     ERROR,
     MEASURED,
@@ -86,6 +87,9 @@ def calibrate_run(
         if not inputs.rows(side):
             raise UserError(f"{dataset.folder} has no posters in split {side!r}, and calibrate needs val and {split}")
     fitter = _Fitter(run, dataset, inputs, split, device)
+    notice = fallback_notice(fitter.posters("val").count) if run.config.evaluation.thresholds == "tuned" else None
+    if notice is not None and not quiet:
+        console.print(f"warning: {notice}", highlight=False, soft_wrap=True)
     subsets: dict[tuple[str, ...], Subset] = {}
     names = branch_subsets(run.config.branches)
     with progress("calibrate", len(names), quiet=quiet) as ticker:

@@ -24,6 +24,7 @@ from mmposter.config import Config, TrainConfig
 from mmposter.engines.parent import end_with_the_parent, lasts
 from mmposter.errors import DivergedError, UserError
 from mmposter.evaluation.metrics import mean_average_precision
+from mmposter.evaluation.thresholds import TELLING
 from mmposter.evaluation.unseen import Unseen
 from mmposter.files.atomic import write_text
 from mmposter.files.tensors import save_tensors
@@ -77,6 +78,9 @@ class Trainer:
         # Under torchrun each process takes every n-th batch.
         steps = math.ceil(len(self.sampler) / accelerator.num_processes)
         self.epochs, self.patience = passes(settings, steps)
+        # Of a handful of posters the mAP is luck, and so would be the choice of an epoch.
+        self.tells = int((val.labels[self.val_rows].sum(dim=1) > 0).sum()) >= TELLING
+        self.keeps_last = settings.keep == "last" or not self.tells
         self.total_steps = steps * self.epochs
         groups = parameter_groups(model, settings.weight_decay, settings.learning_rate, settings.backbone_learning_rate)
         optimizer = build_optimizer(groups, settings)
@@ -102,6 +106,8 @@ class Trainer:
     def fit(self, *, quiet: bool = False) -> TrainingProgress:
         """Train to the last epoch or until validation mAP has not risen for `patience` epochs.
 
+        With fewer than `TELLING` validation posters that is the last epoch, and its weights are kept.
+
         Raises:
             DivergedError: the loss is no number any more, and no better epoch was kept before.
         """
@@ -114,13 +120,14 @@ class Trainer:
                     self._train_epoch()
                     row = self._end_epoch()
                 except DivergedError as error:
-                    if self.settings.keep == "last" or state.best_epoch < 0:
+                    if self.keeps_last or state.best_epoch < 0:
                         raise
                     kept = f"kept is epoch {state.best_epoch + 1}, the best before"
                     console.print(f"{error}\n{kept}", highlight=False, soft_wrap=True)
                     state.finished = True
                     break
-                ticker.advance(1, f"loss {row['train_loss']:.4f} val mAP {row['val_map']:.4f}")
+                quality = f" val mAP {row['val_map']:.4f}" if self.tells else ""
+                ticker.advance(1, f"loss {row['train_loss']:.4f}{quality}")
         return state
 
     def predict(
@@ -189,13 +196,12 @@ class Trainer:
             "seconds": round(state.seconds, 3),
         }
         state.history.append(row)
-        last = self.settings.keep == "last"
-        if last or val_map > state.best:
+        if self.keeps_last or val_map > state.best:
             state.best, state.best_epoch = float(val_map), state.epoch
             if self.accelerator.is_main_process:
                 save_tensors(self.out / BEST, self.plain_model.state_dict())
         waited = state.epoch - state.best_epoch
-        state.finished = state.epoch + 1 >= self.epochs or (not last and waited >= self.patience)
+        state.finished = state.epoch + 1 >= self.epochs or (not self.keeps_last and waited >= self.patience)
         state.epoch, state.batch, state.loss_sum, state.seen, state.seconds = state.epoch + 1, 0, 0.0, 0, 0.0
         self._save(LAST)
         if self.accelerator.is_main_process:

@@ -19,7 +19,7 @@ from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
-from mmposter.evaluation.thresholds import NEVER
+from mmposter.evaluation.thresholds import NEVER, TELLING, fallback_notice
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.pins import PinnedTower, Pins
 from mmposter.features.settled import image_network, settle
@@ -44,6 +44,7 @@ from mmposter.training.checkpoint import TrainingProgress, require_same_config
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import Scored, Trainer
 from mmposter.training.outputs import write_card, write_plots
+from mmposter.visible import visible
 
 if TYPE_CHECKING:
     from fusion import ImageClassifier
@@ -55,6 +56,9 @@ _WITHOUT_TOWER = (
 )
 
 
+_LISTED = 5  # genres that a warning names
+
+
 @dataclass(frozen=True)
 class TrainingResult:
     """A finished training."""
@@ -63,13 +67,25 @@ class TrainingResult:
     progress: TrainingProgress  # epochs and the best validation mAP
     validation: Evaluation  # metrics on the validation posters, at thresholds tuned on the same posters
 
+    @property
+    def told(self) -> str:
+        """Which epoch was kept, and how good it is on validation posters, where these are enough to tell."""
+        keep, shown = self.run.config.train.keep, f"{self.progress.best_epoch + 1} of {len(self.progress.history)}"
+        if self.validation.n < TELLING:
+            return f"last epoch, {shown}: {self.validation.n} validation posters are too few to tell how good it is"
+        return f"{keep} epoch, {shown}: validation mAP {self.progress.best:.3f}"
+
     def _repr_html_(self) -> str:
         """How a notebook shows it: the training in a line, and `validation` as the report of an evaluation does."""
         from mmposter.document import render_fragment
         from mmposter.report.evaluation import evaluation_blocks
         from mmposter.report.evaluation_text import title
 
-        epochs = f"{len(self.progress.history)}, the best on validation: {self.progress.best_epoch + 1}"
+        epochs = (
+            self.told
+            if self.validation.n < TELLING
+            else (f"{len(self.progress.history)}, the best on validation: {self.progress.best_epoch + 1}")
+        )
         facts = {"folder": str(self.run.folder), "branches": ", ".join(self.run.config.branches), "epochs": epochs}
         note = "Thresholds were tuned on these posters, so these numbers flatter; measure with evaluate_run."
         heading = f"{self.run.folder.name}, {title(self.validation)}"
@@ -119,9 +135,24 @@ def train(
         inputs = load_inputs(config, dataset, device=device, offline=offline, quiet=quiet, workers=workers)
         fitted = fit(config, dataset, inputs, out, device=device, offline=offline, resume=resume, quiet=quiet)
         result = finish(fitted, dataset, inputs, time.monotonic() - started)
+    if not quiet:
+        _say_what_is_lacking(result, inputs)
     if isinstance(fitted.weights, PinnedTower) and not quiet:
         console.print(_WITHOUT_TOWER.format(backbone=config.cnn.backbone), highlight=False, soft_wrap=True)
     return result
+
+
+def _say_what_is_lacking(result: TrainingResult, inputs: Inputs) -> None:
+    """One warning, where the posters are too few to tune on, or where a genre has none."""
+    tuned = result.run.config.evaluation.thresholds == "tuned"
+    said = fallback_notice(result.validation.n) if tuned else None
+    never = [genre for genre, share in zip(result.run.vocabulary.genres, inputs.shares(), strict=True) if not share]
+    if never:
+        listed = ", ".join(visible(genre) for genre in never[:_LISTED]) + (", ..." if len(never) > _LISTED else "")
+        lack = f"no training poster has {listed} ({len(never)} of {len(result.run.vocabulary)} genres): never given"
+        said = lack if said is None else f"{said}; {lack}"
+    if said is not None:
+        console.print(f"warning: {said}", highlight=False, soft_wrap=True, markup=False)
 
 
 def fit(

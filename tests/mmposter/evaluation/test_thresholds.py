@@ -169,7 +169,7 @@ def test_the_surest_alone_is_one_genre_whatever_the_probabilities(kind):
 
 
 def weak_case(seed: int, n: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Six genres, of which one is had by half the posters and one by one in fifty, and scores that say next to nothing."""
+    """Six genres, from one that half the posters have to one of one in fifty, and scores that say next to nothing."""
     rng = np.random.default_rng(seed)
     shares = np.array([0.5, 0.3, 0.2, 0.1, 0.05, 0.02])
     target = rng.random((n, 6)) < shares
