@@ -67,7 +67,7 @@ def best_constant_set(shares: ArrayLike) -> BoolArray:
     As `ConstantPredictor` finds them for that metric, for which the shares of the genres are enough. (Macro F1 would
     ask for all genres.)
 
-    >>> best_constant_set([0.5, 0.1, 0.4]).tolist()  # F1 of one .67, of two .9, of all .8 (divided by 1, 2, 3 + 1)
+    >>> best_constant_set([0.5, 0.1, 0.4]).tolist()  # F1 of one .5, of two .6, of all three .5
     [True, False, True]
     """
     values = np.asarray(shares, dtype=np.float64)
