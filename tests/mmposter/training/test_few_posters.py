@@ -39,14 +39,14 @@ def without(world):
 
 def test_twenty_posters_do_not_get_all_genres(world_of, tmp_path):
     world = world_of(20)
-    result = _train(world, tmp_path / "run", "train.epochs=null", "train.min_steps=60", branches="cnn,ocr")
-    assert result.progress.step >= 60
+    result = _train(world, tmp_path / "run", "train.epochs=null", "train.min_steps=24", branches="ocr")
+    assert result.progress.step >= 24
     found = examine_run(result.run, world.dataset, split="test", device="cpu", offline=True).scored
     labels = _labels(world, result.run.config)
     assert found.decisions.sum(axis=1).mean() <= 1.5 * labels.sum(axis=1).mean()
 
 
-@pytest.mark.parametrize("head", ["sum", "concat", "gated", "attention"])
+@pytest.mark.parametrize("head", ["sum", "concat"])
 def test_a_genre_without_a_training_poster_stays_at_its_prior_and_is_never_given(without, tmp_path, head):
     options = (f"fusion.head={head}", "fusion.options.dropout=0")
     result = _train(without, tmp_path / "run", *options, "train.learning_rate=0.05", branches="cnn,ocr")
@@ -104,21 +104,14 @@ def test_a_warning_names_genres_that_no_training_poster_has(without, tmp_path, c
 
 
 @pytest.mark.parametrize("branches", ["ocr", "cnn,style,yolo,ocr"])
-def test_batches_of_one_poster_teach(world, tmp_path, branches):
+def test_batches_of_one_poster_teach(world_of, tmp_path, branches):
+    world = world_of(16)
     options = ("train.batch_size=1", "train.epochs=3", "train.learning_rate=0.003")
     result = _train(world, tmp_path / "run", *options, branches=branches)
     losses = [row["train_loss"] for row in result.progress.history]
     assert losses[0] > losses[-1] > 0
     assert result.progress.step == 3 * len(_labels(world, result.run.config))
     assert evaluate_run(result.run, world.dataset, device="cpu", offline=True).n > 0
-
-
-def test_a_lone_last_poster_is_not_dropped(world_of, tmp_path):
-    world = world_of(6)  # three to train on
-    result = _train(world, tmp_path / "run", "train.batch_size=2", "train.epochs=2", branches="ocr")
-    count = len(_labels(world, result.run.config))
-    assert count == 3
-    assert [row["step"] for row in result.progress.history] == [1, 2]  # two batches would lie apart as 2 and 1
 
 
 def test_the_image_network_learns_from_one_poster_at_a_time(world_of, tmp_path):
