@@ -133,9 +133,8 @@ def tune_thresholds(
         )
     truth, scores, _ = labelled(target, probs)
     if shares is None:
-        return _bounded(
-            _for_f1(truth, scores, shrinkage), scores, most * np.maximum(truth.sum(axis=0), 1), truth.any(0)
-        )
+        positives = truth.sum(axis=0)
+        return _bounded(_for_f1(truth, scores, shrinkage), scores, most * np.maximum(positives, 1), positives > 0)
     expected = len(truth) * steadied_shares(truth, np.asarray(shares, dtype=np.float64))
     if len(truth) < ENOUGH:
         thresholds = np.full(truth.shape[1], _as_many(scores[:, expected > 0], expected.sum()))

@@ -131,12 +131,12 @@ class Subsets:
         return f"{self.measured.split} mAP {less:.3f} in place of {all_:.3f}"
 
     @classmethod
-    def load(cls, folder: Path, config: Config, genres: Sequence[str]) -> Subsets | None:
+    def load(cls, folder: Path, branches: Sequence[str], genres: Sequence[str]) -> Subsets | None:
         """Read ``subsets.json`` of a run folder; None where there is none.
 
         Args:
             folder: of the run.
-            config: of the run.
+            branches: all of the run's, in its order.
             genres: of the run, in its order.
 
         Raises:
@@ -157,11 +157,11 @@ class Subsets:
                 measured=_posters(known["measured"]),
                 constant={name: _number(known["constant"][name]) for name in (*MEASURED, ERROR)},
                 subsets={
-                    tuple(names.split(",")): _subset(subset, len(genres), config)
+                    tuple(names.split(",")): _subset(subset, len(genres))
                     for names, subset in mapping(known["subsets"], "subsets").items()
                 },
             )
-        if found.genres != tuple(genres) or set(found.subsets) != set(branch_subsets(config.branches)):
+        if found.genres != tuple(genres) or set(found.subsets) != set(branch_subsets(branches)):
             raise UserError(f"{path} is of a model with other genres or branches; {mend}")
         return found
 
@@ -219,12 +219,12 @@ def _posters(values: Any) -> PosterCounts:
     return PosterCounts(data, manifest, split, whole(known["count"], "count"))
 
 
-def _subset(values: Mapping[str, Any], genres: int, config: Config) -> Subset:
+def _subset(values: Mapping[str, Any], genres: int) -> Subset:
     scaling = Scaling(number(values["slope"], "slope"), _vector(values["offsets"], genres))
     if not 0 < scaling.slope < math.inf:
         raise ValueError(f"slope must be above 0, got {scaling.slope}")
     error, difference = values["calibration_error"], values["difference"]
-    unseen = unseen_answer(config, base_rates(values["unseen"], genres)) if "unseen" in values else None
+    unseen = Unseen.of(base_rates(values["unseen"], genres)) if "unseen" in values else None
     return Subset(
         decision=Decision(_vector(values["thresholds"], genres), scaling, unseen),
         metrics={name: _measured(values["metrics"][name]) for name in MEASURED},

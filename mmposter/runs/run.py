@@ -221,7 +221,7 @@ class Run:
         Raises:
             UserError: if the file is damaged, or of other weights than the run has now.
         """
-        found = Subsets.load(self.folder, self.config, self.vocabulary.genres)
+        found = Subsets.load(self.folder, self.config.branches, self.vocabulary.genres)
         if found is not None and found.weights != file_hash(self.folder / WEIGHTS):
             raise UserError(
                 f"{self.folder} was trained again since it was calibrated; type: mmposter calibrate {self.folder} DATA"
@@ -243,7 +243,9 @@ class Run:
             return Decision(self.thresholds, unseen=self._unseen())
         names = tuple(name for name in self.config.branches if only is None or name in only)
         decision = fitted.subsets[names].decision
-        return decision if decision.unseen is not None else replace(decision, unseen=self._unseen())
+        if decision.unseen is None:
+            return replace(decision, unseen=self._unseen())
+        return replace(decision, unseen=unseen_answer(self.config, decision.unseen.probs))
 
     def _unseen(self) -> Unseen | None:
         """The answer where nothing was seen: the base rates of the training, or as an earlier run knew them."""

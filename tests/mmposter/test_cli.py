@@ -127,7 +127,7 @@ def test_predict_to_a_pipe_and_to_a_file(world, tmp_path, run_here):
     )
     lines = [json.loads(line) for line in piped.stdout.splitlines()]
     assert [line["path"] for line in lines] == [*posters, str(bad)]
-    assert all(list(line) == ["path", "genres", "scores", "error"] for line in lines)
+    assert all(list(line) == ["path", "genres", "scores", "error", "saw_nothing"] for line in lines)
     assert [len(line["genres"]) for line in lines] == [2, 2, 2, 0]
     assert lines[3]["error"].startswith("empty")
     assert "3 of 4 posters without a fault" in piped.stderr
