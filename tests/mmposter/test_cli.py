@@ -140,7 +140,7 @@ def test_predict_to_a_pipe_and_to_a_file(world, tmp_path, run_here):
     target = tmp_path / "genres.csv"
     first = run_here("predict", *posters, "--model", out, "--offline", "--out", str(target), check=True)
     assert first.stdout == f"{target}\n"
-    assert target.read_text().splitlines()[0] == "path,genres,error,Bright,Crowded,Wordy,Rare"
+    assert target.read_text().splitlines()[0] == "path,genres,error,saw_nothing,Bright,Crowded,Wordy,Rare"
     assert run_here("predict", *posters, "--model", out, "--out", str(target)).returncode == 2
 
 
