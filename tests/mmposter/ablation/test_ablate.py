@@ -14,6 +14,7 @@ from mmposter.ablation.run import AblationSettings, ablate
 from mmposter.ablation.scores import CELLS
 from mmposter.errors import UserError
 from mmposter.evaluation import apply_thresholds, compute_metrics
+from mmposter.evaluation.unseen import best_constant_set
 from mmposter.measurement.evaluate import evaluate_run
 from mmposter.report.ablation import findings
 from mmposter.runs.run import Run
