@@ -59,7 +59,16 @@ from fusion.heads import (
     head_options,
     register_head,
 )
-from fusion.losses import Loss, build_loss, loss_class, loss_names, loss_options, probabilities, register_loss
+from fusion.losses import (
+    Loss,
+    base_logits,
+    build_loss,
+    loss_class,
+    loss_names,
+    loss_options,
+    probabilities,
+    register_loss,
+)
 from fusion.model import FusionModel, PosterModel, parameter_groups
 from fusion.muon import Muon, convolution_weights
 from fusion.tower import ImageTower
@@ -97,6 +106,7 @@ __all__ = [
     "TextBranch",
     "YoloBranch",
     "backbone_spec",
+    "base_logits",
     "branch_names",
     "branch_options",
     "build_backbone",

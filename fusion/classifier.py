@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from fusion.backbones.base import Backbone, named_sequence, other_shapes, probe_shapes
@@ -114,6 +115,10 @@ class ImageClassifier(nn.Module):
             raise ValueError(f"inputs must hold {IMAGE!r} for an image classifier, got {sorted(inputs)}")
         logits: Tensor = self.classifier(self.tower.forward_stages(inputs[IMAGE]))
         return logits
+
+    def sees(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
+        """Of which posters it sees something, B bool: of all."""
+        return inputs[IMAGE].new_ones(len(inputs[IMAGE]), dtype=torch.bool)
 
     def set_trainable(self, mode: str) -> None:
         """Choose what learns; calls may repeat in any order.

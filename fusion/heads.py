@@ -9,6 +9,7 @@ Letters: B posters, K branches, D_k embedding of branch k, G genres, D the head'
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,38 @@ class Head(nn.Module):
     def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
         """K times B x D_k, B x K bool -> logits B x G."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def outputs(self) -> tuple[list[Tensor], Tensor] | None:
+        """The weights (each G x anything) and the bias (G) that make the logits; None where they are not to be had.
+
+        Here those of the last linear layer with G outputs and a bias.
+        """
+        layers = [m for m in self.modules() if isinstance(m, nn.Linear) and m.out_features == self.num_genres]
+        return ([layers[-1].weight], layers[-1].bias) if layers and layers[-1].bias is not None else None
+
+    def start_at(self, logits: Tensor, learnt: Tensor) -> None:
+        """Begin at these logits, to which the weights add what they see; before the first step of a training.
+
+        Args:
+            logits: G.
+            learnt: G bool; a genre that is not stays at its logit, whatever the poster and the steps that follow.
+        """
+        found = self.outputs()
+        if found is None:
+            return
+        weights, bias = found
+        with torch.no_grad():
+            bias.copy_(logits)
+            for weight in weights:
+                weight[~learnt] = 0
+        if not bool(learnt.all()):
+            for parameter in (*weights, bias):
+                parameter.register_hook(partial(_only_where, learnt))  # type: ignore[no-untyped-call]
+
+
+def _only_where(learnt: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of a parameter whose first axis is the genres, zero where nothing is learnt."""
+    return gradient * learnt.to(gradient).reshape(-1, *[1] * (gradient.ndim - 1))
 
 
 _HEADS = ClassRegistry("head", Head)
@@ -199,6 +232,9 @@ class SumHead(Head):
         self.dropout = Dropout(check_probability("dropout", dropout))
         self.maps = nn.ModuleList([nn.Linear(dim, num_genres, bias=False) for dim in dims])
         self.bias = nn.Parameter(torch.zeros(num_genres))
+
+    def outputs(self) -> tuple[list[Tensor], Tensor]:
+        return [layer.weight for layer in self.maps if isinstance(layer, nn.Linear)], self.bias
 
     def contributions(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
         """What each branch adds to each logit: B x K x G, zeros where absent."""

@@ -202,6 +202,45 @@ class DoubleSigmoidBCELoss(Loss):
         return F.binary_cross_entropy_with_logits(torch.sigmoid(logits.float()), targets.float())
 
 
+def base_logits(loss: Loss, labels: Tensor) -> Tensor:
+    """The logits (G) that a training begins with: the best for `loss` that are the same for every poster.
+
+    For binary cross entropy the log odds of the genres' shares, for cross entropy the logs of the shares up to a
+    constant. A loss that weighs positives and negatives otherwise has its best constant elsewhere (weighted_bce at 0),
+    and a training that began far from it would spend its steps on the way. A share counts as at least half a poster,
+    and at most all but half a poster; no logit goes beyond those of such shares.
+
+    Args:
+        loss: of the training.
+        labels: N x G in 0-1 of the training posters.
+
+    Examples:
+        >>> labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+        >>> base_logits(BCELoss(), labels).sigmoid()
+        tensor([0.7500, 0.5000])
+        >>> base_logits(WeightedBCELoss(torch.tensor([1 / 3, 1.0])), labels).sigmoid()
+        tensor([0.5000, 0.5000])
+    """
+    least = 0.5 / len(labels)
+    shares = labels.float().mean(dim=0).clamp(least, 1 - least)
+    if loss.single_label:
+        return shares.log()
+    logits = shares.logit().requires_grad_()
+    optimizer = torch.optim.LBFGS([logits], max_iter=50, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        value = loss(logits.expand_as(labels), labels) * labels.shape[1]
+        value.backward()
+        return float(value.detach())
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    farthest = math.log((1 - least) / least)
+    found = logits.detach().clamp(-farthest, farthest)
+    never = labels.sum(dim=0) == 0  # weighted or not, of them nothing more is known than their share
+    return torch.where(never | ~found.isfinite(), shares.logit(), found)
+
+
 def probabilities(logits: Tensor, *, single_label: bool = False) -> Tensor:
     """The probability of each genre, B x G in 0-1 and in float32.
 

@@ -186,6 +186,10 @@ class PosterModel(nn.Module):
         logits: Tensor = self.fusion(self._complete(inputs, only, keep), only, keep)
         return logits
 
+    def sees(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
+        """Of which posters some branch that is looked at has something, B bool; raises as `forward`."""
+        return self.fusion.keep_mask(inputs, only).any(dim=1)
+
     def embeddings(self, inputs: Inputs, only: Collection[str] | None = None) -> dict[str, tuple[Tensor, Tensor]]:
         """What each branch says: name -> embedding B x D_k (zeros where not used), used B bool; raises as `forward`."""
         keep = self.fusion.keep_mask(inputs, only)

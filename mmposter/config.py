@@ -119,7 +119,11 @@ class LossConfig(ConfigSection):
 class TrainConfig(ConfigSection):
     """How the weights are found."""
 
-    epochs: int = Field(16, ge=1, le=1_000_000)
+    epochs: int | None = Field(None, ge=1, le=1_000_000)
+    """Passes over the training posters. None: 16, and of few posters as many as `min_steps` takes, where `patience`
+    grows in proportion."""
+    min_steps: int = Field(400, ge=1, le=1_000_000_000)
+    """Without `epochs`: the fewest steps of the optimiser."""
     batch_size: int = Field(64, ge=1, le=1_000_000)
     learning_rate: Rate = 5e-4
     backbone_learning_rate: Rate = 1e-4

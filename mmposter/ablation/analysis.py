@@ -33,8 +33,8 @@ from mmposter.evaluation.metrics import get_metric
 from mmposter.evaluation.named import Columns, stacked
 from mmposter.evaluation.seeds import Measured, measure
 from mmposter.evaluation.shapley import shapley_weights
-from mmposter.evaluation.thresholds import apply_thresholds
 from mmposter.progress import progress
+from mmposter.runs.decisions import Decision, unseen_answer
 from mmposter.runs.provenance import package_version, source_commit
 
 _METRICS = [get_metric(name) for name in HEADLINES]
@@ -114,7 +114,7 @@ def analyse(
         reasons = "\n".join(dict.fromkeys(failed.values()))
         raise UserError(f"the full model could not be trained, and there is nothing to compare with:\n{reasons}")
     posters = _posters(dataset, [found for _, found in known], bootstrap)
-    trained = _measure(plan, known, posters, quiet=quiet)
+    trained = _measure(plan, known, posters, _train_labels(dataset).mean(axis=0, dtype=np.float64), quiet=quiet)
     cells = [_cell(one, trained, posters) for one in trained.values()]
     splits = dataset.table["split"].value_counts()
     return AblationResult(
@@ -158,15 +158,23 @@ def _posters(dataset: Dataset, scores: Iterable[Scores], bootstrap: Bootstrap) -
 
 
 def _measure(
-    plan: Plan, known: Sequence[tuple[Unit, Scores]], posters: MeasuredPosters, *, quiet: bool
+    plan: Plan,
+    known: Sequence[tuple[Unit, Scores]],
+    posters: MeasuredPosters,
+    shares: NDArray[np.float64],
+    *,
+    quiet: bool,
 ) -> dict[str, Trained]:
     """Every cell with every seed, in the order of the plan; NumPy works outside Python's lock, so threads help."""
     work = [(cell, unit, found) for unit, found in known for cell in unit.training.cells]
 
     def one(item: tuple[Cell, Unit, Scores]) -> Measured:
         cell, unit, found = item
-        probs = found.probs[cell.name][np.searchsorted(found.rows, posters.rows)]
-        decisions = apply_thresholds(probs, found.facts.thresholds, unit.config.evaluation.empty)
+        rows = np.searchsorted(found.rows, posters.rows)
+        probs = found.probs[cell.name][rows]
+        decision = Decision(np.array(found.facts.thresholds), unseen=unseen_answer(unit.config, shares))
+        seen = ~found.unseen[cell.name][rows] if cell.name in found.unseen else None
+        decisions = decision.decide(probs, unit.config.evaluation.empty, seen)
         return measure(posters.target, probs, decisions, posters.weights, _METRICS)
 
     measured: dict[str, dict[int, Measured]] = {}

@@ -6,7 +6,7 @@ import io
 import math
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from mmposter.files.atomic import atomic_path, write_json
 from mmposter.files.strict_json import mapping, number, read_json, shown, text, whole
 
 CELLS = "cells"
+_PROBS, _UNSEEN = "probs:", "unseen:"
 _SCORES, _FACTS = "scores.npz", "training.json"
 # What reading a file ends in that is damaged, or not there.
 _DAMAGE = (UserError, OSError, ValueError, TypeError, LookupError, RuntimeError, SyntaxError, zipfile.BadZipFile)
@@ -54,11 +55,14 @@ class Scores:
     facts: TrainingFacts  # how it was trained
     rows: NDArray[np.int64]  # the M rows of the manifest that were scored
     probs: Mapping[str, NDArray[np.float32]]  # M x G by the name of the cell
+    # M by the name of the cell, of which posters its branches saw nothing; an earlier version kept no such thing.
+    unseen: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write both files; the facts last, as they say that all is there."""
         with atomic_path(folder / _SCORES) as temporary, temporary.open("wb") as stream:
-            arrays: dict[str, Any] = {f"probs:{name}": values for name, values in self.probs.items()}
+            arrays: dict[str, Any] = {f"{_PROBS}{name}": values for name, values in self.probs.items()}
+            arrays |= {f"{_UNSEEN}{name}": values.astype(np.int64) for name, values in self.unseen.items()}
             np.savez(stream, rows=self.rows, **arrays)
         facts = asdict(self.facts)
         write_json(folder / _FACTS, {**facts, "val_map": facts["val_map"] if math.isfinite(facts["val_map"]) else None})
@@ -106,12 +110,15 @@ def load_scores(folder: Path, config: Config, manifest: str, split: str, *, post
         rows = arrays.pop("rows")
     except _DAMAGE:
         return None
-    probs = {name.removeprefix("probs:"): values for name, values in arrays.items()}
+    probs = {name.removeprefix(_PROBS): values for name, values in arrays.items() if name.startswith(_PROBS)}
+    unseen = {name.removeprefix(_UNSEEN): values for name, values in arrays.items() if name.startswith(_UNSEEN)}
     if not _are_rows(rows, posters) or len(facts.thresholds) != genres:
         return None
     if not all(_are_probabilities(values, (len(rows), genres)) for values in probs.values()):
         return None
-    return Scores(facts, rows, probs)
+    if not all(_are_marks(values, len(rows)) for values in unseen.values()):
+        return None
+    return Scores(facts, rows, probs, {name: values.astype(np.bool_) for name, values in unseen.items()})
 
 
 def _read_facts(folder: Path) -> TrainingFacts:
@@ -161,6 +168,10 @@ def _are_rows(rows: NDArray[Any], posters: int) -> bool:
     if rows.ndim != 1 or rows.dtype != np.int64 or not len(rows):
         return False
     return bool(rows[0] >= 0 and rows[-1] < posters and (np.diff(rows) > 0).all())
+
+
+def _are_marks(values: NDArray[Any], posters: int) -> bool:
+    return values.shape == (posters,) and values.dtype == np.int64 and bool(((values == 0) | (values == 1)).all())
 
 
 def _are_probabilities(values: NDArray[Any], shape: tuple[int, int]) -> bool:

@@ -121,20 +121,21 @@ class GridTask(Task[Unit, Unit, UnitResult]):
         if not rows:
             raise UserError(f"{self._data} has no posters in split {self._split!r}")
         trainer, dataset = fitted.trainer, self._dataset
-        probs, scored = {}, None
+        probs, unseen, scored = {}, {}, None
         for cell in cells:
             features = shuffle_branches(inputs.features, cell.shuffled, dataset, config.seed)
             data = poster_batches(config, dataset, replace(inputs, features=features), augment=False)
-            probs[cell.name], scored = trainer.predict(rows, cell.only, data)
+            probs[cell.name], scored, seen = trainer.predict(rows, cell.only, data)
+            unseen[cell.name] = ~seen
         assert scored is not None  # a training has a cell
         facts = TrainingFacts(
             config=config.model_dump(mode="json"),
             manifest=dataset.info["manifest_sha256"],
             split=self._split,
-            thresholds=[float(value) for value in fitted.thresholds],
+            thresholds=[float(value) for value in fitted.decision.thresholds],
             epochs=len(fitted.progress.history),
             best_epoch=fitted.progress.best_epoch,
             val_map=float(fitted.progress.best),
             seconds=round(seconds, 2),
         )
-        return Scores(facts, scored, probs)
+        return Scores(facts, scored, probs, unseen)

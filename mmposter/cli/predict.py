@@ -155,6 +155,8 @@ def _table(predictions: Sequence[Prediction], top_k: int | None) -> tuple[int, l
         )
         others = [f"{genre} {score:.2f}" for genre, score in ranked if genre not in prediction.genres][:3]
         error = Text(visible(prediction.error or ""), style="red")
+        if prediction.note:
+            chosen = Text("\n").join([chosen, Text(prediction.note, style="dim")])
         table.add_row(visible(Path(prediction.path or "").name), chosen or error, ", ".join(others))
     make_console().print(table)
     return len(predictions), [p for p in predictions if p.error]

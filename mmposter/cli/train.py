@@ -57,6 +57,7 @@ def train_command(
     source = opt.choose_data(data, data_option)
     from mmposter.config import load_config
     from mmposter.data import Dataset
+    from mmposter.evaluation.thresholds import TELLING
     from mmposter.report.evaluation_text import render
 
     resolved = load_config(config, opt.overrides(set, init), branches=branches, regime=regime, seed=seed)
@@ -74,12 +75,9 @@ def train_command(
         offline=offline,
         workers="auto",
     )
-    render(result.validation, console)
-    progress = result.progress
-    console.print(
-        f"{resolved.train.keep} epoch, {progress.best_epoch + 1} of {len(progress.history)}: validation mAP "
-        f"{progress.best:.3f}. These are validation numbers, on which training was watched; next: mmposter evaluate "
-        f"{folder} {source}",
-        soft_wrap=True,
-    )
+    watched = ""
+    if result.validation.n >= TELLING:
+        render(result.validation, console)
+        watched = " These are validation numbers, on which training was watched;"
+    console.print(f"{result.told}.{watched} next: mmposter evaluate {folder} {source}", soft_wrap=True)
     answer_path(folder)

@@ -145,6 +145,7 @@ def evaluate(
     seed: int = 0,
     groups: ArrayLike | None = None,
     empty: EmptyPolicy = "top1",
+    decisions: ArrayLike | None = None,
 ) -> Evaluation:
     """Measure the probabilities of one model on one split.
 
@@ -159,6 +160,7 @@ def evaluate(
         seed: the same seed gives the same intervals.
         groups: near-duplicate group of each poster (N); whole groups are resampled.
         empty: what a poster gets where nothing passes, see `apply_thresholds`.
+        decisions: N x G, where they are not those of `thresholds` alone (see `Unseen`); None: they are.
 
     Raises:
         ValueError: a wrong shape or value.
@@ -178,7 +180,8 @@ def evaluate(
         raise ValueError(f"train_target must have the {count} genres of target, got {train.shape[1]}")
     everything = check_probs(probs, checked.shape)
     limits = np.asarray(thresholds, dtype=np.float64)
-    truth, scores, decided = labelled(checked, everything, apply_thresholds(everything, limits, empty))
+    given = apply_thresholds(everything, limits, empty) if decisions is None else decisions
+    truth, scores, decided = labelled(checked, everything, given)
 
     units = labelled_groups(checked, groups)
     weights = half_samples(len(truth), n_boot, seed, units)

@@ -28,6 +28,7 @@ from mmposter.explain.sight import Sight, cam_stage, with_places
 from mmposter.runs.decisions import Decision
 
 Logits = NDArray[np.float64]
+_LEAST = 1e-7  # a genre that no poster has would have no logit
 
 
 class Probe(ABC):
@@ -41,8 +42,13 @@ class Probe(ABC):
     """
 
     def __init__(self, decision: Decision) -> None:
-        self._scaling = decision.scaling
+        self._scaling, self._unseen = decision.scaling, decision.unseen
         self.parts: Mapping[str, Parts] = {}
+
+    @property
+    def sees(self) -> bool:
+        """Whether any branch that is looked through sees something."""
+        return True
 
     @property
     @abstractmethod
@@ -76,6 +82,9 @@ class Probe(ABC):
 
     def _shown(self, raw: Tensor) -> Logits:
         values: Logits = raw.detach().double().cpu().numpy()
+        if not self.sees and self._unseen is not None:  # nothing that is hidden changes that
+            least = np.clip(self._unseen.probs, _LEAST, 1 - _LEAST)
+            return np.tile(np.log(least / (1 - least)), (len(values), 1))
         return values if self._scaling is None else self._scaling.slope * values + self._scaling.offsets
 
     def _heat(self, score: Score, features: Tensor | None, genres: Sequence[int]) -> NDArray[np.float32] | None:
@@ -120,6 +129,10 @@ class FusionProbe(Probe):
     @property
     def raw(self) -> Tensor:
         return self._raw
+
+    @property
+    def sees(self) -> bool:
+        return bool(self._keep.any())
 
     def by_subset(self) -> dict[frozenset[str], Logits]:
         sizes = range(len(self._branches) + 1)

@@ -18,7 +18,6 @@ from fusion import ImageClassifier, PosterModel, probabilities
 from mmposter.branches import declared, on_images
 from mmposter.engines import Task, finished
 from mmposter.engines.libraries import release_memory
-from mmposter.evaluation import apply_thresholds
 from mmposter.explain.parts import Parts
 from mmposter.explain.probe import FusionProbe, NetworkProbe, Probe, branch_shares
 from mmposter.explain.result import Explanation
@@ -29,7 +28,7 @@ from mmposter.features.index import Failure
 from mmposter.features.loading import Loader, PosterWish, Prepared
 from mmposter.images.reading import ImageInput
 from mmposter.inference.perception import Perception, Seen, decode, split_usable
-from mmposter.runs.decisions import Decision
+from mmposter.runs.decisions import Decision, saw_nothing_note
 from mmposter.runs.run import Run
 
 _PICTURE = (720, 900)  # width and height in pixels that a card needs of a poster
@@ -173,8 +172,9 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
         probe, names, run = sighting.probe, request.branches, self._run
         decision, genres = self._decision(names), run.vocabulary.genres
         model_probs = probabilities(probe.raw, single_label=run.config.single_label).cpu().numpy()
-        probs = decision.apply(model_probs)[0]
-        chosen = apply_thresholds(probs[None], decision.thresholds, empty=run.config.evaluation.empty)[0]
+        seen = np.array([probe.sees])
+        probs = decision.apply(model_probs, seen)[0]
+        chosen = decision.decide(probs[None], run.config.evaluation.empty, seen)[0]
         wanted = np.flatnonzero(chosen).tolist() if request.genres is None else request.genres
         wanted = sorted(wanted, key=lambda g: -probs[g])
         values = probe.by_subset()
@@ -203,7 +203,7 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
             scores={genre: float(prob) for genre, prob in zip(genres, probs, strict=True)},
             branches=names,
             scale="raw" if decision.scaling is None else "calibrated",
-            notes=self._notes(heat, fused=values is not None),
+            notes=(*self._notes(heat, fused=values is not None), *([] if probe.sees else [saw_nothing_note(names)])),
             error=sighting.error,
             picture=picture,
         )

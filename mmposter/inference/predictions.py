@@ -154,10 +154,10 @@ class PredictionFile:
         genres = next((list(prediction.scores) for prediction, _ in self._read() if prediction.scores), [])
         with target.open("w", encoding="utf-8", errors=_UNWRITABLE, newline="") as stream:
             writer = TableWriter(stream)
-            writer.write(["path", "genres", "error", *genres])
+            writer.write(["path", "genres", "error", "saw_nothing", *genres])
             for p, _ in self._read():
                 scores = [p.scores.get(genre, "") for genre in genres]
-                writer.write([p.path, "|".join(p.genres), p.error or "", *scores])
+                writer.write([p.path, "|".join(p.genres), p.error or "", "|".join(p.saw_nothing), *scores])
 
 
 def _is_unfinished(file: Path) -> bool:

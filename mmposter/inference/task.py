@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,18 +18,20 @@ from mmposter.branches import on_images
 from mmposter.engines import Task, finished
 from mmposter.engines.device import resolve_device
 from mmposter.engines.libraries import release_memory
-from mmposter.evaluation import apply_thresholds
 from mmposter.evaluation.listing import SUREST, heading, listing_line
 from mmposter.features.extractors import BranchExtractors, Preparation
 from mmposter.features.loading import Loader, PosterWish, Prepared, prepared
 from mmposter.images.reading import ImageInput
 from mmposter.inference.perception import Perception, decode, split_usable
-from mmposter.runs.decisions import Decision
+from mmposter.runs.decisions import Decision, saw_nothing_note
 from mmposter.runs.run import Run
 from mmposter.visible import visible
 
 _NEXT = 5  # genres that a notebook shows beside those that are given
 _BAR = 20  # letters of a bar in a notebook that stands for 1
+
+_Said: TypeAlias = tuple[NDArray[np.float32], bool]
+"""Of one poster the probabilities (G) as they are shown, and whether anything was seen on it."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,26 @@ class Prediction:
         genres: the genres above their thresholds, the surest first.
         scores: every genre's probability in 0-1; empty where the poster could not be used.
         error: what was wrong with the poster or with one of its branches; None if nothing was.
+        saw_nothing: the branches that were looked through, where none of them saw anything on the poster; empty where
+            one did. Then the scores are the base rates, and the genres those of the best constant answer.
     """
 
     path: str | None
     genres: list[str] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    saw_nothing: list[str] = field(default_factory=list)
+
+    @property
+    def note(self) -> str | None:
+        """That nothing was seen, in words; None where something was."""
+        return saw_nothing_note(self.saw_nothing) if self.saw_nothing else None
 
     def to_json(self) -> dict[str, Any]:
         """The line of a `.jsonl` file."""
         scores = {genre: round(score, 6) for genre, score in self.scores.items()}
-        return {"path": self.path, "genres": self.genres, "scores": scores, "error": self.error}
+        plain = {"path": self.path, "genres": self.genres, "scores": scores, "error": self.error}
+        return {**plain, "saw_nothing": self.saw_nothing}
 
     def listing(self, title: str | None = None, year: int | None = None, k: int = SUREST) -> str:
         """The line ``Title (year)  Genre (0.736), Genre (0.385), ...`` of the k surest genres.
@@ -66,14 +77,14 @@ class Prediction:
         """
         name = title if title is not None else "untitled" if self.path is None else Path(self.path).stem
         if self.scores:
-            return listing_line(name, year, self.scores, k)
+            return listing_line(name, year, self.scores, k) + (f"  ({self.note})" if self.note else "")
         return f"{heading(name, year)}  {visible(' '.join((self.error or '').split()))}"
 
     def __repr__(self) -> str:
         """Short, so that a list of predictions can be read: the file's name and the genres that are given."""
         given = ", ".join(f"{genre} {self.scores[genre]:.3f}" if self.scores else genre for genre in self.genres)
         error = None if self.error is None else f"error: {visible(' '.join(self.error.split()))}"
-        parts = [part for part in (given or ("no genre" if self.scores else None), error) if part]
+        parts = [part for part in (given or ("no genre" if self.scores else None), self.note, error) if part]
         return f"<Prediction {self._name}: {'; '.join(parts)}>"
 
     def _repr_html_(self) -> str:
@@ -81,6 +92,7 @@ class Prediction:
         from mmposter.document import Block, Emphasis, ListBlock, TableBlock, render_fragment
 
         problems = [] if self.error is None else [f"Error: {self.error}"]
+        problems += [f"It {self.note}."] if self.note else []
         if not self.scores:
             return render_fragment(self._name, text=problems)
         surest = sorted(self.scores, key=lambda genre: -self.scores[genre])
@@ -166,14 +178,14 @@ class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
         names, image = self._looked_at(request)
         posters = [future.result() for future in loading.posters]
         usable, errors = split_usable(posters, image)
-        scores: dict[int, NDArray[np.float32]] = {}
+        found: dict[int, _Said] = {}
         if usable:
-            probs, failed = self._probabilities([posters[row] for row in usable], names, image)
+            said, failed = self._probabilities([posters[row] for row in usable], names, image)
             errors |= {usable[index]: message for index, message in failed.items()}
-            scores = {row: values for row, values in zip(usable, probs, strict=True) if values is not None}
+            found = {row: one for row, one in zip(usable, said, strict=True) if one is not None}
         release_memory()
         rows = enumerate(request.posters)
-        return finished([self._prediction(item, scores.get(row), errors.get(row), request) for row, item in rows])
+        return finished([self._prediction(item, found.get(row), errors.get(row), request) for row, item in rows])
 
     def stop(self) -> None:
         self._loader.close()
@@ -183,28 +195,27 @@ class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
         names = self._branches if request.branches is None else request.branches
         return names, self._image if on_images(names) else None
 
-    def _prediction(
-        self, item: ImageInput, probs: NDArray[np.float32] | None, error: str | None, request: Request
-    ) -> Prediction:
+    def _prediction(self, item: ImageInput, said: _Said | None, error: str | None, request: Request) -> Prediction:
         path = str(item) if isinstance(item, str | Path) else None
-        if probs is None:
+        if said is None:
             return Prediction(path, error=error)
+        probs, seen = said
         genres = self._run.vocabulary.genres
         order = np.argsort(-probs, kind="stable").tolist()
         if request.top_k is None:
             policy = self._run.config.evaluation.empty
-            thresholds = self.decision(request.branches).thresholds
-            chosen = apply_thresholds(probs[None], thresholds, empty=policy)[0]
+            chosen = self.decision(request.branches).decide(probs[None], policy, np.array([seen]))[0]
             order = [index for index in order if chosen[index]]
         else:
             order = order[: request.top_k]
         scores = {genre: float(score) for genre, score in zip(genres, probs, strict=True)}
-        return Prediction(path, [genres[index] for index in order], scores, error)
+        nothing = [] if seen else list(self._looked_at(request)[0])
+        return Prediction(path, [genres[index] for index in order], scores, error, nothing)
 
     def _probabilities(
         self, posters: Sequence[Prepared], names: tuple[str, ...], image: Preparation | None
-    ) -> tuple[list[NDArray[np.float32] | None], dict[int, str]]:
-        """Probabilities of decoded posters through the branches `names` (None where a needed extractor failed), and
+    ) -> tuple[list[_Said | None], dict[int, str]]:
+        """What is said of decoded posters through the branches `names` (None where a needed extractor failed), and
         what failed, by row."""
         assert self._started is not None
         seen = self.perception.look(posters, names)
@@ -217,5 +228,7 @@ class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
             on_device = {key: value.to(self.device) for key, value in inputs.items()}
             logits = self._started(on_device, names)
             probs = probabilities(logits, single_label=self._run.config.single_label).cpu().numpy()
-        probs = self.decision(names).apply(probs)
-        return [None if row in seen.unusable else probs[row] for row in range(len(posters))], seen.failed
+            sees = self._started.sees(on_device, names).cpu().numpy()
+        probs = self.decision(names).apply(probs, sees)
+        said = (None if row in seen.unusable else (probs[row], bool(sees[row])) for row in range(len(posters)))
+        return list(said), seen.failed

@@ -15,7 +15,6 @@ from mmposter.errors import UserError
 from mmposter.evaluation import (
     ConstantPredictor,
     Difference,
-    apply_thresholds,
     bootstrap_ci,
     bootstrap_difference,
     compute_metrics,
@@ -24,11 +23,23 @@ from mmposter.evaluation import (
 from mmposter.evaluation.metrics import labelled
 from mmposter.evaluation.scaling import fit_scaling
 from mmposter.evaluation.scored import file_hash
-from mmposter.measurement.evaluate import predict_split
-from mmposter.progress import progress
-from mmposter.runs.decisions import ERROR, MEASURED, Decision, PosterCounts, Subset, Subsets, branch_subsets
+from mmposter.evaluation.thresholds import fallback_notice
+from mmposter.evaluation.unseen import unseen_of_kind
+from mmposter.measurement.evaluate import score_split
+from mmposter.progress import console, progress
+from mmposter.runs.decisions import (
+    ERROR,
+    MEASURED,
+    Decision,
+    PosterCounts,
+    Subset,
+    Subsets,
+    branch_subsets,
+    unseen_answer,
+)
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.training.inputs import Inputs, load_inputs
+from mmposter.training.loop import Scored
 from mmposter.training.train import choose_thresholds
 
 _METRICS, _ERROR = tuple(get_metric(name) for name in MEASURED), get_metric(ERROR)
@@ -76,6 +87,9 @@ def calibrate_run(
         if not inputs.rows(side):
             raise UserError(f"{dataset.folder} has no posters in split {side!r}, and calibrate needs val and {split}")
     fitter = _Fitter(run, dataset, inputs, split, device)
+    notice = fallback_notice(fitter.posters("val").count) if run.config.evaluation.thresholds == "tuned" else None
+    if notice is not None and not quiet:
+        console.print(f"warning: {notice}", highlight=False, soft_wrap=True)
     subsets: dict[tuple[str, ...], Subset] = {}
     names = branch_subsets(run.config.branches)
     with progress("calibrate", len(names), quiet=quiet) as ticker:
@@ -103,15 +117,13 @@ class _Fitter:
     def fit(self, branches: Sequence[str]) -> Subset:
         inputs, settings = self._inputs, self._run.config.evaluation
         rows = [*inputs.rows("val"), *inputs.rows(self._split)]
-        probs, seen = predict_split(self._run, self._dataset, inputs, rows, only=branches, device=self._device)
-        val = inputs.splits[seen] == "val"
-        target, raw, groups = inputs.labels[seen[~val]], probs[~val], self._groups[seen[~val]]
+        probs, kept, seen = score_split(self._run, self._dataset, inputs, rows, only=branches, device=self._device)
+        val = inputs.splits[kept] == "val"
+        target, raw, groups = inputs.labels[kept[~val]], probs[~val], self._groups[kept[~val]]
 
-        unscaled = Decision(np.zeros(0), fit_scaling(inputs.labels[seen[val]], probs[val]))
-        thresholds = choose_thresholds(settings, inputs.labels[seen[val]], unscaled.apply(probs[val]))
-        decision = replace(unscaled, thresholds=thresholds)
-        scaled = decision.apply(raw)
-        decided = apply_thresholds(scaled, thresholds, settings.empty)
+        decision = self._decision(inputs.labels[kept[val]], Scored(probs[val], kept[val], seen[val]))
+        scaled = decision.apply(raw, seen[~val])
+        decided = decision.decide(scaled, settings.empty, seen[~val])
 
         bootstrap = {"n_boot": settings.bootstrap, "seed": self._run.config.seed, "groups": groups}
         values = compute_metrics(target, scaled, decided)
@@ -129,6 +141,21 @@ class _Fitter:
             error_after=Difference(values[_ERROR.name], ends[_ERROR.name]),
             difference=difference,
         )
+
+    def _decision(self, target: NDArray[np.float32], val: Scored) -> Decision:
+        """Fitted on validation posters: scaling and thresholds on those of which something is seen."""
+        shares, config = self._inputs.shares(), self._run.config
+        usable = val.seen & target.any(axis=1)
+        kept = usable if usable.any() else np.ones_like(usable)
+        scaling = fit_scaling(target[kept], val.probs[kept])
+        # A genre that no training poster has is as rare as the model began with, however all others are moved.
+        least = 0.5 / max(len(self._inputs.rows("train")), 1)
+        prior = np.log(least / (1 - least))
+        offsets = np.where(shares > 0, scaling.offsets, np.minimum(scaling.offsets, prior * (1 - scaling.slope)))
+        unscaled = Decision(np.zeros(0), replace(scaling, offsets=offsets))
+        thresholds = choose_thresholds(config.evaluation, target, val._replace(probs=unscaled.apply(val.probs)), shares)
+        of_kind = unseen_of_kind(target[~val.seen & target.any(axis=1)], shares)
+        return replace(unscaled, thresholds=thresholds, unseen=unseen_answer(config, of_kind.probs))
 
     def posters(self, split: str) -> PosterCounts:
         target = self._inputs.labels[self._inputs.rows(split)]

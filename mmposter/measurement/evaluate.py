@@ -15,7 +15,7 @@ from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.errors import UserError
-from mmposter.evaluation import Evaluation, apply_thresholds, evaluate
+from mmposter.evaluation import Evaluation, evaluate
 from mmposter.evaluation.calibration import Method
 from mmposter.evaluation.examination import Examination, examine
 from mmposter.evaluation.scored import ScoredPosters, Source, file_hash
@@ -23,7 +23,7 @@ from mmposter.runs.decisions import Decision
 from mmposter.runs.provenance import package_version, source_commit
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
-from mmposter.training.loop import predict_rows
+from mmposter.training.loop import Scored, predict_rows
 
 
 def evaluate_run(
@@ -98,6 +98,20 @@ def predict_split(
 
     They are the model's own; what is shown of them is said by `Run.decision`.
     """
+    found = score_split(run, dataset, inputs, rows, only=only, device=device)
+    return found.probs, found.rows
+
+
+def score_split(
+    run: Run,
+    dataset: Dataset,
+    inputs: Inputs,
+    rows: Sequence[int],
+    *,
+    only: Sequence[str] | None = None,
+    device: str = "auto",
+) -> Scored:
+    """`predict_split`, and of which posters something was seen."""
     accelerator = make_accelerator(resolve_device(device), run.config.train.precision)
     model: torch.nn.Module = accelerator.prepare_model(run.load_model(), evaluation_mode=True)
     data = poster_batches(run.config, dataset, inputs, augment=False)
@@ -132,13 +146,14 @@ def _score(
     if not rows:
         raise UserError(f"{dataset.folder} has no posters in split {split!r}; splits there: {_splits(inputs)}")
     val_rows = inputs.rows("val") if also_val and split != "val" else []
-    probs, seen = predict_split(run, dataset, inputs, [*rows, *val_rows], only=only, device=device)
-    probs = decision.apply(probs)
-    measured = inputs.splits[seen] == split
-    val = (inputs.labels[seen], probs) if split == "val" else (inputs.labels[seen[~measured]], probs[~measured])
-    probs, seen = probs[measured], seen[measured]
-    target, settings = inputs.labels[seen], run.config.evaluation
-    groups = np.array(dataset.table["group"], dtype=object)[seen]
+    raw, kept, seen = score_split(run, dataset, inputs, [*rows, *val_rows], only=only, device=device)
+    probs = decision.apply(raw, seen)
+    measured = inputs.splits[kept] == split
+    val = (inputs.labels[kept], probs) if split == "val" else (inputs.labels[kept[~measured]], probs[~measured])
+    probs, kept = probs[measured], kept[measured]
+    target, settings = inputs.labels[kept], run.config.evaluation
+    decided = decision.decide(probs, settings.empty, seen[measured])
+    groups = np.array(dataset.table["group"], dtype=object)[kept]
     evaluation = evaluate(
         target,
         probs,
@@ -150,18 +165,19 @@ def _score(
         seed=run.config.seed,
         groups=groups,
         empty=settings.empty,
+        decisions=decided,
     )
     posters = ScoredPosters(
-        ids=tuple(str(name) for name in dataset.table["id"].iloc[seen]),
+        ids=tuple(str(name) for name in dataset.table["id"].iloc[kept]),
         groups=groups,
         genres=run.vocabulary.genres,
         target=target > 0,
         probs=probs,
-        decisions=apply_thresholds(probs, decision.thresholds, settings.empty),
+        decisions=decided,
         thresholds=decision.thresholds,
         source=_source(run, dataset, split, only, evaluation, decision),
     )
-    named = dataset.table[["title", "year"]].iloc[seen]
+    named = dataset.table[["title", "year"]].iloc[kept]
     titles = [(title, None if pd.isna(year) else int(year)) for title, year in named.itertuples(index=False)]
     return _Scores(posters, evaluation, titles, val if also_val and val[0].any() else None)
 

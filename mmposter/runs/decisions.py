@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from mmposter.config import Config
 from mmposter.errors import UserError
 from mmposter.evaluation import Difference
-from mmposter.evaluation.arrays import FloatArray
+from mmposter.evaluation.arrays import BoolArray, FloatArray
 from mmposter.evaluation.scaling import Scaling
+from mmposter.evaluation.thresholds import NEVER, EmptyPolicy, apply_thresholds
+from mmposter.evaluation.unseen import Unseen
 from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
 from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shown, sound, text, texts, whole
@@ -41,10 +44,30 @@ class Decision:
 
     thresholds: FloatArray  # G, one a genre, for the probabilities that `apply` gives
     scaling: Scaling | None = None  # None leaves the probabilities as they are
+    # The answer for posters of which these branches see nothing; None: of a run that knows no base rates.
+    unseen: Unseen | None = None
 
-    def apply(self, probs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The probabilities N x G that are shown and compared with the thresholds."""
-        return probs if self.scaling is None else self.scaling.apply(probs).astype(np.float32)
+    def apply(self, probs: NDArray[np.float32], seen: BoolArray | None = None) -> NDArray[np.float32]:
+        """The probabilities N x G that are shown and compared with the thresholds.
+
+        Args:
+            probs: the model's own.
+            seen: N, of which posters something was seen; None: of all.
+        """
+        scaled = probs if self.scaling is None else self.scaling.apply(probs).astype(np.float32)
+        return scaled if seen is None or self.unseen is None else self.unseen.fill(scaled, seen)
+
+    def decide(self, probs: NDArray[np.float32], empty: EmptyPolicy, seen: BoolArray | None = None) -> BoolArray:
+        """The genres N x G of probabilities that `apply` gave; `empty` as in `apply_thresholds`.
+
+        A poster of which nothing was seen gets those of `unseen`, or where that is not known the surest alone.
+        """
+        decided = apply_thresholds(probs, self.thresholds, empty)
+        if seen is None or seen.all():
+            return decided
+        if self.unseen is not None:
+            return self.unseen.fill_genres(decided, seen)
+        return np.where(seen[:, None], decided, apply_thresholds(probs, np.full(probs.shape[1], NEVER), "top1"))
 
     @property
     def digest(self) -> str | None:
@@ -143,6 +166,24 @@ class Subsets:
         return found
 
 
+def saw_nothing_note(branches: Sequence[str]) -> str:
+    """What is said beside the answer for a poster of which these branches see nothing.
+
+    >>> saw_nothing_note(["yolo", "ocr"])
+    'saw nothing (yolo, ocr): base rates'
+    """
+    return f"saw nothing ({', '.join(branches)}): base rates"
+
+
+def unseen_answer(config: Config, shares: ArrayLike) -> Unseen:
+    """The answer of a run for posters of which nothing was seen, where each genre has this share (G)."""
+    fixed, single = config.evaluation.thresholds, config.single_label
+    if fixed == "tuned" and not single:
+        return Unseen.of(shares)
+    limit = NEVER if isinstance(fixed, str) else fixed
+    return Unseen.of(shares, np.full(np.shape(shares), limit), config.evaluation.empty)
+
+
 def branch_subsets(branches: Sequence[str]) -> list[tuple[str, ...]]:
     """All non-empty subsets in the given order of names, the largest first."""
     sizes = range(len(branches), 0, -1)
@@ -159,9 +200,10 @@ def _decision_json(decision: Decision) -> dict[str, Any]:
 
 
 def _subset_json(subset: Subset) -> dict[str, Any]:
-    difference = subset.difference
+    difference, unseen = subset.difference, subset.decision.unseen
     return {
         **_decision_json(subset.decision),
+        **({} if unseen is None else {"unseen": unseen.probs.tolist()}),
         "metrics": {name: _measured_json(value) for name, value in subset.metrics.items()},
         "calibration_error": {
             "before": _measured_json(subset.error_before),
@@ -182,13 +224,22 @@ def _subset(values: Mapping[str, Any], genres: int) -> Subset:
     if not 0 < scaling.slope < math.inf:
         raise ValueError(f"slope must be above 0, got {scaling.slope}")
     error, difference = values["calibration_error"], values["difference"]
+    unseen = Unseen.of(base_rates(values["unseen"], genres)) if "unseen" in values else None
     return Subset(
-        decision=Decision(_vector(values["thresholds"], genres), scaling),
+        decision=Decision(_vector(values["thresholds"], genres), scaling, unseen),
         metrics={name: _measured(values["metrics"][name]) for name in MEASURED},
         error_before=_measured(error["before"]),
         error_after=_measured(error["after"]),
         difference=None if difference is None else {name: _measured(difference[name]) for name in MEASURED},
     )
+
+
+def base_rates(values: Any, count: int) -> FloatArray:
+    """A share a genre, as a file says them; ValueError where they are none."""
+    shares = _vector(values, count)
+    if not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(f"shares must lie in 0-1, got {shown(values)}")
+    return shares
 
 
 def _vector(values: Sequence[float], count: int) -> FloatArray:

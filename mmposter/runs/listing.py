@@ -10,6 +10,7 @@ from typing import Any
 
 from mmposter.config import comparable
 from mmposter.errors import UserError
+from mmposter.evaluation.thresholds import TELLING
 from mmposter.files.strict_json import MEGABYTE, mapping, number, parse_json, read_json, read_text, texts
 
 # Kept as text, not imported from mmposter.runs.run: a listing should not wait for torch.
@@ -26,7 +27,7 @@ class RunSummary:
     regime: str  # ``features`` or ``finetune``
     state: str  # ``finished``, ``stopped`` or ``damaged``
     epochs: int  # finished ones
-    val_map: float | None  # the best validation mAP; None before the first epoch
+    val_map: float | None  # the best validation mAP; None before the first epoch, and of too few posters to tell
     differences: Mapping[str, Any]  # configuration keys that are not the same in all listed runs
 
     def to_json(self) -> dict[str, Any]:
@@ -66,9 +67,16 @@ def _summary(
         regime=config["regime"],
         state="finished" if values.get("thresholds") is not None else "stopped",
         epochs=len(scores),
-        val_map=max(scores, default=None),
+        val_map=None if _too_few(values) else max(scores, default=None),
         differences={key: config.get(key) for key in varying if key not in ("branches", "regime")},
     )
+
+
+def _too_few(values: Mapping[str, Any]) -> bool:
+    """Whether so few posters were watched that their mAP says nothing."""
+    facts = values.get("facts")
+    count = facts.get("val_posters") if isinstance(facts, dict) else None
+    return isinstance(count, int) and count < TELLING
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +28,19 @@ from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, sho
 from mmposter.files.tensors import load_tensors, require_shapes
 from mmposter.pretrained.trust import is_trusted
 from mmposter.runs.building import build_image_classifier, build_model, build_tower
-from mmposter.runs.decisions import Decision, Subsets
+from mmposter.runs.decisions import Decision, Subsets, base_rates, unseen_answer
 from mmposter.shipped import is_shipped
 
 if TYPE_CHECKING:
     from fusion import ImageClassifier, PosterModel
+    from mmposter.evaluation.unseen import Unseen
     from mmposter.features.extractors import BranchExtractors
 
 FORMAT = 1
-MODEL, WEIGHTS, TOWER = "model.json", "best.safetensors", "tower.safetensors"
+MODEL, WEIGHTS, TOWER, VALIDATION = "model.json", "best.safetensors", "tower.safetensors", "validation.json"
+
+BASE_RATES = "base_rates"
+"""The fact that holds the share of the training posters that have each genre, in the order of the genres."""
 
 OTHER_WEIGHTS = "other_weights_allowed"
 """The fact that names branches whose files need not be the very ones that the run was trained behind."""
@@ -139,6 +143,8 @@ class Run:
                 facts=mapping(known["facts"], "facts"),
             )
             texts(run.facts.get(OTHER_WEIGHTS, ()), OTHER_WEIGHTS)
+            if BASE_RATES in run.facts:
+                base_rates(run.facts[BASE_RATES], len(vocabulary))
             _ = run.architecture  # made of the file's values, too
         if finished and (run.thresholds is None or not (folder / WEIGHTS).is_file()):
             raise UserError(
@@ -234,9 +240,24 @@ class Run:
         assert self.thresholds is not None  # Run.load has refused an unfinished run
         fitted = self.subsets()
         if fitted is None:
-            return Decision(self.thresholds)
+            return Decision(self.thresholds, unseen=self._unseen())
         names = tuple(name for name in self.config.branches if only is None or name in only)
-        return fitted.subsets[names].decision
+        decision = fitted.subsets[names].decision
+        if decision.unseen is None:
+            return replace(decision, unseen=self._unseen())
+        return replace(decision, unseen=unseen_answer(self.config, decision.unseen.probs))
+
+    def _unseen(self) -> Unseen | None:
+        """The answer where nothing was seen: the base rates of the training, or as an earlier run knew them."""
+        shares, genres = self.facts.get(BASE_RATES), len(self.vocabulary)
+        if shares is None and (validation := self.folder / VALIDATION).is_file():
+            with sound(validation, _MEND):
+                of_genre = mapping(read_json(validation, limit=_LARGEST, mend=_MEND)["by_genre"], "by_genre")
+                shares = [of_genre[genre]["prevalence"] for genre in self.vocabulary.genres]
+        if shares is None:
+            return None
+        with sound(self.folder / MODEL, _MEND):
+            return unseen_answer(self.config, base_rates(shares, genres))
 
     @property
     def other_weights_allowed(self) -> tuple[str, ...]:

@@ -46,7 +46,8 @@ def predict_answer(
         if work.top_k is not None:  # chosen here, so that requests with different ones can be computed together
             genres = sorted(scores, key=lambda genre: -scores[genre])[: work.top_k]
         rounded = prediction.to_json()["scores"]
-        posters.append(PosterAnswer(name=name, genres=genres, scores=rounded, error=error))
+        nothing = prediction.saw_nothing
+        posters.append(PosterAnswer(name=name, genres=genres, scores=rounded, error=error, saw_nothing=nothing))
     return answer_with(classifier, work.branches, posters)
 
 

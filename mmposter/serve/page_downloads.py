@@ -37,10 +37,16 @@ def as_csv(prediction: PredictAnswer) -> str:
     """One line a poster, with the columns of `mmposter predict --out genres.csv`."""
     genres = list(prediction.thresholds)
     rows = [
-        [poster.name, "|".join(poster.genres), poster.error or "", *(poster.scores.get(genre, "") for genre in genres)]
-        for poster in prediction.posters
+        [
+            p.name,
+            "|".join(p.genres),
+            p.error or "",
+            "|".join(p.saw_nothing),
+            *(p.scores.get(genre, "") for genre in genres),
+        ]
+        for p in prediction.posters
     ]
-    return table_text(["path", "genres", "error", *genres], rows)
+    return table_text(["path", "genres", "error", "saw_nothing", *genres], rows)
 
 
 def _card(explained: Explained) -> bytes:

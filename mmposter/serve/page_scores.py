@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmposter.errors import BadImageError
 from mmposter.images.reading import load_image
+from mmposter.runs.decisions import saw_nothing_note
 from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.schema import PosterAnswer
 
@@ -97,6 +98,7 @@ def _card(
         else ""
     )
     note = f'<p class="wrong">{escape(answer.error)}</p>' if answer.error else ""
+    note += f"<p>It {escape(saw_nothing_note(answer.saw_nothing))}.</p>" if answer.saw_nothing else ""
     return (
         f'<section class="mm-card"><img alt="" src="{_thumbnail(poster)}">'
         f"<div><h3>{name}</h3>{note}{none}{rows(given)}{rows(others[:_NEXT])}{more}</div></section>"

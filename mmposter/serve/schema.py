@@ -16,6 +16,9 @@ class PosterAnswer(BaseModel):
     genres: list[str] = Field(description="Above their thresholds, or the top_k; the surest first.")
     scores: dict[str, float] = Field(description="Every genre's probability; empty where the poster is unusable.")
     error: str | None = Field(description="What was wrong with the poster, or with one branch; null if nothing was.")
+    saw_nothing: list[str] = Field(
+        [], description="The branches, where none saw anything: the scores are base rates. Empty where one did."
+    )
 
 
 class PredictAnswer(BaseModel):
@@ -65,7 +68,7 @@ class ExplainedPoster(BaseModel):
     name: str = Field(description="As the file was called in the request.")
     scores: dict[str, float] = Field(description="As in a prediction.")
     genres: list[GenreAnswer] = Field(description="Those predicted, or those asked for; the surest first.")
-    notes: list[str] = Field(description="What could not be explained, and why.")
+    notes: list[str] = Field(description="What could not be explained, and why; and where nothing was seen.")
     error: str | None = Field(description="As in a prediction.")
 
 

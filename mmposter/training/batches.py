@@ -73,7 +73,7 @@ class PosterBatches(Dataset[Any]):
 class EpochSampler(BatchSampler):
     """Batches of `rows`, shuffled as a function of seed and epoch alone, from any batch on.
 
-    The last batch may be smaller; if shuffled, never 1 beside others: a batch norm cannot learn from one poster.
+    The last batch may be smaller; if shuffled, never 1 beside larger ones: a batch norm learns little of one poster.
     """
 
     def __init__(self, rows: Sequence[int], batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
@@ -93,7 +93,7 @@ class EpochSampler(BatchSampler):
             generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch, -1))
             order = [order[i] for i in torch.randperm(len(order), generator=generator).tolist()]
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        if self.shuffle and len(batches) > 1 and len(batches[-1]) == 1:
+        if self.shuffle and self.batch_size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
             batches[-2:] = [batches[-2] + batches[-1]]
         return batches
 

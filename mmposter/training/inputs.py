@@ -38,6 +38,11 @@ class Inputs:
     def rows(self, split: str) -> list[int]:
         return [int(row) for row in np.flatnonzero((self.splits == split) & self.features.usable)]
 
+    def shares(self) -> NDArray[np.float64]:
+        """The share of the training posters that have each genre: G."""
+        shares: NDArray[np.float64] = self.labels[self.rows("train")].mean(axis=0, dtype=np.float64)
+        return shares
+
 
 def load_inputs(
     config: Config,

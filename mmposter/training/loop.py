@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from mmposter.config import Config, TrainConfig
 from mmposter.engines.parent import end_with_the_parent, lasts
 from mmposter.errors import DivergedError, UserError
 from mmposter.evaluation.metrics import mean_average_precision
+from mmposter.evaluation.thresholds import TELLING
+from mmposter.evaluation.unseen import Unseen
 from mmposter.files.atomic import write_text
 from mmposter.files.tensors import save_tensors
 from mmposter.progress import console
@@ -32,14 +35,25 @@ from mmposter.training.checkpoint import TrainingProgress, load_checkpoint, save
 
 # A long epoch (finetune) is not lost to a kill: the state is also kept in between, at most this often.
 CHECKPOINT_SECONDS = 30.0
+USUAL_EPOCHS = 16
+"""Where the configuration names no number, and the posters are not few."""
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
+
+
+class Scored(NamedTuple):
+    """What a model says of M posters."""
+
+    probs: NDArray[np.float32]  # M x G
+    rows: NDArray[np.int64]  # M, which posters these are
+    seen: NDArray[np.bool_]  # M, of which of them a branch that was looked at saw something
 
 
 class Trainer:
     """Fits one model and keeps `best.safetensors`, `last.safetensors` and `metrics.jsonl` in the run folder `out`.
 
     What is frozen in the model is frozen before. `train` are the posters with augmentation, if any, `val` the same
-    without; `train_rows` are learnt from, early stopping looks at `val_rows`.
+    without; `train_rows` are learnt from, early stopping looks at `val_rows`. `unseen` is what is said of posters of
+    which no branch sees anything.
     """
 
     def __init__(
@@ -53,14 +67,21 @@ class Trainer:
         val: PosterBatches,
         train_rows: Sequence[int],
         val_rows: Sequence[int],
+        unseen: Unseen,
         out: Path,
     ) -> None:
         settings = config.train
+        self.unseen = unseen
         self.config, self.settings, self.accelerator, self.out = config, settings, accelerator, out
         self.train_data, self.val_data, self.val_rows = train, val, list(val_rows)
         self.sampler = EpochSampler(train_rows, settings.batch_size, seed=config.seed)
         # Under torchrun each process takes every n-th batch.
-        self.total_steps = math.ceil(len(self.sampler) / accelerator.num_processes) * settings.epochs
+        steps = math.ceil(len(self.sampler) / accelerator.num_processes)
+        self.epochs, self.patience = passes(settings, steps)
+        # Of a handful of posters the mAP is luck, and so would be the choice of an epoch.
+        self.tells = int((val.labels[self.val_rows].sum(dim=1) > 0).sum()) >= TELLING
+        self.keeps_last = settings.keep == "last" or not self.tells
+        self.total_steps = steps * self.epochs
         groups = parameter_groups(model, settings.weight_decay, settings.learning_rate, settings.backbone_learning_rate)
         optimizer = build_optimizer(groups, settings)
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
@@ -85,33 +106,37 @@ class Trainer:
     def fit(self, *, quiet: bool = False) -> TrainingProgress:
         """Train to the last epoch or until validation mAP has not risen for `patience` epochs.
 
+        With fewer than `TELLING` validation posters that is the last epoch, and its weights are kept.
+
         Raises:
             DivergedError: the loss is no number any more, and no better epoch was kept before.
         """
         state = self.progress
         if state.finished:
             return state
-        with show_progress("train", self.settings.epochs, done=state.epoch, quiet=quiet) as ticker:
+        with show_progress("train", self.epochs, done=state.epoch, quiet=quiet) as ticker:
             while not state.finished:
                 try:
                     self._train_epoch()
                     row = self._end_epoch()
                 except DivergedError as error:
-                    if self.settings.keep == "last" or state.best_epoch < 0:
+                    if self.keeps_last or state.best_epoch < 0:
                         raise
                     kept = f"kept is epoch {state.best_epoch + 1}, the best before"
                     console.print(f"{error}\n{kept}", highlight=False, soft_wrap=True)
                     state.finished = True
                     break
-                ticker.advance(1, f"loss {row['train_loss']:.4f} val mAP {row['val_map']:.4f}")
+                quality = f" val mAP {row['val_map']:.4f}" if self.tells else ""
+                ticker.advance(1, f"loss {row['train_loss']:.4f}{quality}")
         return state
 
     def predict(
         self, rows: Sequence[int], only: Sequence[str] | None = None, data: PosterBatches | None = None
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Probabilities of posters of `data` (None: the validation's) by row, see `predict_rows`."""
+    ) -> Scored:
+        """Posters of `data` (None: the validation's) by row, see `predict_rows`; with the answer `unseen`."""
         data = self.val_data if data is None else data
-        return predict_rows(self.accelerator, self.model, data, rows, self.config, only)
+        found = predict_rows(self.accelerator, self.model, data, rows, self.config, only)
+        return found._replace(probs=self.unseen.fill(found.probs, found.seen))
 
     def _train_epoch(self) -> None:
         state = self.progress
@@ -122,8 +147,9 @@ class Trainer:
         saved = began = time.monotonic()
         before = state.seconds
         for inputs, labels, rows in loader:
-            if len(rows) > 1:
-                loss = self._step(inputs, labels)
+            if len(rows):  # not one of its posters could be decoded otherwise
+                with _one_row(self.model) if len(rows) == 1 else nullcontext():
+                    loss = self._step(inputs, labels)
                 if not math.isfinite(loss):
                     raise self._diverged("the loss is")
                 state.loss_sum += loss * len(rows)
@@ -154,7 +180,7 @@ class Trainer:
 
     def _end_epoch(self) -> dict[str, Any]:
         state = self.progress
-        probs, rows = self.predict(self.val_rows)
+        probs, rows, _ = self.predict(self.val_rows)
         if np.isnan(probs).any():  # a batch norm's running statistics may overflow where a batch's own do not
             raise self._diverged("scores of validation posters are")
         target = self.val_data.labels[rows].numpy()
@@ -170,13 +196,12 @@ class Trainer:
             "seconds": round(state.seconds, 3),
         }
         state.history.append(row)
-        last = self.settings.keep == "last"
-        if last or val_map > state.best:
+        if self.keeps_last or val_map > state.best:
             state.best, state.best_epoch = float(val_map), state.epoch
             if self.accelerator.is_main_process:
                 save_tensors(self.out / BEST, self.plain_model.state_dict())
         waited = state.epoch - state.best_epoch
-        state.finished = state.epoch + 1 >= self.settings.epochs or (not last and waited >= self.settings.patience)
+        state.finished = state.epoch + 1 >= self.epochs or (not self.keeps_last and waited >= self.patience)
         state.epoch, state.batch, state.loss_sum, state.seen, state.seconds = state.epoch + 1, 0, 0.0, 0, 0.0
         self._save(LAST)
         if self.accelerator.is_main_process:
@@ -200,6 +225,27 @@ class Trainer:
             save_checkpoint(self.out / name, self.plain_model, self.optimizer.optimizer, progress, scaler)
 
 
+def passes(settings: TrainConfig, steps: int) -> tuple[int, int]:
+    """How many passes of `steps` steps are made at most, and after how many without a better one they end."""
+    if settings.epochs is not None:
+        return settings.epochs, settings.patience
+    epochs = max(USUAL_EPOCHS, math.ceil(settings.min_steps / steps))
+    return epochs, math.ceil(settings.patience * epochs / USUAL_EPOCHS)
+
+
+@contextmanager
+def _one_row(model: nn.Module) -> Iterator[None]:
+    """Let batch norms use their running statistics, and not change them: one poster has no variance."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
+
+
 def _tensorboard(out: Path) -> Any:
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
@@ -215,15 +261,16 @@ def predict_rows(
     rows: Sequence[int],
     config: Config,
     only: Sequence[str] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Probabilities M x G in 0-1 and the M rows, in the order of `rows`; posters that cannot be decoded are left out.
+) -> Scored:
+    """What the model says of posters, in the order of `rows`; those that cannot be decoded are left out.
 
     In evaluation mode. Where the genres exclude each other, the probabilities of a poster sum to 1.
     """
     sampler = EpochSampler(rows, max(config.train.batch_size, 64), shuffle=False)
     loader = accelerator.prepare(_loader(data, sampler, config.train.workers))
     model.eval()
-    found: dict[int, NDArray[np.float32]] = {}
+    plain = cast("PosterModel | ImageClassifier", accelerator.unwrap_model(model))
+    found: dict[int, tuple[NDArray[np.float32], bool]] = {}
     with torch.inference_mode():
         for inputs, _, numbers in loader:
             if len(numbers) == 0:  # not one poster of this batch could be decoded
@@ -231,14 +278,15 @@ def predict_rows(
             with accelerator.autocast():
                 logits = model(inputs, only)
             probs = probabilities(logits, single_label=config.single_label).cpu().numpy()
-            found |= dict(zip(numbers.tolist(), probs, strict=True))
+            found |= dict(
+                zip(numbers.tolist(), zip(probs, plain.sees(inputs, only).tolist(), strict=True), strict=True)
+            )
     # Several processes may each have some posters, and some twice, to fill the last batch: collected by row. (Not
     # accelerate's gather_for_metrics: it counts what to drop from the length of the data set, not of these rows.)
     everywhere = {row: scores for part in gather_object([found]) for row, scores in part.items()}
-    seen = np.array([row for row in rows if row in everywhere], np.int64)
-    if not len(seen):
-        return np.zeros((0, data.labels.shape[1]), np.float32), seen
-    return np.stack([everywhere[int(row)] for row in seen]), seen
+    kept = [row for row in rows if row in everywhere]
+    probs = np.array([everywhere[row][0] for row in kept], np.float32).reshape(-1, data.labels.shape[1])
+    return Scored(probs, np.array(kept, np.int64), np.array([everywhere[row][1] for row in kept], np.bool_))
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from mmposter.branches import declared
 from mmposter.evaluation import Evaluation
+from mmposter.evaluation.thresholds import TELLING
 from mmposter.files.atomic import write_json, write_text
 from mmposter.report.evaluation_text import to_markdown
 from mmposter.report.plots import plot_average_precision, plot_training_curves
 from mmposter.report.plots.style import save_png
-from mmposter.runs.run import Run
+from mmposter.runs.run import VALIDATION, Run
 from mmposter.training.checkpoint import TrainingProgress
 
-PLOTS, CARD, VALIDATION = "plots", "README.md", "validation.json"
+PLOTS, CARD = "plots", "README.md"
 
 
 def write_plots(run: Run, progress: TrainingProgress, validation: Evaluation) -> None:
     """Training curves and average precision by genre, as PNG files in the run folder."""
-    save_png(plot_training_curves(progress.history), run.folder / PLOTS / "training.png")
-    save_png(plot_average_precision(validation), run.folder / PLOTS / "average_precision.png")
+    history = progress.history
+    if validation.n < TELLING:  # no epoch is the best of so few posters
+        history = [{key: value for key, value in row.items() if key != "val_map"} for row in history]
+    save_png(plot_training_curves(history), run.folder / PLOTS / "training.png")
+    if validation.n >= TELLING:
+        save_png(plot_average_precision(validation), run.folder / PLOTS / "average_precision.png")
 
 
 def write_card(run: Run, validation: Evaluation) -> None:
     """The model card (README.md) and the validation metrics (validation.json) of a run."""
     write_json(run.folder / VALIDATION, validation.to_json())
     facts, config = run.facts, run.config
+    few = validation.n < TELLING
+    kept = "last" if few else config.train.keep
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     paragraphs = [
         f"# {run.folder.resolve().name}",
@@ -34,15 +41,17 @@ def write_card(run: Run, validation: Evaluation) -> None:
         f"loss `{config.loss.name}`.",
         "## How it was made",
         f"Trained on {facts['train_posters']:,} posters of `{facts['data']}`, watched on {facts['val_posters']:,} "
-        f"others; kept is epoch {facts['best_epoch'] + 1} of {facts['epochs']}, the {config.train.keep} one; "
+        f"others; kept is epoch {facts['best_epoch'] + 1} of {facts['epochs']}, the {kept} one; "
         f"{facts['seconds']:.0f} s. {_decided(run)} Test posters were not looked at.",
         f"Libraries: {versions}. The whole configuration is in `model.json`.",
         "## Validation",
         "Training was watched on these posters, so the numbers may flatter; those to quote come from "
         "`mmposter evaluate RUN DATA`.",
-        to_markdown(validation).removesuffix("\n"),
+        f"{validation.n} posters are too few to tell how good it is; no number is shown."
+        if few
+        else to_markdown(validation).removesuffix("\n"),
         "![training](plots/training.png)",
-        "![average precision by genre](plots/average_precision.png)",
+        *([] if few else ["![average precision by genre](plots/average_precision.png)"]),
         *_use(run),
     ]
     write_text(run.folder / CARD, "\n\n".join(paragraphs) + "\n")
@@ -84,5 +93,5 @@ def _decided(run: Run) -> str:
     """How scores become genres."""
     thresholds = run.config.evaluation.thresholds
     if thresholds == "tuned":
-        return "One threshold a genre was tuned on the latter."
+        return "Thresholds were tuned on the latter."
     return "The surest genre is the answer." if thresholds == "top1" else f"A genre is decided from {thresholds:g} on."

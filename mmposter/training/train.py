@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fusion import Loss, PosterModel, base_logits
 from mmposter.config import Config, EvaluationConfig
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
-from mmposter.evaluation.thresholds import NEVER
+from mmposter.evaluation.thresholds import NEVER, TELLING, fallback_notice
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.pins import PinnedTower, Pins
 from mmposter.features.settled import image_network, settle
@@ -36,21 +37,26 @@ from mmposter.runs.building import (
     build_training_loss,
     tower_sizes,
 )
+from mmposter.runs.decisions import Decision, unseen_answer
 from mmposter.runs.provenance import package_version
-from mmposter.runs.run import TOWER, WEIGHTS, Run
+from mmposter.runs.run import BASE_RATES, TOWER, WEIGHTS, Run
 from mmposter.training.checkpoint import TrainingProgress, require_same_config
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
-from mmposter.training.loop import Trainer
+from mmposter.training.loop import Scored, Trainer
 from mmposter.training.outputs import write_card, write_plots
+from mmposter.visible import visible
 
 if TYPE_CHECKING:
-    from fusion import ImageClassifier, PosterModel
+    from fusion import ImageClassifier
 
 
 _WITHOUT_TOWER = (
     "the weights of {backbone} are not on this machine: the run goes without them. It can be measured on the pack; to "
     "predict new posters, get the weights (mmposter weights lists them) and train once more"
 )
+
+
+_LISTED = 5  # genres that a warning names
 
 
 @dataclass(frozen=True)
@@ -61,13 +67,25 @@ class TrainingResult:
     progress: TrainingProgress  # epochs and the best validation mAP
     validation: Evaluation  # metrics on the validation posters, at thresholds tuned on the same posters
 
+    @property
+    def told(self) -> str:
+        """Which epoch was kept, and how good it is on validation posters, where these are enough to tell."""
+        keep, shown = self.run.config.train.keep, f"{self.progress.best_epoch + 1} of {len(self.progress.history)}"
+        if self.validation.n < TELLING:
+            return f"last epoch, {shown}: {self.validation.n} validation posters are too few to tell how good it is"
+        return f"{keep} epoch, {shown}: validation mAP {self.progress.best:.3f}"
+
     def _repr_html_(self) -> str:
         """How a notebook shows it: the training in a line, and `validation` as the report of an evaluation does."""
         from mmposter.document import render_fragment
         from mmposter.report.evaluation import evaluation_blocks
         from mmposter.report.evaluation_text import title
 
-        epochs = f"{len(self.progress.history)}, the best on validation: {self.progress.best_epoch + 1}"
+        epochs = (
+            self.told
+            if self.validation.n < TELLING
+            else (f"{len(self.progress.history)}, the best on validation: {self.progress.best_epoch + 1}")
+        )
         facts = {"folder": str(self.run.folder), "branches": ", ".join(self.run.config.branches), "epochs": epochs}
         note = "Thresholds were tuned on these posters, so these numbers flatter; measure with evaluate_run."
         heading = f"{self.run.folder.name}, {title(self.validation)}"
@@ -82,9 +100,8 @@ class Fitted:
     trainer: Trainer  # holds the weights of the best epoch
     progress: TrainingProgress  # epochs and the best validation mAP
     weights: TowerWeights | None  # of the image tower, None where no branch has one
-    probs: NDArray[np.float32]  # M x G of the validation posters
-    rows: NDArray[np.int64]  # the M rows of the manifest that `probs` belong to
-    thresholds: NDArray[np.float64]  # G, tuned on them
+    validation: Scored  # the validation posters, by row of the manifest
+    decision: Decision  # tuned on them
 
 
 def train(
@@ -118,9 +135,24 @@ def train(
         inputs = load_inputs(config, dataset, device=device, offline=offline, quiet=quiet, workers=workers)
         fitted = fit(config, dataset, inputs, out, device=device, offline=offline, resume=resume, quiet=quiet)
         result = finish(fitted, dataset, inputs, time.monotonic() - started)
+    if not quiet:
+        _say_what_is_lacking(result, inputs)
     if isinstance(fitted.weights, PinnedTower) and not quiet:
         console.print(_WITHOUT_TOWER.format(backbone=config.cnn.backbone), highlight=False, soft_wrap=True)
     return result
+
+
+def _say_what_is_lacking(result: TrainingResult, inputs: Inputs) -> None:
+    """One warning, where the posters are too few to tune on, or where a genre has none."""
+    tuned = result.run.config.evaluation.thresholds == "tuned"
+    said = fallback_notice(result.validation.n) if tuned else None
+    never = [genre for genre, share in zip(result.run.vocabulary.genres, inputs.shares(), strict=True) if not share]
+    if never:
+        listed = ", ".join(visible(genre) for genre in never[:_LISTED]) + (", ..." if len(never) > _LISTED else "")
+        lack = f"no training poster has {listed} ({len(never)} of {len(result.run.vocabulary)} genres): never given"
+        said = lack if said is None else f"{said}; {lack}"
+    if said is not None:
+        console.print(f"warning: {said}", highlight=False, soft_wrap=True, markup=False)
 
 
 def fit(
@@ -140,17 +172,23 @@ def fit(
     checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one.
     """
     weights = image_network(config, config.branches, Pins.of(dataset), offline=offline)
+    _require_posters(dataset, inputs)
     model, sizes = _fresh_model(config, inputs.features.sizes(), len(dataset.vocabulary), weights)
-    run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=_facts(dataset))
+    labels = torch.from_numpy(inputs.labels[inputs.rows("train")])
+    loss = build_training_loss(config.loss, labels)
+    if isinstance(model, PosterModel):  # a network without fusion begins as its library, or its paper, has it
+        model.fusion.head.start_at(base_logits(loss, labels), labels.any(dim=0))
+    facts = {**_facts(dataset), BASE_RATES: inputs.shares().tolist()}
+    run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=facts)
     run.save()
-    trainer = _trainer(config, dataset, inputs, model, device, out)
+    trainer = _trainer(config, dataset, inputs, model, loss, device, out)
     if resume:
         trainer.resume()
     progress = trainer.fit(quiet=quiet)
     trainer.plain_model.load_state_dict(load_tensors(out / WEIGHTS))
-    probs, rows = trainer.predict(trainer.val_rows)
-    thresholds = choose_thresholds(config.evaluation, inputs.labels[rows], probs)
-    return Fitted(run, trainer, progress, weights, probs, rows, thresholds)
+    found = trainer.predict(trainer.val_rows)
+    thresholds = choose_thresholds(config.evaluation, inputs.labels[found.rows], found, inputs.shares())
+    return Fitted(run, trainer, progress, weights, found, Decision(thresholds, unseen=trainer.unseen))
 
 
 def fingerprints(branches: Mapping[str, BranchExtractors], weights: TowerWeights | None) -> dict[str, Any]:
@@ -164,26 +202,31 @@ def _trainer(
     dataset: Dataset,
     inputs: Inputs,
     model: PosterModel | ImageClassifier,
+    loss: Loss,
     device: str,
     out: Path,
 ) -> Trainer:
-    train_rows, val_rows = inputs.rows("train"), inputs.rows("val")
-    if len(train_rows) < 2 or not val_rows:
-        raise UserError(
-            f"{dataset.folder} has {len(train_rows)} posters to train on and {len(val_rows)} to validate on; both are "
-            "needed.\nPrepare it with other ratios: mmposter prepare SOURCE --out DATA --ratios 0.7 0.1 0.2"
-        )
     return Trainer(
         model,
-        build_training_loss(config.loss, torch.from_numpy(inputs.labels[train_rows])),
+        loss,
         config,
         make_accelerator(device, config.train.precision),
         train=poster_batches(config, dataset, inputs, augment=config.train.augment),
         val=poster_batches(config, dataset, inputs, augment=False),
-        train_rows=train_rows,
-        val_rows=val_rows,
+        train_rows=inputs.rows("train"),
+        val_rows=inputs.rows("val"),
+        unseen=unseen_answer(config, inputs.shares()),
         out=out,
     )
+
+
+def _require_posters(dataset: Dataset, inputs: Inputs) -> None:
+    train, val = len(inputs.rows("train")), len(inputs.rows("val"))
+    if train < 2 or not val:
+        raise UserError(
+            f"{dataset.folder} has {train} posters to train on and {val} to validate on; both are "
+            "needed.\nPrepare it with other ratios: mmposter prepare SOURCE --out DATA --ratios 0.7 0.1 0.2"
+        )
 
 
 def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> TrainingResult:
@@ -191,7 +234,8 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
 
     `seconds` is what the training took, for the card.
     """
-    run, trainer, progress, rows = fitted.run, fitted.trainer, fitted.progress, fitted.rows
+    run, trainer, progress, decision = fitted.run, fitted.trainer, fitted.progress, fitted.decision
+    probs, rows, seen = fitted.validation
     # The frozen tower travels with the run: whoever gets the folder needs no other file of ours. One trained on a pack
     # goes without where the tower is not on this machine.
     if run.config.regime == "features" and fitted.weights is not None and not isinstance(fitted.weights, PinnedTower):
@@ -199,8 +243,8 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
     settings = run.config.evaluation
     validation = evaluate(
         inputs.labels[rows],
-        fitted.probs,
-        fitted.thresholds,
+        probs,
+        decision.thresholds,
         run.vocabulary.genres,
         train_target=inputs.labels[inputs.rows("train")],
         split="val",
@@ -208,6 +252,7 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
         seed=run.config.seed,
         groups=np.array(dataset.table["group"], dtype=object)[rows],
         empty=settings.empty,
+        decisions=decision.decide(probs, settings.empty, seen),
     )
     facts = {
         "train_posters": len(inputs.rows("train")),
@@ -219,7 +264,7 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
         "best_val_map": progress.best,
         "seconds": round(seconds, 1),
     }
-    run = replace(run, thresholds=fitted.thresholds, facts={**run.facts, **facts})
+    run = replace(run, thresholds=decision.thresholds, facts={**run.facts, **facts})
     write_csv(run.folder / "metrics.csv", progress.history)
     write_plots(run, progress, validation)
     write_card(run, validation)
@@ -247,11 +292,20 @@ def _fresh_model(
 
 
 def choose_thresholds(
-    config: EvaluationConfig, target: NDArray[np.float32], probs: NDArray[np.float32]
+    config: EvaluationConfig, target: NDArray[np.float32], scored: Scored, shares: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """One a genre: tuned on these posters, or what the configuration says."""
+    """One a genre: tuned on these posters (those of which something was seen), or what the configuration says.
+
+    Args:
+        config: what it says.
+        target: M x G of the posters.
+        scored: what the model says of them, as it is shown.
+        shares: of each genre among the training posters (G).
+    """
     if config.thresholds == "tuned":
-        return tune_thresholds(target, probs, shrinkage=config.shrinkage)
+        usable = scored.seen & target.any(axis=1)
+        kept = usable if usable.any() else np.ones_like(usable)
+        return tune_thresholds(target[kept], scored.probs[kept], shrinkage=config.shrinkage, shares=shares)
     # Where nothing can pass, `empty` (which the configuration holds at top1) gives the surest genre alone.
     fixed = NEVER if config.thresholds == "top1" else config.thresholds
     return np.full(target.shape[1], fixed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fusion import build_head, head_names, head_options
+from fusion import Head, build_head, head_names, head_options, parameter_groups
 
 DIMS = (3, 5, 4)
 GENRES = 6
@@ -158,3 +158,33 @@ def test_bad_sizes(name):
         build_head(name, dims=(), num_genres=2)
     with pytest.raises(ValueError, match="num_genres must be a positive integer, got 0"):
         build_head(name, dims=(2,), num_genres=0)
+
+
+@pytest.mark.parametrize("name", head_names())
+def test_a_head_begins_where_it_is_told_and_keeps_what_is_not_learnt(name):
+    torch.manual_seed(0)
+    head = build_head(name, dims=[6, 4], num_genres=3)
+    logits, learnt = torch.tensor([1.0, -2.0, -4.0]), torch.tensor([True, True, False])
+    head.start_at(logits, learnt)
+    weights, bias = head.outputs()
+    assert bias.tolist() == logits.tolist()
+    optimizer = torch.optim.AdamW(parameter_groups(head, 0.1), lr=0.1)
+    embeddings, present = [torch.randn(32, 6), torch.randn(32, 4)], torch.ones(32, 2).bool()
+    for _ in range(5):
+        optimizer.zero_grad()
+        head(embeddings, present).sigmoid().sum().backward()
+        optimizer.step()
+    found = head.eval()(embeddings, present)
+    assert (found[:, 2] == -4).all()
+    assert (found[:, :2] - logits[:2]).abs().mean() > 0.1
+    assert all((weight[2] == 0).all() for weight in weights)
+
+
+def test_a_head_without_a_last_layer_of_its_own_begins_as_it_is():
+    class Odd(Head):
+        def forward(self, embeddings, present):
+            return embeddings[0][:, : self.num_genres]
+
+    head = Odd([4], 3)
+    assert head.outputs() is None
+    head.start_at(torch.zeros(3), torch.ones(3).bool())

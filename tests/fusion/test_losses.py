@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fusion import build_loss, loss_names, loss_options, probabilities
+from fusion import base_logits, build_loss, loss_class, loss_names, loss_options, probabilities
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.3], [-3.0, 0.0, 4.0]])
 TARGETS = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
@@ -184,3 +184,32 @@ def test_a_second_sigmoid_leaves_little_to_learn():
     once = torch.tensor([[3.0]], requires_grad=True)
     build_loss("bce")(once, torch.tensor([[0.0]])).backward()
     assert z.grad.item() < 0.05 < 0.9 < once.grad.item()
+
+
+@pytest.mark.parametrize("name", loss_names())
+def test_no_other_constant_is_better_than_the_base_logits(name):
+    labels = (
+        torch.rand(200, 4, generator=torch.Generator().manual_seed(0)) < torch.tensor([0.5, 0.3, 0.1, 0.02])
+    ).float()
+    if loss_class(name).single_label:
+        labels = torch.nn.functional.one_hot(labels.argmax(dim=1), 4).float()
+    loss = build_loss(name, labels=labels)
+    found = base_logits(loss, labels)
+    best = loss(found.expand_as(labels), labels)
+    farthest = math.log(200 / 0.5 - 1)
+    for genre in range(4):
+        for step in (-0.05, 0.05):
+            moved = found.clone()
+            moved[genre] += step
+            if loss_class(name).single_label or abs(moved[genre]) <= farthest:
+                assert loss(moved.expand_as(labels), labels) >= best - 1e-6, (genre, step)
+
+
+@pytest.mark.parametrize("name", loss_names())
+def test_a_genre_of_none_or_all_has_base_logits_that_can_be_left_again(name):
+    labels = torch.tensor([[1.0, 0.0, 0.0]] * 10)
+    found = base_logits(build_loss(name, labels=labels), labels)
+    assert found.isfinite().all()
+    assert found[0] > found[1] == found[2]
+    if not loss_class(name).single_label:
+        assert found[1].sigmoid().item() == pytest.approx(0.05)  # half a poster of ten

@@ -127,7 +127,7 @@ def test_predict_to_a_pipe_and_to_a_file(world, tmp_path, run_here):
     )
     lines = [json.loads(line) for line in piped.stdout.splitlines()]
     assert [line["path"] for line in lines] == [*posters, str(bad)]
-    assert all(list(line) == ["path", "genres", "scores", "error"] for line in lines)
+    assert all(list(line) == ["path", "genres", "scores", "error", "saw_nothing"] for line in lines)
     assert [len(line["genres"]) for line in lines] == [2, 2, 2, 0]
     assert lines[3]["error"].startswith("empty")
     assert "3 of 4 posters without a fault" in piped.stderr
@@ -140,7 +140,7 @@ def test_predict_to_a_pipe_and_to_a_file(world, tmp_path, run_here):
     target = tmp_path / "genres.csv"
     first = run_here("predict", *posters, "--model", out, "--offline", "--out", str(target), check=True)
     assert first.stdout == f"{target}\n"
-    assert target.read_text().splitlines()[0] == "path,genres,error,Bright,Crowded,Wordy,Rare"
+    assert target.read_text().splitlines()[0] == "path,genres,error,saw_nothing,Bright,Crowded,Wordy,Rare"
     assert run_here("predict", *posters, "--model", out, "--out", str(target)).returncode == 2
 
 

@@ -14,6 +14,7 @@ from mmposter.ablation.run import AblationSettings, ablate
 from mmposter.ablation.scores import CELLS
 from mmposter.errors import UserError
 from mmposter.evaluation import apply_thresholds, compute_metrics
+from mmposter.evaluation.unseen import best_constant_set
 from mmposter.measurement.evaluate import evaluate_run
 from mmposter.report.ablation import findings
 from mmposter.runs.run import Run
@@ -228,9 +229,14 @@ def test_scores_are_probabilities_of_the_test_posters(world, tmp_path):
     (folder,) = (tmp_path / "grid" / CELLS).glob("*/seed-0")
     facts = json.loads((folder / "training.json").read_text())
     with np.load(folder / "scores.npz") as arrays:
-        rows, probs = arrays["rows"], arrays["probs:ocr"]
+        rows, probs, unseen = arrays["rows"], arrays["probs:ocr"], arrays["unseen:ocr"] == 1
     assert list(world.dataset.table["split"].iloc[rows]) == ["test"] * 16
+    labels = world.dataset.labels()
+    rates = labels[np.array(world.dataset.table["split"] == "train")].mean(axis=0)
+    assert 0 < unseen.sum() < len(rows)  # posters without words have the base rates and a constant's genres
+    assert (probs[unseen] == rates).all()
     decisions = apply_thresholds(probs, facts["thresholds"], "top1")
+    decisions[unseen] = best_constant_set(rates)
     metrics = compute_metrics(world.dataset.labels()[rows], probs, decisions)
     for name in HEADLINES:
         assert result.cell("ocr").metrics[name].value == pytest.approx(metrics[name])

@@ -104,9 +104,9 @@ def test_finetune_deals_only_what_lies_in_the_store():
 
 
 def test_any_key_is_an_axis_and_its_base_value_is_the_reference():
-    plan = build_plan(BASE, axes=parse_axes(["train.epochs=8,16,32", "cnn.size=[64,48],null"]))
+    plan = build_plan(BASE, axes=parse_axes(["train.epochs=8,null,32", "cnn.size=[64,48],null"]))
     assert [cell.name for cell in plan.cells[:3]] == ["cnn-style-yolo-ocr", "train.epochs=8", "train.epochs=32"]
-    assert [cell.config.train.epochs for cell in plan.cells] == [16, 8, 32, 16]
+    assert [cell.config.train.epochs for cell in plan.cells] == [None, 8, 32, None]
     assert plan.cells[3].config.cnn.size == (64, 48)
     assert "[" not in plan.cells[3].name
     assert plan.cells[1].label == "epochs = 8"

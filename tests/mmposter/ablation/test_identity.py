@@ -60,7 +60,7 @@ def trained(monkeypatch) -> list[int]:
 
 
 def test_settings_are_those_that_differ():
-    config = load_config(None, ["yolo.dim=8", "train.epochs=16", "seed=3"], branches="yolo")
+    config = load_config(None, ["yolo.dim=8", "train.patience=10", "seed=3"], branches="yolo")
     assert differing_settings(config) == {"branches": ["yolo"], "yolo.dim": 8}
     assert identity(config) == identity(config.model_copy(update={"seed": 4}))
     assert identity(config) != identity(load_config(None, ["yolo.dim=8"], branches="yolo,ocr"))

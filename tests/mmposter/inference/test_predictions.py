@@ -11,7 +11,7 @@ from mmposter.inference.classifier import Prediction
 from mmposter.inference.predictions import PredictionFile
 
 ONE = Prediction("a.jpg", ["Drama"], {"Drama": 0.75, "War": 0.25})
-TWO = Prediction("Amélie, 2001.jpg", ["War", "Drama"], {"Drama": 0.5, "War": 0.6})
+TWO = Prediction("Amélie, 2001.jpg", ["War", "Drama"], {"Drama": 0.5, "War": 0.6}, saw_nothing=["yolo", "ocr"])
 BAD = Prediction("c.jpg", error="truncated: cut off")
 
 
@@ -45,17 +45,20 @@ def test_csv(tmp_path):
             file.write(prediction)
     with path.open(encoding="utf-8", newline="") as stream:
         assert list(csv.reader(stream)) == [
-            ["path", "genres", "error", "Drama", "War"],
-            ["c.jpg", "", "truncated: cut off", "", ""],
-            ["a.jpg", "Drama", "", "0.75", "0.25"],
-            ["Amélie, 2001.jpg", "War|Drama", "", "0.5", "0.6"],
+            ["path", "genres", "error", "saw_nothing", "Drama", "War"],
+            ["c.jpg", "", "truncated: cut off", "", "", ""],
+            ["a.jpg", "Drama", "", "", "0.75", "0.25"],
+            ["Amélie, 2001.jpg", "War|Drama", "", "yolo|ocr", "0.5", "0.6"],
         ]
 
 
 def test_csv_of_failures_alone(tmp_path):
     with PredictionFile(tmp_path / "out.csv") as file:
         file.write(BAD)
-    assert (tmp_path / "out.csv").read_text().splitlines() == ["path,genres,error", "c.jpg,,truncated: cut off"]
+    assert (tmp_path / "out.csv").read_text().splitlines() == [
+        "path,genres,error,saw_nothing",
+        "c.jpg,,truncated: cut off,",
+    ]
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv"])

@@ -13,7 +13,7 @@ from torch import nn
 from mmposter.config import Config
 from mmposter.engines.device import make_accelerator
 from mmposter.training.batches import EpochSampler, PosterBatches
-from mmposter.training.loop import predict_rows, rate_factor
+from mmposter.training.loop import passes, predict_rows, rate_factor
 
 
 class _Echo(nn.Module):
@@ -26,6 +26,9 @@ class _Echo(nn.Module):
     def forward(self, inputs, only=None):
         return self.weight * inputs["x"]
 
+    def sees(self, inputs, only=None):
+        return inputs["x"][:, 0] > 0
+
 
 @pytest.mark.parametrize("posters", [1, 64, 65, 70, 130])
 @pytest.mark.parametrize("kept", ["all", "every other", "the last"])
@@ -33,8 +36,9 @@ def test_predictions_are_of_just_the_rows_asked_for(posters, kept):
     values = torch.linspace(-3, 3, posters)[:, None]
     data = PosterBatches({"x": values}, torch.zeros(posters, 1))
     rows = {"all": list(range(posters)), "every other": list(range(0, posters, 2)), "the last": [posters - 1]}[kept]
-    probs, seen = predict_rows(make_accelerator("cpu", "fp32"), _Echo(), data, rows, Config())
-    assert seen.tolist() == rows
+    probs, found, seen = predict_rows(make_accelerator("cpu", "fp32"), _Echo(), data, rows, Config())
+    assert found.tolist() == rows
+    assert seen.tolist() == (values[rows, 0] > 0).tolist()
     np.testing.assert_allclose(probs[:, 0], values.sigmoid()[rows, 0], atol=1e-6)
 
 
@@ -53,6 +57,17 @@ def test_sampler_is_a_function_of_seed_and_epoch_and_can_start_anywhere():
 def test_no_training_batch_of_one_poster():
     assert sorted(map(len, EpochSampler(range(10), 3))) == [3, 3, 4]
     assert list(map(len, EpochSampler(range(10), 3, shuffle=False))) == [3, 3, 3, 1]
+
+
+def test_batches_of_one_poster_are_all_of_one_where_that_is_asked_for():
+    assert list(map(len, EpochSampler(range(5), 1))) == [1] * 5
+
+
+def test_few_posters_are_passed_more_often_and_a_number_of_passes_is_kept():
+    usual = Config().train
+    assert passes(usual, 62) == (16, 10)
+    assert passes(usual, 1) == (usual.min_steps, usual.min_steps * 10 // 16)
+    assert passes(usual.model_copy(update={"epochs": 3}), 1) == (3, 10)
 
 
 def test_rate_rises_then_falls_to_nothing():

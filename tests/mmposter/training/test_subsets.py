@@ -36,7 +36,7 @@ def test_each_branch_learns_what_only_it_can_see(world, tmp_path, branch, genre)
     config = world.config("train.epochs=30", "train.patience=30", "train.learning_rate=0.01", branches=branch)
     train(config, world.dataset, tmp_path / "run", device="cpu", offline=True, quiet=True)
     by_genre = evaluate_run(Run.load(tmp_path / "run"), world.dataset, device="cpu", offline=True).to_json()["by_genre"]
-    assert by_genre[genre]["average_precision"] > by_genre[genre]["prevalence"] + 0.25
+    assert by_genre[genre]["average_precision"] > by_genre[genre]["prevalence"] + 0.2
 
 
 def test_masking_differs_from_the_whole_and_hides_the_others(world, tmp_path):
