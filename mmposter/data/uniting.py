@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import filecmp
 import os
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -17,6 +18,8 @@ from mmposter.data.cleaning import Cut, cut, name_list
 from mmposter.data.dataset import relative_path
 from mmposter.data.sources.base import Issue
 from mmposter.data.vocabulary import Vocabulary
+
+Row: TypeAlias = Mapping[Hashable, Any]
 
 UNITED = "united"
 # What rows of one poster should agree on beside its genres; a missing value contradicts nothing.
@@ -33,12 +36,13 @@ def unite_ids(table: pd.DataFrame) -> tuple[Cut, list[Issue]]:
         Kept and dropped rows; and issues: ``contradiction`` for rows that say another title, year or split, and
         ``genres_differ`` for another picture of the id with other genres.
     """
-    table = table.copy()
     firsts = _firsts(table["id"])
-    genres = {first: list(table["genres"][first]) for first in firsts.values()}
-    reasons, messages, issues = [], [], []
-    for row, first in firsts.items():
-        here, there = table.loc[row], table.loc[first]
+    rows = _rows(table, firsts)
+    genres = {first: list(rows[first]["genres"]) for first in firsts.values()}
+    reasons, messages = [], []
+    issues: list[Issue] = []
+    for place, first in firsts.items():
+        here, there = rows[place], rows[first]
         where = f"the id is there before, in row {there['row']}"
         if _one_picture(here["path"], there["path"]):
             reason, message = _add(genres[first], here["genres"], where)
@@ -50,9 +54,8 @@ def unite_ids(table: pd.DataFrame) -> tuple[Cut, list[Issue]]:
         issues += _contradictions(here, there)
         reasons.append(reason)
         messages.append(message)
-    for first, united in genres.items():
-        table.at[first, "genres"] = united
-    return cut(table, table.index.isin(list(firsts)), reasons, messages), issues
+    table = table.assign(genres=[genres.get(place, names) for place, names in enumerate(table["genres"])])
+    return cut(table, _among(firsts, len(table)), reasons, messages), issues
 
 
 def unite_files(table: pd.DataFrame, vocabulary: Vocabulary | None, root: Path) -> tuple[Cut, list[Issue]]:
@@ -74,33 +77,44 @@ def unite_files(table: pd.DataFrame, vocabulary: Vocabulary | None, root: Path) 
     """
     table = table.sort_values("id", kind="stable").reset_index(drop=True)
     firsts = _firsts(table["sha256"])
-    genres = {first: list(table["raw_genres"][first]) for first in firsts.values()}
-    reasons, messages, issues = [], [], []
-    for row, first in firsts.items():
-        here, there = table.loc[row], table.loc[first]
+    rows = _rows(table, firsts)
+    genres = {first: list(rows[first]["raw_genres"]) for first in firsts.values()}
+    reasons, messages = [], []
+    issues: list[Issue] = []
+    for place, first in firsts.items():
+        here, there = rows[place], rows[first]
         reason, message = "same_file", f"same bytes as {there['id']}, which is kept"
-        contradictions = list(_contradictions(here, there))
         nameless = all(side["id"] == relative_path(side["path"], root) for side in (here, there))
         if nameless and not any(_differ(here, there, name) for name in ("title", "year")):
             united, message = _add(genres[first], here["raw_genres"], message)
             reason = UNITED if united == UNITED else reason
-            issues += contradictions
+            issues += _contradictions(here, there)
         elif set(here["raw_genres"]) != set(there["raw_genres"]):
             message += f"; genres differ: kept {name_list(there['raw_genres'])}, here {name_list(here['raw_genres'])}"
             issues.append(Issue("genres_differ", here["id"], message))
         reasons.append(reason)
         messages.append(message)
-    for first, united_names in genres.items():
-        if vocabulary is not None and len(united_names) > len(table["raw_genres"][first]):
-            table.at[first, "raw_genres"] = united_names
-            table.at[first, "genres"] = vocabulary.map(united_names)[0]
-    return cut(table, table.index.isin(list(firsts)), reasons, messages), issues
+    raw = [genres.get(place, names) for place, names in enumerate(table["raw_genres"])]
+    table = table.assign(raw_genres=raw)
+    if vocabulary is not None:
+        table["genres"] = [vocabulary.map(names)[0] for names in raw]
+    return cut(table, _among(firsts, len(table)), reasons, messages), issues
 
 
 def _firsts(values: pd.Series[str]) -> dict[int, int]:
     """Of each value that is there before: its place -> the place of the first."""
     places: dict[str, int] = {}
     return {place: places[value] for place, value in enumerate(values) if places.setdefault(value, place) != place}
+
+
+def _rows(table: pd.DataFrame, firsts: Mapping[int, int]) -> dict[int, Row]:
+    """The rows that are there again, and those that they are compared with, by place."""
+    places = sorted({*firsts, *firsts.values()})
+    return dict(zip(places, table.iloc[places].to_dict("records"), strict=True))
+
+
+def _among(firsts: Mapping[int, int], count: int) -> list[bool]:
+    return [place in firsts for place in range(count)]
 
 
 def _add(genres: list[str], more: list[str], where: str) -> tuple[str, str]:
@@ -119,13 +133,13 @@ def _one_picture(path: str, other: str) -> bool:
         return False
 
 
-def _contradictions(here: pd.Series, there: pd.Series) -> Iterator[Issue]:
+def _contradictions(here: Row, there: Row) -> Iterator[Issue]:
     for name in _SAID_ONCE:
         if _differ(here, there, name):
             message = f"row {here['row']} says {name} {here[name]}, row {there['row']} {there[name]}, which is used"
             yield Issue("contradiction", there["id"], message)
 
 
-def _differ(here: pd.Series, there: pd.Series, name: str) -> bool:
+def _differ(here: Row, there: Row, name: str) -> bool:
     values = [side[name] for side in (here, there)]
     return not any(pd.isna(value) for value in values) and len({str(value).strip().casefold() for value in values}) > 1

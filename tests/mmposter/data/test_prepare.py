@@ -206,6 +206,18 @@ def test_other_genre_order_is_refused_though_the_rows_are_equal(make_csv, tmp_pa
         run(source, tmp_path / "data", format="csv", vocabulary=str(mine))
 
 
+def test_data_of_a_vocabulary_with_fewer_raw_names_are_the_same_data(messy, tmp_path):
+    """What an earlier version's file mapped less of is no other vocabulary, as long as the rows are the same."""
+    out = tmp_path / "data"
+    run(messy.root, out)
+    facts = json.loads((out / "vocabulary.json").read_text())
+    del facts["mapping"]["Film-Noir"]
+    (out / "vocabulary.json").write_text(json.dumps(facts))
+    assert Dataset.load(out).vocabulary.map(["Western"]) == (["Other"], [])
+    run(messy.root, out)
+    assert "Film-Noir" in Dataset.load(out).vocabulary.mapping
+
+
 def test_damaged_manifest_is_refused_then_replaced(messy, tmp_path):
     out = tmp_path / "data"
     run(messy.root, out)
