@@ -39,7 +39,7 @@ _ISSUES = {
     "duplicate_record": "further metadata record of an id; the first is used",
     "bad_encoding": "text file with a damaged or unexpected encoding",
     "bad_year": "year that is no number",
-    "unknown_genre": "genre name that the vocabulary does not know; the poster keeps its other genres",
+    "unknown_genre": "genre name that the vocabulary does not know; the poster keeps its other genres, if any",
     "genres_differ": "other genres for an id with another picture, or for a picture under another id; not used",
     "contradiction": "rows of one poster that say another title, year or split; the first is used",
     "unknown_split": "split name that is none of train, val, test; not used",
@@ -94,8 +94,9 @@ def notes(result: Prepared) -> Iterator[str]:
     """What a person should know of the genres before going on: unknown names, united rows, contradictions."""
     if result.unknown and result.vocabulary is not None:
         yield (
-            f"posters with genres that vocabulary {result.vocabulary.name!r} does not know, which count as posters "
-            f"without them: {'; '.join(first_names(result.unknown))}"
+            f"posters with genres that vocabulary {result.vocabulary.name!r} does not know: "
+            f"{'; '.join(first_names(result.unknown))}. Those that have other genres too count as posters without "
+            "these, the others are left out"
         )
     rows = result.dropped[result.dropped["reason"] == UNITED]
     if len(rows):

@@ -75,7 +75,8 @@ def refuse_unknown(posters: Iterable[tuple[str, Sequence[str]]], vocabulary: Voc
     line = f"{visible(first.name)}: {first.nearest or vocabulary.genres[0]}"
     raise UserError(
         f"{hit} of {len(genres)} posters ({hit / len(genres):.0%}) have genres that vocabulary {vocabulary.name!r} "
-        f"does not know; up to {UNKNOWN_SHARE:.0%} is allowed. They would count as posters without these genres:\n  "
+        f"does not know; up to {UNKNOWN_SHARE:.0%} is allowed. Those with other genres too would be taught as posters "
+        "without these, the others left out:\n  "
         + "\n  ".join(first_names(unknown))
         + "\nMend the names; or choose another --vocabulary, or write your own (a YAML file), whose mapping leads such "
         f"a name to a genre ({line}) or to null; or go on with --allow-unknown."
