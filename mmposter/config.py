@@ -81,8 +81,8 @@ __all__ = [
 
 _MOST_PROBLEMS = 20
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
-# In configs/, and no recipes: genre lists, and the facts about published systems (mmposter.published).
-_NO_RECIPES = ("vocabularies", "__pycache__", "system.yaml")
+# In configs/, and no recipes: genre lists, names of genres, and the facts about published systems (mmposter.published).
+_NO_RECIPES = ("vocabularies", "genre_names.yaml", "__pycache__", "system.yaml")
 
 
 class FusionConfig(ConfigSection):

@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("detectors", "fusion", "mmposter")
 YAML = sorted((ROOT / "configs").rglob("*.yaml"))
 VOCABULARIES = [path for path in YAML if path.parent.name == "vocabularies"]
-FACTS = [path for path in YAML if path.name == "system.yaml"]  # of published systems, see mmposter.published
+# Of published systems (mmposter.published), and names of genres (mmposter.data.genre_names).
+FACTS = [path for path in YAML if path.name in ("system.yaml", "genre_names.yaml")]
 RECIPES = [path for path in YAML if path not in (*VOCABULARIES, *FACTS)]
 
 

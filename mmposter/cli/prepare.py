@@ -12,7 +12,8 @@ from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
 from mmposter.data.sources import format_help
 from mmposter.data.vocabulary import builtin_vocabularies
-from mmposter.progress import console
+from mmposter.progress import console, say
+from mmposter.visible import visible
 
 if TYPE_CHECKING:
     from mmposter.data import PrepareReport
@@ -56,6 +57,13 @@ def prepare_command(
         bool, typer.Option("--retry-dead", help="Ask links again that were found dead before.")
     ] = False,
     offline: opt.Offline = False,
+    allow_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unknown",
+            help="Go on where more than 5 % of the posters have a genre name that the vocabulary does not know.",
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other prepared data in --out.")] = False,
 ) -> None:
     """Clean the posters of SOURCE, find near-duplicates, map the genres and split: the first step of everything.
@@ -91,15 +99,20 @@ def prepare_command(
         download=DownloadOptions(
             mirror=mirror, offline=offline, retry_dead=retry_dead, connections=connections, timeout=timeout
         ),
+        allow_unknown=allow_unknown,
         overwrite=overwrite,
     )
     console.print(summary_table(report))
+    for note in report.notes:
+        say(f"Note: {visible(note)}")
     # The one result on standard output, so that a script can go on with it.
     answer_path(report.report_path)
 
 
 def summary_table(report: PrepareReport) -> Table:
     """The counts of one run for a terminal."""
+    from mmposter.data.uniting import UNITED
+
     table = Table(title=f"prepared in {report.seconds:.0f} s")
     table.add_column("")
     table.add_column("posters", justify="right")
@@ -109,7 +122,8 @@ def summary_table(report: PrepareReport) -> Table:
     table.add_row("posters found", f"{report.posters_found:,}")
     table.add_row("rows without a poster", f"{report.without_poster:,}", end_section=True)
     for reason, count in report.dropped.items():
-        table.add_row(f"dropped: {reason}", f"{count:,}")
+        word = "united with another row" if reason == UNITED else f"dropped: {reason}"
+        table.add_row(word, f"{count:,}")
     table.add_section()
     table.add_row("kept", f"{report.kept:,}", style="bold")
     for side, count in report.splits.items():

@@ -9,8 +9,9 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
+from mmposter.data.genre_names import says_no_genre
 from mmposter.data.sources.base import Issue
-from mmposter.data.vocabulary import NO_GENRE, Vocabulary
+from mmposter.data.vocabulary import Vocabulary
 
 # Kept rows with all their columns; dropped rows with the columns of DROPPED_COLUMNS.
 Cut: TypeAlias = tuple[pd.DataFrame, pd.DataFrame]
@@ -61,56 +62,31 @@ def drop_posters_without_metadata(table: pd.DataFrame) -> Cut:
     return cut(table, ~table["has_record"], "no_metadata", "no metadata record has this id")
 
 
-def drop_duplicate_ids(table: pd.DataFrame) -> Cut:
-    """Further rows of an id that was there before, in the source's order (``duplicate_id``)."""
-    bad = table["id"].duplicated(keep="first")
-    first = table.drop_duplicates("id").set_index("id")["path"]
-    messages = [f"the id is there before; {first[row_id]} is kept" for row_id in table.loc[bad, "id"]]
-    return cut(table, bad, "duplicate_id", messages)
-
-
-def drop_same_files(table: pd.DataFrame) -> Cut:
-    """Files with the same bytes as an earlier one, by order of ids (``same_file``).
-
-    One picture under two ids is two movies with one poster (two parts of a film, two editions): the message says so
-    when their genres differ, because then the label of the kept poster is only half of the truth.
-    """
-    table = table.sort_values("id", kind="stable").reset_index(drop=True)
-    bad = table["sha256"].duplicated(keep="first")
-    first = table.drop_duplicates("sha256").set_index("sha256")
-    messages = []
-    for sha256, raw_genres in table.loc[bad, ["sha256", "raw_genres"]].itertuples(index=False):
-        kept = first.loc[sha256]
-        differ = set(kept["raw_genres"]) != set(raw_genres)
-        genres = f"; genres differ: kept {_list(kept['raw_genres'])}, here {_list(raw_genres)}" if differ else ""
-        messages.append(f"same bytes as {kept['id']}, which is kept{genres}")
-    return cut(table, bad, "same_file", messages)
-
-
 def map_genres(table: pd.DataFrame, vocabulary: Vocabulary) -> tuple[pd.DataFrame, pd.DataFrame, list[Issue]]:
     """Lead raw genres to the vocabulary's; the raw names stay in the column raw_genres.
 
-    Dropped: a row without any genre (``no_genre``: none, or only ``N/A``) where the vocabulary has no class for these,
-    and one that has genres of which none is in the vocabulary (``no_known_genre``). A name that the vocabulary does not
-    know at all is an issue (``unknown_genre``), and the row keeps its other genres.
+    Dropped: a row without any genre (``no_genre``: none, or only ``N/A`` and the like) where the vocabulary has no
+    class for these, and one that has genres of which none is in the vocabulary (``no_known_genre``). A name that the
+    vocabulary does not know at all is an issue (``unknown_genre``), whose message says what becomes of the row.
     """
     table = table.rename(columns={"genres": "raw_genres"})
     mapped, reasons, messages, issues = [], [], [], []
     for row_id, raw in table[["id", "raw_genres"]].itertuples(index=False):
         genres, unknown = vocabulary.map(raw)
         mapped.append(genres)
+        fate = f"the poster stays with {name_list(genres)}" if genres else "the poster is left out"
         issues += [
-            Issue("unknown_genre", row_id, f"genre {name!r} is not known to vocabulary {vocabulary.name!r}")
+            Issue("unknown_genre", row_id, f"genre {name!r} is not known to vocabulary {vocabulary.name!r}; {fate}")
             for name in unknown
         ]
         if not genres:
-            none = set(raw) <= {NO_GENRE}
-            reasons.append("no_genre" if none else "no_known_genre")
-            messages.append(f"its genres: {_list(raw)}" if raw else "it has no genre")
+            reasons.append("no_genre" if says_no_genre(raw) else "no_known_genre")
+            messages.append(f"its genres: {name_list(raw)}" if raw else "it has no genre")
     table["genres"] = mapped
     kept, dropped = cut(table, [not genres for genres in mapped], reasons, messages)
     return kept, dropped, issues
 
 
-def _list(names: Sequence[str]) -> str:
+def name_list(names: Sequence[str]) -> str:
+    """Names for a message."""
     return ", ".join(names) or "none"

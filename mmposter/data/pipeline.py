@@ -25,10 +25,12 @@ from mmposter.data.downloading import DownloadOptions, Links, place_posters
 from mmposter.data.duplicates import DUPLICATE_DISTANCE, MAX_DISTANCE, group_near_duplicates
 from mmposter.data.inspection import inspect_posters
 from mmposter.data.preparation import REPORT, Prepared, PrepareReport
-from mmposter.data.report import report_text
+from mmposter.data.report import notes, report_text
 from mmposter.data.sources import read_source
 from mmposter.data.sources.base import SourceRows
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
+from mmposter.data.uniting import unite_files, unite_ids
+from mmposter.data.unknown import refuse_unknown, unknown_names
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.engines.libraries import installed_version
 from mmposter.errors import UserError
@@ -57,6 +59,7 @@ def prepare(
     workers: int | None = None,
     posters: Path | None = None,
     download: DownloadOptions | None = None,
+    allow_unknown: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> PrepareReport:
@@ -77,12 +80,14 @@ def prepare(
         posters: folder in which a row without a file is looked up as ``<id>.jpg``, and into which links are downloaded;
             None for ``out/posters``.
         download: manners of the download; None for the defaults.
+        allow_unknown: go on where more than a twentieth of the posters have a genre name that the vocabulary does not
+            know.
         overwrite: replace a different manifest that is already in `out`.
         quiet: show no progress.
 
     Raises:
-        UserError: bad options, no such source, nothing left after cleaning, a different manifest or files
-            of others in `out`, or another process that writes there.
+        UserError: bad options, no such source, many unknown genres, nothing left after cleaning, a different manifest
+            or files of others in `out`, or another process that writes there.
         OSError: `out` cannot be written.
     """
     start = time.monotonic()
@@ -101,6 +106,8 @@ def prepare(
         if not overwrite:
             _refuse_other_options(out, options)
         words = Vocabulary.load(vocabulary) if found.labelled else None
+        if words is not None and not allow_unknown:
+            refuse_unknown(((row.id, row.genres) for row in found.rows if row.problem is None and row.genres), words)
         found, links = place_posters(found, posters or out / POSTERS, download or DownloadOptions(), quiet=quiet)
         result = run_steps(found, words, options, workers=workers, quiet=quiet)
         if not overwrite:
@@ -132,15 +139,20 @@ def run_steps(
     table = keep(cleaning.drop_problem_rows(table))
     table = keep(cleaning.drop_missing_posters(table))
     table = keep(cleaning.drop_posters_without_metadata(table))
-    table = keep(cleaning.drop_duplicate_ids(table))
+    united, odd = unite_ids(table)
+    table = keep(united)
+    issues += odd
     table = keep(inspect_posters(table, min_side=options["min_side"], workers=workers, quiet=quiet))
+    unknown = [] if vocabulary is None else unknown_names(table["genres"], vocabulary)
     if vocabulary is not None:
-        table, without_genre, unknown = cleaning.map_genres(table, vocabulary)
+        table, without_genre, odd = cleaning.map_genres(table, vocabulary)
         parts.append(without_genre)
-        issues += unknown
+        issues += odd
     else:
         table["raw_genres"] = table["genres"]
-    table = keep(cleaning.drop_same_files(table))
+    united, odd = unite_files(table, vocabulary, found.root)
+    table = keep(united)
+    issues += odd
     dropped = pd.concat(parts, ignore_index=True)
     if len(table) + len(dropped) != total:
         raise RuntimeError(f"a step lost posters: {len(table)} kept + {len(dropped)} dropped is not {total}")
@@ -160,7 +172,7 @@ def run_steps(
     else:
         table["split"] = NO_SPLIT
     table["path"] = [relative_path(path, found.root) for path in table["path"]]
-    return Prepared(found, table, dropped, issues, vocabulary, with_poster, total - with_poster)
+    return Prepared(found, table, dropped, issues, unknown, vocabulary, with_poster, total - with_poster)
 
 
 def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> PrepareReport:
@@ -178,6 +190,8 @@ def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> Prepa
         near_duplicate_groups=sum(size > 1 for size in sizes.values()),
         near_duplicate_posters=sum(size for size in sizes.values() if size > 1),
         links=links.counts,
+        unknown_genres={name.name: name.posters for name in result.unknown},
+        notes=tuple(notes(result)),
         downloaded=links.saved,
         seconds=seconds,
     )
@@ -247,8 +261,9 @@ def _refuse_other_manifest(out: Path, result: Prepared) -> None:
     if not there.equals(now):
         rows = f"{there.num_rows} posters there, {now.num_rows} now"
         raise _different(out, f"its {MANIFEST} holds other rows ({rows}), so the source or the code has changed")
-    # The same names in another order give the same rows and other label columns.
-    if result.vocabulary is not None and read_vocabulary(out) != result.vocabulary:
+    # The same names in another order give the same rows and other label columns. Its mapping may be another one: what
+    # that changes would show in the rows.
+    if result.vocabulary is not None and not read_vocabulary(out).same_labels(result.vocabulary):
         raise _different(out, f"its {VOCABULARY} is another one")
 
 

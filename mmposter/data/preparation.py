@@ -10,10 +10,12 @@ from typing import Any
 import pandas as pd
 
 from mmposter.data.sources.base import Issue, SourceRows
+from mmposter.data.unknown import UnknownName
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.document import TableBlock, render_fragment
 
 REPORT = "report.md"
+_NOT_KEPT = ("out", "notes", "downloaded", "seconds")
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,14 @@ class PrepareReport:
     splits: Mapping[str, int]  # posters by side
     near_duplicate_groups: int  # groups of two posters and more
     near_duplicate_posters: int  # posters in these groups
+    unknown_genres: Mapping[str, int]  # posters by a name that the vocabulary does not know, commonest first
+    notes: tuple[str, ...]  # for people: what became of genres that is not as the source has it
     downloaded: int = field(compare=False)  # of those that are there, how many came in this run
     seconds: float = field(compare=False)
 
     def counts(self) -> dict[str, Any]:
         """What dataset.json keeps of it: all that does not depend on when and where it was made."""
-        return {name: value for name, value in asdict(self).items() if name not in ("out", "downloaded", "seconds")}
+        return {name: value for name, value in asdict(self).items() if name not in _NOT_KEPT}
 
     @property
     def report_path(self) -> Path:
@@ -61,6 +65,7 @@ class Prepared:
     table: pd.DataFrame
     dropped: pd.DataFrame
     issues: list[Issue]
+    unknown: list[UnknownName]
     vocabulary: Vocabulary | None
     posters_found: int
     without_poster: int

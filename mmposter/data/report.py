@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmposter.data.downloading import Links
 from mmposter.data.preparation import Prepared, PrepareReport
 from mmposter.data.splitting import SPLITS
+from mmposter.data.uniting import UNITED
+from mmposter.data.unknown import first_names
 from mmposter.document.markdown import markdown_table
 
 _EXAMPLES = 5
 _GROUPS_SHOWN = 10
+_NAMES_SHOWN = 50
 
 _REASONS = {
     "bad_row": "the row of the table cannot be read, or the file's name is no UTF-8",
     "missing_poster": "metadata without a poster",
     "no_metadata": "poster without metadata",
-    "duplicate_id": "the id was there before; the first is kept",
+    "duplicate_id": "the id was there before, and its genres or another picture; the first is kept",
+    "united": "further row, or copy of the file, of a poster; its genres went to the one that is kept",
     "empty": "the file is empty",
     "missing": "the file vanished while it was read",
     "unreadable": "the file cannot be opened, or is none",
@@ -26,7 +30,7 @@ _REASONS = {
     "truncated": "the picture cannot be decoded to its end",
     "too_small": "the shorter side is below --min-side",
     "too_large": "more pixels or bytes than are decoded",
-    "no_genre": "no genre, or only N/A",
+    "no_genre": "no genre, or only N/A and the like",
     "no_known_genre": "genres, but none that the vocabulary keeps",
     "same_file": "same bytes as another poster; the first id is kept",
 }
@@ -35,7 +39,9 @@ _ISSUES = {
     "duplicate_record": "further metadata record of an id; the first is used",
     "bad_encoding": "text file with a damaged or unexpected encoding",
     "bad_year": "year that is no number",
-    "unknown_genre": "genre name that the vocabulary does not know; the poster keeps its other genres",
+    "unknown_genre": "genre name that the vocabulary does not know; the poster keeps its other genres, if any",
+    "genres_differ": "other genres for an id with another picture, or for a picture under another id; not used",
+    "contradiction": "rows of one poster that say another title, year or split; the first is used",
     "unknown_split": "split name that is none of train, val, test; not used",
     "genres_disagree": "row whose genre list says something else than its columns; the columns are used",
     "ignored_column": "column that was not read as a genre",
@@ -77,9 +83,29 @@ def report_text(result: Prepared, links: Links, report: PrepareReport, options: 
     parts += ["## Counted, not dropped", _issues(result, report)]
     parts += ["## Near-duplicate groups", *_groups(result, report, options)]
     parts += ["## Split", _splits(report)]
+    if result.unknown:
+        parts += ["## Unknown genre names", *_unknown(result)]
     if result.vocabulary is not None:
         parts += ["## Genres by split", *_genres(result)]
     return "\n\n".join(parts) + "\n"
+
+
+def notes(result: Prepared) -> Iterator[str]:
+    """What a person should know of the genres before going on: unknown names, united rows, contradictions."""
+    if result.unknown and result.vocabulary is not None:
+        yield (
+            f"posters with genres that vocabulary {result.vocabulary.name!r} does not know: "
+            f"{'; '.join(first_names(result.unknown))}. Those that have other genres too count as posters without "
+            "these, the others are left out"
+        )
+    rows = result.dropped[result.dropped["reason"] == UNITED]
+    if len(rows):
+        row_id, message = rows[["id", "message"]].iloc[0]
+        yield f"rows united with another of the same poster: {len(rows)}, such as {row_id}: {message}"
+    for kind in ("genres_differ", "contradiction"):
+        found = [issue for issue in result.issues if issue.kind == kind]
+        if found:
+            yield f"{kind} {len(found)}: {_ISSUES[kind]}. For example {found[0].id}: {found[0].message}"
 
 
 def _sums(report: PrepareReport) -> list[str]:
@@ -157,6 +183,16 @@ def _groups(result: Prepared, report: PrepareReport, options: Mapping[str, Any])
 def _splits(report: PrepareReport) -> str:
     rows = [(side, str(count), f"{count / report.kept:.1%}") for side, count in report.splits.items()]
     return markdown_table(("split", "posters", "share"), rows)
+
+
+def _unknown(result: Prepared) -> list[str]:
+    rows = [
+        (name.name, str(name.posters), str(name.beside), str(name.posters - name.beside), name.nearest or "")
+        for name in result.unknown[:_NAMES_SHOWN]
+    ]
+    header = ("name", "posters", "that keep other genres, as if they had not this one", "left out", "did you mean")
+    more = len(result.unknown) - _NAMES_SHOWN
+    return [markdown_table(header, rows) + (f"\n\nAnd {more} others: issues.csv." if more > 0 else "")]
 
 
 def _genres(result: Prepared) -> list[str]:

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from mmposter.data.genre_names import KnownNames, strict_name
 from mmposter.errors import UserError
 from mmposter.files.paths import file_here
 from mmposter.files.strict_json import parse_json, read_text, shown
@@ -38,8 +39,10 @@ _MOST_PROBLEMS = 20
 class Vocabulary:
     """An ordered list of genres and the raw names that lead to them. G stands for the number of genres.
 
-    Raw names are compared without regard to case and to blanks around them, because files in the wild differ in both.
-    A poster without any raw name counts as ``N/A`` where the vocabulary knows that name.
+    A raw name is looked up as it is written, without regard to case and to blanks around it; then without regard to
+    hyphens and other usual differences, and under the other names that people have for a genre (``Science Fiction``,
+    see `mmposter.data.genre_names`). A poster without any raw name counts as ``N/A`` where the vocabulary knows that
+    name, and one whose names all say no genre too.
 
     Args:
         name: how configs and reports call it.
@@ -58,6 +61,8 @@ class Vocabulary:
     [0.0, 1.0]
     >>> small.map(["Drama", "musical", "N/A", "Noir"])
     (['Drama', 'Music'], ['Noir'])
+    >>> Vocabulary("mine", ("Sci-Fi", "Sport")).map(["science fiction", "Sports", "TV Movie"])
+    (['Sci-Fi', 'Sport'], [])
     >>> Vocabulary("one", ("Drama", "Action"), labels="first").map(["Drama", "Action"])
     (['Action'], [])
     """
@@ -139,8 +144,16 @@ class Vocabulary:
 
     @cached_property
     def _lookup(self) -> dict[str, str | None]:
-        lookup: dict[str, str | None] = {_key(raw): genre for raw, genre in self.mapping.items()}
-        return lookup | {_key(genre): genre for genre in self.genres}
+        return {strict_name(name): genre for name, genre in self._names.items()}
+
+    @cached_property
+    def _names(self) -> dict[str, str | None]:
+        """Every name that is known, as written, and its genre; a genre's own name wins."""
+        return {**self.mapping, **{genre: genre for genre in self.genres}}
+
+    @cached_property
+    def _known(self) -> KnownNames:
+        return KnownNames(self._names)
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -151,15 +164,25 @@ class Vocabulary:
 
         Returns:
             The genres, each once, in the vocabulary's order, one at most where `labels` is ``first``; and the raw names
-            that it does not know, as written.
+            that it does not know, as written, or of a joined name (``Action/Zombie``) the parts.
         """
-        names = list(raw)
-        unknown = [name for name in names if _key(name) not in self._lookup]
+        keys: dict[str, None] = {}
+        unknown: list[str] = []
+        for name in raw:
+            found, unfound = self._known.find(name)
+            keys |= dict.fromkeys(found)
+            unknown += unfound
+        if not keys and not unknown:
+            keys = {strict_name(NO_GENRE): None}
         # From key to genre, without the names that lead nowhere.
-        led = {key: genre for key in map(_key, names or [NO_GENRE]) if (genre := self._lookup.get(key)) is not None}
+        led = {key: genre for key in keys if (genre := self._lookup.get(key)) is not None}
         if self.labels == "first" and led:
-            return [led[min(led, key=lambda key: (key == _key(NO_GENRE), key))]], unknown
+            return [led[min(led, key=lambda key: (key == strict_name(NO_GENRE), key))]], unknown
         return sorted(set(led.values()), key=self._index.__getitem__), unknown
+
+    def nearest(self, name: str) -> str | None:
+        """The known name that an unknown one may have been meant to be; None where none is near."""
+        return self._known.nearest(name)
 
     def encode(self, names: Iterable[str]) -> NDArray[np.float32]:
         """Multi-hot row of G float32 for raw names or genres.
@@ -198,6 +221,10 @@ class Vocabulary:
             raise ValueError(f"multi_hot must have shape ({len(self.genres)},), got {row.shape}")
         return [self.genres[index] for index in np.flatnonzero(row)]
 
+    def same_labels(self, other: Vocabulary) -> bool:
+        """Whether a label column means the same here and there; the raw mapping and the name may differ."""
+        return (self.genres, self.labels) == (other.genres, other.labels)
+
     def require_same(self, other: Vocabulary, *, mine: str = "the checkpoint", theirs: str = "the data set") -> None:
         """Refuse to go on when the label columns of two sides mean different things.
 
@@ -208,15 +235,15 @@ class Vocabulary:
             UserError: naming the genres that only one side has, or the first place where the order differs, or the
                 labels where only these differ.
         """
-        if self.genres == other.genres:
-            if self.labels != other.labels:
-                raise UserError(
-                    f"{mine} (vocabulary {self.name!r}) has labels {self.labels}, {theirs} (vocabulary {other.name!r}) "
-                    f"has labels {other.labels}: with first a poster has one genre, with all it may have several.\n"
-                    "Prepare the data again with the other vocabulary: "
-                    "mmposter prepare SOURCE --out DATA --vocabulary NAME_OR_FILE"
-                )
+        if self.same_labels(other):
             return
+        if self.genres == other.genres:
+            raise UserError(
+                f"{mine} (vocabulary {self.name!r}) has labels {self.labels}, {theirs} (vocabulary {other.name!r}) "
+                f"has labels {other.labels}: with first a poster has one genre, with all it may have several.\n"
+                "Prepare the data again with the other vocabulary: "
+                "mmposter prepare SOURCE --out DATA --vocabulary NAME_OR_FILE"
+            )
         lines = [f"{mine} (vocabulary {self.name!r}) and {theirs} (vocabulary {other.name!r}) differ in their genres:"]
         for side, ours, others in ((mine, self, other), (theirs, other, self)):
             only = [genre for genre in ours.genres if genre not in others._index]
@@ -241,10 +268,6 @@ def builtin_vocabularies() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def _key(name: str) -> str:
-    return name.strip().casefold()
-
-
 def _problems(genres: Sequence[str], mapping: Mapping[str, str | None]) -> Iterable[str]:
     if not genres:
         yield "the list of genres is empty"
@@ -258,19 +281,19 @@ def _problems(genres: Sequence[str], mapping: Mapping[str, str | None]) -> Itera
     for genre in genres:
         if not genre.strip():
             yield "a genre has an empty name"
-        elif _key(genre) in seen:
+        elif strict_name(genre) in seen:
             yield f"genre {genre!r} is there twice" + (
-                f" (as {seen[_key(genre)]!r})" if seen[_key(genre)] != genre else ""
+                f" (as {seen[strict_name(genre)]!r})" if seen[strict_name(genre)] != genre else ""
             )
-        seen.setdefault(_key(genre), genre)
+        seen.setdefault(strict_name(genre), genre)
     raw_seen: dict[str, str] = {}
     for raw, target in mapping.items():
-        if _key(raw) in raw_seen:
-            yield f"raw name {raw!r} is mapped twice (as {raw_seen[_key(raw)]!r})"
-        raw_seen.setdefault(_key(raw), raw)
+        if strict_name(raw) in raw_seen:
+            yield f"raw name {raw!r} is mapped twice (as {raw_seen[strict_name(raw)]!r})"
+        raw_seen.setdefault(strict_name(raw), raw)
         if target is not None and target not in known:
             yield f"{raw!r} is mapped to {target!r}, which is no genre of the list"
-        elif _key(raw) in seen and seen[_key(raw)] != target:
+        elif strict_name(raw) in seen and seen[strict_name(raw)] != target:
             yield f"{raw!r} is a genre of the list and is mapped to {target!r}"
 
 

@@ -31,7 +31,10 @@ def task_dataset(dataset: Dataset, vocabulary: str, out: Path, limit: int | None
         UserError: no labels, no poster with a genre of the vocabulary, or too few to train on.
     """
     wanted = Vocabulary.load(vocabulary)
-    if dataset.vocabulary == wanted and limit is None:
+    derived, without = dataset.with_vocabulary(wanted)
+    # Its mapping may be of another version: only what it makes of these posters counts.
+    same = dataset.vocabulary.same_labels(wanted) and list(derived.table["genres"]) == list(dataset.table["genres"])
+    if same and limit is None:
         return dataset
     folder = out / (vocabulary if limit is None else f"{vocabulary}-{limit}-posters")
     origin = {
@@ -43,7 +46,6 @@ def task_dataset(dataset: Dataset, vocabulary: str, out: Path, limit: int | None
     info = read_info(folder)
     if info is not None and all(info.get(key) == value for key, value in made.items()):
         return Dataset.load(folder, dataset.root)
-    derived, without = dataset.with_vocabulary(wanted)
     if limit is not None:
         derived = _some(derived, limit)
     trained_on = int((derived.table["split"] == "train").sum())

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 # The one spelling of a missing value that movie metadata uses (OMDb writes it into every field).
 NOT_AVAILABLE = "N/A"
-# How tables part the names within a cell.
-LIST_SEPARATORS = "|;,"
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,12 @@ class SourceRows:
     labelled: bool = True  # False for a source that has no genres by its nature
 
     def table(self) -> pd.DataFrame:
-        """The rows as a table, one column a field of `PosterRow`, in the source's order."""
+        """The rows as a table, one column a field of `PosterRow`, in the source's order, which `row` counts from 1."""
         import pandas as pd
 
         rows = [_writable(row) for row in self.rows]
         columns = {
+            "row": pd.Series(range(1, len(rows) + 1), dtype="int64"),
             "id": pd.Series([row.id for row in rows], dtype=object),
             "path": pd.Series([None if row.path is None else str(row.path) for row in rows], dtype=object),
             "title": pd.Series([row.title for row in rows], dtype=object),
@@ -143,16 +142,6 @@ def register_source(name: str, looks: Callable[[Path], bool] | None = None) -> C
         return read
 
     return enter
-
-
-def split_names(text: object, separators: str = ",") -> tuple[str, ...]:
-    """Names in a text field, blanks and empty parts removed, each once; () for anything that is no text."""
-    if not isinstance(text, str):
-        return ()
-    for separator in separators[1:]:
-        text = text.replace(separator, separators[0])
-    parts = (part.strip() for part in text.split(separators[0]))
-    return tuple(dict.fromkeys(part for part in parts if part))
 
 
 def year_of(value: object) -> int | None:

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, register_source, split_names
+from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, register_source
+from mmposter.data.sources.cells import cell_names
 from mmposter.errors import UserError
 from mmposter.images.listing import image_files
 
@@ -156,14 +157,13 @@ def _decode(path: Path, issues: list[Issue]) -> str:
 
 
 def _row(movie: str, path: Path | None, year: int | None, record: dict[str, Any]) -> PosterRow:
-    actors = known_text(record.get("Actors"))
     return PosterRow(
         id=movie,
         path=path,
         title=known_text(record.get("Title")),
         year=year,
-        genres=split_names(record.get("Genre")),
-        actors=split_names(actors),
+        genres=cell_names(record.get("Genre")),
+        actors=cell_names(known_text(record.get("Actors"))),
     )
 
 

@@ -5,15 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from mmposter.data.sources.base import (
-    LIST_SEPARATORS,
-    Issue,
-    PosterRow,
-    SourceRows,
-    known_text,
-    register_source,
-    split_names,
-)
+from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, register_source
+from mmposter.data.sources.cells import cell_names
 from mmposter.data.sources.tables import TextTable, read_table, require_columns, table_header
 from mmposter.errors import UserError
 from mmposter.files.spreadsheets import unguarded
@@ -32,10 +25,10 @@ def read_csv(source: Path) -> SourceRows:
     """Your table with the columns image and genres, and if you have them id, title, year, split, actors.
 
     Column names are compared without case; other columns are ignored. `image` is absolute or relative to the table's
-    folder; genres and actors are separated by ``|``, ``;`` or ``,``; without an id column the image is the id. Comma,
-    semicolon and tab are found by themselves as the column separator. A row with too many or too few fields, or
-    without an image, becomes a row with a `problem`, named by its line. The single quote that our own tables have
-    before what a spreadsheet would run is no part of a cell.
+    folder; genres and actors are parted by ``|``, ``;`` or ``,``, or written as a list; without an id column the image
+    is the id. Comma, semicolon and tab are found by themselves as the column separator. A row with too many or too few
+    fields, or without an image, becomes a row with a `problem`, named by its line. The single quote that our own
+    tables have before what a spreadsheet would run is no part of a cell.
 
     Raises:
         UserError: no file, no rows, or a required column is missing.
@@ -66,8 +59,8 @@ def _row(table: TextTable, fields: list[str], line: int, found: SourceRows) -> P
         path=found.root / image,  # an absolute image wins over the folder
         title=known_text(cells.get("title")),
         year=_year(known_text(cells.get("year")), row_id, line, found.issues),
-        genres=split_names(cells.get("genres"), LIST_SEPARATORS),
-        actors=split_names(known_text(cells.get("actors")), LIST_SEPARATORS),
+        genres=cell_names(cells.get("genres")),
+        actors=cell_names(known_text(cells.get("actors"))),
         split=known_text(cells.get("split")),
     )
 

@@ -13,17 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmposter.data.sources.base import (
-    LIST_SEPARATORS,
-    Issue,
-    PosterRow,
-    SourceRows,
-    known_text,
-    register_source,
-    split_names,
-    year_of,
-)
-from mmposter.data.sources.onehot import listed_names
+from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, register_source, year_of
+from mmposter.data.sources.cells import cell_names
 from mmposter.data.sources.tables import read_table
 from mmposter.errors import UserError
 from mmposter.files.strict_json import parse_json
@@ -164,8 +155,8 @@ def _row(root: Path, table: Path, place: str, cells: Mapping[str, Any]) -> Poste
         path=path,
         title=_text(cells.get("title")),
         year=year_of(cells.get("year")),
-        genres=_list(next((cells[column] for column in GENRES if column in cells), None)),
-        actors=_list(cells.get("actors")),
+        genres=cell_names(next((cells[column] for column in GENRES if column in cells), None)),
+        actors=cell_names(cells.get("actors")),
         split=_text(cells.get("split")) or _side(root, path),
     )
 
@@ -188,10 +179,3 @@ def _id(root: Path, path: Path) -> str:
 def _text(value: Any) -> str | None:
     """Text of a cell; numbers as they are written, because ids may be numbers."""
     return known_text(str(value)) if isinstance(value, str | int) else None
-
-
-def _list(value: Any) -> tuple[str, ...]:
-    if isinstance(value, list | tuple):
-        return tuple(dict.fromkeys(name for name in map(_text, value) if name))
-    text = _text(value) or ""
-    return listed_names(text) if text.startswith("[") else split_names(text, LIST_SEPARATORS)

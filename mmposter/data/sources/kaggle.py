@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mmposter.data.sources.base import PosterRow, SourceRows, known_text, register_source, split_names
+from mmposter.data.sources.base import PosterRow, SourceRows, known_text, register_source
+from mmposter.data.sources.cells import cell_names
 from mmposter.data.sources.tables import TextTable, read_table, require_columns, table_header
 from mmposter.errors import UserError
 
@@ -32,9 +33,9 @@ def read_kaggle(source: Path) -> SourceRows:
     """The IMDb table of Kaggle (imdbId, Title, Genre, Poster); its posters are downloaded into --posters.
 
     The id is written as IMDb does, ``tt`` and the number with seven digits or more: 160905 becomes tt0160905. The title
-    ``Spooky House (2002)`` is parted into title and year, `Genre` at ``|``. Columns are found by name, without case;
-    others are ignored. A row with a wrong number of fields or without an id is a row with a `problem`, one without a
-    link has no poster; both are named by their line.
+    ``Spooky House (2002)`` is parted into title and year, `Genre` at ``|`` or ``,``. Columns are found by name, without
+    case; others are ignored. A row with a wrong number of fields or without an id is a row with a `problem`, one
+    without a link has no poster; both are named by their line.
 
     Raises:
         UserError: no file, no rows, or a required column is missing.
@@ -64,7 +65,7 @@ def _row(table: TextTable, fields: list[str], line: int) -> PosterRow:
         path=None,
         title=title,
         year=year,
-        genres=split_names(cells["genre"], "|"),
+        genres=cell_names(cells["genre"]),
         url=url,
         absence=absence,
     )

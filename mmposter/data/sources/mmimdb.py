@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, register_source, year_of
+from mmposter.data.sources.cells import cell_names
 from mmposter.errors import UserError
 from mmposter.files.strict_json import parse_json, read_json, read_text
 from mmposter.images.listing import image_files
@@ -69,19 +69,11 @@ def _row(path: Path, picture: Path | None, side: str | None) -> PosterRow:
         path=picture,
         title=known_text(record.get("title")),
         year=year_of(record.get("year")),
-        genres=_names(genres),
-        actors=_names(record.get("cast")),
+        genres=cell_names(genres),
+        actors=cell_names(record.get("cast")),
         split=side,
         absence=f"there is no picture beside {path.name}",
     )
-
-
-def _names(values: Any) -> tuple[str, ...]:
-    """Names of a list of texts, or of objects with a name as IMDbPY writes them."""
-    if not isinstance(values, list):
-        return ()
-    texts = (value.get("name") if isinstance(value, dict) else value for value in values)
-    return tuple(dict.fromkeys(name for name in map(known_text, texts) if name))
 
 
 def _read_split(source: Path, folder: Path, issues: list[Issue]) -> dict[str, str | None]:

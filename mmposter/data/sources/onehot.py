@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Sequence
 from pathlib import Path
 
-from mmposter.data.sources.base import (
-    LIST_SEPARATORS,
-    Issue,
-    PosterRow,
-    SourceRows,
-    known_text,
-    register_source,
-    split_names,
-    year_of,
-)
+from mmposter.data.genre_names import plain_name, says_no_genre
+from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, register_source, year_of
+from mmposter.data.sources.cells import cell_names
 from mmposter.data.sources.tables import TextTable, read_table, table_header
 from mmposter.errors import UserError
 
@@ -96,8 +87,8 @@ def _row(
     if problem:
         return PosterRow(row_id or f"line {line}", None, problem=problem)
     names = tuple(name for place, name in genres.items() if _bit(fields[place]))
-    said = listed_names(cells.get("genre"))
-    if said and {name.casefold() for name in said} != {name.casefold() for name in names}:
+    said = cell_names(cells.get("genre"))
+    if not says_no_genre(said) and set(map(plain_name, said)) != set(map(plain_name, names)):
         message = f"line {line}: Genre says {', '.join(said)}, the columns say {', '.join(names) or 'none'}"
         issues.append(Issue("genres_disagree", row_id, message))
     return PosterRow(
@@ -106,7 +97,7 @@ def _row(
         title=known_text(cells.get("title")),
         year=year_of(cells.get("year")),
         genres=names,
-        actors=split_names(known_text(cells.get("actors")), LIST_SEPARATORS),
+        actors=cell_names(known_text(cells.get("actors"))),
         split=known_text(cells.get("split")),
         absence=f"there is no {row_id}.jpg beside the table, in its folder Images or in --posters",
     )
@@ -114,20 +105,6 @@ def _row(
 
 def _bit(cell: str) -> bool | None:
     return _BITS.get(cell.strip().casefold())
-
-
-def listed_names(text: str | None) -> tuple[str, ...]:
-    """Names of a list as Python writes it (``['Drama', 'War']``), or parted by ``|``, ``;`` or ``,``."""
-    text = known_text(text) or ""
-    if text.startswith("["):
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            text = text.strip("[]").replace("'", "").replace('"', "")
-        else:
-            names: Sequence[object] = value if isinstance(value, list | tuple) else ()
-            return tuple(dict.fromkeys(name.strip() for name in names if isinstance(name, str) and name.strip()))
-    return split_names(text, LIST_SEPARATORS)
 
 
 def _picture(root: Path, row_id: str) -> Path | None:

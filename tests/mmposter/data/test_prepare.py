@@ -15,7 +15,7 @@ from mmposter.errors import UserError
 
 
 def run(source, out, format="ccu", **options):
-    return prepare(source, out, format=format, quiet=True, workers=2, **options)
+    return prepare(source, out, format=format, allow_unknown=True, quiet=True, workers=2, **options)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_every_reason_is_counted_and_the_sum_holds(messy, tmp_path):
         "no_known_genre": 1,
         "same_file": 1,
     }
-    assert report.issues == {"duplicate_record": 1, "bad_record": 1, "unknown_genre": 2}
+    assert report.issues == {"duplicate_record": 1, "bad_record": 1, "unknown_genre": 2, "genres_differ": 1}
     assert report.kept == 5
     assert report.posters_found == len(list(messy.root.rglob("*.jpg")))
     assert report.kept + sum(report.dropped.values()) == report.posters_found + report.without_poster
@@ -115,7 +115,7 @@ def test_report_shows_the_arithmetic_and_the_names(messy, tmp_path):
     left, right = text[text.index("## Sum check") :].split("\n\n")[1:3]
     terms, total = left.split(" = ")
     assert sum(int(term.split()[0]) for term in terms.split(" + ")) == int(total) == int(right.split(" = ")[1])
-    assert "| no_genre | 2 | no genre, or only N/A | tt55, tt56 |" in text
+    assert "| no_genre | 2 | no genre, or only N/A and the like | tt55, tt56 |" in text
     assert "| tt2 | 2 | tt2 A Title, tt59 Dra\\|ma |" in text
     assert "genre 'Zombie' is not known to vocabulary 'posters20'" in text
     assert "| Drama | 1 | 20.0% |" in text
@@ -204,6 +204,18 @@ def test_other_genre_order_is_refused_though_the_rows_are_equal(make_csv, tmp_pa
     mine.write_text("name: mine\ngenres: [War, Drama]\n")
     with pytest.raises(UserError, match=r"vocabulary\.json is another one"):
         run(source, tmp_path / "data", format="csv", vocabulary=str(mine))
+
+
+def test_data_of_a_vocabulary_with_fewer_raw_names_are_the_same_data(messy, tmp_path):
+    """What an earlier version's file mapped less of is no other vocabulary, as long as the rows are the same."""
+    out = tmp_path / "data"
+    run(messy.root, out)
+    facts = json.loads((out / "vocabulary.json").read_text())
+    del facts["mapping"]["Film-Noir"]
+    (out / "vocabulary.json").write_text(json.dumps(facts))
+    assert Dataset.load(out).vocabulary.map(["Western"]) == (["Other"], [])
+    run(messy.root, out)
+    assert "Film-Noir" in Dataset.load(out).vocabulary.mapping
 
 
 def test_damaged_manifest_is_refused_then_replaced(messy, tmp_path):

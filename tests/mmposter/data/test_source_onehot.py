@@ -4,7 +4,6 @@ import pytest
 
 from mmposter.data import prepare
 from mmposter.data.sources import read_source
-from mmposter.data.sources.onehot import listed_names
 from mmposter.errors import UserError
 
 HEADER = "Id,Genre,Drama,Sci-Fi,War"
@@ -78,24 +77,6 @@ def test_other_columns_are_no_genres(table):
     assert [row.genres for row in found.rows] == [("Drama",), ("War",)]
     assert [(row.title, row.year, row.split) for row in found.rows] == [("One", 1999, "train"), ("Two", 2001, "test")]
     assert [(issue.kind, issue.id) for issue in found.issues] == [("ignored_column", "Score")]
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("['Drama', 'War']", ("Drama", "War")),
-        ('["Drama"]', ("Drama",)),
-        ("[]", ()),
-        ("['Drama', 'War'", ("Drama", "War")),
-        ("[__import__('os')]", ("__import__(os)",)),
-        ("Drama, War", ("Drama", "War")),
-        ("Drama|War|Drama", ("Drama", "War")),
-        ("N/A", ()),
-        (None, ()),
-    ],
-)
-def test_lists_as_python_writes_them(text, names):
-    assert listed_names(text) == names
 
 
 @pytest.mark.parametrize(
