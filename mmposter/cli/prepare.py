@@ -94,6 +94,10 @@ def prepare_command(
         overwrite=overwrite,
     )
     console.print(summary_table(report))
+    if report.passed_over:
+        from mmposter.images.listing import passed_over_text
+
+        console.print(passed_over_text(report.passed_over), soft_wrap=True)
     # The one result on standard output, so that a script can go on with it.
     answer_path(report.report_path)
 

@@ -27,7 +27,7 @@ from mmposter.data.inspection import inspect_posters
 from mmposter.data.preparation import REPORT, Prepared, PrepareReport
 from mmposter.data.report import report_text
 from mmposter.data.sources import read_source
-from mmposter.data.sources.base import SourceRows
+from mmposter.data.sources.base import PASSED_OVER, SourceRows
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.engines.libraries import installed_version
@@ -173,6 +173,7 @@ def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> Prepa
         kept=len(result.table),
         dropped=dict(Counter(result.dropped["reason"])),
         issues=dict(Counter(issue.kind for issue in result.issues)),
+        passed_over=[issue.id for issue in result.issues if issue.kind == PASSED_OVER],
         records=result.source.records,
         splits={side: sides[side] for side in (*SPLITS, NO_SPLIT) if sides[side]},
         near_duplicate_groups=sum(size > 1 for size in sizes.values()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class PrepareReport:
     kept: int
     dropped: Mapping[str, int]  # by reason, in the order of the steps
     issues: Mapping[str, int]  # oddities that dropped no row, by kind
+    passed_over: Sequence[str]  # files in a folder of pictures that are none by their names
     records: Mapping[str, int]  # metadata records, see `SourceRows.records`
     links: Mapping[str, int]  # posters of a source with links: how many are there, and why the others are not
     splits: Mapping[str, int]  # posters by side
@@ -36,7 +37,8 @@ class PrepareReport:
 
     def counts(self) -> dict[str, Any]:
         """What dataset.json keeps of it: all that does not depend on when and where it was made."""
-        return {name: value for name, value in asdict(self).items() if name not in ("out", "downloaded", "seconds")}
+        left_out = ("out", "passed_over", "downloaded", "seconds")
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @property
     def report_path(self) -> Path:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mmposter.data.downloading.download import Outcome, download
 from mmposter.data.downloading.options import DownloadOptions
 from mmposter.errors import UserError
-from mmposter.images.listing import IMAGE_SUFFIXES
+from mmposter.images.formats import picture_suffixes
 
 if TYPE_CHECKING:
     from mmposter.data.sources.base import PosterRow, SourceRows
@@ -105,5 +105,5 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
     base = folder.resolve()
     with os.scandir(base) as entries:
         names = sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith("."))
-    paths = [base / name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    paths = [base / name for name in names if Path(name).suffix.lower() in picture_suffixes()]
     return {path.stem: path for path in sorted(paths, key=lambda path: path.suffix == SUFFIX)}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from mmposter.branches.plugins import DOORS
+from mmposter.images.formats import picture_suffixes
+from mmposter.images.listing import look_through
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # The one spelling of a missing value that movie metadata uses (OMDb writes it into every field).
 NOT_AVAILABLE = "N/A"
+PASSED_OVER = "passed_over"
+"""The kind of an issue: a file in a folder of pictures that is no picture by its name."""
 # How tables part the names within a cell.
 LIST_SEPARATORS = "|;,"
 
@@ -143,6 +147,20 @@ def register_source(name: str, looks: Callable[[Path], bool] | None = None) -> C
         return read
 
     return enter
+
+
+def pictures_below(folder: Path, found: SourceRows, *, beside: Collection[str] = ()) -> list[Path]:
+    """The pictures below a folder, sorted; every other file there is an issue of `found` (``passed_over``).
+
+    Args:
+        beside: names of files that are read otherwise; a suffix such as ``.json`` stands for all that have it.
+    """
+    pictures, others = look_through(folder)
+    for path in others:
+        if path.name not in beside and path.suffix not in beside:
+            message = f"no picture by its name; read are {', '.join(picture_suffixes())}"
+            found.issues.append(Issue(PASSED_OVER, path.relative_to(found.root).as_posix(), message))
+    return pictures
 
 
 def split_names(text: object, separators: str = ",") -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from mmposter.data.sources.base import (
     PosterRow,
     SourceRows,
     known_text,
+    pictures_below,
     register_source,
     split_names,
     year_of,
@@ -27,7 +28,6 @@ from mmposter.data.sources.onehot import listed_names
 from mmposter.data.sources.tables import read_table
 from mmposter.errors import UserError
 from mmposter.files.strict_json import parse_json
-from mmposter.images.listing import image_files
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 GENRES = ("genres", "genre", "labels", "label")
@@ -59,8 +59,8 @@ def read_imagefolder(source: Path) -> SourceRows:
     if not source.is_dir():
         raise UserError(f"format imagefolder needs a folder; {source} is none.\nFor a table use --format csv.")
     root = source.resolve()
-    pictures = image_files(root)
     found = SourceRows(root=root)
+    pictures = pictures_below(root, found, beside=METADATA)
     tables = _metadata_files(root, found.issues)
     if tables:
         seen: set[Path] = set()
