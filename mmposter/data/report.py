@@ -41,6 +41,7 @@ _ISSUES = {
     "genres_disagree": "row whose genre list says something else than its columns; the columns are used",
     "ignored_column": "column that was not read as a genre",
     "passed_over": "file in a folder of pictures that is no picture by its name",
+    "ignored_sheet": "further sheet of a workbook, which was not read",
     "ignored_file": "metadata file that was not read",
     "unknown_split_id": "split file with movies that are not there",
     "two_splits": "movie that the split file names on two sides; not used",

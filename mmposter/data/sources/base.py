@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -161,6 +162,17 @@ def pictures_below(folder: Path, found: SourceRows, *, beside: Collection[str] =
             message = f"no picture by its name; read are {', '.join(picture_suffixes())}"
             found.issues.append(Issue(PASSED_OVER, path.relative_to(found.root).as_posix(), message))
     return pictures
+
+
+def below(folder: Path, text: str) -> Path:
+    """The file that a table names, in the folder of the table; an absolute path stands for itself.
+
+    Backslashes as Windows writes them part folders, unless a file is called so; such a path never leaves its root.
+    """
+    path = folder / text
+    if "\\" not in text or Path(text).is_absolute() or os.path.exists(path):
+        return path
+    return folder / text.replace("\\", "/").lstrip("/")
 
 
 def split_names(text: object, separators: str = ",") -> tuple[str, ...]:

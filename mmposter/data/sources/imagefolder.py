@@ -18,6 +18,7 @@ from mmposter.data.sources.base import (
     Issue,
     PosterRow,
     SourceRows,
+    below,
     known_text,
     pictures_below,
     register_source,
@@ -156,7 +157,7 @@ def _row(root: Path, table: Path, place: str, cells: Mapping[str, Any]) -> Poste
     if name is None:
         return PosterRow(where, None, problem=f"{where} has no file_name")
     # By the words of the path alone: in the library's own cache the pictures are links to another folder.
-    path = Path(os.path.normpath(table.parent / name))
+    path = Path(os.path.normpath(below(table.parent, name)))
     if "\0" in name or not path.is_relative_to(root):
         return PosterRow(where, None, problem=f"{where}: file_name {name!r} lies outside the folder")
     return PosterRow(
