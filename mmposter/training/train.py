@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mmposter.config import Config, EvaluationConfig
 from mmposter.data.dataset import Dataset
+from mmposter.data.splitting import SPLIT_ADVICE
 from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.errors import UserError
@@ -171,7 +172,7 @@ def _trainer(
     if len(train_rows) < 2 or not val_rows:
         raise UserError(
             f"{dataset.folder} has {len(train_rows)} posters to train on and {len(val_rows)} to validate on; both are "
-            "needed.\nPrepare it with other ratios: mmposter prepare SOURCE --out DATA --ratios 0.7 0.1 0.2"
+            f"needed.\n{SPLIT_ADVICE}"
         )
     return Trainer(
         model,
