@@ -101,6 +101,8 @@ def prepare(
         if not overwrite:
             _refuse_other_options(out, options)
         words = Vocabulary.load(vocabulary) if found.labelled else None
+        if found.unpack is not None:
+            found.unpack(posters or out / POSTERS)
         found, links = place_posters(found, posters or out / POSTERS, download or DownloadOptions(), quiet=quiet)
         result = run_steps(found, words, options, workers=workers, quiet=quiet)
         if not overwrite:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 NOT_AVAILABLE = "N/A"
 PASSED_OVER = "passed_over"
 """The kind of an issue: a file in a folder of pictures that is no picture by its name."""
+# A file's name on every system: no folder, no leading dot, no sign that a shell or Windows reads otherwise.
+SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 # How tables part the names within a cell.
 LIST_SEPARATORS = "|;,"
 
@@ -62,6 +65,8 @@ class SourceRows:
     issues: list[Issue] = field(default_factory=list)
     records: dict[str, int] = field(default_factory=dict)
     labelled: bool = True  # False for a source that has no genres by its nature
+    unpack: Callable[[Path], None] | None = None
+    """Writes the pictures that the source itself holds into a folder, as ``<id>.jpg``; its rows have no paths."""
 
     def table(self) -> pd.DataFrame:
         """The rows as a table, one column a field of `PosterRow`, in the source's order."""

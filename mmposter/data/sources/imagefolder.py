@@ -32,7 +32,7 @@ from mmposter.files.strict_json import parse_json
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 GENRES = ("genres", "genre", "labels", "label")
-_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
+SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 
 
 def looks_like_imagefolder(source: Path) -> bool:
@@ -41,7 +41,7 @@ def looks_like_imagefolder(source: Path) -> bool:
         return False
     folders = [path for path in source.iterdir() if path.is_dir()]
     named = any((folder / name).is_file() for folder in (source, *folders) for name in METADATA)
-    return named or any(folder.name.casefold() in _SPLITS for folder in folders)
+    return named or any(folder.name.casefold() in SPLIT_NAMES for folder in folders)
 
 
 @register_source("imagefolder", looks_like_imagefolder)
@@ -161,13 +161,13 @@ def _row(root: Path, table: Path, place: str, cells: Mapping[str, Any]) -> Poste
     if "\0" in name or not path.is_relative_to(root):
         return PosterRow(where, None, problem=f"{where}: file_name {name!r} lies outside the folder")
     return PosterRow(
-        id=_text(cells.get("id")) or _id(root, path),
+        id=text_of(cells.get("id")) or _id(root, path),
         path=path,
-        title=_text(cells.get("title")),
+        title=text_of(cells.get("title")),
         year=year_of(cells.get("year")),
-        genres=_list(next((cells[column] for column in GENRES if column in cells), None)),
-        actors=_list(cells.get("actors")),
-        split=_text(cells.get("split")) or _side(root, path),
+        genres=names_of(next((cells[column] for column in GENRES if column in cells), None)),
+        actors=names_of(cells.get("actors")),
+        split=text_of(cells.get("split")) or _side(root, path),
     )
 
 
@@ -179,20 +179,21 @@ def _from_folders(root: Path, path: Path) -> PosterRow:
 
 def _side(root: Path, path: Path) -> str | None:
     first, *rest = path.relative_to(root).parts
-    return first if rest and first.casefold() in _SPLITS else None
+    return first if rest and first.casefold() in SPLIT_NAMES else None
 
 
 def _id(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     """Text of a cell; numbers as they are written, because ids may be numbers."""
     return known_text(str(value)) if isinstance(value, str | int) else None
 
 
-def _list(value: Any) -> tuple[str, ...]:
+def names_of(value: Any) -> tuple[str, ...]:
+    """Names of a cell: a list, or text that holds several."""
     if isinstance(value, list | tuple):
-        return tuple(dict.fromkeys(name for name in map(_text, value) if name))
-    text = _text(value) or ""
+        return tuple(dict.fromkeys(name for name in map(text_of, value) if name))
+    text = text_of(value) or ""
     return listed_names(text) if text.startswith("[") else split_names(text, LIST_SEPARATORS)

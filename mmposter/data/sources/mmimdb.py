@@ -56,9 +56,9 @@ def read_mmimdb(source: Path) -> SourceRows:
     sides = _read_split(source, folder, found.issues)
     if sides and not sides.keys() & {path.stem for path in records}:
         raise UserError(
-            f"{SPLIT} names {len(sides)} movies, and none of those that are here: it has {shown(next(iter(sides)))}, the "
-            f"first file is {records[0].name}.\nWrite the names of the files into it, without .json; or take it away to "
-            "split anew."
+            f"{SPLIT} names {len(sides)} movies, and none of those that are here: it has {shown(next(iter(sides)))}, "
+            f"the first file is {records[0].name}.\nWrite the names of the files into it, without .json; or take it "
+            "away to split anew."
         )
     for path in records:
         found.rows.append(_row(path, pictures.pop(path.stem, None), sides.pop(path.stem, None)))

@@ -37,9 +37,9 @@ def read_onehot(source: Path) -> SourceRows:
     """A table with the columns Id and Genre and one column of 0 and 1 a genre; pictures are <Id>.jpg.
 
     Pictures are looked for beside the table, in its folder `Images`, and in the folder of ``--posters``, with the
-    suffix .jpg or another of a picture. Genres are the columns; `Genre` may be missing, and where it says something else
-    than they do, they win and it is an issue (``genres_disagree``). A column in which most cells are neither 0 nor 1
-    is no genre (``ignored_column``); another cell in a genre's column makes a row with a `problem`, as a wrong number
+    suffix .jpg or another of a picture. Genres are the columns; `Genre` may be missing, and where it says something
+    else than they do, they win and it is an issue (``genres_disagree``). A column in which most cells are neither 0 nor
+    1 is no genre (``ignored_column``); another cell in a genre's column makes a row with a `problem`, as a wrong number
     of fields and a missing or unsafe id do.
 
     Raises:

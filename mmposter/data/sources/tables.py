@@ -66,9 +66,11 @@ def read_table(source: Path, issues: list[Issue], *, one_line: bool = False) -> 
     """Read a table with its column names in the first line; empty lines are left out.
 
     Text, or the first sheet of a workbook (.xlsx). Comma, semicolon and tab are found by themselves as the separator,
-    or a first line ``sep=`` names it; blanks behind it are no part of a cell, so that a quote may follow. A record over several lines that has not as many
-    fields as there are columns, or text behind a closing quote, was opened by a stray quote: its first line becomes a
-    row of its own, and reading goes on at the next line, so that one quote costs one row.
+    or a first line ``sep=`` names it; blanks behind it are no part of a cell, so that a quote may follow.
+
+    A record over several lines that has not as many fields as there are columns, or text behind a closing quote, was
+    opened by a stray quote: its first line becomes a row of its own, and reading goes on at the next line, so that one
+    quote costs one row.
 
     Args:
         issues: gets a ``bad_encoding`` where it is not UTF-8, an ``ignored_sheet`` of a workbook with several.

@@ -96,8 +96,17 @@ WANTED = np.rint(RAMP * 255)
 
 @pytest.mark.parametrize(
     ("dtype", "white"),
-    [("<u2", 65535), ("<u2", 4095), ("<u2", 1023), ("<u4", 2**32 - 1), ("<u4", 65535), ("<i4", 2**31 - 1), ("<u4", 255)]
-    + [("<f4", 1.0), ("<f4", 255.0)],
+    [
+        ("<u2", 65535),
+        ("<u2", 4095),
+        ("<u2", 1023),
+        ("<u4", 2**32 - 1),
+        ("<u4", 65535),
+        ("<u4", 255),
+        ("<i4", 2**31 - 1),
+        ("<f4", 1.0),
+        ("<f4", 255.0),
+    ],
 )
 def test_grey_of_any_depth_reaches_from_black_to_white(dtype, white):
     pixels = np.asarray(load_image(tiff((RAMP * white).astype(dtype)))).astype(int)
