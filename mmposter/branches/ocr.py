@@ -37,8 +37,9 @@ class OcrConfig(ConfigSection):
         ("en",), min_length=1, max_length=100
     )
     """easyocr's codes: one, or several that one of its models joins (``ja`` and ``en``)."""
-    reading: Literal["exact", "default", "fast", "careful"] = "default"
-    """How carefully to read: ``exact`` as easyocr does, ``fast`` with some loss, ``careful`` with some gain."""
+    reading: Literal["exact", "default", "fast", "careful", "turned"] = "default"
+    """How carefully to read: ``exact`` as easyocr does, ``fast`` with some loss, ``careful`` with some gain,
+    ``turned`` with words that run up or down the poster."""
     min_confidence: float = Field(0.0, ge=0, le=1)
     """Lines that the reader trusts less are not passed on to the text encoder."""
     encoder: Name = "sentence-transformers/all-MiniLM-L6-v2"

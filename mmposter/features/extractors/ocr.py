@@ -39,11 +39,14 @@ class OcrExtractor(Extractor):
         self._folder = resolver.resolve(catalogue.easyocr(self._files), offline=offline)
 
     def fingerprint(self) -> dict[str, Any]:
+        reading = asdict(self._reading)
+        if not reading["turned"]:  # stores of before there was a choice have no such key
+            del reading["turned"]
         return {
             "version": 2,
             "weights": self._pinned or resolver.digest([self._folder / file for file in self._files]),
             "languages": list(self._config.languages),
-            "reading": asdict(self._reading),
+            "reading": reading,
         }
 
     def start(self) -> None:
