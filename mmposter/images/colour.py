@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageCms
 
 # A printer's profile has 0.5-4 MB.
 MAX_PROFILE = 8_000_000
+_SMALL = 100_000  # no profile of sRGB is larger
 _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 # Profiles of sRGB itself differ by this from one another, of 255: their pixels stay as they are.
 _SAME = 3
@@ -22,24 +24,31 @@ def to_srgb(image: Image.Image) -> Image.Image:
     data = image.info.get("icc_profile")
     if not isinstance(data, bytes) or not 0 < len(data) <= MAX_PROFILE:
         return image
+    mode = _space(image)
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
-        mode = _SPACES.get(profile.profile.xcolor_space.strip(), "")
-        if mode != _space(image):
+        if len(data) <= _SMALL and _is_srgb(data, mode):
             return image
-        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
-        if _changes_nothing(transform, mode):
+        transform = _transform(data, mode)
+        if transform is None:
             return image
-        transparent = image.has_transparency_data
-        rgba = image.convert("RGBA") if transparent else None
-        result = ImageCms.applyTransform((rgba or image).convert(mode), transform)
+        alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+        flat = image if alpha is None else image.convert("RGBA")
+        result = ImageCms.applyTransform(flat.convert(mode), transform)
     except MemoryError:
         raise
     except Exception:  # of a damaged profile: littlecms has own words for each place
         return image
-    if rgba is not None:
-        result.putalpha(rgba.getchannel("A"))
+    if alpha is not None:
+        result.putalpha(alpha)
     return result
+
+
+def _transform(data: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From a profile to sRGB; None where it is one of pictures in another mode."""
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+    if _SPACES.get(profile.profile.xcolor_space.strip()) != mode:
+        return None
+    return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
 
 
 def _space(image: Image.Image) -> str:
@@ -49,9 +58,13 @@ def _space(image: Image.Image) -> str:
     return "CMYK" if image.mode == "CMYK" else "RGB"
 
 
-def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    if mode == "CMYK":
-        return False
+@lru_cache(maxsize=32)
+def _is_srgb(data: bytes, mode: str) -> bool:
+    """Whether a profile leaves colours as they are, or nothing can be done with it; kept, as most files have the same
+    few."""
+    transform = _transform(data, mode)
+    if transform is None or mode == "CMYK":
+        return transform is None
     steps = np.linspace(0, 255, 256 if mode == "L" else 9).astype(np.uint8)
     pixels = steps[None] if mode == "L" else np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
     before = Image.fromarray(pixels)

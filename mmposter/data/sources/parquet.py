@@ -175,7 +175,7 @@ def _class_names(shard: Path, schema: pa.Schema, column: str) -> Sequence[str]:
 
 
 def _column(shard: Path, schema: pa.Schema, known: Sequence[str], what: str) -> str:
-    names = {name.casefold(): name for name in reversed(schema.names)}
+    names: dict[str, str] = {name.casefold(): name for name in reversed(schema.names)}
     for name in known:
         if name in names and (what != "pictures" or _is_picture(schema.field(names[name]).type)):
             return names[name]

@@ -31,7 +31,7 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 # Without a mark: where the zeros are among the first four bytes, as column names begin with Latin letters.
-_ZEROS = {
+_ZEROS: dict[tuple[bool, ...], str] = {
     (False, True, True, True): "utf-32-le",
     (True, True, True, False): "utf-32-be",
     (False, True, False, True): "utf-16-le",
@@ -135,7 +135,7 @@ def decode_table(data: bytes, name: str, issues: list[Issue]) -> str:
     for mark, encoding in _MARKS.items():
         if data.startswith(mark):
             return data.decode(encoding, errors="replace")
-    if wide := _ZEROS.get(tuple(byte == 0 for byte in data[:4])):
+    if wide := _ZEROS.get(_zeros(data)):
         issues.append(Issue("bad_encoding", name, f"{name} has zero bytes and no mark; it was read as {wide.upper()}"))
         return data.decode(wide, errors="replace")
     try:
@@ -158,12 +158,16 @@ def _require_text(data: bytes, source: Path) -> None:
     """Refuse a file of bytes: a table of an old Excel, a picture, a database."""
     if data.startswith(OLD_EXCEL):
         raise UserError(f"{source} is a table of an old Excel (.xls).\nOpen it and save it as .xlsx or as CSV (UTF-8).")
-    wide = data.startswith((ZIP, *_MARKS)) or tuple(byte == 0 for byte in data[:4]) in _ZEROS
+    wide = data.startswith((ZIP, *_MARKS)) or _zeros(data) in _ZEROS
     if not wide and b"\0" in data:
         raise UserError(
             f"{source} is no table: it has zero bytes, which no text has.\n"
             "Needed is a table as text (CSV, in UTF-8), or one of Excel (.xlsx)."
         )
+
+
+def _zeros(data: bytes) -> tuple[bool, ...]:
+    return tuple(byte == 0 for byte in data[:4])
 
 
 def _shown(names: Sequence[str]) -> str:
@@ -200,7 +204,7 @@ def _strictly(lines: list[str], delimiter: str) -> tuple[list[str], int]:
     """
     try:
         reader = _reader(lines, delimiter, strict=True)
-        fields = next(reader, [])
+        fields: list[str] = next(reader, [])
     except csv.Error:
         return [], 0
     return fields, reader.line_num
