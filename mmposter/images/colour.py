@@ -31,9 +31,11 @@ def to_srgb(image: Image.Image) -> Image.Image:
         transform = _transform(data, mode)
         if transform is None:
             return image
-        alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-        flat = image if alpha is None else image.convert("RGBA")
-        result = ImageCms.applyTransform(flat.convert(mode), transform)
+        alpha = None
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            alpha = image.getchannel("A")
+        result = ImageCms.applyTransform(image.convert(mode), transform) or image
     except MemoryError:
         raise
     except Exception:  # of a damaged profile: littlecms has own words for each place

@@ -19,7 +19,6 @@ from mmposter.data.sources.base import SAFE_ID, PosterRow, SourceRows, register_
 from mmposter.data.sources.imagefolder import GENRES, METADATA, SPLIT_NAMES, names_of, text_of
 from mmposter.errors import UserError
 from mmposter.files.strict_json import parse_json
-from mmposter.images.reading import MAX_FILE_BYTES
 from mmposter.visible import visible
 
 if TYPE_CHECKING:
@@ -114,6 +113,7 @@ def _rows(shard: Path, root: Path) -> Iterator[tuple[PosterRow, str | None, str]
 def _unpack(shards: Sequence[Path], ids: Sequence[str], folder: Path) -> None:
     """Write the pictures of all rows with an id, the first of each; a file that is there with its content stays."""
     from mmposter.files.atomic import atomic_path
+    from mmposter.images.reading import MAX_FILE_BYTES  # with numpy and Pillow, which no help should wait for
 
     names = iter(ids)
     done = {""}

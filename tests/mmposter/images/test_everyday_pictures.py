@@ -60,6 +60,15 @@ def test_a_broken_profile_is_left_alone(make_drawn, profile):
     assert np.array_equal(np.asarray(load_image(data)), np.asarray(make_drawn(3)))
 
 
+def test_damaged_profiles_never_raise(make_drawn):
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        profile = np.frombuffer(swapped_profile(), np.uint8).copy()
+        places = rng.integers(0, len(profile), rng.choice([1, 5, 50]))
+        profile[places] = rng.integers(0, 256, len(places))
+        assert load_image(encoded(make_drawn(3), "TIFF", icc_profile=profile.tobytes())).mode == "RGB"
+
+
 def test_a_profile_of_another_kind_of_picture_is_left_alone(make_drawn):
     grey = make_drawn(3).convert("L")
     assert np.array_equal(
