@@ -23,7 +23,7 @@ from mmposter import Dataset, PosterClassifier
 from mmposter.engines.libraries import go_offline, prepare_libraries
 from mmposter.explain.probe import Probe, branch_shares
 from mmposter.explain.task import ExplainRequest
-from mmposter.images.listing import list_posters
+from mmposter.images.listing import image_files
 from mmposter.progress import progress
 
 TOGETHER, LEAST = 3, 4
@@ -65,7 +65,7 @@ def main() -> None:
 
 def _posters(data: Path, split: str) -> list[Path]:
     if not (data / "manifest.parquet").is_file():
-        return [Path(poster) for poster in list_posters([str(data)])]
+        return image_files(data)
     dataset = Dataset.load(data)
     return [dataset.image_path(row) for row in np.flatnonzero(dataset.table["split"] == split).tolist()]
 

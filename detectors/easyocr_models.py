@@ -76,6 +76,10 @@ def _recogniser_file(easyocr: Any, languages: list[str]) -> str:
             )
         except FileNotFoundError as error:  # easyocr lists a few languages that it has no characters for
             raise ValueError(f"languages must be readable by easyocr; got {languages} ({error})") from error
+        except ValueError as error:  # "Japanese is only compatible with English, try lang_list=["ja","en"]"
+            together = str(error).partition("lang_list=")[2].replace('"', "") or "languages of one script"
+            message = f"languages must be some that one model of easyocr reads, such as {together}; got {languages}"
+            raise ValueError(message) from error
     for generation in easyocr.config.recognition_models.values():
         for model in generation.values():
             if model["characters"] == reader.character:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from PIL import Image
 from detectors.line_detection import FoundLines
 
 _HEIGHT = 64  # pixels of every crop
+_TALL = 2  # height to width from which a line may be one that runs up or down; a letter I is as tall
 _DOUBT, _CONTRAST = 0.1, 0.5  # a line surer than the first is not looked at again with the second's contrast
 
 
@@ -56,9 +57,12 @@ class LineRecogniser:
             them line by line, because an 8-bit LSTM's scales are those of the whole batch. Both matter: rounding in
             the last bit of a float moves a number in 8 bits, and with it the text of one line in twenty.
         second_look: read doubtful lines once more with more contrast, and keep the surer text.
+        turned: read tall lines turned by a quarter to either side, too, and keep the text with the most sure letters.
     """
 
-    def __init__(self, reader: Any, *, device: str, dtype: torch.dtype, as_easyocr: bool, second_look: bool) -> None:
+    def __init__(
+        self, reader: Any, *, device: str, dtype: torch.dtype, as_easyocr: bool, second_look: bool, turned: bool
+    ) -> None:
         self._network = copy.deepcopy(reader.recognizer).eval().to(device)
         self._layout = torch.contiguous_format if as_easyocr else torch.channels_last
         self._network.FeatureExtraction.to(dtype=dtype).to(memory_format=self._layout)
@@ -66,7 +70,8 @@ class LineRecogniser:
         self._mirrored = reader.model_lang == "arabic"
         unwanted = set(reader.character) - set(reader.lang_char)
         self._ignored = [index + 1 for index, letter in enumerate(reader.character) if letter in unwanted]
-        self._device, self._dtype, self._as_easyocr, self._second_look = device, dtype, as_easyocr, second_look
+        self._device, self._dtype, self._as_easyocr = device, dtype, as_easyocr
+        self._second_look, self._turned = second_look, turned
         self._batch_size = 16 if torch.device(device).type == "cpu" else 128
 
     def __call__(self, crops: Sequence[Crop]) -> list[tuple[str, float]]:
@@ -78,6 +83,12 @@ class LineRecogniser:
             for index, result in zip(doubtful, again, strict=True):
                 if result[1] >= results[index][1]:
                     results[index] = result
+        if self._turned:
+            tall = [index for index, crop in enumerate(crops) if crop.image.shape[0] >= _TALL * crop.image.shape[1]]
+            for quarters in (1, 3):
+                turned = [replace(crops[index], image=np.rot90(crops[index].image, quarters)) for index in tall]
+                for index, result in zip(tall, self._read(turned, contrast=0.0), strict=True):
+                    results[index] = max(results[index], result, key=_sure_letters)
         if self._mirrored:
             from easyocr.easyocr import get_display  # python-bidi's, as easyocr uses it
 
@@ -122,3 +133,10 @@ class LineRecogniser:
         sure = [row[index != 0] for row, index in zip(best, letters, strict=True)]
         confidences = [float(custom_mean(values)) if len(values) else 0.0 for values in sure]
         return list(zip(texts, confidences, strict=True))
+
+
+def _sure_letters(result: tuple[str, float]) -> float:
+    """How many of a text's letters the reader is sure of, up to four: a word has more than a tall letter that it may be
+    taken for."""
+    text, confidence = result
+    return confidence * min(len(text), 4)

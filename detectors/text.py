@@ -28,6 +28,7 @@ class Reading:
         precision: ``auto``, ``fp32`` or ``bf16``, of the convolutions (see `detectors.precision`).
         as_easyocr: easyocr's own padding and, on a CPU, its LSTM in 8 bits that takes lines one by one.
         second_look: read doubtful lines once more with more contrast, as easyocr does.
+        turned: read lines that are much taller than wide also turned by a quarter to either side.
     """
 
     scale: float = 1.0
@@ -35,6 +36,7 @@ class Reading:
     precision: Precision = "auto"
     as_easyocr: bool = False
     second_look: bool = False
+    turned: bool = False
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.scale <= 4.0:
@@ -52,6 +54,8 @@ READINGS = {
     "fast": Reading(scale=0.75, max_side=640),
     # Looked for in an enlarged poster: more titles are found than easyocr finds.
     "careful": Reading(scale=1.5, max_side=1920, second_look=True),
+    # As default, and words that run up or down the poster, which easyocr takes for one tall letter.
+    "turned": Reading(turned=True),
 }
 
 
@@ -92,7 +96,12 @@ class TextReader:
             stride=32 if reading.as_easyocr else 16,
         )
         self._recogniser = LineRecogniser(
-            easyocr, device=device, dtype=dtype, as_easyocr=quantize, second_look=reading.second_look
+            easyocr,
+            device=device,
+            dtype=dtype,
+            as_easyocr=quantize,
+            second_look=reading.second_look,
+            turned=reading.turned,
         )
 
     def __call__(

@@ -18,7 +18,7 @@ class BadImageError(Exception):
     """One poster that cannot be used. It never stops a batch: it is skipped, counted and named.
 
     `reason` is a short machine-readable word (``empty``, ``truncated``, ``not_an_image``, ``too_small``, ``too_large``,
-    ``missing``, ``unreadable``, ``bad_array``); the message is for people.
+    ``too_dark``, ``missing``, ``unreadable``, ``bad_array``); the message is for people.
     """
 
     def __init__(self, reason: str, message: str) -> None:

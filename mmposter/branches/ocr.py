@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from mmposter.branches.base import BranchDeclaration
 from mmposter.branches.settings import ConfigSection, Name, Slots, Width
@@ -25,12 +25,21 @@ NAME = "ocr"
 Mask = Literal["none", "title", "names"]
 
 
+def _listed(value: Any) -> Any:
+    """``ja`` and ``ja,en`` as they stand behind ``--set ocr.languages=`` are lists, too."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 class OcrConfig(ConfigSection):
     """The words on the poster."""
 
-    languages: tuple[Annotated[str, Field(max_length=100)], ...] = Field(("en",), min_length=1, max_length=100)
-    reading: Literal["exact", "default", "fast", "careful"] = "default"
-    """How carefully to read: ``exact`` as easyocr does, ``fast`` with some loss, ``careful`` with some gain."""
+    languages: Annotated[tuple[Annotated[str, Field(max_length=100)], ...], BeforeValidator(_listed)] = Field(
+        ("en",), min_length=1, max_length=100
+    )
+    """easyocr's codes: one, or several that one of its models joins (``ja`` and ``en``)."""
+    reading: Literal["exact", "default", "fast", "careful", "turned"] = "default"
+    """How carefully to read: ``exact`` as easyocr does, ``fast`` with some loss, ``careful`` with some gain,
+    ``turned`` with words that run up or down the poster."""
     min_confidence: float = Field(0.0, ge=0, le=1)
     """Lines that the reader trusts less are not passed on to the text encoder."""
     encoder: Name = "sentence-transformers/all-MiniLM-L6-v2"
@@ -85,10 +94,9 @@ class OcrDeclaration(BranchDeclaration):
         return "a pack holds all words that were read; whoever takes it masks them. Use --set ocr.mask=none"
 
     def sources(self, config: Config) -> Iterator[tuple[str, WeightSource]]:
-        from detectors import reader_files
         from mmposter.pretrained import catalogue
 
-        yield "reader", catalogue.easyocr(reader_files(config.ocr.languages))
+        yield "reader", catalogue.easyocr(reading_files(config.ocr))
         yield "text encoder", catalogue.text_encoder(config.ocr.encoder)
 
     def phrases(self, dataset: Dataset, config: Config) -> Mapping[str, Phrases] | None:
@@ -136,6 +144,23 @@ class OcrDeclaration(BranchDeclaration):
         from mmposter.explain.parts import Lines
 
         return Lines(extractors, record, config.ocr.min_confidence)
+
+
+def reading_files(config: OcrConfig) -> tuple[str, ...]:
+    """The names of the weight files that read the configured languages.
+
+    Raises:
+        UserError: a language that easyocr does not know, or several that none of its models joins.
+    """
+    from detectors import reader_files
+    from mmposter.errors import UserError
+
+    try:
+        return reader_files(config.languages)
+    except ValueError as error:
+        raise UserError(
+            f"ocr.{error}\nType for example: --set ocr.languages=de, or --set 'ocr.languages=[ja,en]'"
+        ) from error
 
 
 BRANCH = OcrDeclaration()

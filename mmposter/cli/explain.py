@@ -62,13 +62,16 @@ def explain_command(
     from mmposter.config import parse_branches
     from mmposter.explain.classifier import PosterClassifier
     from mmposter.explain.folder import ExplanationFolder, identity
-    from mmposter.images.listing import list_posters
+    from mmposter.images.listing import list_posters, passed_over_text
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import EXPLANATIONS
 
-    posters = list_posters(paths)
+    others: list[Path] = []
+    posters = list_posters(paths, others)
+    passed = f"{passed_over_text(others)}\n" if others else ""
     if not posters:
-        raise UserError("no poster to look at; give files, folders or globs")
+        raise UserError(f"no poster to look at; {passed}Give files, folders or globs")
+    console.print(passed, end="", soft_wrap=True)
     only = None if branches is None else parse_branches(branches)
     classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
     with claim(out, EXPLANATIONS, go_on=True):

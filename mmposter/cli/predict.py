@@ -74,7 +74,7 @@ def predict_command(
         )
     from mmposter.config import parse_branches
     from mmposter.explain.classifier import PosterClassifier
-    from mmposter.images.listing import list_posters
+    from mmposter.images.listing import list_posters, passed_over_text
     from mmposter.inference.predictions import PredictionFile
 
     only = None if branches is None else parse_branches(branches)
@@ -85,9 +85,13 @@ def predict_command(
     from_pipe = not paths and not sys.stdin.isatty()
     # Ours before anything is loaded: a second command for the same file is refused at once.
     with target or nullcontext():
-        posters = list_posters(sys.stdin.read().split("\n") if from_pipe or paths == ["-"] else paths or [])
+        others: list[Path] = []
+        posters = list_posters(sys.stdin.read().split("\n") if from_pipe or paths == ["-"] else paths or [], others)
+        passed = f"{passed_over_text(others)}\n" if others else ""
         if not posters:
-            raise UserError("no poster to look at; give files, folders, globs, or a list of paths on standard input")
+            raise UserError(
+                f"no poster to look at; {passed}Give files, folders, globs, or a list of paths on standard input"
+            )
         classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
         stream = partial(classifier.stream, top_k=top_k, workers=processes, threads=threads, engine=engine)
         if target is not None:
@@ -102,6 +106,7 @@ def predict_command(
             else:
                 count, failed = _lines(found, listing=listing, top_k=top_k)
     _summary(count, failed)
+    console.print(passed, end="", soft_wrap=True)
     if target is not None:
         answer_path(target.path)
     require_result(count > len(failed))

@@ -105,6 +105,10 @@ def prepare_command(
     console.print(summary_table(report))
     for note in report.notes:
         say(f"Note: {visible(note)}")
+    if report.passed_over:
+        from mmposter.images.listing import passed_over_text
+
+        say(passed_over_text(report.passed_over))
     # The one result on standard output, so that a script can go on with it.
     answer_path(report.report_path)
 

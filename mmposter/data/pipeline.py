@@ -27,7 +27,7 @@ from mmposter.data.inspection import inspect_posters
 from mmposter.data.preparation import REPORT, Prepared, PrepareReport
 from mmposter.data.report import notes, report_text
 from mmposter.data.sources import read_source
-from mmposter.data.sources.base import SourceRows
+from mmposter.data.sources.base import PASSED_OVER, SourceRows
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
 from mmposter.data.uniting import unite_files, unite_ids
 from mmposter.data.unknown import refuse_unknown, unknown_names
@@ -108,6 +108,8 @@ def prepare(
         words = Vocabulary.load(vocabulary) if found.labelled else None
         if words is not None and not allow_unknown:
             refuse_unknown(((row.id, row.genres) for row in found.rows if row.problem is None and row.genres), words)
+        if found.unpack is not None:
+            found.unpack(posters or out / POSTERS)
         found, links = place_posters(found, posters or out / POSTERS, download or DownloadOptions(), quiet=quiet)
         result = run_steps(found, words, options, workers=workers, quiet=quiet)
         if not overwrite:
@@ -185,6 +187,7 @@ def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> Prepa
         kept=len(result.table),
         dropped=dict(Counter(result.dropped["reason"])),
         issues=dict(Counter(issue.kind for issue in result.issues)),
+        passed_over=[issue.id for issue in result.issues if issue.kind == PASSED_OVER],
         records=result.source.records,
         splits={side: sides[side] for side in (*SPLITS, NO_SPLIT) if sides[side]},
         near_duplicate_groups=sum(size > 1 for size in sizes.values()),

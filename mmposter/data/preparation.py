@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mmposter.data.vocabulary import Vocabulary
 from mmposter.document import TableBlock, render_fragment
 
 REPORT = "report.md"
-_NOT_KEPT = ("out", "notes", "downloaded", "seconds")
+_NOT_KEPT = ("out", "notes", "passed_over", "downloaded", "seconds")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class PrepareReport:
     kept: int
     dropped: Mapping[str, int]  # by reason, in the order of the steps
     issues: Mapping[str, int]  # oddities that dropped no row, by kind
+    passed_over: Sequence[str]  # files in a folder of pictures that are none by their names
     records: Mapping[str, int]  # metadata records, see `SourceRows.records`
     links: Mapping[str, int]  # posters of a source with links: how many are there, and why the others are not
     splits: Mapping[str, int]  # posters by side

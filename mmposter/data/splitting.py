@@ -17,6 +17,15 @@ SPLITS = ("train", "val", "test")
 NO_SPLIT = "none"
 RATIOS = (0.7, 0.1, 0.2)
 
+NEEDED = {"train": 2, "val": 1, "test": 1}
+"""Groups that a side needs to be of use, in the order in which they are found for it."""
+
+SPLIT_ADVICE = (
+    "Prepare 3 posters or more that are no near-duplicates of each other; where the source names the sides itself, let "
+    "it name train and val: mmposter prepare SOURCE --out DATA --overwrite --ratios 0.7 0.1 0.2"
+)
+"""What to type where a side that is needed is empty."""
+
 _ALIASES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 
 
@@ -74,6 +83,8 @@ def assign_splits(
 ) -> tuple[pd.DataFrame, list[Issue]]:
     """Fill the column split. A side given by the source wins; the other posters are stratified.
 
+    Each side with a share gets a group, and train two, where there are enough of them (see `NEEDED`).
+
     A group with a given side goes there as a whole. Where its posters are given different sides, the side of most of
     them wins (equal numbers: test before val before train, so that no copy of a test poster is trained on), and every
     poster that moves is an issue (``moved_split``). A side that is no known name counts as not given
@@ -98,8 +109,37 @@ def assign_splits(
             issues.append(Issue("moved_split", row_id, message))
     free = ~table["group"].isin(list(sides)).to_numpy(dtype=bool)
     if free.any():
-        sides |= stratified_sides(list(table.loc[free, "group"]), labels[free], ratios, seed)
+        drawn = stratified_sides(list(table.loc[free, "group"]), labels[free], ratios, seed)
+        wanted = [side for side, ratio in zip(SPLITS, ratios, strict=True) if ratio > 0]
+        sides |= _fill_sides(drawn, Counter(sides.values()), wanted, seed)
     return table.assign(split=[sides[group] for group in table["group"]]), issues
+
+
+def _fill_sides(drawn: dict[str, str], given: Counter[str], wanted: Sequence[str], seed: int) -> dict[str, str]:
+    """Move groups to the sides that few posters leave without any: the largest side gives, then the later one.
+
+    Args:
+        drawn: group name -> side, of the groups that may be moved.
+        given: groups that each side has beside them.
+        wanted: the sides that shall have some, in the order of `NEEDED`.
+    """
+    sides = dict(drawn)
+    order = sorted(drawn, key=lambda group: draw(f"{seed}/{group}"))  # which of them moves
+    for place, side in enumerate(wanted):
+        while True:
+            counts = given + Counter(sides.values())
+            if counts[side] >= NEEDED[side]:
+                break
+            spare = {
+                other: counts[other] - (NEEDED[other] if other not in wanted[place:] else 0)
+                for other in wanted
+                if other != side and other in sides.values()
+            }
+            giver = max(spare, key=lambda other: spare[other], default=side)
+            if spare.get(giver, 0) <= 0:
+                break
+            sides[next(group for group in order if sides[group] == giver)] = side
+    return sides
 
 
 def _given_side(row_id: str, text: str | None, issues: list[Issue]) -> str | None:

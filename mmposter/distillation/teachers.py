@@ -18,6 +18,7 @@ from fusion import Backbone, Hint, backbone_spec, linear_classifier, match_stage
 from fusion.backbones import of_library
 from mmposter.config import CnnConfig
 from mmposter.data.dataset import Dataset
+from mmposter.data.splitting import SPLIT_ADVICE
 from mmposter.distillation.config import DistillationConfig
 from mmposter.distillation.rows import RowArrays
 from mmposter.distillation.views import PosterMaps
@@ -116,8 +117,7 @@ def poster_maps(
 def _require_posters(dataset: Dataset, train: int, val: int) -> None:
     if train < 2 or val < 1:
         raise UserError(
-            f"{dataset.folder} has {train} posters to train on and {val} to watch; both are needed.\n"
-            "Prepare it with other ratios: mmposter prepare SOURCE --out DATA --ratios 0.7 0.1 0.2"
+            f"{dataset.folder} has {train} posters to train on and {val} to watch; both are needed.\n{SPLIT_ADVICE}"
         )
 
 

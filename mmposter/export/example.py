@@ -8,10 +8,14 @@ OPENING = '"""Genres of posters by '
 _INTRODUCTION = f'''{OPENING}NAME. Usage: python NAME.example.py POSTER..."""
 
 # Needs PACKAGES. The graph resizes for itself: give it all pixels of a picture, 8 bits a channel, RGB.
-# Not done here as mmposter does it: 16-bit pictures (Pillow cuts them off at 255), damaged EXIF data (an error).
+# Not done here as mmposter does it: grey of more than 8 bits (refused), colour profiles (taken for sRGB), damaged EXIF
+# data and a JPEG without its end marker (an error).
 '''
 
 _PICTURE = """    picture = ImageOps.exif_transpose(Image.open(path))
+    if picture.mode[0] in "IF":  # Pillow would cut it off at 255: another picture, and other genres
+        print(path, "it has more than 8 bits a channel; save it with 8", sep=": ", file=sys.stderr)
+        continue
     if picture.has_transparency_data:  # over white
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
 """

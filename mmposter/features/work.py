@@ -23,7 +23,7 @@ from mmposter.images.reading import read_file
 
 # What depends on the file's content stays true until the content changes, and then its hash, the key, does too. A
 # file that is missing or was changed after `prepare` may be put right, so that is looked at again in every run.
-_LASTING = frozenset({"empty", "not_an_image", "truncated", "too_small", "too_large"})
+_LASTING = frozenset({"empty", "not_an_image", "truncated", "too_small", "too_large", "too_dark"})
 
 
 @dataclass

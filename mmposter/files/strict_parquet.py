@@ -6,17 +6,20 @@ dictionary may stand in millions of rows. So the headers of all pages are looked
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["ParquetError", "read_metadata", "read_parquet"]
+__all__ = ["ParquetError", "parquet_batches", "parquet_schema", "read_metadata", "read_parquet"]
+
+_Bytes: TypeAlias = "bytes | mmap.mmap"
 
 FREE, RATIO = 64 * 2**20, 64
 """A file may unpack to `FREE` bytes and `RATIO` times its own size; ours take 3 to 10 times."""
@@ -61,6 +64,37 @@ def read_metadata(data: bytes) -> dict[bytes, bytes]:
         return dict(_open(data).metadata.metadata or {})
 
 
+def parquet_schema(source: Path) -> pa.Schema:
+    """The columns of a file, and what it says of them (FileNotFoundError, ParquetError: as `read_parquet`)."""
+    with _reading(), _mapped(source) as data:
+        return _open(data).schema_arrow
+
+
+def parquet_batches(source: Path, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+    """A file that is larger than the memory, some rows at a time.
+
+    Args:
+        source: the file.
+        columns: to read; ``a.b`` is the part b of the struct a.
+        rows: of a batch at most.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        ParquetError: see there.
+    """
+    with _reading(), _mapped(source) as data:
+        file = _open(data)
+        _check_size(data, file)
+        yield from file.iter_batches(batch_size=rows, columns=list(columns))
+
+
+@contextmanager
+def _mapped(source: Path) -> Iterator[_Bytes]:
+    with source.open("rb") as file:
+        # Not closed: what was read may still lie in it, and it goes with the last of that.
+        yield mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
 @contextmanager
 def _reading() -> Iterator[None]:
     try:
@@ -73,7 +107,7 @@ def _reading() -> Iterator[None]:
         raise ParquetError(first[:300]) from error
 
 
-def _open(data: bytes, *, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
+def _open(data: _Bytes, *, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
     return pq.ParquetFile(
         pa.BufferReader(data),
         read_dictionary=list(dictionaries) or None,
@@ -98,7 +132,7 @@ class _Chunk:
     dictionary: int = 0  # bytes of the texts that rows may repeat
 
 
-def _check_size(data: bytes, file: pq.ParquetFile) -> None:
+def _check_size(data: _Bytes, file: pq.ParquetFile) -> None:
     """Refuse a file that unpacks to more than the limit (ParquetError: it does)."""
     limit = FREE + RATIO * len(data)
     most = values = 0
@@ -126,7 +160,7 @@ def _check_size(data: bytes, file: pq.ParquetFile) -> None:
         raise _too_large(exact, limit)
 
 
-def _measure(data: bytes, said: Any) -> _Chunk:
+def _measure(data: _Bytes, said: Any) -> _Chunk:
     """Add up the pages of a column chunk; `said` is what the footer says of it."""
     start = said.data_page_offset
     if said.has_dictionary_page and said.dictionary_page_offset is not None:
@@ -148,7 +182,7 @@ def _measure(data: bytes, said: Any) -> _Chunk:
     return found
 
 
-def _exact_size(data: bytes, columns: Sequence[str], limit: int) -> int:
+def _exact_size(data: _Bytes, columns: Sequence[str], limit: int) -> int:
     """Bytes of the texts in `columns` with every repetition; stops beyond `limit`."""
     total = 0
     file = _open(data, dictionaries=columns)
@@ -179,7 +213,7 @@ _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12
 _INTEGERS, _LISTS = (4, 5, 6), (9, 10)
 
 
-def _pages(data: bytes, start: int, end: int) -> Iterator[Mapping[int, Any]]:
+def _pages(data: _Bytes, start: int, end: int) -> Iterator[Mapping[int, Any]]:
     """The headers of the pages between two places of a file."""
     if not 0 <= start <= end <= len(data):
         raise ParquetError("the footer names places outside of the file")
@@ -193,7 +227,7 @@ def _pages(data: bytes, start: int, end: int) -> Iterator[Mapping[int, Any]]:
         yield header
 
 
-def _struct(data: bytes, at: int, depth: int) -> tuple[dict[int, Any], int]:
+def _struct(data: _Bytes, at: int, depth: int) -> tuple[dict[int, Any], int]:
     """Fields by number: integers and structs; others are passed over."""
     fields: dict[int, Any] = {}
     number = 0
@@ -207,7 +241,7 @@ def _struct(data: bytes, at: int, depth: int) -> tuple[dict[int, Any], int]:
     return fields, at + 1
 
 
-def _value(data: bytes, at: int, kind: int, depth: int, *, in_list: bool = False) -> tuple[Any, int]:
+def _value(data: _Bytes, at: int, kind: int, depth: int, *, in_list: bool = False) -> tuple[Any, int]:
     if depth > _MOST_NESTED:
         raise ParquetError("the header of a page is damaged")
     if kind in (_TRUE, _FALSE):
@@ -235,12 +269,12 @@ def _value(data: bytes, at: int, kind: int, depth: int, *, in_list: bool = False
     raise ParquetError("the header of a page is damaged")  # a map, which no page has
 
 
-def _integer(data: bytes, at: int) -> tuple[int, int]:
+def _integer(data: _Bytes, at: int) -> tuple[int, int]:
     folded, at = _varint(data, at)
     return (folded >> 1) ^ -(folded & 1), at
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: _Bytes, at: int) -> tuple[int, int]:
     value = 0
     for place in range(10):
         byte = data[at + place]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmposter.images.jpeg_end import END, START
 from mmposter.images.reading import ImageInput, is_upright, load_image, read_file
 
 _given = threading.Lock()
@@ -28,9 +29,10 @@ class Picture:
 
         Decoded RGB does not hold it any more: at strong colours the two differ by up to 20 of 255.
         """
-        if self.file is None or not self.file.startswith(b"\xff\xd8"):
+        if self.file is None or not self.file.startswith(START):
             return None
-        image = Image.open(io.BytesIO(self.file), formats=("JPEG",))
+        # With an end marker, should the file lack its own; behind another nobody reads it.
+        image = Image.open(io.BytesIO(self.file + END), formats=("JPEG",))
         image.draft("L", None)
         return np.asarray(image) if image.mode == "L" and is_upright(image) else None
 

@@ -6,7 +6,6 @@ import io
 import os
 import stat
 import warnings
-from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mmposter.errors import BadImageError
+from mmposter.images.colour import to_srgb
+from mmposter.images.deep import check_depth, grey_of_8_bits, is_deep
+from mmposter.images.formats import readable_formats
+from mmposter.images.jpeg_end import with_end
 
 ImageInput: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.generic]"
 
@@ -29,9 +32,6 @@ MIN_SIDE = 32
 # A print-size scan as an uncompressed TIFF of 16 bits a channel has about 600 MB; a larger file is no poster.
 MAX_FILE_BYTES = 1_000_000_000
 
-# No other decoder is tried, whatever a file is called: for EPS, Pillow would run Ghostscript on a stranger's program.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,7 +45,7 @@ _UPRIGHT = {
 
 
 def load_image(source: ImageInput, *, min_side: int = MIN_SIDE, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode a poster to an RGB `PIL.Image`, upright, first frame, transparency over white.
+    """Decode a poster to an RGB `PIL.Image`: upright, first frame, in sRGB, transparency over white.
 
     Args:
         source: a path, the bytes of an image file, a PIL image, or an array H x W (grey), H x W x 3 (RGB) or
@@ -56,14 +56,14 @@ def load_image(source: ImageInput, *, min_side: int = MIN_SIDE, max_pixels: int 
     Raises:
         BadImageError: with a `reason` for the report, for anything that is no usable picture.
     """
+    data = None
     if isinstance(source, np.ndarray):
         image = _from_array(source)
     elif isinstance(source, Image.Image):
         image = source
-    elif isinstance(source, bytes):
-        image = _open(source)
     else:
-        image = _open(read_file(Path(source)))
+        data = source if isinstance(source, bytes) else read_file(Path(source))
+        image = _open(data)
     width, height = image.size
     if width * height > max_pixels:
         raise BadImageError("too_large", f"{width}x{height} pixels; at most {max_pixels:,} are decoded")
@@ -71,9 +71,12 @@ def load_image(source: ImageInput, *, min_side: int = MIN_SIDE, max_pixels: int 
         raise BadImageError("too_small", f"{width}x{height} pixels; the shorter side must have {min_side} or more")
     try:
         return _to_rgb(image)
-    except MemoryError:
+    except (MemoryError, BadImageError):
         raise
     except Exception as error:
+        # A JPEG without its end marker is a picture where all its pixels are there, and browsers show it.
+        if data is not None and (whole := with_end(data, lambda jpeg: _loaded(_open(jpeg)))) is not None:
+            return _to_rgb(_open(whole))
         # Pillow reads the header first and the pixels here. Each codec has its own words for "cut off": OSError,
         # ValueError, SyntaxError, and of a damaged AVIF RuntimeError. None of them may stop the other posters.
         raise BadImageError("truncated", f"the picture cannot be decoded to its end ({error})") from error
@@ -122,11 +125,11 @@ def _open(data: bytes) -> Image.Image:
         with warnings.catch_warnings():
             # Our own limit stands in load_image; Pillow's warning would only repeat it.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data), formats=_formats())
+            return Image.open(io.BytesIO(data), formats=readable_formats())
     except Image.DecompressionBombError as error:  # Pillow's own limit lies above ours
         raise BadImageError("too_large", f"more pixels than the {MAX_PIXELS:,} that are decoded") from error
     except UnidentifiedImageError:
-        raise BadImageError("not_an_image", f"the content is none of {', '.join(_formats())}") from None
+        raise BadImageError("not_an_image", f"the content is none of {', '.join(readable_formats())}") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise BadImageError("truncated", f"the picture's header is damaged ({error})") from error
     except MemoryError:
@@ -135,12 +138,6 @@ def _open(data: bytes) -> Image.Image:
         # What a codec raises of a header that it does not understand; and ultralytics, where someone imported it before
         # us, has replaced Pillow's `open` by one that wants another package for every file that is no picture.
         raise BadImageError("not_an_image", f"the content cannot be read as a picture ({error})") from error
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)  # AVIF: Pillow 11.3 and later
 
 
 def _from_array(array: NDArray[np.generic]) -> Image.Image:
@@ -159,12 +156,17 @@ def _from_array(array: NDArray[np.generic]) -> Image.Image:
     return Image.fromarray(array)
 
 
+def _loaded(image: Image.Image) -> Image.Image:
+    image.load()
+    return image
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     image.load()
     turn = _UPRIGHT.get(_orientation(image))
+    check_depth(image)
+    image = to_srgb(grey_of_8_bits(image) if is_deep(image) else image)
     image = image if turn is None else image.transpose(turn)
-    if image.mode.startswith(("I", "F")):
-        return _scale_deep(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         # White, as a page or a wall behind a poster is; black would read as a dark genre.
@@ -184,11 +186,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # of a damaged EXIF block: the picture itself may be whole
         return 1
     return orientation
-
-
-def _scale_deep(image: Image.Image) -> Image.Image:
-    """Bring 16- and 32-bit grey to 8 bits. `convert("L")` would clip everything above 255 to white."""
-    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0, neginf=0.0)
-    top = 65535.0 if image.mode.startswith("I") else max(float(values.max(initial=0.0)), 1e-12)
-    grey = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 # The reasons of a `BadImageError` that a file can have: the client's own mistakes. Everything else is ours.
-_PICTURE_FAULTS = frozenset({"empty", "not_an_image", "truncated", "too_small", "too_large"})
+_PICTURE_FAULTS = frozenset({"empty", "not_an_image", "truncated", "too_small", "too_large", "too_dark"})
 
 
 class BranchError(Exception):

@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 from PIL import Image
 
+from mmposter.images.formats import readable_formats
 from mmposter.images.reading import MAX_PIXELS
 from mmposter.serve.errors import logged, stopping
 from mmposter.serve.multipart import UploadedPoster
@@ -222,9 +223,8 @@ def _take(jobs: Sequence[ServeJob]) -> _Batch:
 
 def _pixels(data: bytes) -> int:
     """Width times height as a file's header promises; the most there may be where it cannot be read."""
-    formats = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
     with suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(data), formats=formats) as image:
+        with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
             return min(image.width * image.height, MAX_PIXELS)
     return MAX_PIXELS

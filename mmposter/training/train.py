@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fusion import Loss, PosterModel, base_logits
 from mmposter.config import Config, EvaluationConfig
 from mmposter.data.dataset import Dataset
+from mmposter.data.splitting import SPLIT_ADVICE
 from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.errors import UserError
@@ -224,8 +225,7 @@ def _require_posters(dataset: Dataset, inputs: Inputs) -> None:
     train, val = len(inputs.rows("train")), len(inputs.rows("val"))
     if train < 2 or not val:
         raise UserError(
-            f"{dataset.folder} has {train} posters to train on and {val} to validate on; both are "
-            "needed.\nPrepare it with other ratios: mmposter prepare SOURCE --out DATA --ratios 0.7 0.1 0.2"
+            f"{dataset.folder} has {train} posters to train on and {val} to validate on; both are needed.\n{SPLIT_ADVICE}"
         )
 
 

@@ -151,7 +151,7 @@ def test_folded_batch_norms_compute_the_same():
 
 
 def recogniser(fake=None, **options):
-    settings = {"device": "cpu", "dtype": torch.float32, "as_easyocr": False, "second_look": True}
+    settings = {"device": "cpu", "dtype": torch.float32, "as_easyocr": False, "second_look": True, "turned": False}
     return LineRecogniser(fake or reader(), **settings | options)
 
 
@@ -242,6 +242,20 @@ def test_letters_are_read_off_the_luma_that_is_given(models, tmp_path):
     look = TextReader(tmp_path, reading=Reading(precision="fp32"))
     dark = np.zeros((400, 200), np.uint8)
     assert [lines.texts for lines in look([poster, poster], [None, dark])] == [("b",), ("a",)]
+
+
+def test_a_tall_line_is_read_to_either_side_where_that_is_asked_for(models, tmp_path):
+    image = np.full((320, 64), 128, np.uint8)
+    image[:140], image[180:] = 255, 0
+    upwards = Crop([], np.ascontiguousarray(image), 320)
+    wide = Crop([], np.ascontiguousarray(image.T), 320)
+    texts = {
+        name: [text for text, _ in TextReader(tmp_path, reading=READINGS[name])._recogniser([upwards, wide])]
+        for name in ("default", "turned")
+    }
+    assert texts["default"][1] == texts["turned"][1] == "ba"
+    assert len(texts["default"][0]) < 2
+    assert texts["turned"][0] in ("ab", "ba")
 
 
 def test_blank_lines_are_left_out(models, tmp_path):

@@ -71,7 +71,7 @@ def test_predict_names_each_and_is_right_for_the_others(mixed_folder, world, tmp
     config = world.config("train.epochs=1", branches="cnn,style")
     train(config, world.dataset, tmp_path / "run", device="cpu", offline=True, quiet=True)
     classifier = PosterClassifier.load(tmp_path / "run", device="cpu", offline=True)
-    paths = list_posters([str(folder)])
+    paths = list_posters([str(folder)], [])
     predictions = classifier.predict(paths)
     assert [p.path for p in predictions] == paths
     assert len(paths) == len(reasons)

@@ -132,6 +132,7 @@ def test_a_dataset_without_genres_shows_too():
 
 def test_what_prepare_did_adds_up():
     report = PrepareReport(
+        passed_over=(),
         out=Path("out"), posters_found=9, without_poster=1, kept=7, dropped={"too_small": 2, "missing_poster": 1},
         issues={}, records={}, splits={"train": 4, "val": 1, "test": 2}, near_duplicate_groups=0,
         near_duplicate_posters=0, links={}, downloaded=0, seconds=1.0,

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING
 
 from mmposter.data.downloading.download import Outcome, download
 from mmposter.data.downloading.options import DownloadOptions
+from mmposter.data.sources.base import SAFE_ID
 from mmposter.errors import UserError
-from mmposter.images.listing import IMAGE_SUFFIXES
+from mmposter.images.formats import picture_suffixes
 
 if TYPE_CHECKING:
     from mmposter.data.sources.base import PosterRow, SourceRows
 
 SUFFIX = ".jpg"  # whatever the picture is: it is opened by its content
 THERE = "there"
-# A file's name on every system: no folder, no leading dot, no sign that a shell or Windows reads otherwise.
-_SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 # Windows takes these for devices, whatever follows the first dot.
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -63,7 +62,7 @@ def place_posters(
     for row in found.rows:
         if row.problem is not None or (row.path is not None and row.path.is_file()):
             rows.append(row)
-        elif _SAFE_ID.fullmatch(row.id) is None or _DEVICE.fullmatch(row.id):
+        elif SAFE_ID.fullmatch(row.id) is None or _DEVICE.fullmatch(row.id):
             problem = f"the id {row.id!r} cannot be the name of a file" if row.url else None
             rows.append(replace(row, problem=problem))
         else:
@@ -105,5 +104,5 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
     base = folder.resolve()
     with os.scandir(base) as entries:
         names = sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith("."))
-    paths = [base / name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    paths = [base / name for name in names if Path(name).suffix.lower() in picture_suffixes()]
     return {path.stem: path for path in sorted(paths, key=lambda path: path.suffix == SUFFIX)}

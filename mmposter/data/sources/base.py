@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from mmposter.branches.plugins import DOORS
+from mmposter.images.formats import picture_suffixes
+from mmposter.images.listing import look_through
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # The one spelling of a missing value that movie metadata uses (OMDb writes it into every field).
 NOT_AVAILABLE = "N/A"
+PASSED_OVER = "passed_over"
+"""The kind of an issue: a file in a folder of pictures that is no picture by its name."""
+# A file's name on every system: no folder, no leading dot, no sign that a shell or Windows reads otherwise.
+SAFE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,8 @@ class SourceRows:
     issues: list[Issue] = field(default_factory=list)
     records: dict[str, int] = field(default_factory=dict)
     labelled: bool = True  # False for a source that has no genres by its nature
+    unpack: Callable[[Path], None] | None = None
+    """Writes the pictures that the source itself holds into a folder, as ``<id>.jpg``; its rows have no paths."""
 
     def table(self) -> pd.DataFrame:
         """The rows as a table, one column a field of `PosterRow`, in the source's order, which `row` counts from 1."""
@@ -142,6 +152,31 @@ def register_source(name: str, looks: Callable[[Path], bool] | None = None) -> C
         return read
 
     return enter
+
+
+def pictures_below(folder: Path, found: SourceRows, *, beside: Collection[str] = ()) -> list[Path]:
+    """The pictures below a folder, sorted; every other file there is an issue of `found` (``passed_over``).
+
+    Args:
+        beside: names of files that are read otherwise; a suffix such as ``.json`` stands for all that have it.
+    """
+    pictures, others = look_through(folder)
+    for path in others:
+        if path.name not in beside and path.suffix not in beside:
+            message = f"no picture by its name; read are {', '.join(picture_suffixes())}"
+            found.issues.append(Issue(PASSED_OVER, path.relative_to(found.root).as_posix(), message))
+    return pictures
+
+
+def below(folder: Path, text: str) -> Path:
+    """The file that a table names, in the folder of the table; an absolute path stands for itself.
+
+    Backslashes as Windows writes them part folders, unless a file is called so; such a path never leaves its root.
+    """
+    path = folder / text
+    if "\\" not in text or Path(text).is_absolute() or os.path.exists(path):
+        return path
+    return folder / text.replace("\\", "/").lstrip("/")
 
 
 def year_of(value: object) -> int | None:

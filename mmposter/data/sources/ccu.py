@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, register_source
+from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, pictures_below, register_source
 from mmposter.data.sources.cells import cell_names
 from mmposter.errors import UserError
-from mmposter.images.listing import image_files
 
 POSTERS = "Movie_Poster_Dataset"
 METADATA = "Movie_Poster_Metadata/groundtruth"
@@ -62,7 +61,7 @@ def read_ccu(source: Path) -> SourceRows:
     found.records = counts
 
     files: dict[str, list[Path]] = {}
-    for path in image_files(posters):
+    for path in pictures_below(posters, found):
         files.setdefault(path.stem, []).append(path)
     for movie, (year, record) in records.items():
         # The year's own folder first: where a movie's poster lies in two folders, that one is kept.

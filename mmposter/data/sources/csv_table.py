@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
-from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, register_source
+from mmposter.data.sources.base import Issue, PosterRow, SourceRows, below, known_text, register_source
 from mmposter.data.sources.cells import cell_names
 from mmposter.data.sources.tables import TextTable, read_table, require_columns, table_header
 from mmposter.errors import UserError
@@ -22,13 +23,14 @@ def looks_like_csv(source: Path) -> bool:
 
 @register_source("csv", looks_like_csv)
 def read_csv(source: Path) -> SourceRows:
-    """Your table with the columns image and genres, and if you have them id, title, year, split, actors.
+    """Your table, CSV or .xlsx, with the columns image and genres; if it has them also id, title, year, split, actors.
 
     Column names are compared without case; other columns are ignored. `image` is absolute or relative to the table's
-    folder; genres and actors are parted by ``|``, ``;`` or ``,``, or written as a list; without an id column the image
-    is the id. Comma, semicolon and tab are found by themselves as the column separator. A row with too many or too few
-    fields, or without an image, becomes a row with a `problem`, named by its line. The single quote that our own
-    tables have before what a spreadsheet would run is no part of a cell.
+    folder, with slashes or, as Windows writes them, backslashes; genres and actors are separated by ``|``, ``;`` or
+    ``,``, or written as a list; without an id column the image is the id. Comma, semicolon and tab are found by
+    themselves as the column separator. A row with too many or too few fields, without an image, or with one outside the
+    table's folder, becomes a row with a `problem`, named by its line. The single quote that our own tables have before
+    what a spreadsheet would run is no part of a cell.
 
     Raises:
         UserError: no file, no rows, or a required column is missing.
@@ -52,17 +54,24 @@ def _row(table: TextTable, fields: list[str], line: int, found: SourceRows) -> P
         PurePosixPath(image.replace("\\", "/")).as_posix() if image else f"line {line}"
     )
     problem = table.problem(line, fields) or (None if image else f"line {line} names no image")
+    path = below(found.root, image)
+    if not problem and not _is_inside(path, found.root, image):
+        problem = f"line {line}: the image {image!r} lies outside the table's folder; write its absolute path"
     if problem:
         return PosterRow(row_id, None, problem=problem)
     return PosterRow(
         id=row_id,
-        path=found.root / image,  # an absolute image wins over the folder
+        path=path,
         title=known_text(cells.get("title")),
         year=_year(known_text(cells.get("year")), row_id, line, found.issues),
         genres=cell_names(cells.get("genres")),
         actors=cell_names(known_text(cells.get("actors"))),
         split=known_text(cells.get("split")),
     )
+
+
+def _is_inside(path: Path, root: Path, image: str) -> bool:
+    return Path(image).is_absolute() or Path(os.path.normpath(path)).is_relative_to(root)
 
 
 def _year(text: str | None, row_id: str, line: int, issues: list[Issue]) -> int | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmposter.data.sources.base import PosterRow, SourceRows, register_source
+from mmposter.data.sources.base import PosterRow, SourceRows, pictures_below, register_source
 from mmposter.errors import UserError
-from mmposter.images.listing import IMAGE_SUFFIXES, image_files
+from mmposter.images.formats import picture_suffixes
 
 
 @register_source("folder")
@@ -21,11 +21,12 @@ def read_folder(source: Path) -> SourceRows:
     if not source.is_dir():
         raise UserError(f"format folder needs a folder of pictures; {source} is none.\nFor a table use --format csv.")
     root = source.resolve()
-    files = image_files(root)
+    found = SourceRows(root=root, labelled=False)
+    files = pictures_below(root, found)
     if not files:
         raise UserError(
-            f"there is no picture below {source} (looked for {', '.join(sorted(IMAGE_SUFFIXES))}).\n"
+            f"there is no picture below {source} (looked for {', '.join(picture_suffixes())}).\n"
             "Give the folder that holds the posters."
         )
-    rows = [PosterRow(id=path.relative_to(root).as_posix(), path=path) for path in files]
-    return SourceRows(root=root, rows=rows, labelled=False)
+    found.rows = [PosterRow(id=path.relative_to(root).as_posix(), path=path) for path in files]
+    return found

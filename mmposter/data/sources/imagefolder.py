@@ -13,16 +13,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, register_source, year_of
+from mmposter.data.sources.base import (
+    Issue,
+    PosterRow,
+    SourceRows,
+    below,
+    known_text,
+    pictures_below,
+    register_source,
+    year_of,
+)
 from mmposter.data.sources.cells import cell_names
 from mmposter.data.sources.tables import read_table
 from mmposter.errors import UserError
 from mmposter.files.strict_json import parse_json
-from mmposter.images.listing import image_files
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 GENRES = ("genres", "genre", "labels", "label")
-_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
+SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 
 
 def looks_like_imagefolder(source: Path) -> bool:
@@ -31,7 +39,7 @@ def looks_like_imagefolder(source: Path) -> bool:
         return False
     folders = [path for path in source.iterdir() if path.is_dir()]
     named = any((folder / name).is_file() for folder in (source, *folders) for name in METADATA)
-    return named or any(folder.name.casefold() in _SPLITS for folder in folders)
+    return named or any(folder.name.casefold() in SPLIT_NAMES for folder in folders)
 
 
 @register_source("imagefolder", looks_like_imagefolder)
@@ -50,8 +58,8 @@ def read_imagefolder(source: Path) -> SourceRows:
     if not source.is_dir():
         raise UserError(f"format imagefolder needs a folder; {source} is none.\nFor a table use --format csv.")
     root = source.resolve()
-    pictures = image_files(root)
     found = SourceRows(root=root)
+    pictures = pictures_below(root, found, beside=METADATA)
     tables = _metadata_files(root, found.issues)
     if tables:
         seen: set[Path] = set()
@@ -147,17 +155,17 @@ def _row(root: Path, table: Path, place: str, cells: Mapping[str, Any]) -> Poste
     if name is None:
         return PosterRow(where, None, problem=f"{where} has no file_name")
     # By the words of the path alone: in the library's own cache the pictures are links to another folder.
-    path = Path(os.path.normpath(table.parent / name))
+    path = Path(os.path.normpath(below(table.parent, name)))
     if "\0" in name or not path.is_relative_to(root):
         return PosterRow(where, None, problem=f"{where}: file_name {name!r} lies outside the folder")
     return PosterRow(
-        id=_text(cells.get("id")) or _id(root, path),
+        id=text_of(cells.get("id")) or _id(root, path),
         path=path,
-        title=_text(cells.get("title")),
+        title=text_of(cells.get("title")),
         year=year_of(cells.get("year")),
         genres=cell_names(next((cells[column] for column in GENRES if column in cells), None)),
         actors=cell_names(cells.get("actors")),
-        split=_text(cells.get("split")) or _side(root, path),
+        split=text_of(cells.get("split")) or _side(root, path),
     )
 
 
@@ -169,13 +177,13 @@ def _from_folders(root: Path, path: Path) -> PosterRow:
 
 def _side(root: Path, path: Path) -> str | None:
     first, *rest = path.relative_to(root).parts
-    return first if rest and first.casefold() in _SPLITS else None
+    return first if rest and first.casefold() in SPLIT_NAMES else None
 
 
 def _id(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     """Text of a cell; numbers as they are written, because ids may be numbers."""
     return known_text(str(value)) if isinstance(value, str | int) else None

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text, register_source, year_of
+from mmposter.data.sources.base import (
+    Issue,
+    PosterRow,
+    SourceRows,
+    known_text,
+    pictures_below,
+    register_source,
+    year_of,
+)
 from mmposter.data.sources.cells import cell_names
 from mmposter.errors import UserError
-from mmposter.files.strict_json import parse_json, read_json, read_text
-from mmposter.images.listing import image_files
+from mmposter.files.strict_json import parse_json, read_json, read_text, shown
+from mmposter.images.formats import picture_suffixes
 
 PAIRS, SPLIT = "dataset", "split.json"
 _LOOKED_AT = 50
@@ -33,7 +41,7 @@ def read_mmimdb(source: Path) -> SourceRows:
     (``two_splits``; it counts as not given).
 
     Raises:
-        UserError: there is no pair, or split.json is no split.
+        UserError: there is no pair, or split.json is no split, or that of other movies.
     """
     folder = source / PAIRS if (source / PAIRS).is_dir() else source
     records = sorted(path for path in folder.glob("*.json") if path.name != SPLIT) if folder.is_dir() else []
@@ -43,8 +51,15 @@ def read_mmimdb(source: Path) -> SourceRows:
             "Format mmimdb needs a JSON file and a picture a movie. Give the folder that holds the folder dataset."
         )
     found = SourceRows(root=source.resolve())
-    pictures = {path.stem: path for path in reversed(image_files(folder.resolve())) if path.parent == folder.resolve()}
+    below = pictures_below(folder.resolve(), found, beside=(".json",))
+    pictures = {path.stem: path for path in reversed(below) if path.parent == folder.resolve()}
     sides = _read_split(source, folder, found.issues)
+    if sides and not sides.keys() & {path.stem for path in records}:
+        raise UserError(
+            f"{SPLIT} names {len(sides)} movies, and none of those that are here: it has {shown(next(iter(sides)))}, "
+            f"the first file is {records[0].name}.\nWrite the names of the files into it, without .json; or take it "
+            "away to split anew."
+        )
     for path in records:
         found.rows.append(_row(path, pictures.pop(path.stem, None), sides.pop(path.stem, None)))
     found.rows += [PosterRow(id=name, path=path, has_record=False) for name, path in sorted(pictures.items())]
@@ -96,4 +111,4 @@ def _read_split(source: Path, folder: Path, issues: list[Issue]) -> dict[str, st
 def _has_pairs(folder: Path) -> bool:
     records = (path for path in folder.glob("*.json") if path.name != SPLIT)
     some = (path for path, _ in zip(records, range(_LOOKED_AT), strict=False))
-    return any(path.with_suffix(suffix).is_file() for path in some for suffix in (".jpeg", ".jpg"))
+    return any(path.with_suffix(suffix).is_file() for path in some for suffix in picture_suffixes())

@@ -9,12 +9,12 @@ from mmposter.data.sources.base import Issue, PosterRow, SourceRows, known_text,
 from mmposter.data.sources.cells import cell_names
 from mmposter.data.sources.tables import TextTable, read_table, table_header
 from mmposter.errors import UserError
+from mmposter.images.formats import picture_suffixes
 
 # Columns that are no genres by their names; pandas names a stray index "" or Unnamed: 0.
 _OTHERS = ("id", "genre", "title", "year", "split", "actors")
 _BITS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 _FOLDERS = ("", "Images", "images")
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def looks_like_onehot(source: Path) -> bool:
@@ -28,9 +28,9 @@ def read_onehot(source: Path) -> SourceRows:
     """A table with the columns Id and Genre and one column of 0 and 1 a genre; pictures are <Id>.jpg.
 
     Pictures are looked for beside the table, in its folder `Images`, and in the folder of ``--posters``, with the
-    suffixes .jpg, .jpeg and .png. Genres are the columns; `Genre` may be missing, and where it says something else
-    than they do, they win and it is an issue (``genres_disagree``). A column in which most cells are neither 0 nor 1
-    is no genre (``ignored_column``); another cell in a genre's column makes a row with a `problem`, as a wrong number
+    suffix .jpg or another of a picture. Genres are the columns; `Genre` may be missing, and where it says something
+    else than they do, they win and it is an issue (``genres_disagree``). A column in which most cells are neither 0 nor
+    1 is no genre (``ignored_column``); another cell in a genre's column makes a row with a `problem`, as a wrong number
     of fields and a missing or unsafe id do.
 
     Raises:
@@ -108,5 +108,6 @@ def _bit(cell: str) -> bool | None:
 
 
 def _picture(root: Path, row_id: str) -> Path | None:
-    places = (root / folder / f"{row_id}{suffix}" for folder in _FOLDERS for suffix in _SUFFIXES)
+    suffixes = dict.fromkeys((".jpg", *picture_suffixes()))
+    places = (root / folder / f"{row_id}{suffix}" for folder in _FOLDERS for suffix in suffixes)
     return next((path for path in places if path.is_file()), None)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import READINGS, TextReader, reader_files
-from mmposter.branches.ocr import NAME, OcrConfig
+from detectors import READINGS, TextReader
+from mmposter.branches.ocr import NAME, OcrConfig, reading_files
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import Extractor, Poster, Preparation
 from mmposter.features.store import Record
@@ -35,18 +35,18 @@ class OcrExtractor(Extractor):
         self._reading = READINGS[config.reading]
         if pinned is not None:
             return
-        try:
-            self._files = reader_files(config.languages)
-        except ValueError as error:
-            raise UserError(f"ocr.{error}") from error
+        self._files = reading_files(config)
         self._folder = resolver.resolve(catalogue.easyocr(self._files), offline=offline)
 
     def fingerprint(self) -> dict[str, Any]:
+        reading = asdict(self._reading)
+        if not reading["turned"]:  # stores of before there was a choice have no such key
+            del reading["turned"]
         return {
             "version": 2,
             "weights": self._pinned or resolver.digest([self._folder / file for file in self._files]),
             "languages": list(self._config.languages),
-            "reading": asdict(self._reading),
+            "reading": reading,
         }
 
     def start(self) -> None:

@@ -25,6 +25,14 @@ def movies(tmp_path, make_poster):
     return tmp_path / "mmimdb"
 
 
+def test_a_split_of_other_movies_is_refused(movies):
+    split(movies, train=["tt0000000", "tt0000001"], dev=["tt0000002"], test=[])
+    with pytest.raises(
+        UserError, match=r"(?s)names 3 movies, and none.*it has 'tt0000000', the first file is 0000000\.j"
+    ):
+        read_source(movies, "mmimdb")
+
+
 def split(folder, **sides):
     (folder / "split.json").write_text(json.dumps(sides))
 

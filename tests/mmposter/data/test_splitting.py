@@ -120,3 +120,37 @@ def test_unknown_split_name_is_an_issue_and_not_used():
 def test_bad_ratios(ratios):
     with pytest.raises(UserError, match="split ratios must be three numbers"):
         check_ratios(ratios)
+
+
+@pytest.mark.parametrize("ratios", [(0.7, 0.1, 0.2), (0.6, 0.2, 0.2), (0.4, 0.3, 0.3), (0.98, 0.01, 0.01)])
+@pytest.mark.parametrize("count", range(4, 12))
+def test_each_side_with_a_share_gets_a_poster_of_few(ratios, count):
+    labels = np.eye(count, dtype=np.float32)
+    for seed in range(5):
+        table, _ = assign_splits(make_table([f"g{n}" for n in range(count)]), labels, ratios, seed)
+        counts = table["split"].value_counts()
+        assert counts["train"] >= 2
+        assert counts["val"] >= 1
+        assert counts["test"] >= 1
+        again, _ = assign_splits(make_table([f"g{n}" for n in range(count)]), labels, ratios, seed)
+        assert list(again["split"]) == list(table["split"])
+
+
+def test_with_too_few_groups_training_and_validation_come_first():
+    sides = [
+        sorted(assign_splits(make_table([f"g{n}" for n in range(count)]), np.eye(count), RATIOS, 0)[0]["split"])
+        for count in (1, 2, 3)
+    ]
+    assert sides == [["train"], ["train", "train"], ["train", "train", "val"]]
+    table = make_table(["a"] * 5 + ["b"])  # five near-duplicates are one group
+    assert len(set(assign_splits(table, np.ones((6, 1)), (0.5, 0.5, 0), 0)[0]["split"][:5])) == 1
+
+
+def test_a_side_without_a_share_and_sides_of_the_source_stay_as_they_are():
+    table, _ = assign_splits(make_table(list("abcdef")), np.eye(6), (0.9, 0.0, 0.1), 0)
+    assert set(table["split"]) == {"train", "test"}
+    given = ["val", "train", "train", "test", None, None]
+    table, _ = assign_splits(make_table(list("abcdef"), given), np.eye(6), RATIOS, 0)
+    assert list(table["split"][:4]) == given[:4]
+    table, _ = assign_splits(make_table(list("abcdef"), ["train"] * 3 + [None] * 3), np.eye(6), RATIOS, 0)
+    assert set(table["split"][3:]) >= {"val", "test"}

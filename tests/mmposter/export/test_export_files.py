@@ -132,6 +132,14 @@ def test_the_example_names_genres_without_mmposter(kind, without, request, mixed
         assert line == f"{path}: {', '.join(f'{genre} ({found.scores[genre]:.3f})' for genre in found.genres)}"
 
 
+def test_the_example_refuses_what_it_would_read_as_another_picture(onnx_file, mixed_folder, tmp_path):
+    Image.fromarray(np.full((70, 50), 0.5, np.float32)).save(tmp_path / "float.tif")
+    good = mixed_folder[0] / "cmyk.jpg"
+    deep = [mixed_folder[0] / "deep.png", tmp_path / "float.tif"]
+    lines = run_example(onnx_file.example, [*deep, good])
+    assert [line.partition(": ")[0] for line in lines] == [str(good)]
+
+
 @pytest.mark.parametrize(("policy", "count"), [("top1", 1), ("allow", 0)])
 def test_the_example_obeys_the_policy_for_posters_without_a_genre(onnx_file, tmp_path, policy, count):
     import onnx

@@ -9,6 +9,7 @@ import torch
 
 from detectors import Detections, TextLines
 from fusion import ImageTower, StageStatistics, backbone_spec, gram_matrix
+from mmposter.branches import declared
 from mmposter.config import CnnConfig, OcrConfig, StyleConfig, YoloConfig, load_config
 from mmposter.errors import UserError
 from mmposter.features.extractors import (
@@ -277,9 +278,19 @@ def test_the_reader_keeps_what_was_read(reader, monkeypatch):
     assert reader.fingerprint()["languages"] == ["en"]
 
 
+@pytest.mark.parametrize("text", ["ja", "[ja]", "ja,", "'ja'"])
+def test_one_language_may_be_a_word(text):
+    assert load_config(None, [f"ocr.languages={text}"]).ocr.languages == ("ja",)
+    assert load_config(None, ["ocr.languages=ja, en"]).ocr.languages == ("ja", "en")
+
+
 def test_the_users_mistakes_with_the_reader(reader, monkeypatch):
     with pytest.raises(UserError, match=r"ocr\.languages must be among"):
         OcrExtractor(OcrConfig(languages=("klingon",)), device="cpu", offline=True)
+    for languages in (("ja", "ru"), ("de", "ru"), ("th", "ko")):
+        config = load_config(None, [f"ocr.languages=[{','.join(languages)}]"])
+        with pytest.raises(UserError, match=r"(?s)ocr\.languages must be some that one.*got \[.*--set ocr\.languages="):
+            list(declared("ocr").sources(config))
 
     def refuse(*arguments, **options):
         raise ValueError("the text reader needs easyocr; run: pip install easyocr")

@@ -13,10 +13,11 @@ from mmposter.images.picture import decode_picture
 
 
 def test_how_carefully_lines_are_read_is_part_of_their_identity(reader):
-    readings = ("exact", "default", "fast", "careful")
+    readings = ("exact", "default", "fast", "careful", "turned")
     others = [OcrExtractor(OcrConfig(reading=name), device="cpu", offline=True) for name in readings]
-    assert len({json.dumps(other.fingerprint()) for other in others}) == 4
+    assert len({json.dumps(other.fingerprint()) for other in others}) == 5
     assert reader.fingerprint() == others[1].fingerprint()
+    assert "turned" not in reader.fingerprint()["reading"]  # the stores of before have no such key
 
 
 def test_the_letters_of_an_exact_reading_come_from_the_files_luma(reader, tmp_path):
