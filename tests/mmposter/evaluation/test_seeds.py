@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
-from mmposter.evaluation.bootstrap import bootstrap_difference, half_samples, interval, replicates
+from mmposter.evaluation.bootstrap import bootstrap_difference, half_samples, replicates
+from mmposter.evaluation.intervals import interval
 from mmposter.evaluation.metrics import METRICS, compute_metrics, get_metric
 from mmposter.evaluation.multiple import holm
 from mmposter.evaluation.seeds import Estimate, estimate_difference, estimate_metric, measure
