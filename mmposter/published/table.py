@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mmposter.document.markdown import markdown_table
+from mmposter.document.numbers import interval, with_interval
 from mmposter.document.numbers import number as written
-from mmposter.document.numbers import with_interval
 from mmposter.published.result import Result
 from mmposter.published.systems import Published, System, find_published, published_names, systems
 
@@ -22,7 +22,7 @@ COLUMNS = (
     "variant",
     "metric",
     "here (95 % interval)",
-    "constant here",
+    "constant here (difference)",
     "verdict",
     "published",
     "constant there",
@@ -68,8 +68,9 @@ class SystemRows:
             notes += [f"{_who(result)}: {line}" for line in _of_result(result)]
         if any(published.network.published for published in self._published()):
             notes.append(
-                "verdict: than the constant here, by the interval; where the split leaks, no number says anything of "
-                "new posters"
+                "verdict: than the constant here, by the interval of the paired difference, which stands below the "
+                "constant (results of earlier versions: by the value's own interval); where the split leaks, no number "
+                "says anything of new posters"
             )
             notes.append(
                 "no match with a published number is claimed: other posters, another split, and the settings that are "
@@ -129,7 +130,7 @@ def render(groups: Sequence[SystemRows], console: Console) -> None:
         table.add_column("network", overflow="fold", min_width=14)
         table.add_column("metric", overflow="fold", min_width=11)
         table.add_column("here\n(95 %)", justify="right", no_wrap=True)
-        table.add_column("constant", justify="right", no_wrap=True)
+        table.add_column("constant\n(difference)", justify="right", no_wrap=True)
         table.add_column("verdict", overflow="fold", min_width=6, max_width=7)
         table.add_column("published\n(constant)", justify="right", no_wrap=True)
         for result in group.results:
@@ -140,7 +141,7 @@ def render(groups: Sequence[SystemRows], console: Console) -> None:
                     Text(name),
                     Text(metric),
                     Text(here.replace(" (", "\n(")),
-                    Text(constant),
+                    Text(constant.replace(" (", "\n(")),
                     Text(verdict, style=_COLOURS.get(verdict, "")),
                     Text(number),
                 )
@@ -209,7 +210,9 @@ def _measured(result: Result, found: Mapping[str, Any] | None) -> list[str] | No
         return None
     # Above the constant or not: of posters that were trained on, it says nothing.
     verdict = LEAKS if result.data["leak_share"] else str(found["verdict"])
-    return [with_interval(found["value"], found["ci95"], "–"), written(found["constant"]), verdict]
+    apart = found.get("difference")
+    constant = written(found["constant"]) + ("" if apart is None else f" ({interval(apart, '–', sign=True)})")
+    return [with_interval(found["value"], found["ci95"], "–"), constant, verdict]
 
 
 def _find(result: Result) -> Published | None:
