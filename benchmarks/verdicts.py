@@ -1,6 +1,6 @@
 """How often chance is called better than the constant answer, and how often an interval holds the truth.
 
-    python benchmarks/verdicts.py [--sets 400] [--posters 1200]
+    python benchmarks/verdicts.py [--sets 400] [--posters 300]
 
 Simulated posters have 20 genres about as skewed as real ones. Three kinds of models:
 
@@ -92,7 +92,7 @@ def false_better(sets: int, posters: int, n_boot: int, size: int) -> list[list[s
     rows = []
     for one in (False, True):
         world, metrics = World(one), [metric for metric in HEADLINES if metric.single_label == one]
-        train, _ = world.draw(np.random.default_rng(1), 4000, 0, 1)
+        train, _ = world.draw(np.random.default_rng(1), 500, 0, 1)
         signals = {metric.name: as_good(metric, world, train, size) for metric in metrics}
         shares: dict[float, dict[str, list[str]]] = {}
         for signal in {0.0, *signals.values()}:
@@ -116,7 +116,7 @@ def _shares(metric: Metric, found: list[Evaluation]) -> list[str]:
 def coverage(sets: int, posters: int, n_boot: int, size: int) -> list[list[str]]:
     """A row a metric: name, share of intervals that hold the truth, the same of differences, values outside theirs."""
     world, signal, noise = World(one=False), 0.83, 0.62
-    train, _ = world.draw(np.random.default_rng(1), 4000, 0, 1)
+    train, _ = world.draw(np.random.default_rng(1), 500, 0, 1)
     target, _ = world.draw(np.random.default_rng(7), size, 0, 1)
     truth = {metric.name: true_value(metric, world, signal, noise, size) for metric in METRICS}
     apart = {m.name: truth[m.name] - ConstantPredictor.fit(train, m).score(target) for m in METRICS}
@@ -138,9 +138,9 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=400, help="simulated data sets")
-    parser.add_argument("--posters", type=int, default=1200, help="in each, some without a genre")
-    parser.add_argument("--n-boot", type=int, default=300, help="half-samples")
-    parser.add_argument("--size", type=int, default=200_000, help="posters behind what is called the truth")
+    parser.add_argument("--posters", type=int, default=300, help="in each, some without a genre")
+    parser.add_argument("--n-boot", type=int, default=100, help="half-samples")
+    parser.add_argument("--size", type=int, default=60_000, help="posters behind what is called the truth")
     parser.add_argument("--no-coverage", action="store_true", help="the first table alone")
     asked = parser.parse_args()
     settings = asked.sets, asked.posters, asked.n_boot, asked.size

@@ -53,7 +53,8 @@ def test_json_has_the_agreed_form_and_no_nan(result: Evaluation):
         assert len(entry["ci95"]) == 2
     for entry in plain["by_genre"].values():
         assert set(entry) == {
-            "support", "average_precision", "ci95", "precision", "recall", "f1", "threshold", "prevalence"
+            "support", "average_precision", "ci95", "precision", "recall", "f1", "threshold", "prevalence",
+            "difference",
         }  # fmt: skip
     never = plain["by_genre"]["News [live]"]
     assert never["support"] == 0
@@ -158,6 +159,26 @@ def test_the_difference_to_the_constant_is_paired():
     low, high = found.metrics["accuracy"].ci95
     apart_low, apart_high = found.metrics["accuracy"].difference.ci95
     assert apart_high - apart_low > 1.8 * (high - low)
+
+
+def test_chance_that_the_own_interval_calls_better_is_noise_and_the_other_way_round():
+    # 400 posters of two genres, the constant answers the first. Right on 54 % of them, all of them the constant's
+    # faults: the own interval, .49 to .59, lies above the constant's .46, but the difference errs twice as much.
+    genre = np.arange(400) >= 184
+    target, train = np.eye(2)[genre.astype(int)], np.eye(2)[[0, 0, 1]]
+    settings = {"train_target": train, "split": "test", "n_boot": 200}
+    against = evaluate(target, np.tile([0.2, 0.8], (400, 1)), [0.5, 0.5], ["a", "b"], **settings)
+    result = against.metrics["accuracy"]
+    assert result.value - result.constant == pytest.approx(0.08)
+    assert result.ci95[0] > result.constant
+    assert against.verdict("accuracy") == against.verdict("r_precision") == "within noise"
+    # Right wherever the constant is, and on twelve posters more: the difference is sure, and the own interval is not.
+    probs = np.tile([0.8, 0.2], (400, 1))
+    probs[-12:] = [0.2, 0.8]
+    beside = evaluate(target, probs, [0.5, 0.5], ["a", "b"], **settings)
+    result = beside.metrics["r_precision"]
+    assert result.ci95[0] < result.constant < result.value
+    assert beside.verdict("accuracy") == beside.verdict("r_precision") == "better"
 
 
 @pytest.mark.parametrize("count", [10, 30])
