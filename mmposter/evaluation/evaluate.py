@@ -19,6 +19,7 @@ from mmposter.evaluation.intervals import (
     MIN_POSTERS,
     Difference,
     difference,
+    difference_on_logits,
     edge_units,
     independent_posters,
     interval,
@@ -207,9 +208,10 @@ def evaluate(
         *values_and_halves(truth, scores, decided, metrics, weights, genres=True),
         *constants_and_halves(constants, truth, weights),
         edge_units(truth, metrics, units, genres=True),
+        len(truth),
         independent_posters(len(truth), units),
     )
-    intervals, differences = measured.intervals(len(truth)), measured.differences()
+    intervals, differences = measured.intervals(), measured.differences(len(metrics))
     if single and measured.independent >= MIN_POSTERS:
         place = next(i for i, metric in enumerate(metrics) if metric.name == "macro_precision")
         constant = measured.constants[place], measured.constant_halves[:, place]
@@ -261,22 +263,28 @@ class _Measured:
     constants: FloatArray
     constant_halves: FloatArray
     units: FloatArray  # K, see `edge_units`
-    independent: int  # posters, near-duplicates counted once
+    n: int  # posters
+    independent: int  # of which near-duplicates count once
 
-    def intervals(self, n: int) -> list[Interval]:
+    def intervals(self) -> list[Interval]:
         if self.independent < MIN_POSTERS:
             return [None] * len(self.values)
         return [
-            interval(float(value), self.halves[:, k], n, float(self.units[k])) for k, value in enumerate(self.values)
+            interval(float(value), self.halves[:, k], self.n, float(self.units[k]))
+            for k, value in enumerate(self.values)
         ]
 
-    def differences(self) -> list[Difference]:
+    def differences(self, metrics: int) -> list[Difference]:
         values, halves = self.values - self.constants, self.halves - self.constant_halves
         if self.independent < MIN_POSTERS:
             return [Difference(float(value), None) for value in values]
-        return [
-            difference(float(value), halves[:, k], self.independent, to_constant=True) for k, value in enumerate(values)
-        ]
+        found = [difference(float(values[k]), halves[:, k], self.independent, to_constant=True) for k in range(metrics)]
+        for k in range(metrics, len(values)):
+            both = float(self.values[k]), float(self.constants[k])
+            found.append(
+                difference_on_logits(both, (self.halves[:, k], self.constant_halves[:, k]), self.n, self.independent)
+            )
+        return found
 
 
 def _by_genre(

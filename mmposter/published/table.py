@@ -69,8 +69,8 @@ class SystemRows:
             notes += [f"{_who(result)}: {line}" for line in _of_result(result)]
         if any(published.network.published for published in self._published()):
             notes.append(
-                "verdict: than the constant here, by the interval of value minus constant, paired by poster (results of "
-                "earlier versions, which have none: by the value's own); where the split leaks, no number says "
+                "verdict: than the constant here, by the interval of value minus constant, paired by poster (results "
+                "of earlier versions, which have none: by the value's own); where the split leaks, no number says "
                 "anything of new posters"
             )
             notes.append(

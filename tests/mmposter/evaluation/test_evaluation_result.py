@@ -181,6 +181,23 @@ def test_chance_that_the_own_interval_calls_better_is_noise_and_the_other_way_ro
     assert beside.verdict("accuracy") == beside.verdict("r_precision") == "better"
 
 
+def test_a_rare_genre_that_is_seen_is_told_from_its_prevalence():
+    rng = np.random.default_rng(3)
+    target = np.zeros((600, 2))
+    target[:, 0] = target[:14, 1] = 1
+    probs = rng.random((600, 2)) * 0.5
+    probs[:5, 1] += 0.45  # five of fourteen stand out, nine are lost among the others
+    settings = {"train_target": target, "split": "test", "n_boot": 200}
+    seen, blind = (
+        evaluate(target, answers, [0.5, 0.5], ["a", "b"], **settings).by_genre["b"]
+        for answers in (probs, rng.random((600, 2)))
+    )
+    assert seen.difference.value == pytest.approx(seen.average_precision - seen.prevalence)
+    assert 0 < seen.difference.ci95[0] < seen.difference.value
+    assert seen.difference.ci95[1] < 1 - seen.prevalence
+    assert blind.difference.ci95[0] < 0 < blind.difference.ci95[1]
+
+
 @pytest.mark.parametrize("count", [10, 30])
 def test_all_right_on_a_few_posters_has_a_limit(count: int):
     # The constant is right on two posters in three; the model on all, which is no certainty.
