@@ -18,7 +18,15 @@ _SEES = {
 }
 
 
-def card(run: Run, evaluation: Mapping[str, Any], how: str, *, name: str, megabytes: float) -> str:
+def card(
+    run: Run,
+    evaluation: Mapping[str, Any],
+    how: str,
+    *,
+    name: str,
+    megabytes: float,
+    on_pack: Mapping[str, Any] | None = None,
+) -> str:
     """The card as Markdown.
 
     Args:
@@ -27,19 +35,26 @@ def card(run: Run, evaluation: Mapping[str, Any], how: str, *, name: str, megaby
         how: Markdown: the commands that made the run.
         name: of the model.
         megabytes: of its files.
+        on_pack: the evaluation on the pack that travels with mmposter, which is the one that a reader can repeat.
     """
     subsets = run.subsets()
     assert subsets is not None  # the release has checked it
     parts = [f"# {name}", *_what(run, name, megabytes), *_data(run, subsets), *_made(run, subsets, how)]
-    parts += [*_results(evaluation), *_by_branches(run, subsets), *_limits(evaluation), *_licence(run)]
+    parts += [
+        *_results(evaluation),
+        *_on_pack(on_pack, name),
+        *_by_branches(run, subsets),
+        *_limits(evaluation),
+        *_licence(run),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def unseen_genres(evaluation: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Genres whose interval of average precision touches the constant's, and those with too few posters to tell."""
-    rows = evaluation["by_genre"].items()
-    unknown = [genre for genre, row in rows if row["ci95"] is None]
-    return [genre for genre, row in rows if row["ci95"] is not None and row["ci95"][0] <= row["prevalence"]], unknown
+    """Genres whose average precision is not surely above the constant's, and those with too few posters to tell."""
+    rows = [(genre, row["difference"]["ci95"]) for genre, row in evaluation["by_genre"].items()]
+    unknown = [genre for genre, ends in rows if ends is None]
+    return [genre for genre, ends in rows if ends is not None and ends[0] <= 0], unknown
 
 
 def _what(run: Run, name: str, megabytes: float) -> list[str]:
@@ -91,7 +106,9 @@ def _results(evaluation: Mapping[str, Any]) -> list[str]:
     rows = []
     for name in (*MEASURED, ERROR):
         row = evaluation["metrics"][name]
-        rows.append([get_metric(name).title, _number(row["value"]), _range(row["ci95"]), _number(row["constant"])])
+        apart = _range(row["difference"]["ci95"], "+")
+        numbers = [_number(row["value"]), _range(row["ci95"]), _number(row["constant"]), apart]
+        rows.append([get_metric(name).title, *numbers])
     by_support = sorted(evaluation["by_genre"].items(), key=lambda item: -item[1]["support"])
     genres = [
         [
@@ -109,11 +126,27 @@ def _results(evaluation: Mapping[str, Any]) -> list[str]:
         "## Results",
         f"All branches, {evaluation['n']:,} {evaluation['split']} posters. Constant: the best single answer for all "
         "posters, chosen on the training posters for that metric; of a genre's AP that is its prevalence. 95 % "
-        f"intervals over {evaluation['bootstrap']['unit']}.",
-        markdown_table(["metric", "value", "95 % interval", "constant"], rows, align="lrrr"),
+        f"intervals over {evaluation['bootstrap']['unit']}; the difference to the constant is paired by poster.",
+        markdown_table(["metric", "value", "95 % interval", "constant", "minus the constant"], rows, align="lrrrr"),
         markdown_table(
             ["genre", "posters", "AP", "95 % interval", "constant", "precision", "recall"], genres, align="lrrrrrr"
         ),
+    ]
+
+
+def _on_pack(evaluation: Mapping[str, Any] | None, name: str) -> list[str]:
+    if evaluation is None:
+        return []
+    said = []
+    for metric in MEASURED:
+        row = evaluation["metrics"][metric]
+        said.append(
+            f"{get_metric(metric).title} {_number(row['value'])} ({_range(row['ci95'])}; minus the constant "
+            f"{_range(row['difference']['ci95'], '+')})"
+        )
+    return [
+        f"These numbers are of the posters' own features. The benchmark pack keeps them rounded, so `mmposter evaluate "
+        f"{name}` says {', '.join(said)}."
     ]
 
 
@@ -144,7 +177,8 @@ def _by_branches(run: Run, subsets: Subsets) -> list[str]:
 def _limits(evaluation: Mapping[str, Any]) -> list[str]:
     unseen, unknown = unseen_genres(evaluation)
     points = [
-        f"Genres it cannot see (the interval of their AP reaches the constant's): {', '.join(unseen) or 'none'}.",
+        "Genres it cannot see (AP minus the constant's, paired by poster, reaches zero with its interval): "
+        f"{', '.join(unseen) or 'none'}.",
         *([f"Genres with too few test posters to tell: {', '.join(unknown)}."] if unknown else []),
         "Posters after 2015 were not measured; fashions in posters change.",
         "Text is read in English. Words in other languages are read badly, other scripts not at all.",

@@ -1,6 +1,7 @@
 """Make the model that travels with the package out of a finished, calibrated run.
 
-    python scripts/release_model.py RUN DATA OUT --evaluation RUN/evaluation/test/evaluation.json [--how FILE.md]
+    python scripts/release_model.py RUN DATA OUT --evaluation RUN/evaluation/test/evaluation.json \\
+        [--on-pack EVALUATION.json] [--how FILE.md]
 
 OUT is a run folder like any other, and smaller: matrices and kernels in half precision, no plots, no checkpoints. The
 rounding may move no probability of a validation poster by 1e-3, and all files together may take 24 MB. The model card
@@ -48,7 +49,14 @@ LARGEST_MB = 24.0
 CARD = "README.md"
 
 
-def release(run: Run, dataset: Dataset, out: Path, evaluation: Mapping[str, Any], how: str = "") -> dict[str, float]:
+def release(
+    run: Run,
+    dataset: Dataset,
+    out: Path,
+    evaluation: Mapping[str, Any],
+    how: str = "",
+    on_pack: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
     """Write the released run to `out`, whole or not at all.
 
     Args:
@@ -57,6 +65,7 @@ def release(run: Run, dataset: Dataset, out: Path, evaluation: Mapping[str, Any]
         out: a new folder.
         evaluation: of the run on test posters with all branches, as ``evaluation.json`` holds it.
         how: Markdown for the card: the commands that made the run, and what else was done.
+        on_pack: as `evaluation`, on the pack that travels with mmposter, whose rounded features give other numbers.
 
     Returns:
         megabytes by file, and under ``change`` the largest change of a probability.
@@ -73,9 +82,9 @@ def release(run: Run, dataset: Dataset, out: Path, evaluation: Mapping[str, Any]
     try:
         found = _write(run, dataset, staging)
         sizes = {path.name: path.stat().st_size / 1e6 for path in sorted(staging.iterdir())}
-        write_text(
-            staging / CARD, card(Run.load(staging), evaluation, how, name=out.name, megabytes=sum(sizes.values()))
-        )
+        megabytes = sum(sizes.values())
+        text = card(Run.load(staging), evaluation, how, name=out.name, megabytes=megabytes, on_pack=on_pack)
+        write_text(staging / CARD, text)
         sizes[CARD] = (staging / CARD).stat().st_size / 1e6
         if sum(sizes.values()) > LARGEST_MB:
             listed = ", ".join(f"{name} {size:.1f}" for name, size in sizes.items())
@@ -178,6 +187,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="run folder; a tower file with --round-tower")
     parser.add_argument("paths", type=Path, nargs="+", metavar="DATA OUT", help="with --round-tower OUT alone")
     parser.add_argument("--evaluation", type=Path, help="default RUN/evaluation/test/evaluation.json")
+    parser.add_argument("--on-pack", type=Path, help="evaluation.json of the run on the benchmark pack")
     parser.add_argument("--how", type=Path, help="Markdown for the card: how the run was made")
     parser.add_argument("--root", type=Path, help="where the posters lie now")
     parser.add_argument("--round-tower", action="store_true")
@@ -196,7 +206,8 @@ def main() -> None:
             raise UserError(f"there is no {file}; type: mmposter evaluate {asked.run} {data}")
         evaluation = json.loads(file.read_text(encoding="utf-8"))
         how = "" if asked.how is None else asked.how.read_text(encoding="utf-8")
-        found = release(Run.load(asked.run), Dataset.load(data, asked.root), out, evaluation, how)
+        on_pack = None if asked.on_pack is None else json.loads(asked.on_pack.read_text(encoding="utf-8"))
+        found = release(Run.load(asked.run), Dataset.load(data, asked.root), out, evaluation, how, on_pack)
     except UserError as error:
         sys.exit(f"error: {error}")
     change = found.pop("change")

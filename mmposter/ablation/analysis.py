@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,9 @@ from mmposter.evaluation.ablation import (
     Provenance,
 )
 from mmposter.evaluation.arrays import FloatArray, has_genre
-from mmposter.evaluation.bootstrap import half_samples, values_and_halves
-from mmposter.evaluation.constant import ConstantPredictor
+from mmposter.evaluation.bootstrap import half_samples
+from mmposter.evaluation.constant import ConstantPredictor, constants_and_halves
+from mmposter.evaluation.intervals import edge_units, independent_posters
 from mmposter.evaluation.metrics import get_metric
 from mmposter.evaluation.named import Columns, stacked
 from mmposter.evaluation.seeds import Measured, measure
@@ -74,11 +76,20 @@ class MeasuredPosters:
     weights: NDArray[np.bool_]  # half-samples: R x N
     genres: tuple[str, ...]  # names
     support: tuple[int, ...]  # posters of each genre
+    groups: NDArray[Any]  # N, the near-duplicate group of each
+    nothing: Measured  # the best constant answers: what is known of a poster that nobody has looked at
 
-    @property
+    @cached_property
     def columns(self) -> Columns:
         """What the K numbers of a `Measured` are."""
-        return Columns(HEADLINES, self.genres, self.support, len(self.rows))
+        return Columns(
+            HEADLINES,
+            self.genres,
+            self.support,
+            len(self.rows),
+            independent_posters(len(self.rows), self.groups),
+            edge_units(self.target.astype(bool), _METRICS, self.groups, genres=True),
+        )
 
 
 def analyse(
@@ -134,11 +145,11 @@ def analyse(
         ),
         genres=posters.genres,
         support=posters.support,
-        constant=_constant(dataset, posters),
+        constant={name: float(posters.nothing.values[k]) for k, name in enumerate(HEADLINES)},
         constant_by_genre=dict(zip(posters.genres, map(float, posters.target.mean(axis=0)), strict=True)),
         reference=plan.reference.name,
         cells=adjust_cells(cells),
-        contributions=_contributions(plan, dataset, trained, posters),
+        contributions=_contributions(plan, trained, posters),
         unfinished={
             f"{unit.training.cells[0].label}, seed {unit.seed}": failed.get(unit.id, "not trained yet")
             for unit in units
@@ -154,7 +165,10 @@ def _posters(dataset: Dataset, scores: Iterable[Scores], bootstrap: Bootstrap) -
     groups = np.array(dataset.table["group"], dtype=object)[rows]
     weights = half_samples(len(rows), bootstrap.n_boot, bootstrap.seed, groups)
     support = tuple(int(count) for count in labels[rows].sum(axis=0))
-    return MeasuredPosters(rows, labels[rows], weights, tuple(dataset.vocabulary.genres), support)
+    train = labels[np.array(dataset.table["split"] == "train")]
+    constants = [ConstantPredictor.fit(train, metric) for metric in _METRICS]
+    nothing = Measured(*constants_and_halves(constants, labels[rows].astype(bool), weights))
+    return MeasuredPosters(rows, labels[rows], weights, tuple(dataset.vocabulary.genres), support, groups, nothing)
 
 
 def _measure(
@@ -193,6 +207,10 @@ def _measure(
 
 def _cell(one: Trained, trained: Mapping[str, Trained], posters: MeasuredPosters) -> CellResult:
     metrics, by_genre = posters.columns.of_model(list(one.by_seed.values()))
+    values, halves = one.stacked(one.seeds)
+    over, over_by_genre = posters.columns.of_difference(
+        values - posters.nothing.values, halves - posters.nothing.halves, to_constant=True
+    )
     comparisons = [_comparison(one, trained[name], why, posters) for name, why in one.cell.against if name in trained]
     return CellResult(
         name=one.cell.name,
@@ -207,6 +225,8 @@ def _cell(one: Trained, trained: Mapping[str, Trained], posters: MeasuredPosters
             name: tuple(float(part.values[k]) for part in one.by_seed.values()) for k, name in enumerate(HEADLINES)
         },
         by_genre=by_genre,
+        over_constant=over,
+        over_constant_by_genre=over_by_genre,
         comparisons=tuple(item for item in comparisons if item is not None),
         seconds=one.seconds,
     )
@@ -222,13 +242,11 @@ def _comparison(one: Trained, other: Trained, why: str, posters: MeasuredPosters
     return CellComparison(other.cell.name, why, metrics, by_genre)
 
 
-def _contributions(
-    plan: Plan, dataset: Dataset, trained: Mapping[str, Trained], posters: MeasuredPosters
-) -> tuple[Contribution, ...]:
+def _contributions(plan: Plan, trained: Mapping[str, Trained], posters: MeasuredPosters) -> tuple[Contribution, ...]:
     """Shapley values of the branches, in each mode in which all subsets were measured."""
     branches = plan.base.branches
     adjusted: list[Contribution] = []
-    nothing: Measured | None = None
+    nothing = posters.nothing
     modes: tuple[Mode, ...] = ("retrain", "mask")
     for mode in modes:
         by_subset = {
@@ -241,7 +259,6 @@ def _contributions(
         seeds = sorted(set.intersection(*(set(one.seeds) for one in by_subset.values())))
         if not seeds:
             continue
-        nothing = _nothing(dataset, posters) if nothing is None else nothing
         found = []
         for branch, weights in shapley_weights(branches).items():
             parts = [
@@ -254,27 +271,3 @@ def _contributions(
             found.append(Contribution(branch, mode, metrics, by_genre))
         adjusted += adjust_contributions(found)
     return tuple(adjusted)
-
-
-def _constant(dataset: Dataset, posters: MeasuredPosters) -> dict[str, float]:
-    train = _train_labels(dataset)
-    return {metric.name: ConstantPredictor.fit(train, metric).score(posters.target) for metric in _METRICS}
-
-
-def _nothing(dataset: Dataset, posters: MeasuredPosters) -> Measured:
-    """The best constant answer, measured as a model is: what is known of a poster that nobody has looked at."""
-    train, truth = _train_labels(dataset), posters.target.astype(bool)
-    values, halves = [], []
-    for metric in _METRICS:
-        constant = ConstantPredictor.fit(train, metric)
-        probs, decisions = np.tile(constant.probs, (len(truth), 1)), np.tile(constant.decisions, (len(truth), 1))
-        value, half = values_and_halves(truth, probs, decisions, [metric], posters.weights)
-        values.append(value)
-        halves.append(half)
-    prevalence = measure(truth, np.full(truth.shape, 0.5), np.zeros_like(truth), posters.weights, [])
-    return Measured(np.concatenate([*values, prevalence.values]), np.column_stack([*halves, prevalence.halves]))
-
-
-def _train_labels(dataset: Dataset) -> NDArray[np.float32]:
-    labels: NDArray[np.float32] = dataset.labels()[np.array(dataset.table["split"] == "train")]
-    return labels

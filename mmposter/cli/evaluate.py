@@ -72,7 +72,7 @@ def evaluate_command(
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import EVALUATION
     from mmposter.report.evaluation import evaluation_folder, write_evaluation
-    from mmposter.report.evaluation_text import calibration_note, render
+    from mmposter.report.evaluation_text import calibration_note, data_note, render
     from mmposter.runs.run import Run
     from mmposter.shipped import find_run
 
@@ -100,6 +100,8 @@ def evaluate_command(
         results = make_console()
         render(found.evaluation, results)
         results.print(f"- {calibration_note(found)}", style="dim")
+        if (note := data_note(found)) is not None:
+            results.print(f"- {note}", style="dim")
     console.print(f"report: {page}", soft_wrap=True)
 
 

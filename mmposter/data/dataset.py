@@ -137,6 +137,12 @@ class Dataset:
         """Whether there are posters to look at; a pack has their features alone."""
         return bool(self.info.get("pictures", True))
 
+    @property
+    def pack(self) -> str | None:
+        """The name of the pack that these data are, whose features are rounded; None for any other data."""
+        name = self.info.get("pack", {}).get("name")
+        return None if name is None else str(name)
+
     def require_pictures(self, what: str) -> None:
         """Refuse data without posters for something that looks at them.
 

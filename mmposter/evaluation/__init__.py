@@ -6,9 +6,10 @@ loads no torch; `plots` loads matplotlib, inside its functions.
 
 from __future__ import annotations
 
-from mmposter.evaluation.bootstrap import Difference, bootstrap_ci, bootstrap_difference
+from mmposter.evaluation.bootstrap import bootstrap_ci, bootstrap_difference
 from mmposter.evaluation.constant import ConstantPredictor
 from mmposter.evaluation.evaluate import Evaluation, GenreResult, MetricResult, evaluate
+from mmposter.evaluation.intervals import Difference
 from mmposter.evaluation.metrics import METRICS, Metric, compute_metrics, get_metric, mean_average_precision
 from mmposter.evaluation.single_label import SINGLE_LABEL_METRICS, SingleLabelResult, single_label_metrics
 from mmposter.evaluation.thresholds import apply_thresholds, tune_thresholds

@@ -43,6 +43,8 @@ class CellResult:
         metrics: by headline metric, over seeds and posters.
         by_seed: the value of each finished seed, by headline metric.
         by_genre: average precision by genre; NaN for a genre without a positive.
+        over_constant: by headline metric, minus the best constant answer on the same posters.
+        over_constant_by_genre: average precision by genre minus the prevalence, which is the constant's.
         comparisons: with the reference first; a branch alone and changed is compared with that branch unchanged
             instead. Empty for the reference itself.
         seconds: training time, mean over the seeds.
@@ -58,6 +60,8 @@ class CellResult:
     metrics: Mapping[str, Estimate]
     by_seed: Mapping[str, tuple[float, ...]]
     by_genre: Mapping[str, Estimate]
+    over_constant: Mapping[str, Estimate]
+    over_constant_by_genre: Mapping[str, Estimate]
     comparisons: tuple[CellComparison, ...]
     seconds: float
 

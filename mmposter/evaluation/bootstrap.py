@@ -28,15 +28,14 @@ Measured and not taken: the rule that is exact for 1/n and 1/n^2, (5 first - sec
 errors; and a power of n between 1/2 and 1 fitted to each set, which holds 93-94 %, for the fit is noise. The other
 metrics keep `first`: it is enough for them, and quarters without a positive of a genre would spoil macro F1.
 
-Because of the correction an interval is not centred on the value, and on a small set a mAP may even lie above its own
-interval: then it is the value that flatters. Not in the interval: the luck of training and of threshold tuning.
+Because of the correction an interval is not centred on the value: on a small set a mAP lies at its upper end, for it is
+the value that flatters. `mmposter.evaluation.intervals` says what is done at the edges and on few posters. Not in the
+interval: the luck of training and of threshold tuning.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,25 +44,12 @@ from numpy.typing import ArrayLike, NDArray
 from mmposter.errors import UserError
 from mmposter.evaluation import weighted
 from mmposter.evaluation.arrays import BoolArray, FloatArray, check_binary, has_genre
+from mmposter.evaluation.intervals import MIN_POSTERS, Difference, difference, edge_units, independent_posters, interval
 from mmposter.evaluation.metrics import METRICS, Metric, labelled
 from mmposter.evaluation.weighted import Statistic
 
-Z_95 = 1.959963984540054
 CHUNK = 50  # replicates at a time: larger arrays are new pages each time, which the system must zero (a third slower)
 QUARTERS = 250  # enough: chance then moves an interval of 1000 half-samples by a twentieth of a standard error
-
-
-@dataclass(frozen=True)
-class Difference:
-    """First model minus second, and its 95 % interval (None if it cannot be estimated).
-
-    >>> better = Difference(value=0.04, ci95=(0.01, 0.07))
-    >>> better.ci95[0] > 0
-    True
-    """
-
-    value: float
-    ci95: tuple[float, float] | None
 
 
 def half_samples(n: int, n_boot: int, seed: int, groups: ArrayLike | None = None) -> BoolArray:
@@ -167,20 +153,41 @@ def values_and_halves(
     >>> values.shape, halves.shape
     ((3,), (2, 3))
     """
+    statistics = [
+        None if metric.statistic is weighted.mean_average_precision else metric.prepare(target, probs, decisions)
+        for metric in metrics
+    ]
+    return statistics_and_halves(statistics, target, probs, weights, genres=genres)
+
+
+def statistics_and_halves(
+    statistics: Sequence[Statistic | None],
+    target: BoolArray,
+    probs: FloatArray,
+    weights: BoolArray,
+    *,
+    genres: bool = False,
+) -> tuple[FloatArray, FloatArray]:
+    """`values_and_halves` of prepared metrics, each of which may be of answers of its own; None stands for mAP.
+
+    Average precision is that of `probs`.
+    """
     rows = np.vstack([np.ones((1, len(target)), dtype=np.bool_), weights])
     by_genre = bias = np.zeros((0, 0))
-    if genres or any(metric.statistic is weighted.mean_average_precision for metric in metrics):
+    if genres or None in statistics:
         # Nearly all of the time goes into average precision: once, for the genres and for their mean.
         statistic = weighted.average_precision_by_genre(target, probs)
         by_genre = replicates([statistic], rows)
         quarters = quarter_samples(weights)
         by_quarter = replicates([statistic], quarters) if len(quarters) else by_genre[:0]
         bias = _average_precision_bias(by_genre[0], by_genre[1:], by_quarter)
+    plain = [statistic for statistic in statistics if statistic is not None]
+    found = iter(replicates(plain, rows).T if plain else ())
     parts = [
         _with_bias(weighted.mean_over_genres(by_genre)[:, None], weighted.mean_over_genres(bias[None]))
-        if metric.statistic is weighted.mean_average_precision
-        else replicates([metric.prepare(target, probs, decisions)], rows)
-        for metric in metrics
+        if statistic is None
+        else next(found)[:, None]
+        for statistic in statistics
     ]
     columns = np.column_stack([*parts, _with_bias(by_genre, bias)] if genres else parts)
     values, halves = columns[0], columns[1:]
@@ -193,39 +200,6 @@ def _with_bias(columns: FloatArray, bias: FloatArray) -> FloatArray:
     moved = columns.copy()
     moved[1:] += columns[0] + bias - _mean_known(columns[1:])
     return moved
-
-
-def interval(value: float, halves: FloatArray, n: int) -> tuple[float, float] | None:
-    """The interval of the module's docstring for a metric in 0-1 with the half-sample values `halves` (R).
-
-    Halves in which the metric is undefined are left out; None if that is more than one in ten, or if `value` is
-    undefined. If all halves agree the sample says nothing about its own error, and the interval has no width.
-
-    >>> low, high = interval(0.5, np.array([0.42, 0.62]), n=100)  # bias .02, standard error .1
-    >>> f"{low:.3f} {high:.3f}"
-    '0.296 0.669'
-    """
-    known = halves[~np.isnan(halves)]
-    if np.isnan(value) or len(known) < max(2, 0.9 * len(halves)):
-        return None
-    error = float(known.std())
-    if error == 0:
-        return value, value
-    return logit_interval(2 * value - float(known.mean()), Z_95 * error, n)
-
-
-def logit_interval(centre: float, reach: float, n: int) -> tuple[float, float]:
-    """`centre` +- `reach` of a metric of `n` posters, on the logit scale and hence within 0-1.
-
-    >>> [f"{end:.3f}" for end in logit_interval(0.9, 0.1, n=50)]
-    ['0.748', '0.965']
-    """
-    # The correction may leave 0-1, where there is no logit: half of one poster is the nearest that counts.
-    margin = 0.5 / (n + 1)
-    middle = min(max(centre, margin), 1 - margin)
-    logit, width = math.log(middle / (1 - middle)), reach / (middle * (1 - middle))
-    # tanh is the sigmoid that cannot overflow.
-    return 0.5 * (1 + math.tanh((logit - width) / 2)), 0.5 * (1 + math.tanh((logit + width) / 2))
 
 
 def labelled_groups(target: ArrayLike, groups: ArrayLike | None) -> NDArray[Any] | None:
@@ -255,7 +229,9 @@ def bootstrap_ci(
     seed: int = 0,
     groups: ArrayLike | None = None,
 ) -> dict[str, tuple[float, float] | None]:
-    """95 % interval of each metric by name; None where it cannot be estimated (one poster only, a metric undefined).
+    """95 % interval of each metric by name; None where it cannot be estimated.
+
+    That is where a metric is undefined, and where fewer than `MIN_POSTERS` posters (or groups) are independent.
 
     Args:
         target: N x G of {0, 1}; posters without a genre are left out.
@@ -276,10 +252,17 @@ def bootstrap_ci(
     >>> [f"{end:.2f}" for end in found["r_precision"]]  # of the value 2/3
     ['0.54', '0.77']
     """
-    weights = _weights(target, n_boot, seed, groups)
-    values, halves = values_and_halves(*labelled(target, probs, decisions), metrics, weights)
-    count = weights.shape[1]
-    return {metric.name: interval(float(values[i]), halves[:, i], count) for i, metric in enumerate(metrics)}
+    truth, scores, decided = labelled(target, probs, decisions)
+    kept = labelled_groups(target, groups)
+    weights = half_samples(len(truth), n_boot, seed, kept)
+    if independent_posters(len(truth), kept) < MIN_POSTERS:
+        return dict.fromkeys((metric.name for metric in metrics), None)
+    values, halves = values_and_halves(truth, scores, decided, metrics, weights)
+    units = edge_units(truth, metrics, kept)
+    return {
+        metric.name: interval(float(values[i]), halves[:, i], len(truth), float(units[i]))
+        for i, metric in enumerate(metrics)
+    }
 
 
 def bootstrap_difference(
@@ -294,7 +277,7 @@ def bootstrap_difference(
     """First minus second model on the same posters, with a paired 95 % interval: both see the same halves.
 
     What makes a poster easy or hard for both falls out, so this is far sharper than comparing two intervals. The
-    difference of two metrics has no logit: the interval is (difference - bias) +- 1.96 standard errors.
+    difference of two metrics has no logit: see `intervals.difference`.
 
     Args:
         target: N x G of {0, 1}; posters without a genre are left out.
@@ -315,23 +298,13 @@ def bootstrap_difference(
     >>> f"{found.value:.2f}", [f"{end:.2f}" for end in found.ci95]
     ('0.42', ['0.32', '0.51'])
     """
-    weights = _weights(target, n_boot, seed, groups)
+    count, kept = len(labelled(target)[0]), labelled_groups(target, groups)
+    weights = half_samples(count, n_boot, seed, kept)
     (values, halves), (values_2, halves_2) = (
         values_and_halves(*labelled(target, *model), metrics, weights) for model in (first, second)
     )
+    independent = independent_posters(count, kept)
     return {
-        metric.name: _difference(float(values[i] - values_2[i]), halves[:, i] - halves_2[:, i])
+        metric.name: difference(float(values[i] - values_2[i]), halves[:, i] - halves_2[:, i], independent)
         for i, metric in enumerate(metrics)
     }
-
-
-def _weights(target: ArrayLike, n_boot: int, seed: int, groups: ArrayLike | None) -> BoolArray:
-    return half_samples(len(labelled(target)[0]), n_boot, seed, labelled_groups(target, groups))
-
-
-def _difference(value: float, halves: FloatArray) -> Difference:
-    known = halves[~np.isnan(halves)]
-    if np.isnan(value) or len(known) < max(2, 0.9 * len(halves)):
-        return Difference(value, None)
-    centre, width = 2 * value - float(known.mean()), Z_95 * float(known.std())
-    return Difference(value, (centre - width, centre + width))

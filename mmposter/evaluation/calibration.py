@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmposter.evaluation.arrays import FloatArray, IntArray
-from mmposter.evaluation.bootstrap import Difference, bootstrap_ci, bootstrap_difference
+from mmposter.evaluation.bootstrap import bootstrap_ci, bootstrap_difference
+from mmposter.evaluation.intervals import Difference
 from mmposter.evaluation.metrics import get_metric, labelled
 from mmposter.evaluation.plain import plain_values
 from mmposter.evaluation.weighted import ECE_BINS, divide

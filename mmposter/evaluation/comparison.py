@@ -17,6 +17,7 @@ from mmposter.config import differences
 from mmposter.document.shown import Shown
 from mmposter.evaluation.arrays import BoolArray, FloatArray
 from mmposter.evaluation.bootstrap import half_samples
+from mmposter.evaluation.intervals import edge_units, independent_posters
 from mmposter.evaluation.metrics import METRICS, Metric, labelled
 from mmposter.evaluation.named import Columns, adjust_family, stacked
 from mmposter.evaluation.plain import plain_values
@@ -123,7 +124,8 @@ def compare(
     order = [name for name in first.ids if name in common]
     target, _, _, units = _aligned(first, order)
     truth, _, _ = labelled(target)
-    weights = half_samples(len(truth), n_boot, seed, units[target.any(axis=1)])
+    kept = units[target.any(axis=1)]
+    weights = half_samples(len(truth), n_boot, seed, kept)
     measured: list[list[Measured]] = []
     for group in groups:
         measured.append([])
@@ -133,7 +135,14 @@ def compare(
             if tick is not None:
                 tick()
     support = tuple(int(count) for count in truth.sum(axis=0))
-    columns = Columns([metric.name for metric in METRICS], first.genres, support, len(truth))
+    columns = Columns(
+        [metric.name for metric in METRICS],
+        first.genres,
+        support,
+        len(truth),
+        independent_posters(len(truth), kept),
+        edge_units(truth, METRICS, kept, genres=True),
+    )
     differences = [
         _difference(group, parts, groups[0], measured[0], columns)
         for group, parts in zip(groups[1:], measured[1:], strict=True)

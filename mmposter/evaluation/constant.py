@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmposter.evaluation.arrays import BoolArray, FloatArray, IntArray, check_binary
+from mmposter.evaluation.bootstrap import statistics_and_halves
 from mmposter.evaluation.metrics import Metric, get_metric, labelled
 
 EXACT_COVER_LIMIT = 100_000
@@ -84,6 +85,11 @@ class ConstantPredictor:
             target, np.broadcast_to(self.decisions if self.metric.kind == "decision" else self.probs, shape)
         )
 
+    def spread(self, count: int) -> tuple[FloatArray, BoolArray]:
+        """Probabilities and decisions of `count` posters (count x G each), as a model's that answers all alike."""
+        shape = (count, len(self.probs))
+        return np.broadcast_to(self.probs, shape), np.broadcast_to(self.decisions, shape)
+
     def answer(self, genres: Sequence[str]) -> str:
         """The answer in words, for reports.
 
@@ -103,6 +109,30 @@ class ConstantPredictor:
         order = np.argsort(-self.probs, kind="stable").tolist()
         shown = [genres[g] for g in order[: self.metric.k or 5]]
         return "always " + " > ".join(shown) if self.metric.k is None else "always {" + ", ".join(shown) + "}"
+
+
+def constants_and_halves(
+    constants: Sequence[ConstantPredictor], target: BoolArray, weights: BoolArray
+) -> tuple[FloatArray, FloatArray]:
+    """`bootstrap.values_and_halves` of the best constant answers, for paired differences.
+
+    Args:
+        constants: K, each fitted for a metric of its own; its answer is the same on all halves.
+        target: N x G, every poster with a genre.
+        weights: R x N, from `half_samples`, the same as the model's.
+
+    Returns:
+        K + G values on all posters, each metric of its own constant and then the average precision of each genre, which
+        is its prevalence; and the same on each half-sample, R x (K + G).
+    """
+    statistics = [
+        # All posters tie, whatever the scores.
+        None
+        if constant.metric.name == "mean_average_precision"
+        else constant.metric.prepare(target, *constant.spread(len(target)))
+        for constant in constants
+    ]
+    return statistics_and_halves(statistics, target, np.full(target.shape, 0.5), weights, genres=True)
 
 
 # Their rankings are of the posters of a genre, not of the genres of a poster.

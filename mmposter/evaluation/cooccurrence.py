@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmposter.evaluation.arrays import FloatArray
-from mmposter.evaluation.bootstrap import Z_95
+from mmposter.evaluation.intervals import Z_95
 from mmposter.evaluation.metrics import labelled
 from mmposter.evaluation.plain import plain_values
 from mmposter.evaluation.weighted import divide

@@ -13,14 +13,23 @@ from numpy.typing import ArrayLike
 from mmposter.document.shown import Shown
 from mmposter.evaluation import weighted
 from mmposter.evaluation.arrays import BoolArray, FloatArray, check_binary, check_probs, is_single_label
-from mmposter.evaluation.bootstrap import half_samples, interval, labelled_groups, values_and_halves
-from mmposter.evaluation.constant import ConstantPredictor
+from mmposter.evaluation.bootstrap import half_samples, labelled_groups, values_and_halves
+from mmposter.evaluation.constant import ConstantPredictor, constants_and_halves
+from mmposter.evaluation.intervals import (
+    MIN_POSTERS,
+    Difference,
+    difference,
+    difference_on_logits,
+    edge_units,
+    independent_posters,
+    interval,
+)
 from mmposter.evaluation.metrics import METRICS, Metric, get_metric, labelled
 from mmposter.evaluation.plain import plain_values
 from mmposter.evaluation.single_label import (
     SINGLE_LABEL_METRICS,
     SingleLabelResult,
-    macro_precision_interval,
+    macro_precision_intervals,
     single_label_metrics,
 )
 from mmposter.evaluation.thresholds import NEVER, EmptyPolicy, apply_thresholds
@@ -36,18 +45,24 @@ MIN_SUPPORT_FOR_INTERVAL = 10
 class MetricResult:
     """A metric of the model, its 95 % interval, and the value of the best constant answer on the same posters.
 
-    >>> verdict(get_metric("macro_f1"), MetricResult(value=0.4, ci95=(0.35, 0.45), constant=0.3))
+    `difference` is model minus constant, paired by poster: what makes a poster easy or hard for both falls out of it.
+
+    >>> better = Difference(value=0.1, ci95=(0.04, 0.16))
+    >>> verdict(get_metric("macro_f1"), MetricResult(value=0.4, ci95=(0.28, 0.52), constant=0.3, difference=better))
     'better'
     """
 
     value: float
     ci95: Interval
     constant: float
+    difference: Difference
 
 
 @dataclass(frozen=True)
 class GenreResult:
     """One genre. Without a positive, average precision, recall and F1 are NaN; precision is 0 if nothing is decided.
+
+    `difference` is average precision minus prevalence, which is the constant's; paired by poster.
 
     >>> target, settings = [[1, 0], [1, 1], [0, 1]], {"split": "test", "n_boot": 10}
     >>> found = evaluate(target, np.full((3, 2), 0.6), [0.5, 0.7], ["War", "Drama"], train_target=target, **settings)
@@ -63,6 +78,7 @@ class GenreResult:
     f1: float
     threshold: float
     prevalence: float
+    difference: Difference
 
 
 @dataclass(frozen=True)
@@ -90,7 +106,7 @@ class Evaluation(Shown):
     single_label: SingleLabelResult | None
 
     def verdict(self, name: str) -> Verdict:
-        """Is the metric better than the constant's? "within noise": its interval reaches the constant's value."""
+        """Is the metric better than the constant's? "within noise": the interval of the difference holds 0."""
         single = {metric.name: metric for metric in SINGLE_LABEL_METRICS}
         return verdict(single.get(name) or get_metric(name), self.metrics[name])
 
@@ -119,16 +135,18 @@ class Evaluation(Shown):
 def verdict(metric: Metric, result: MetricResult) -> Verdict:
     """Compare a result with the constant answer's in the direction that is good for the metric.
 
-    >>> verdict(get_metric("expected_calibration_error"), MetricResult(0.05, (0.03, 0.07), constant=0.06))
+    >>> close = Difference(-0.01, (-0.03, 0.01))
+    >>> verdict(get_metric("expected_calibration_error"), MetricResult(0.05, (0.03, 0.05), 0.06, close))
     'within noise'
     """
-    if math.isnan(result.value) or math.isnan(result.constant):
+    found = result.difference
+    if math.isnan(found.value):
         return "undefined"
     sign = 1 if metric.higher_is_better else -1
     # Means over thousands of pairs differ in the last bits by the order of the sum.
-    if sign * (result.value - result.constant) <= 1e-9:
+    if sign * found.value <= 1e-9:
         return "NOT BETTER"
-    if result.ci95 is None or min(sign * end for end in result.ci95) <= sign * result.constant:
+    if found.ci95 is None or min(sign * end for end in found.ci95) <= 0:
         return "within noise"
     return "better"
 
@@ -188,33 +206,88 @@ def evaluate(
     # A few posters of multi-label data may happen to have one genre each; training posters tell.
     single = is_single_label(truth) and is_single_label(train)
     metrics = (*SINGLE_LABEL_METRICS, *METRICS) if single else METRICS
-    values, halves = values_and_halves(truth, scores, decided, metrics, weights, genres=True)
-    intervals = [interval(value, halves[:, i], len(truth)) for i, value in enumerate(values)]
-    if single:
+    constants = [ConstantPredictor.fit(train, metric) for metric in metrics]
+    measured = _Measured(
+        *values_and_halves(truth, scores, decided, metrics, weights, genres=True),
+        *constants_and_halves(constants, truth, weights),
+        edge_units(truth, metrics, units, genres=True),
+        len(truth),
+        independent_posters(len(truth), units),
+    )
+    intervals, differences = measured.intervals(), measured.differences(len(metrics))
+    if single and measured.independent >= MIN_POSTERS:
         place = next(i for i, metric in enumerate(metrics) if metric.name == "macro_precision")
-        intervals[place] = macro_precision_interval(truth, scores, decided, weights)
+        constant = measured.constants[place], measured.constant_halves[:, place]
+        intervals[place], differences[place] = macro_precision_intervals(
+            truth, scores, decided, weights, constant, units
+        )
 
-    constants = {metric.name: ConstantPredictor.fit(train, metric) for metric in metrics}
     return Evaluation(
         split=split,
         n=len(truth),
         metrics={
-            metric.name: MetricResult(float(values[i]), intervals[i], constants[metric.name].score(truth))
+            metric.name: MetricResult(
+                float(measured.values[i]), intervals[i], float(measured.constants[i]), differences[i]
+            )
             for i, metric in enumerate(metrics)
         },
-        by_genre=_by_genre(truth, decided, limits, genres, values[len(metrics) :], intervals[len(metrics) :]),
+        by_genre=_by_genre(
+            truth,
+            decided,
+            limits,
+            genres,
+            measured.values[len(metrics) :],
+            intervals[len(metrics) :],
+            differences[len(metrics) :],
+        ),
         left_out={"posters_without_genre": len(checked) - len(truth)},
         genres_without_positives=[genre for genre, count in zip(genres, truth.sum(axis=0), strict=True) if not count],
-        constant_answers={name: constant.answer(genres) for name, constant in constants.items()},
+        constant_answers={
+            metric.name: constant.answer(genres) for metric, constant in zip(metrics, constants, strict=True)
+        },
         empty=empty,
         bootstrap={
             "n_boot": n_boot,
             "seed": seed,
             "method": "half-samples, bias-corrected, logit scale",
             "unit": "posters" if units is None else "near-duplicate groups",
+            "independent": measured.independent,
         },
         single_label=single_label_metrics(truth, scores) if single else None,
     )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Model and constants on all posters (K) and on the half-samples (R x K): the metrics, then AP by genre."""
+
+    values: FloatArray
+    halves: FloatArray
+    constants: FloatArray
+    constant_halves: FloatArray
+    units: FloatArray  # K, see `edge_units`
+    n: int  # posters
+    independent: int  # of which near-duplicates count once
+
+    def intervals(self) -> list[Interval]:
+        if self.independent < MIN_POSTERS:
+            return [None] * len(self.values)
+        return [
+            interval(float(value), self.halves[:, k], self.n, float(self.units[k]))
+            for k, value in enumerate(self.values)
+        ]
+
+    def differences(self, metrics: int) -> list[Difference]:
+        values, halves = self.values - self.constants, self.halves - self.constant_halves
+        if self.independent < MIN_POSTERS:
+            return [Difference(float(value), None) for value in values]
+        found = [difference(float(values[k]), halves[:, k], self.independent, to_constant=True) for k in range(metrics)]
+        for k in range(metrics, len(values)):
+            both = float(self.values[k]), float(self.constants[k])
+            found.append(
+                difference_on_logits(both, (self.halves[:, k], self.constant_halves[:, k]), self.n, self.independent)
+            )
+        return found
 
 
 def _by_genre(
@@ -224,6 +297,7 @@ def _by_genre(
     genres: Sequence[str],
     average_precision: FloatArray,
     intervals: Sequence[Interval],
+    differences: Sequence[Difference],
 ) -> dict[str, GenreResult]:
     support, said = truth.sum(axis=0), decided.sum(axis=0).astype(np.float64)
     hits = (truth & decided).sum(axis=0).astype(np.float64)
@@ -240,6 +314,9 @@ def _by_genre(
             f1=float(f1[g]),
             threshold=float(thresholds[g]),
             prevalence=float(support[g] / len(truth)),
+            difference=differences[g]
+            if support[g] >= MIN_SUPPORT_FOR_INTERVAL
+            else Difference(differences[g].value, None),
         )
         for g, genre in enumerate(genres)
     }

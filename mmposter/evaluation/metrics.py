@@ -84,6 +84,7 @@ class Metric:
     headline: bool = False  # a reader should look at it first
     k: int | None = None  # of a top-k metric
     single_label: bool = False  # defined only where no poster has two genres
+    over_genres: bool = False  # a mean over genres, in which a rare one counts as much as a frequent one
 
     def prepare(self, target: BoolArray, probs: FloatArray, decisions: BoolArray) -> Statistic:
         """The metric on these checked arrays as a function of poster weights (R x N -> R)."""
@@ -111,12 +112,14 @@ class Metric:
 
 
 METRICS: tuple[Metric, ...] = (
-    Metric("mean_average_precision", "mAP", "ranking", weighted.mean_average_precision, headline=True),
-    Metric("macro_f1", "macro F1", "decision", weighted.macro_f1, headline=True),
+    Metric(
+        "mean_average_precision", "mAP", "ranking", weighted.mean_average_precision, headline=True, over_genres=True
+    ),
+    Metric("macro_f1", "macro F1", "decision", weighted.macro_f1, headline=True, over_genres=True),
     Metric("r_precision", "R-precision", "ranking", weighted.r_precision, headline=True),
     Metric("any_hit_at_3", "any hit@3", "ranking", partial(weighted.any_hit_at_k, k=3), k=3),
     Metric("micro_recall_at_3", "micro recall@3", "ranking", partial(weighted.micro_recall_at_k, k=3), k=3),
-    Metric("macro_auroc", "macro AUROC", "ranking", weighted.macro_auroc),
+    Metric("macro_auroc", "macro AUROC", "ranking", weighted.macro_auroc, over_genres=True),
     Metric("overall_precision", "overall precision (OP)", "decision", weighted.overall_precision),
     Metric("overall_recall", "overall recall (OR)", "decision", weighted.overall_recall),
     Metric("overall_f1", "overall F1 (OF1, micro F1)", "decision", weighted.overall_f1),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
 from mmposter.evaluation.arrays import FloatArray
 from mmposter.evaluation.evaluate import MIN_SUPPORT_FOR_INTERVAL
+from mmposter.evaluation.intervals import MIN_POSTERS
 from mmposter.evaluation.multiple import holm
 from mmposter.evaluation.seeds import Estimate, Measured, estimate_difference, estimate_metric
 
@@ -26,19 +26,30 @@ class Columns:
     genres: Sequence[str]  # names, in the order of the vocabulary
     support: Sequence[int]  # posters of each genre
     posters: int  # how many there are in all
+    independent: int  # of which near-duplicates count once
+    units: FloatArray  # K, how many each number rests on, see `intervals.edge_units`
 
     def of_model(self, parts: Sequence[Measured]) -> Named:
-        """Mean over the seeds of one configuration, measured once a seed."""
-        return self._named(*stacked(parts), partial(estimate_metric, n=self.posters))
+        """Mean over the seeds of one configuration, measured once a seed; without intervals on too few posters."""
+        values, halves = stacked(parts)
+        found = [
+            estimate_metric(values[:, k], halves[:, :, k], self.posters, float(self.units[k]))
+            for k in range(values.shape[1])
+        ]
+        if self.independent < MIN_POSTERS:
+            found = [Estimate(one.value, None, math.nan) for one in found]
+        return self._named(found)
 
-    def of_difference(self, values: FloatArray, halves: FloatArray) -> Named:
+    def of_difference(self, values: FloatArray, halves: FloatArray, *, to_constant: bool = False) -> Named:
         """Mean over the seeds of a difference or a contrast: S x K on all posters, S x R x K on the halves."""
-        return self._named(values, halves, estimate_difference)
+        return self._named(
+            [
+                estimate_difference(values[:, k], halves[:, :, k], self.independent, to_constant=to_constant)
+                for k in range(values.shape[1])
+            ]
+        )
 
-    def _named(
-        self, values: FloatArray, halves: FloatArray, estimate: Callable[[FloatArray, FloatArray], Estimate]
-    ) -> Named:
-        found = [estimate(values[:, k], halves[:, :, k]) for k in range(values.shape[1])]
+    def _named(self, found: Sequence[Estimate]) -> Named:
         by_genre = {
             # A rare genre keeps its value alone.
             genre: one if count >= MIN_SUPPORT_FOR_INTERVAL else Estimate(one.value, None, math.nan)

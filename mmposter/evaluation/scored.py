@@ -52,6 +52,8 @@ class Source:
     commit: str | None  # of its source, None where it was not installed from one
     # Which scaling and thresholds of `mmposter calibrate` were in use; None: those of the training.
     decision: str | None = None
+    # Name of the pack that the features came out of, which rounds them; None where they are the posters' own.
+    pack: str | None = None
 
     @property
     def seed(self) -> int:
@@ -169,7 +171,7 @@ def _source(said: Any) -> Source:
     texts(config["branches"], "source.config.branches")
     for key in ("run", "weights", "data", "manifest", "split", "empty", "version"):
         text(said[key], f"source.{key}")
-    for key in ("commit", "decision"):
+    for key in ("commit", "decision", "pack"):
         if said.get(key) is not None:
             text(said[key], f"source.{key}")
     constant = {

@@ -13,7 +13,7 @@ variance of the mean over seeds falls into two parts:
     interval       = (mean - bias) +- sqrt(1.96^2 posters + t^2 seeds),   t with S - 1 degrees of freedom
 
 and neither is less than the halves of the posters alone make it, for a few seeds may agree by chance. Bias and logit
-scale are those of `bootstrap.interval`; the widths of the two parts are added like standard errors (Howe 1974, JASA
+scale are those of `intervals.interval`; the widths of the two parts are added like standard errors (Howe 1974, JASA
 69, 789-794); the p-value is the level at which the interval ends at 0. That is the t-test over seeds where the posters
 bring no luck, and the normal interval over posters where training brings none. What is averaged may be a metric or
 any contrast of configurations, seed by seed: the pairing by poster and seed is then in the numbers.
@@ -37,17 +37,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mmposter.evaluation.arrays import BoolArray, FloatArray
-from mmposter.evaluation.bootstrap import Z_95, logit_interval, values_and_halves
+from mmposter.evaluation.bootstrap import values_and_halves
+from mmposter.evaluation.intervals import (
+    NEGLIGIBLE,
+    Z_95,
+    edge_interval,
+    enough,
+    holding,
+    logit_interval,
+    two_more_posters,
+)
 from mmposter.evaluation.metrics import Metric, labelled
 
-# Metrics lie in 0-1: what is smaller than this is the order of a sum, not a difference.
-NEGLIGIBLE = 1e-12
 FARTHEST = 20.0  # normal quantile of a p-value of 5e-89, beyond which none is told from another
 
 
@@ -125,6 +132,11 @@ class _Spread:
         error = math.sqrt(max(self.halves, self.posters + self.seeds))
         return 0.0 if error <= NEGLIGIBLE else error
 
+    def two_more(self, n: float) -> _Spread:
+        """With the two posters of `intervals.two_more_posters` beside the `n` independent ones."""
+        centre, halves = two_more_posters(self.centre, self.halves, n)
+        return replace(self, centre=centre, halves=halves, posters=two_more_posters(self.centre, self.posters, n)[1])
+
     def reach(self, quantile: float) -> float:
         """Half the width of the interval that reaches `quantile` standard errors where training brings no luck."""
         from scipy.special import ndtr, stdtrit
@@ -151,9 +163,9 @@ class _Spread:
 
 
 def _spread(values: FloatArray, halves: FloatArray) -> _Spread | None:
-    """The module's docstring; None where it cannot be estimated, by the rule of `bootstrap.interval`."""
-    known = halves[:, ~np.isnan(halves).any(axis=0)]
-    if np.isnan(values).any() or known.shape[1] < max(2, 0.9 * halves.shape[1]):
+    """The module's docstring; None where it cannot be estimated, by the rule of `intervals.enough`."""
+    known = enough(values, halves)
+    if known is None:
         return None
     count, mean_halves = len(values), known.mean(axis=0)
     centre, variance = 2 * float(values.mean()) - float(mean_halves.mean()), float(mean_halves.var())
@@ -173,16 +185,17 @@ def _check(values: ArrayLike, halves: ArrayLike) -> tuple[FloatArray, FloatArray
     return value, half
 
 
-def estimate_metric(values: ArrayLike, halves: ArrayLike, n: int) -> Estimate:
+def estimate_metric(values: ArrayLike, halves: ArrayLike, n: int, units: float | None = None) -> Estimate:
     """Mean over seeds of a metric in 0-1, with an interval that stays within 0-1.
 
-    With one seed the luck of training cannot be known, and the interval is `bootstrap.interval`, of posters alone.
-    If all halves and seeds agree the sample says nothing about its own error, and the interval has no width.
+    With one seed the luck of training cannot be known, and the interval is `intervals.interval`, of posters alone. If
+    all halves and seeds agree the interval is `intervals.edge_interval`.
 
     Args:
         values: S, the metric of each seed on all posters.
         halves: S x R, the metric of each seed on each half-sample.
         n: number of posters.
+        units: how many independent ones the metric rests on, see `intervals.edge_units`; None: `n`.
 
     Raises:
         ValueError: a wrong shape.
@@ -196,26 +209,27 @@ def estimate_metric(values: ArrayLike, halves: ArrayLike, n: int) -> Estimate:
     if spread is None:
         return Estimate(value, None, math.nan)
     if spread.error == 0:
-        return Estimate(value, (value, value), 0.0)
-    return Estimate(value, logit_interval(spread.centre, spread.reach(Z_95), n), spread.error)
+        return Estimate(value, edge_interval(value, n if units is None else units), 0.0)
+    ends = logit_interval(spread.centre, spread.reach(Z_95), n)
+    return Estimate(value, holding(value, ends), spread.error)
 
 
-def estimate_difference(values: ArrayLike, halves: ArrayLike) -> Estimate:
+def estimate_difference(values: ArrayLike, halves: ArrayLike, n: int, *, to_constant: bool = False) -> Estimate:
     """Mean over seeds of a difference, or of any contrast of configurations, with interval and p-value.
 
     The p-value is below .05 exactly where the interval leaves 0 out. With one seed the interval is that of
-    `bootstrap_difference`. If all halves and seeds agree (the standard error is 0) the interval has no width; the
-    p-value is then 1 for no difference at all, and None for another one, because a sample that says nothing about its
-    own error is no evidence.
+    `intervals.difference`, and so are the rules for halves that all agree and for the constant answer.
 
     Args:
         values: S, the contrast of each seed on all posters.
         halves: S x R, the contrast of each seed on each half-sample.
+        n: number of independent posters.
+        to_constant: whether it is a difference to a constant answer.
 
     Raises:
         ValueError: a wrong shape.
 
-    >>> found = estimate_difference([0.05, 0.06, 0.05], [[0.04, 0.06], [0.05, 0.07], [0.04, 0.06]])
+    >>> found = estimate_difference([0.05, 0.06, 0.05], [[0.04, 0.06], [0.05, 0.07], [0.04, 0.06]], 100)
     >>> f"{found.value:.3f}, p = {found.p_value:.4f}"
     '0.053, p = 0.0053'
     """
@@ -223,8 +237,10 @@ def estimate_difference(values: ArrayLike, halves: ArrayLike) -> Estimate:
     value, spread = float(checked.mean()), _spread(checked, half)
     if spread is None:
         return Estimate(value, None, math.nan)
-    if spread.error == 0:
-        return Estimate(value, (value, value), 0.0, 1.0 if abs(value) <= NEGLIGIBLE else None)
+    if to_constant or spread.error == 0:
+        spread = spread.two_more(n)
     width = spread.reach(Z_95)
-    ends = spread.centre - width, spread.centre + width
-    return Estimate(value, ends, spread.error, spread.p_value())
+    ends = holding(value, (spread.centre - width, spread.centre + width))
+    p_value = spread.p_value()
+    # Value and corrected value may lie on two sides of 0: then nothing is told apart.
+    return Estimate(value, ends, spread.error, max(p_value, 0.05) if ends[0] <= 0 <= ends[1] else p_value)

@@ -17,15 +17,18 @@ there are, 0 for those that were never answered here. On sets of 300, 600 and 12
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mmposter.evaluation import weighted
 from mmposter.evaluation.arrays import BoolArray, FloatArray, is_single_label
-from mmposter.evaluation.bootstrap import interval, values_and_halves
+from mmposter.evaluation.bootstrap import values_and_halves
+from mmposter.evaluation.intervals import Difference, difference, edge_units, independent_posters, interval
 from mmposter.evaluation.metrics import ONE_GENRE, Metric, labelled
 
 
@@ -61,17 +64,41 @@ def single_label_metrics(target: ArrayLike, probs: ArrayLike) -> SingleLabelResu
     return SingleLabelResult(tuple(tuple(row) for row in confusion.tolist()))
 
 
-def macro_precision_interval(
-    target: BoolArray, probs: FloatArray, decisions: BoolArray, weights: BoolArray
-) -> tuple[float, float] | None:
-    """The 95 % interval of the module's docstring; arguments as of `values_and_halves`."""
+def macro_precision_intervals(
+    target: BoolArray,
+    probs: FloatArray,
+    decisions: BoolArray,
+    weights: BoolArray,
+    constant: tuple[float, FloatArray],
+    groups: NDArray[Any] | None = None,
+) -> tuple[tuple[float, float] | None, Difference]:
+    """The 95 % interval of the module's docstring, and the difference to the constant answer with its own.
+
+    Args:
+        target: as of `values_and_halves`; so are `probs`, `decisions` and `weights`.
+        constant: macro precision of the constant answer on all posters, and on each half (R).
+        groups: near-duplicate group of each poster (N).
+    """
     values, halves = values_and_halves(target, probs, decisions, _MACRO_PRECISION_ENDS, weights)
-    low, high = (interval(float(values[i]), halves[:, i], len(target)) for i in range(2))
+    units, independent = edge_units(target, _MACRO_PRECISION_ENDS, groups), independent_posters(len(target), groups)
+    ends, differences = [], []
+    for i in range(2):
+        ends.append(interval(float(values[i]), halves[:, i], len(target), float(units[i])))
+        apart, apart_halves = float(values[i] - constant[0]), halves[:, i] - constant[1]
+        differences.append(difference(apart, apart_halves, independent, to_constant=True).ci95)
+    plain = weighted.macro_precision(target, probs)(np.ones((1, len(target))))
+    value = float(plain[0] - constant[0])
+    return _outer(ends), Difference(value, _outer(differences))
+
+
+def _outer(ends: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    """From the lower end of the first to the upper end of the second; None if either is missing."""
+    low, high = ends
     return None if low is None or high is None else (low[0], high[1])
 
 
 SINGLE_LABEL_METRICS: tuple[Metric, ...] = tuple(
-    Metric(name, title, "ranking", statistic, headline=True, k=1, single_label=True)
+    Metric(name, title, "ranking", statistic, headline=True, k=1, single_label=True, over_genres=name != "accuracy")
     for name, title, statistic in (
         ("accuracy", "accuracy", weighted.accuracy),
         ("macro_precision", "macro precision", weighted.macro_precision),
@@ -81,6 +108,12 @@ SINGLE_LABEL_METRICS: tuple[Metric, ...] = tuple(
 """Beside `METRICS` where every poster has exactly one genre; they see the first of a poster's ranking alone."""
 
 _MACRO_PRECISION_ENDS = tuple(
-    Metric(f"macro_precision_{name}", "macro precision", "ranking", partial(weighted.macro_precision, unsure=unsure))
+    Metric(
+        f"macro_precision_{name}",
+        "macro precision",
+        "ranking",
+        partial(weighted.macro_precision, unsure=unsure),
+        over_genres=True,
+    )
     for name, unsure in (("low", 0.0), ("high", 1.0))
 )

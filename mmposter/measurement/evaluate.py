@@ -198,6 +198,7 @@ def _source(
         version=package_version(),
         commit=source_commit(),
         decision=decision.digest,
+        pack=dataset.pack,
     )
 
 

@@ -224,6 +224,7 @@ def _metrics(evaluation: Evaluation | None) -> dict[str, dict[str, Any]] | None:
             "value": result.value,
             "ci95": None if result.ci95 is None else list(result.ci95),
             "constant": result.constant,
+            "difference": None if result.difference.ci95 is None else list(result.difference.ci95),
             "verdict": evaluation.verdict(name),
         }
         for name, result in evaluation.metrics.items()

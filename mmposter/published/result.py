@@ -22,7 +22,9 @@ class Result:
     name: str  # the row's, such as `p1/densenet121` or `ours/lite`
     label: str  # for tables
     variant: Variant | None  # of a published network; None where no fault is known, so that there is nothing to vary
-    metrics: Mapping[str, Mapping[str, Any]]  # by name {value, ci95, constant, verdict} on the test split
+    # by name {value, ci95, constant, difference, verdict} on the test split; difference: the interval of value minus
+    # constant, paired by poster, which earlier versions did not have
+    metrics: Mapping[str, Mapping[str, Any]]
     # the same on whole posters, where it was trained on crops of other posters; None elsewhere
     whole: Mapping[str, Mapping[str, Any]] | None
     titles: Mapping[str, str]  # the metrics' names for people

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mmposter.document.markdown import markdown_table
+from mmposter.document.numbers import interval, with_interval
 from mmposter.document.numbers import number as written
-from mmposter.document.numbers import with_interval
 from mmposter.published.result import Result
 from mmposter.published.systems import Published, System, find_published, published_names, systems
 
@@ -23,11 +23,12 @@ COLUMNS = (
     "metric",
     "here (95 % interval)",
     "constant here",
+    "minus the constant",
     "verdict",
     "published",
     "constant there",
 )
-ALIGN = "lllrrlrr"
+ALIGN = "lllrrrlrr"
 VERDICT = COLUMNS.index("verdict")
 LEAKS = "LEAKS"
 WHOLE = "whole posters"
@@ -68,8 +69,9 @@ class SystemRows:
             notes += [f"{_who(result)}: {line}" for line in _of_result(result)]
         if any(published.network.published for published in self._published()):
             notes.append(
-                "verdict: than the constant here, by the interval; where the split leaks, no number says anything of "
-                "new posters"
+                "verdict: than the constant here, by the interval of value minus constant, paired by poster (results "
+                "of earlier versions, which have none: by the value's own); where the split leaks, no number says "
+                "anything of new posters"
             )
             notes.append(
                 "no match with a published number is claimed: other posters, another split, and the settings that are "
@@ -129,18 +131,18 @@ def render(groups: Sequence[SystemRows], console: Console) -> None:
         table.add_column("network", overflow="fold", min_width=14)
         table.add_column("metric", overflow="fold", min_width=11)
         table.add_column("here\n(95 %)", justify="right", no_wrap=True)
-        table.add_column("constant", justify="right", no_wrap=True)
+        table.add_column("constant\n(difference)", justify="right", no_wrap=True)
         table.add_column("verdict", overflow="fold", min_width=6, max_width=7)
         table.add_column("published\n(constant)", justify="right", no_wrap=True)
         for result in group.results:
-            for _, variant, metric, here, constant, verdict, published, there in group.rows_of(result):
+            for _, variant, metric, here, constant, apart, verdict, published, there in group.rows_of(result):
                 name = result.name + ("" if variant == "–" else "\n" + variant.replace(", ", "\n"))
                 number = published if there == "–" else f"{published}\n({there})"
                 table.add_row(
                     Text(name),
                     Text(metric),
                     Text(here.replace(" (", "\n(")),
-                    Text(constant),
+                    Text(constant if apart == "–" else f"{constant}\n({apart})"),
                     Text(verdict, style=_COLOURS.get(verdict, "")),
                     Text(number),
                 )
@@ -202,14 +204,15 @@ def _of_result(result: Result) -> list[str]:
 
 
 def _measured(result: Result, found: Mapping[str, Any] | None) -> list[str] | None:
-    """Value, constant and verdict of one metric; None where it was not measured."""
+    """Value, constant, difference and verdict of one metric; None where it was not measured."""
     if result.diverged is not None:
-        return ["diverged", "–", "–"]
+        return ["diverged", "–", "–", "–"]
     if found is None:
         return None
     # Above the constant or not: of posters that were trained on, it says nothing.
     verdict = LEAKS if result.data["leak_share"] else str(found["verdict"])
-    return [with_interval(found["value"], found["ci95"], "–"), written(found["constant"]), verdict]
+    apart = interval(found.get("difference"), "–", sign=True)
+    return [with_interval(found["value"], found["ci95"], "–"), written(found["constant"]), apart, verdict]
 
 
 def _find(result: Result) -> Published | None:

@@ -119,7 +119,8 @@ def _runs(found: Comparison) -> PageSection:
                 "headlines",
                 plot_comparison(found),
                 "Headline metrics with their 95 % intervals. Overlapping intervals do not say that there is no "
-                "difference: the differences below are paired by poster and much sharper.",
+                "difference: the differences below are paired by poster and much sharper. Nor do these intervals say "
+                "whether a run is better than the dashed constant: the run's own report does, paired as well.",
                 "Headline metrics of each run; the table below holds the same numbers.",
             ),
             runs_table(found),

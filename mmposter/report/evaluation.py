@@ -21,7 +21,7 @@ from mmposter.document.blocks import (
     PageSection,
     TableBlock,
 )
-from mmposter.document.numbers import number, percent, with_interval
+from mmposter.document.numbers import interval, number, percent, with_interval
 from mmposter.document.page import render_page
 from mmposter.evaluation.evaluate import Evaluation
 from mmposter.evaluation.examination import Examination
@@ -32,7 +32,7 @@ from mmposter.evaluation.single_label import SingleLabelResult
 from mmposter.files.atomic import write_json, write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import EVALUATION
-from mmposter.report.evaluation_text import genres_table, metrics_table, notes
+from mmposter.report.evaluation_text import data_note, genres_table, metrics_table, notes
 from mmposter.report.plots import (
     plot_average_precision,
     plot_confusion,
@@ -108,7 +108,8 @@ def _lead(found: Examination) -> str:
         result = found.evaluation.metrics[metric.name]
         compared = found.evaluation.verdict(metric.name).lower()
         value, constant = with_interval(result.value, result.ci95), number(result.constant)
-        parts.append(f"{metric.title} {value}, constant answer {constant}: {compared}")
+        by = "" if result.difference.ci95 is None else f" ({interval(result.difference.ci95, sign=True)})"
+        parts.append(f"{metric.title} {value}, constant answer {constant}: {compared}{by}")
     return f"{found.evaluation.n} posters of the {found.evaluation.split} split: " + "; ".join(parts) + "."
 
 
@@ -142,14 +143,15 @@ def evaluation_blocks(evaluation: Evaluation) -> list[Block]:
 
 
 def _metrics(found: Examination) -> PageSection:
+    rounded = data_note(found)
     return PageSection(
         "metrics",
         "Metrics",
         [
             "Each metric beside the best answer that never looks at a poster. “Within noise” means that the interval "
-            "reaches the constant answer's value."
+            "of the difference to it, paired by poster, reaches zero."
         ],
-        [metrics_table(found.evaluation), ListBlock(notes(found.evaluation))],
+        [metrics_table(found.evaluation), ListBlock([*notes(found.evaluation), *([rounded] if rounded else [])])],
     )
 
 
@@ -187,8 +189,8 @@ def _by_genre(found: Examination) -> PageSection:
         "genres",
         "Genres",
         [
-            "A genre's constant answer is its prevalence: where the interval lies above it, something of the "
-            "genre is seen on the posters."
+            "A genre's constant answer is its prevalence. Something of the genre is seen on the posters where average "
+            f"precision minus prevalence, paired by poster, lies above zero with its interval: {_seen(found)}."
         ],
         [
             FigureBlock(
@@ -200,6 +202,12 @@ def _by_genre(found: Examination) -> PageSection:
             genres_table(found.evaluation),
         ],
     )
+
+
+def _seen(found: Examination) -> str:
+    rows = found.evaluation.by_genre.items()
+    seen = [genre for genre, row in rows if row.difference.ci95 is not None and row.difference.ci95[0] > 0]
+    return ", ".join(seen) or "none"
 
 
 def _precision_recall(scored: ScoredPosters) -> PageSection:

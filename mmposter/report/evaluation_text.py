@@ -12,14 +12,17 @@ from mmposter.document.terminal import print_table
 from mmposter.evaluation import weighted
 from mmposter.evaluation.evaluate import Evaluation
 from mmposter.evaluation.examination import Examination
+from mmposter.evaluation.intervals import MIN_POSTERS
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.thresholds import NEVER
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-METRIC_COLUMNS = ("metric", "value", "95 % interval", "constant", "than the constant")
+METRIC_COLUMNS = ("metric", "value", "95 % interval", "constant", "minus the constant", "than the constant")
 GENRE_COLUMNS = ("genre", "support", "AP", "95 % interval", "prevalence", "precision", "recall", "F1", "threshold")
+
+ROUNDED = "with the posters' own features a value may differ in the third decimal"
 
 VERDICTS: Mapping[str, Emphasis] = {
     "better": "good",
@@ -75,7 +78,7 @@ def metrics_table(evaluation: Evaluation, caption: str = "") -> TableBlock:
         (at, len(METRIC_COLUMNS) - 1): VERDICTS[row[-1]] for at, row in enumerate(rows)
     }
     emphasis |= {(at, None): "strong" for at, row in enumerate(rows) if row[0] in headlines}
-    return TableBlock(caption, METRIC_COLUMNS, rows, align="lrrrl", emphasis=emphasis)
+    return TableBlock(caption, METRIC_COLUMNS, rows, align="lrrrrl", emphasis=emphasis)
 
 
 def genres_table(evaluation: Evaluation) -> TableBlock:
@@ -95,6 +98,7 @@ def metric_rows(evaluation: Evaluation) -> list[list[str]]:
             number(evaluation.metrics[metric.name].value),
             interval(evaluation.metrics[metric.name].ci95, "–"),
             number(evaluation.metrics[metric.name].constant),
+            interval(evaluation.metrics[metric.name].difference.ci95, sign=True),
             evaluation.verdict(metric.name),
         ]
         for metric in evaluation.listed
@@ -122,8 +126,18 @@ def notes(evaluation: Evaluation) -> list[str]:
     notes = [
         "constant: the best single answer for all posters, chosen on the training posters for that metric; the "
         "constant of overall recall, every genre at once, cannot be beaten",
+        "minus the constant: 95 % interval of the difference, paired by poster; better and within noise go by it, not "
+        "by the value's own interval",
         f"95 % interval: {evaluation.bootstrap['n_boot']} half-samples of {evaluation.bootstrap['unit']}, seed "
         f"{evaluation.bootstrap['seed']}, corrected for bias, hence not centred on the value",
+        *(
+            [
+                f"no interval, and no verdict but that of the values: {evaluation.bootstrap['independent']} "
+                f"{evaluation.bootstrap['unit']} are fewer than {MIN_POSTERS}"
+            ]
+            if evaluation.bootstrap["independent"] < MIN_POSTERS
+            else []
+        ),
         "lower is better: " + ", ".join(metric.title for metric in METRICS if not metric.higher_is_better),
         "decided: the surest genre of each poster"
         if evaluation.surest_alone
@@ -162,6 +176,12 @@ def calibration_note(examination: Examination) -> str:
         f"{number(found.error_before.value)} to {number(found.error_after.value)}, change "
         f"{with_interval(found.change.value, found.change.ci95, sign=True)}; reported, not applied"
     )
+
+
+def data_note(examination: Examination) -> str | None:
+    """That the features came out of a pack, where they did; None otherwise."""
+    pack = examination.scored.source.pack
+    return None if pack is None else f"features: those of the pack {pack}, which are rounded; {ROUNDED}"
 
 
 def _columns_that_fit(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:

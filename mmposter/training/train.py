@@ -225,7 +225,8 @@ def _require_posters(dataset: Dataset, inputs: Inputs) -> None:
     train, val = len(inputs.rows("train")), len(inputs.rows("val"))
     if train < 2 or not val:
         raise UserError(
-            f"{dataset.folder} has {train} posters to train on and {val} to validate on; both are needed.\n{SPLIT_ADVICE}"
+            f"{dataset.folder} has {train} posters to train on and {val} to validate on; both are needed.\n"
+            f"{SPLIT_ADVICE}"
         )
 
 

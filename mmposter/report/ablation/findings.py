@@ -63,15 +63,15 @@ def _full_model(result: AblationResult) -> Iterable[str]:
     full = result.full
     if full is None:
         return
-    value, constant = full.metrics[LEAD], result.constant[LEAD]
-    if value.ci95 is None:
-        verdict = f"it has no interval; the best constant answer has {number(constant)}"
-    elif value.ci95[0] > constant and value.value > constant:
-        verdict = f"better than the best constant answer's {number(constant)}"
-    elif value.ci95[1] < constant and value.value < constant:
-        verdict = f"worse than the best constant answer's {number(constant)}"
+    value, over, constant = full.metrics[LEAD], full.over_constant[LEAD], number(result.constant[LEAD])
+    if over.ci95 is None:
+        verdict = f"too few posters for an interval; the best constant answer has {constant}"
+    elif over.ci95[0] > 0:
+        verdict = f"better than the best constant answer's {constant}, by {size_in_words(over)}"
+    elif over.ci95[1] < 0:
+        verdict = f"worse than the best constant answer's {constant}, by {size_in_words(over)}"
     else:
-        verdict = f"not told apart from the best constant answer's {number(constant)}"
+        verdict = f"not told apart from the best constant answer's {constant}, {difference_in_words(over)}"
     yield f"The full model ({', '.join(full.branches)}) has {METRIC} {value_in_words(value)}: {verdict}."
 
 
@@ -147,11 +147,9 @@ def _nothing_left(
     named = []
     for genre in falls:
         constant = result.constant_by_genre[genre]
-        left, whole = cell.by_genre[genre], full.by_genre[genre]
-        if left.ci95 is None or whole.ci95 is None or not whole.value > constant:
-            continue
-        if left.ci95[0] <= constant < whole.ci95[0]:
-            named.append(f"{genre}, {value_in_words(left)} against {number(constant)}")
+        left, whole = cell.over_constant_by_genre[genre], full.over_constant_by_genre[genre]
+        if left.ci95 is not None and left.ci95[0] <= 0 and whole.ci95 is not None and whole.ci95[0] > 0:
+            named.append(f"{genre}, {value_in_words(cell.by_genre[genre])} against {number(constant)}")
     if named:
         yield (
             f"No signal shown without {branch}: {_LEFT_OUT[cell.mode].format(branch)}, AP is not told apart from the "

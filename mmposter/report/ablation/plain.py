@@ -23,6 +23,9 @@ def to_json(result: AblationResult) -> dict[str, Any]:
     """The whole result as plain JSON values, under the names of its attributes; what is undefined is null."""
     plain: dict[str, Any] = plain_values(result)
     compared = [item for cell in plain["cells"] for item in cell["comparisons"]] + plain["contributions"]
+    for cell in plain["cells"]:  # nothing of these is adjusted
+        for estimate in [*cell["over_constant"].values(), *cell["over_constant_by_genre"].values()]:
+            del estimate["adjusted"]
     for found in [*plain["cells"], *compared]:
         for name, of in (("adjusted", "metrics"), ("adjusted_by_genre", "by_genre")):
             adjusted = {key: estimate.pop("adjusted") for key, estimate in found[of].items()}

@@ -93,6 +93,14 @@ class Truth:
                 metrics={m: estimate(mean * SCALES[m], 0.009) for m in HEADLINES},
                 by_seed=by_seed,
                 by_genre={genre: estimate(value, 0.02) for genre, value in zip(self.genres, values, strict=True)},
+                over_constant={
+                    m: estimate((mean - _mean(self.prevalence())) * SCALES[m], 0.009, difference=True)
+                    for m in HEADLINES
+                },
+                over_constant_by_genre={
+                    genre: estimate(round(value - base, 12), 0.02, difference=True)
+                    for genre, value, base in zip(self.genres, values, self.prevalence(), strict=True)
+                },
                 comparisons=tuple(comparisons),
                 seconds=31.4,
             )

@@ -81,13 +81,19 @@ def test_each_branch_gets_its_cost_and_its_share(small):
 def test_the_full_model_stands_beside_the_constant(small):
     # Prevalences .07, .04 and .5; effects .2, .1 and .15.
     assert findings(small)[0] == (
-        "The full model (cnn, style, ocr) has mAP .353 (.336 to .371): better than the best constant answer's .203."
+        "The full model (cnn, style, ocr) has mAP .353 (.336 to .371): better than the best constant answer's "
+        ".203, by .150 (.132 to .168)."
     )
-    worse = replace(small, constant={**small.constant, LEAD: 0.36})
-    assert findings(worse)[0].endswith("not told apart from the best constant answer's .360.")
-    assert findings(replace(small, constant={**small.constant, LEAD: 0.5}))[0].endswith(
-        "worse than the best constant answer's .500."
-    )
+
+    def said(value, ci95):
+        over = replace(small.full.over_constant[LEAD], value=value, ci95=ci95)
+        full = replace(small.full, over_constant={**small.full.over_constant, LEAD: over})
+        return findings(replace(small, cells=(full, *small.cells[1:])))[0].split(": ")[1]
+
+    # The value's own interval, .336 to .371, decides nothing.
+    assert said(0.15, (-0.01, 0.3)) == "not told apart from the best constant answer's .203, +.150 (-.010 to +.300)."
+    assert said(-0.1, (-0.2, -0.05)) == "worse than the best constant answer's .203, by .100 (.050 to .200)."
+    assert said(0.15, None) == "too few posters for an interval; the best constant answer has .203."
 
 
 def test_the_smallest_subset_that_does_as_well(small):

@@ -11,11 +11,11 @@ from mmposter.evaluation.bootstrap import (
     bootstrap_ci,
     bootstrap_difference,
     half_samples,
-    interval,
     quarter_samples,
     values_and_halves,
 )
 from mmposter.evaluation.evaluate import evaluate
+from mmposter.evaluation.intervals import MIN_POSTERS, interval
 from mmposter.evaluation.metrics import METRICS, compute_metrics, get_metric
 from mmposter.evaluation.thresholds import apply_thresholds
 
@@ -135,7 +135,6 @@ def test_interval_by_hand():
 def test_interval_stays_in_range_and_knows_what_it_cannot_know():
     low, high = interval(0.001, np.array([0.0, 0.002, 0.05, 0.0]), n=1000) or (-1, 2)
     assert 0 <= low < high <= 1
-    assert interval(1.0, np.ones(10), n=10) == (1.0, 1.0)
     assert interval(np.nan, np.ones(10), n=10) is None
     assert interval(0.5, np.array([0.4, np.nan, 0.6]), n=10) is None
     assert interval(0.5, np.array([0.4]), n=10) is None
@@ -154,8 +153,7 @@ def test_same_seed_same_interval():
     for name, value in compute_metrics(*data).items():
         low, high = first[name]
         assert 0 <= low < high <= 1
-        if name != "mean_average_precision":  # its bias may put it above its own interval
-            assert low < value < high, name
+        assert low <= value <= high, name
 
 
 def test_copies_in_a_group_add_nothing_and_without_groups_they_pretend_to():
@@ -179,10 +177,14 @@ def test_groups_of_posters_without_a_genre_are_left_out():
     assert bootstrap_ci(*wide, HEADLINES, n_boot=20, groups=wide_groups) == expected
 
 
-def test_a_single_poster_or_group_has_no_interval():
+def test_few_posters_or_groups_have_no_interval():
     target, probs, decisions = draw(np.random.default_rng(0), 10)
     assert set(bootstrap_ci(target[:1], probs[:1], decisions[:1]).values()) == {None}
     assert set(bootstrap_ci(target, probs, decisions, HEADLINES, groups=[7] * len(target)).values()) == {None}
+    few = bootstrap_ci(*(array[: MIN_POSTERS - 1] for array in draw(np.random.default_rng(0), 40)), HEADLINES)
+    enough = bootstrap_ci(*(array[:MIN_POSTERS] for array in draw(np.random.default_rng(0), 40)), HEADLINES)
+    assert set(few.values()) == {None}
+    assert None not in enough.values()
     alone = bootstrap_difference(target[:1], (probs[:1], decisions[:1]), (probs[:1], decisions[:1]), HEADLINES)
     assert alone["macro_f1"].value == 0
     assert alone["macro_f1"].ci95 is None
@@ -204,7 +206,9 @@ def test_paired_difference_is_sharper_than_two_intervals():
     alone = bootstrap_ci(target, *better_model, [get_metric("r_precision")], n_boot=200)["r_precision"]
     assert high - low < alone[1] - alone[0]
     same = bootstrap_difference(target, better_model, better_model, HEADLINES, n_boot=20)
-    assert {(d.value, d.ci95) for d in same.values()} == {(0.0, (0.0, 0.0))}
+    for difference in same.values():  # no poster tells them apart: one of some 300 more might
+        assert difference.value == 0
+        assert -0.012 < difference.ci95[0] < 0 < difference.ci95[1] < 0.012
 
 
 def test_wrong_input_is_named():

@@ -122,6 +122,7 @@ def test_seeds_of_one_configuration_become_one_row_over_seeds():
     contrast = estimate_difference(
         [parts[b].values[0] - parts[a].values[0] for b, a in paired],
         np.stack([parts[b].halves[:, 0] - parts[a].halves[:, 0] for b, a in paired]),
+        len(set(one.groups[keep])),
     )
     assert replace(found.rows[1].difference.metrics["mean_average_precision"], adjusted=None) == contrast
     assert found.rows[1].difference.pairs == 2

@@ -15,8 +15,9 @@ from sklearn import metrics as sk
 from mmposter.errors import UserError
 from mmposter.evaluation import METRICS, Evaluation, compute_metrics, evaluate, get_metric, single_label_metrics
 from mmposter.evaluation.evaluate import MetricResult, verdict
+from mmposter.evaluation.intervals import MIN_POSTERS, Difference
 from mmposter.evaluation.thresholds import apply_thresholds
-from mmposter.report.evaluation_text import render, to_markdown
+from mmposter.report.evaluation_text import notes, render, to_markdown
 
 GENRES = ["Drama", "Comedy", "War", "News [live]"]
 LIMITS = np.array([0.4, 0.4, 0.3, 0.5])
@@ -47,11 +48,13 @@ def test_json_has_the_agreed_form_and_no_nan(result: Evaluation):
     assert list(plain["metrics"]) == [metric.name for metric in METRICS]
     assert list(plain["by_genre"]) == GENRES
     for entry in plain["metrics"].values():
-        assert set(entry) == {"value", "ci95", "constant"}
+        assert set(entry) == {"value", "ci95", "constant", "difference"}
+        assert set(entry["difference"]) == {"value", "ci95"}
         assert len(entry["ci95"]) == 2
     for entry in plain["by_genre"].values():
         assert set(entry) == {
-            "support", "average_precision", "ci95", "precision", "recall", "f1", "threshold", "prevalence"
+            "support", "average_precision", "ci95", "precision", "recall", "f1", "threshold", "prevalence",
+            "difference",
         }  # fmt: skip
     never = plain["by_genre"]["News [live]"]
     assert never["support"] == 0
@@ -120,26 +123,99 @@ def test_groups_and_seed_reach_the_intervals():
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "ci95", "constant", "expected"),
+    ("name", "difference", "ci95", "expected"),
     [
-        ("macro_f1", 0.5, (0.4, 0.6), 0.3, "better"),
-        ("macro_f1", 0.5, (0.4, 0.6), 0.45, "within noise"),
-        ("macro_f1", 0.5, None, 0.45, "within noise"),
-        ("macro_f1", 0.5, (0.4, 0.6), 0.5, "NOT BETTER"),
-        ("macro_f1", 0.5, (0.4, 0.6), 0.7, "NOT BETTER"),
-        ("macro_auroc", float("nan"), None, 0.5, "undefined"),
-        ("expected_calibration_error", 0.1, (0.05, 0.15), 0.2, "better"),
-        ("expected_calibration_error", 0.1, (0.05, 0.15), 0.12, "within noise"),
-        ("expected_calibration_error", 0.1, (0.05, 0.15), 0.02, "NOT BETTER"),
+        ("macro_f1", 0.2, (0.1, 0.3), "better"),
+        ("macro_f1", 0.05, (-0.05, 0.15), "within noise"),
+        ("macro_f1", 0.05, (0, 0.1), "within noise"),
+        ("macro_f1", 0.05, None, "within noise"),
+        ("macro_f1", 0.0, (-0.1, 0.1), "NOT BETTER"),
+        ("macro_f1", -0.2, (-0.3, -0.1), "NOT BETTER"),
+        ("macro_auroc", float("nan"), None, "undefined"),
+        ("expected_calibration_error", -0.1, (-0.15, -0.05), "better"),
+        ("expected_calibration_error", -0.02, (-0.07, 0.03), "within noise"),
+        ("expected_calibration_error", 0.08, (0.03, 0.13), "NOT BETTER"),
     ],
 )
-def test_verdicts(name: str, value: float, ci95: tuple[float, float] | None, constant: float, expected: str):
-    assert verdict(get_metric(name), MetricResult(value, ci95, constant)) == expected
+def test_verdicts(name: str, difference: float, ci95: tuple[float, float] | None, expected: str):
+    # Neither the value's own interval nor how far it is from the constant says anything.
+    for own in (None, (0.0, 1.0), (0.5, 0.5)):
+        result = MetricResult(0.5, own, 0.5, Difference(difference, ci95))
+        assert verdict(get_metric(name), result) == expected
 
 
-def test_an_interval_that_ends_at_the_constant_is_within_noise():
-    assert verdict(get_metric("macro_f1"), MetricResult(0.5, (0.4, 0.6), 0.4)) == "within noise"
-    assert verdict(get_metric("expected_calibration_error"), MetricResult(0.5, (0.4, 0.6), 0.6)) == "within noise"
+def test_the_difference_to_the_constant_is_paired():
+    # On half of the posters the model and the constant are right, on the others the model alone: paired, that is sure.
+    target, train = np.eye(2)[np.arange(200) % 2], np.eye(2)[[0, 0, 1]]
+    right = evaluate(target, target, [0.5, 0.5], ["a", "b"], train_target=train, split="test", n_boot=200)
+    result = right.metrics["accuracy"]
+    assert (result.value, result.constant, result.difference.value) == (1.0, 0.5, 0.5)
+    assert result.difference.ci95 == pytest.approx((0.43, 0.565), abs=0.015)
+    # A model that is right where the constant is wrong, and wrong where it is right: the difference errs twice as much
+    # as each of them.
+    probs = np.tile([0.2, 0.8], (200, 1))
+    probs[:16] = target[:16]
+    found = evaluate(target, probs, [0.5, 0.5], ["a", "b"], train_target=train, split="test", n_boot=200)
+    low, high = found.metrics["accuracy"].ci95
+    apart_low, apart_high = found.metrics["accuracy"].difference.ci95
+    assert apart_high - apart_low > 1.8 * (high - low)
+
+
+def test_chance_that_the_own_interval_calls_better_is_noise_and_the_other_way_round():
+    # 400 posters of two genres, the constant answers the first. Right on 54 % of them, all of them the constant's
+    # faults: the own interval, .49 to .59, lies above the constant's .46, but the difference errs twice as much.
+    genre = np.arange(400) >= 184
+    target, train = np.eye(2)[genre.astype(int)], np.eye(2)[[0, 0, 1]]
+    settings = {"train_target": train, "split": "test", "n_boot": 200}
+    against = evaluate(target, np.tile([0.2, 0.8], (400, 1)), [0.5, 0.5], ["a", "b"], **settings)
+    result = against.metrics["accuracy"]
+    assert result.value - result.constant == pytest.approx(0.08)
+    assert result.ci95[0] > result.constant
+    assert against.verdict("accuracy") == against.verdict("r_precision") == "within noise"
+    # Right wherever the constant is, and on twelve posters more: the difference is sure, and the own interval is not.
+    probs = np.tile([0.8, 0.2], (400, 1))
+    probs[-12:] = [0.2, 0.8]
+    beside = evaluate(target, probs, [0.5, 0.5], ["a", "b"], **settings)
+    result = beside.metrics["r_precision"]
+    assert result.ci95[0] < result.constant < result.value
+    assert beside.verdict("accuracy") == beside.verdict("r_precision") == "better"
+
+
+def test_a_rare_genre_that_is_seen_is_told_from_its_prevalence():
+    rng = np.random.default_rng(3)
+    target = np.zeros((600, 2))
+    target[:, 0] = target[:14, 1] = 1
+    probs = rng.random((600, 2)) * 0.5
+    probs[:5, 1] += 0.45  # five of fourteen stand out, nine are lost among the others
+    settings = {"train_target": target, "split": "test", "n_boot": 200}
+    seen, blind = (
+        evaluate(target, answers, [0.5, 0.5], ["a", "b"], **settings).by_genre["b"]
+        for answers in (probs, rng.random((600, 2)))
+    )
+    assert seen.difference.value == pytest.approx(seen.average_precision - seen.prevalence)
+    assert 0 < seen.difference.ci95[0] < seen.difference.value
+    assert seen.difference.ci95[1] < 1 - seen.prevalence
+    assert blind.difference.ci95[0] < 0 < blind.difference.ci95[1]
+
+
+@pytest.mark.parametrize("count", [10, 30])
+def test_all_right_on_a_few_posters_has_a_limit(count: int):
+    # The constant is right on two posters in three; the model on all, which is no certainty.
+    target = np.eye(2)[np.arange(count) % 3 // 2]
+    found = evaluate(target, target, [0.5, 0.5], ["a", "b"], train_target=target, split="test", n_boot=100)
+    result = found.metrics["accuracy"]
+    assert result.value == 1
+    if count < MIN_POSTERS:
+        assert {one.ci95 for one in found.metrics.values()} == {one.ci95 for one in found.by_genre.values()} == {None}
+        assert "better" not in {found.verdict(metric.name) for metric in found.listed}
+        assert any("fewer than 20" in note for note in notes(found))
+    else:
+        assert result.ci95 == pytest.approx((0.025 ** (1 / count), 1))
+        assert found.verdict("accuracy") == "better"
+        # AP 1 of ten posters says less than AP 1 of twenty; their mean lies between.
+        assert found.by_genre["b"].ci95[0] < found.by_genre["a"].ci95[0]
+        assert found.metrics["exact_match"].ci95 == result.ci95
+    assert all(one.ci95 is None or one.ci95[0] < one.ci95[1] for one in found.metrics.values())
 
 
 def test_a_genre_has_an_interval_from_ten_posters_on():
@@ -173,7 +249,7 @@ def test_render_and_markdown_show_value_constant_and_verdict(result: Evaluation)
         assert "nan" not in text
     tables = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len(tables) == 2 * 2 + len(METRICS) + len(GENRES)
-    assert tables[0] == "| metric | value | 95 % interval | constant | than the constant |"
+    assert tables[0] == "| metric | value | 95 % interval | constant | minus the constant | than the constant |"
     assert [line.split(" | ")[0] for line in tables[-4:]] == ["| Drama", "| Comedy", "| War", "| News [live]"]
 
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
-from mmposter.evaluation.bootstrap import bootstrap_difference, half_samples, interval, replicates
+from mmposter.evaluation.bootstrap import bootstrap_difference, half_samples, replicates
+from mmposter.evaluation.intervals import interval
 from mmposter.evaluation.metrics import METRICS, compute_metrics, get_metric
 from mmposter.evaluation.multiple import holm
-from mmposter.evaluation.seeds import Estimate, estimate_difference, estimate_metric, measure
+from mmposter.evaluation.seeds import estimate_difference, estimate_metric, measure
 
 HEADLINES = [metric for metric in METRICS if metric.headline]
 # About as skewed as the genres of real posters.
@@ -108,7 +109,7 @@ def test_one_seed_is_the_interval_of_posters_alone():
     for k, metric in enumerate(METRICS):
         alone = estimate_metric(one.values[[k]], one.halves[:, [k]].T, len(target))
         assert alone.ci95 == pytest.approx(interval(one.values[k], one.halves[:, k], len(target)), rel=1e-12)
-        paired = estimate_difference((one.values - two.values)[[k]], (one.halves - two.halves)[:, [k]].T)
+        paired = estimate_difference((one.values - two.values)[[k]], (one.halves - two.halves)[:, [k]].T, len(target))
         assert paired.value == differences[metric.name].value
         assert paired.ci95 == pytest.approx(differences[metric.name].ci95, rel=1e-12, abs=1e-15)
 
@@ -118,7 +119,7 @@ def test_the_same_model_again_is_no_news(seeds):
     # Training that always gives the same model adds no luck, and five copies are no five measurements.
     rng = np.random.default_rng(0)
     values, halves = np.array([0.4]), 0.4 + 0.02 * rng.normal(size=(1, 50))
-    once, often = (estimate_difference(values.repeat(k), halves.repeat(k, axis=0)) for k in (1, seeds))
+    once, often = (estimate_difference(values.repeat(k), halves.repeat(k, axis=0), 100) for k in (1, seeds))
     assert often.ci95 == pytest.approx(once.ci95)
     assert often.standard_error == pytest.approx(once.standard_error)
 
@@ -135,7 +136,7 @@ def test_by_hand():
     def reach(level):
         return math.sqrt(0.01 * stats.norm.isf(level / 2) ** 2 + 0.01 * stats.t(1).isf(level / 2) ** 2)
 
-    found = estimate_difference(values, halves)
+    found = estimate_difference(values, halves, 1000)
     assert found.value == pytest.approx(0.2)
     assert found.standard_error == pytest.approx(math.sqrt(0.02))
     assert found.ci95 == pytest.approx((0.15 - reach(0.05), 0.15 + reach(0.05)))
@@ -150,7 +151,7 @@ def test_by_hand():
 
 def test_without_luck_of_posters_it_is_the_t_test():
     for values in ([0.012, 0.02, -0.001, 0.008, 0.015], [0.01, 0.013], [0.1, 0.101, 0.102, 0.1, 0.099, 0.1]):
-        found = estimate_difference(values, np.repeat(np.array(values)[:, None], 20, axis=1))
+        found = estimate_difference(values, np.repeat(np.array(values)[:, None], 20, axis=1), 100)
         expected = stats.ttest_1samp(values, 0)
         assert found.p_value == pytest.approx(expected.pvalue)
         assert found.ci95 == pytest.approx(tuple(expected.confidence_interval(0.95)))
@@ -162,7 +163,7 @@ def test_the_spread_of_seeds_that_the_posters_explain_is_not_counted_again():
     posters, own = rng.normal(size=400), rng.normal(size=(40, 400))
     answers = posters + 2 * own
     weights = half_samples(400, 2000, seed=0)
-    found = estimate_difference(answers.mean(axis=1), answers @ (weights / weights.sum(axis=1, keepdims=True)).T)
+    found = estimate_difference(answers.mean(axis=1), answers @ (weights / weights.sum(axis=1, keepdims=True)).T, 400)
     once, twice = math.sqrt((1 + 4 / 40) / 400), math.sqrt((1 + 2 * 4 / 40) / 400)
     assert found.standard_error == pytest.approx(once, rel=0.03)
     assert abs(found.standard_error - once) < abs(found.standard_error - twice)
@@ -171,7 +172,7 @@ def test_the_spread_of_seeds_that_the_posters_explain_is_not_counted_again():
 def test_seeds_that_agree_by_chance_are_no_certainty():
     # Two seeds with one value, which halves of the posters show to be luck.
     halves = np.array([[0.1, -0.1, 0.3, -0.3], [-0.1, 0.3, 0.1, -0.3]])
-    found = estimate_difference([0.05, 0.05], halves)
+    found = estimate_difference([0.05, 0.05], halves, 100)
     error = halves.mean(axis=0).std()
     assert found.standard_error == pytest.approx(error)
     assert found.ci95 == pytest.approx((0.1 - 1.959964 * error, 0.1 + 1.959964 * error))
@@ -205,9 +206,10 @@ def seed_tables():
 @given(seed_tables())
 def test_properties_of_a_contrast(table):
     values, halves = np.array(table[0]), np.array(table[1])
-    found = estimate_difference(values, halves)
+    found = estimate_difference(values, halves, 1000)
     low, high = found.ci95 or (math.nan, math.nan)
-    turned, shuffled = estimate_difference(-values, -halves), estimate_difference(values[::-1], halves[::-1])
+    turned = estimate_difference(-values, -halves, 1000)
+    shuffled = estimate_difference(values[::-1], halves[::-1], 1000)
     assert turned.ci95 == pytest.approx((-high, -low), abs=1e-9)
     assert shuffled.ci95 == pytest.approx((low, high), abs=1e-9)
     assert turned.p_value == (None if found.p_value is None else pytest.approx(found.p_value, abs=1e-9))
@@ -233,10 +235,10 @@ def test_undefined_halves_are_left_out_up_to_one_in_ten():
     halves = 0.3 + 0.01 * np.random.default_rng(0).normal(size=(3, 20))
     values, full = [0.3, 0.31, 0.29], halves[:, :18]
     halves[0, 18] = halves[2, 19] = np.nan  # undefined for one seed is undefined for the mean
-    assert estimate_difference(values, halves) == estimate_difference(values, full)
+    assert estimate_difference(values, halves, 100) == estimate_difference(values, full, 100)
     assert estimate_metric(values, halves, 100) == estimate_metric(values, full, 100)
     halves[1, 0] = np.nan
-    for found in (estimate_difference(values, halves), estimate_metric(values, halves, 100)):
+    for found in (estimate_difference(values, halves, 100), estimate_metric(values, halves, 100)):
         assert found.value == pytest.approx(0.3)
         assert found.ci95 is None
         assert found.p_value is None
@@ -246,22 +248,40 @@ def test_undefined_halves_are_left_out_up_to_one_in_ten():
     assert undefined.ci95 is None
 
 
-def test_no_luck_at_all_has_no_width():
+def test_no_luck_at_all_is_no_certainty():
     same = np.ones((3, 10))
-    assert estimate_metric([1.0] * 3, same, 10) == Estimate(1.0, (1.0, 1.0), 0.0)
-    assert estimate_difference([0.0] * 3, 0 * same) == Estimate(0.0, (0.0, 0.0), 0.0, 1.0)
-    # A difference in which nothing ever varies says nothing about its own error: no evidence, not certainty.
-    assert estimate_difference([0.5] * 3, 0.5 * same) == Estimate(0.5, (0.5, 0.5), 0.0, None)
+    # 30 of 30: what was never seen may still be of 1 - .025^(1/30); a metric that rests on fewer says less.
+    assert estimate_metric([1.0] * 3, same, 30).ci95 == pytest.approx((0.884, 1.0), abs=5e-4)
+    assert estimate_metric([1.0] * 3, same, 30, units=4).ci95 == pytest.approx((0.398, 1.0), abs=5e-4)
+    none = estimate_difference([0.0] * 3, 0 * same, 30)
+    assert (none.value, none.p_value) == (0.0, 1.0)
+    assert none.ci95 == pytest.approx((-0.0866, 0.0866), abs=1e-4)
+    # Always better by one half on 30 posters is better; on two posters it is not.
+    many, few = (estimate_difference([0.5] * 3, 0.5 * same, n) for n in (30, 2))
+    assert many.ci95[0] > 0.3 > 0.05 > many.p_value
+    assert few.ci95[0] < 0
+    assert few.p_value > 0.05
     # What the order of a sum leaves over is no difference.
     rounding = 1e-17 * np.random.default_rng(0).normal(size=(3, 10))
-    assert estimate_difference(rounding[:, 0], rounding).p_value == 1.0
+    assert estimate_difference(rounding[:, 0], rounding, 30).p_value == pytest.approx(1)
+
+
+def test_an_interval_holds_its_value():
+    halves = np.array([[0.5, 0.52, 0.51, 0.49]])  # a bias of .2, and an error of .011
+    # The corrected values are .095 and .895.
+    assert estimate_metric([0.3], halves, 100).ci95[1] == 0.3
+    assert estimate_metric([0.7], halves, 100).ci95[0] == 0.7
+    # The value lies above 0 and the corrected one below: nothing is told apart.
+    found = estimate_difference([0.05], halves - 0.3, 100)
+    assert found.ci95[0] < 0 < 0.05 == found.ci95[1]
+    assert found.p_value >= 0.05
 
 
 def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match="at least one, got the shape"):
         estimate_metric([], np.zeros((0, 4)), 10)
     with pytest.raises(ValueError, match=r"halves must be 2 seeds x half-samples, got the shape \(3, 4\)"):
-        estimate_difference([0.1, 0.2], np.zeros((3, 4)))
+        estimate_difference([0.1, 0.2], np.zeros((3, 4)), 10)
     with pytest.raises(ValueError, match=r"halves must be 1 seeds x half-samples, got the shape \(4,\)"):
         estimate_metric([0.1], np.zeros(4), 10)
 
@@ -324,7 +344,9 @@ def test_differences_over_seeds_hold_the_truth_as_often_as_they_say():
     for number in range(400):
         first, second = drawn_seeds(rng, number, 2, 0.02, 1000)
         for k in range(3):
-            found = estimate_difference(first[0][:, k] - second[0][:, k], first[1][:, :, k] - second[1][:, :, k])
+            found = estimate_difference(
+                first[0][:, k] - second[0][:, k], first[1][:, :, k] - second[1][:, :, k], first[2]
+            )
             held[k] += found.ci95[0] <= 0 <= found.ci95[1]
             significant[k] += found.p_value < 0.05
     shares = dict(zip((metric.name for metric in HEADLINES), held / 400, strict=True))
@@ -345,7 +367,7 @@ def test_fifteen_comparisons_without_a_difference_claim_none():
             models = draw_models(rng, hidden, shared, everyone, 5, 0.02)
             columns = [metric.prepare(target, probs, probs >= THRESHOLDS) for probs in models]
             cells.append(replicates(columns, rows).T)  # seeds x (all posters, then the halves)
-        p_values = [estimate_difference((c - cells[0])[:, 0], (c - cells[0])[:, 1:]).p_value for c in cells[1:]]
+        p_values = [estimate_difference((c - cells[0])[:, 0], (c - cells[0])[:, 1:], 300).p_value for c in cells[1:]]
         single += p_values[0] < 0.05
         families += min(holm(p_values)) < 0.05
     # Two standard errors of 400 draws above the level, for one comparison; Holm's level holds for any dependence.

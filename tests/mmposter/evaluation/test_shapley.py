@@ -112,7 +112,7 @@ def test_a_contribution_has_an_interval():
     for branch, weights in shapley_weights(list(gain)).items():
         values = sum(weight * cells[subset][0] for subset, weight in weights.items())
         halves = sum(weight * cells[subset][1] for subset, weight in weights.items())
-        found = estimate_difference(values, halves)
+        found = estimate_difference(values, halves, 1000)
         low, high = found.ci95 or (math.nan, math.nan)
         assert low < gain[branch] < high
         assert found.value == pytest.approx(gain[branch], abs=0.004)

@@ -12,10 +12,11 @@ from sklearn import metrics as sk
 
 from mmposter.errors import UserError
 from mmposter.evaluation import METRICS, ConstantPredictor, Evaluation, compute_metrics, evaluate
-from mmposter.evaluation.bootstrap import half_samples, interval, values_and_halves
+from mmposter.evaluation.bootstrap import half_samples, values_and_halves
+from mmposter.evaluation.intervals import interval
 from mmposter.evaluation.single_label import (
     SINGLE_LABEL_METRICS,
-    macro_precision_interval,
+    macro_precision_intervals,
     single_label_metrics,
 )
 from mmposter.evaluation.thresholds import NEVER
@@ -35,6 +36,10 @@ def draw(rng: np.random.Generator, n: int, skill: float = 1.5) -> tuple[np.ndarr
     logits[np.arange(n), truth] += skill
     exponents = np.exp(logits)
     return np.eye(len(SHARES), dtype=bool)[truth], exponents / exponents.sum(axis=1, keepdims=True)
+
+
+def own_interval(target: np.ndarray, probs: np.ndarray, weights: np.ndarray) -> tuple[float, float] | None:
+    return macro_precision_intervals(target, probs, target, weights, (0.0, np.zeros(len(weights))))[0]
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +169,7 @@ def test_a_genre_answered_once_is_unknown_to_the_interval_of_macro_precision():
         values, halves = values_and_halves(target, probs, target, [SINGLE[1]], weights)
         return interval(float(values[0]), halves[:, 0], 400)
 
-    assert macro_precision_interval(target, probs, target, weights) == plain()
+    assert own_interval(target, probs, weights) == plain()
     probs[target.argmax(axis=1).tolist().index(0)] = np.eye(5)[4]  # now once, and wrongly
     truth, said, ends = target.argmax(axis=1), probs.argmax(axis=1), []
     for news in (0, 1):
@@ -174,11 +179,15 @@ def test_a_genre_answered_once_is_unknown_to_the_interval_of_macro_precision():
             return (others.sum() + news) / 5
 
         ends.append(interval(mean(np.ones(400, dtype=bool)), np.array([mean(rows) for rows in weights]), 400))
-    found = macro_precision_interval(target, probs, target, weights)
+    found = own_interval(target, probs, weights)
     assert found == pytest.approx((ends[0][0], ends[1][1]))
     assert found[0] < SINGLE[1].value(target, probs) < found[1]
     found = evaluate(target, probs, np.full(5, NEVER), GENRES, train_target=target, split="test", n_boot=20)
     assert any(note.startswith("answered once or twice") and note.endswith(": News") for note in notes(found))
+    # The difference to the constant knows no more of it: its ends lie a fifth apart, and further.
+    difference = found.metrics["macro_precision"].difference
+    assert difference.value == pytest.approx(SINGLE[1].value(target, probs) - found.metrics["macro_precision"].constant)
+    assert difference.ci95[1] - difference.ci95[0] > 0.2
 
 
 @pytest.mark.parametrize(("times", "unknown"), [(0, False), (1, True), (2, True), (3, False)])
@@ -191,7 +200,7 @@ def test_a_genre_is_known_from_its_third_answer_on(times: int, unknown: bool):
     weights = half_samples(400, 60, 0)
     values, halves = values_and_halves(target, probs, target, [SINGLE[1]], weights)
     plain = interval(float(values[0]), halves[:, 0], 400)
-    assert (macro_precision_interval(target, probs, target, weights) != plain) == unknown
+    assert (own_interval(target, probs, weights) != plain) == unknown
     found = evaluate(target, probs, np.full(5, NEVER), GENRES, train_target=target, split="test", n_boot=20)
     assert (
         any(note.startswith("answered once or twice") and note.endswith(": News") for note in notes(found)) == unknown
@@ -214,7 +223,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         weights = half_samples(400, 200, seed)
         values, halves = values_and_halves(one, scores, one, SINGLE, weights)
         ends = {name: interval(float(values[k]), halves[:, k], 400) for k, name in enumerate(truth)}
-        ends["macro_precision"] = macro_precision_interval(one, scores, one, weights)
+        ends["macro_precision"] = own_interval(one, scores, weights)
         truth["macro_precision"] = precision[np.unique(scores.argmax(axis=1))].sum() / 5
         for name, (low, high) in ends.items():
             held[name] += low <= truth[name] <= high
