@@ -22,7 +22,7 @@ from mmposter.data.dataset import (
     write_dataset,
 )
 from mmposter.data.downloading import DownloadOptions, Links, place_posters
-from mmposter.data.duplicates import DUPLICATE_DISTANCE, MAX_DISTANCE, group_near_duplicates
+from mmposter.data.duplicates import DUPLICATE_DISTANCE, MAX_DISTANCE, group_posters
 from mmposter.data.inspection import inspect_posters
 from mmposter.data.preparation import REPORT, Prepared, PrepareReport
 from mmposter.data.report import report_text
@@ -151,8 +151,8 @@ def run_steps(
             f"{dropped['message'].iloc[0]}.\nA poster needs a readable picture and, unless --format is folder, a genre "
             "of the vocabulary: mend the source or choose another --vocabulary."
         )
-    hashes, distance = table["phash"].to_numpy(), options["duplicate_distance"]
-    table["group"] = group_near_duplicates(list(table["id"]), hashes, distance)
+    table["group"], joined = group_posters(table, options["duplicate_distance"])
+    issues += joined
     if vocabulary is not None:
         labels = vocabulary.encode_all(list(table["genres"]))
         table, moved = assign_splits(table, labels, options["ratios"], options["seed"])

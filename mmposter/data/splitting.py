@@ -1,4 +1,4 @@
-"""Training, validation and test: stratified over all genres at once, near-duplicates always on one side."""
+"""Training, validation and test: stratified over all genres at once, one film's and near-duplicates on one side."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def assign_splits(
 ) -> tuple[pd.DataFrame, list[Issue]]:
     """Fill the column split. A side given by the source wins; the other posters are stratified.
 
-    A group with a given side goes there as a whole. Where its posters are given different sides, the side of most of
-    them wins (equal numbers: test before val before train, so that no copy of a test poster is trained on), and every
-    poster that moves is an issue (``moved_split``). A side that is no known name counts as not given
-    (``unknown_split``).
+    A given side is never changed. Where a group's posters are given different sides, each is an issue
+    (``parted_group``): the source's own split leaks. Its posters without a given side, and those of a group with one,
+    go where most of the others are (equal numbers: test before val before train, so that no copy of a test poster is
+    trained on). A side that is no known name counts as not given (``unknown_split``).
 
     Args:
         table: has the columns id, group and split (raw name or None).
@@ -93,13 +93,15 @@ def assign_splits(
             votes.setdefault(group, Counter())[side] += 1
     sides = {group: max(SPLITS, key=lambda side: (count[side], SPLITS.index(side))) for group, count in votes.items()}
     for row_id, group, side in zip(table["id"], table["group"], given, strict=True):
-        if side is not None and side != sides[group]:
-            message = f"moved from {side} to {sides[group]}, where its near-duplicates of group {group} are"
-            issues.append(Issue("moved_split", row_id, message))
+        if side is not None and len(votes[group]) > 1:
+            parted = ", ".join(sorted(votes[group], key=SPLITS.index))
+            message = f"the source's split parts group {group}, one film or one picture: it is in {parted}"
+            issues.append(Issue("parted_group", row_id, message))
     free = ~table["group"].isin(list(sides)).to_numpy(dtype=bool)
     if free.any():
         sides |= stratified_sides(list(table.loc[free, "group"]), labels[free], ratios, seed)
-    return table.assign(split=[sides[group] for group in table["group"]]), issues
+    split = [side or sides[group] for side, group in zip(given, table["group"], strict=True)]
+    return table.assign(split=split), issues
 
 
 def _given_side(row_id: str, text: str | None, issues: list[Issue]) -> str | None:
