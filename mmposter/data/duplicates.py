@@ -71,8 +71,8 @@ def film(poster: str, title: str | None, year: int | None) -> str | None:
     return f"{plain} {year}" if plain and year is not None else None
 
 
-def group_posters(table: pd.DataFrame, distance: int) -> tuple[list[str], list[Issue]]:
-    """Name of each poster's group, the smallest id in it; and what the sketches alone joined (``same_picture``).
+def group_posters(table: pd.DataFrame, distance: int) -> tuple[list[str], list[str], list[Issue]]:
+    """Name of each poster's group, the smallest id in it; that by film and hash; and what sketches joined further.
 
     Args:
         table: N rows with the columns id, title, year, phash and sketch.
@@ -84,7 +84,8 @@ def group_posters(table: pd.DataFrame, distance: int) -> tuple[list[str], list[I
     pairs = np.concatenate([_of_one_film(films), hash_pairs(table["phash"].to_numpy(), distance)])
     found = _unknown_pairs(list(table["sketch"]), _chains(len(ids), pairs))
     issues = [Issue("same_picture", ids[max(pair)], f"shows the picture of {ids[min(pair)]}") for pair in found]
-    return name_groups(ids, np.concatenate([pairs, np.array(found, np.intp).reshape(-1, 2)])), issues
+    groups = name_groups(ids, np.concatenate([pairs, np.array(found, np.intp).reshape(-1, 2)]))
+    return groups, name_groups(ids, pairs), issues
 
 
 def hash_pairs(hashes: NDArray[np.uint64], distance: int) -> Pairs:

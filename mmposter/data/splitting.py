@@ -70,7 +70,11 @@ def stratified_sides(
 
 
 def assign_splits(
-    table: pd.DataFrame, labels: NDArray[np.float32], ratios: Sequence[float], seed: int
+    table: pd.DataFrame,
+    labels: NDArray[np.float32],
+    ratios: Sequence[float],
+    seed: int,
+    items: Sequence[str] | None = None,
 ) -> tuple[pd.DataFrame, list[Issue]]:
     """Fill the column split. A side given by the source wins; the other posters are stratified.
 
@@ -84,6 +88,8 @@ def assign_splits(
         labels: N x G multi-hot.
         ratios: shares of train, val and test for the posters without a given side.
         seed: of the stratification.
+        items: smaller groups that are stratified, None for the groups themselves; a group goes where that of its own
+            name goes. So a pair that is found anew moves its own posters, not all others.
     """
     issues: list[Issue] = []
     given = [_given_side(row_id, text, issues) for row_id, text in zip(table["id"], table["split"], strict=True)]
@@ -98,8 +104,9 @@ def assign_splits(
             message = f"the source's split parts group {group}, one film or one picture: it is in {parted}"
             issues.append(Issue("parted_group", row_id, message))
     free = ~table["group"].isin(list(sides)).to_numpy(dtype=bool)
+    names = np.array(table["group"] if items is None else items, dtype=object)
     if free.any():
-        sides |= stratified_sides(list(table.loc[free, "group"]), labels[free], ratios, seed)
+        sides |= stratified_sides(names[free].tolist(), labels[free], ratios, seed)
     split = [side or sides[group] for side, group in zip(given, table["group"], strict=True)]
     return table.assign(split=split), issues
 

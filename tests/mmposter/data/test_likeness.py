@@ -104,8 +104,9 @@ def test_groups_say_what_the_picture_alone_showed(tmp_path):
     table["title"] = pd.Series([None, None, "Heat", "heat", "Heat"], dtype=object)
     table["year"] = pd.Series([None, None, 1995, 1995, 1996], dtype="Int64")
     table, _ = inspect_posters(table, quiet=True)
-    groups, issues = group_posters(table, DUPLICATE_DISTANCE)
+    groups, items, issues = group_posters(table, DUPLICATE_DISTANCE)
     assert groups == ["a", "a", "c", "c", "e"]
+    assert items == ["a", "b", "c", "c", "e"]
     assert [(issue.kind, issue.id, issue.message) for issue in issues] == [
         ("same_picture", "b", "shows the picture of a")
     ]

@@ -114,6 +114,16 @@ def test_what_has_no_side_goes_where_most_of_its_group_are(given_sides, free):
     assert [issue.kind for issue in issues] == ["parted_group"] * (len(known) if parted else 0)
 
 
+def test_a_pair_found_anew_moves_no_other_poster():
+    ids, labels = synthetic(200)
+    before, _ = assign_splits(make_table(ids).assign(id=ids), labels, RATIOS, seed=0)
+    groups = ["p00003" if name == "p00120" else name for name in ids]
+    after, _ = assign_splits(make_table(groups).assign(id=ids), labels, RATIOS, 0, ids)
+    expected = before["split"].copy()
+    expected[120] = expected[3]
+    assert after["split"].tolist() == expected.tolist()
+
+
 def test_unknown_split_name_is_an_issue_and_not_used():
     result, issues = assign_splits(make_table(["a"], ["holdout"]), np.ones((1, 1), np.float32), (1, 0, 0), seed=0)
     assert list(result["split"]) == ["train"]
