@@ -52,6 +52,8 @@ class Source:
     commit: str | None  # of its source, None where it was not installed from one
     # Which scaling and thresholds of `mmposter calibrate` were in use; None: those of the training.
     decision: str | None = None
+    # Posters of the split that the run had seen in training, and that were left out; None where that is not known.
+    left_out: int | None = None
 
     @property
     def seed(self) -> int:
@@ -172,6 +174,8 @@ def _source(said: Any) -> Source:
     for key in ("commit", "decision"):
         if said.get(key) is not None:
             text(said[key], f"source.{key}")
+    if said.get("left_out") is not None:
+        whole(said["left_out"], "source.left_out")
     constant = {
         name: np.nan if value is None else number(value, f"source.constant.{name}")
         for name, value in mapping(said["constant"], "source.constant").items()
