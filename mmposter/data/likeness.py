@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -37,6 +37,8 @@ _TILES = tuple(product(range(_EDGE, HEIGHT - _EDGE, _TILE), range(_EDGE, WIDTH -
 _BLOCK = 2048
 
 _MIRROR = np.tile(np.where(np.arange(_COLUMNS) % 2, -1, 1), _ROWS).astype(np.float32)
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 Sketches = NDArray[np.uint8]
 """N x HEIGHT x WIDTH."""
@@ -165,5 +167,5 @@ def _cosines(pixels: int, frequencies: int, low: NDArray[np.float64], high: NDAr
     return (waves * ((right - left) / size)[:, None, :]).astype(np.float32)
 
 
-def _blocks(values: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
+def _blocks(values: NDArray[_Scalar]) -> Iterator[NDArray[_Scalar]]:
     return (values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK))
