@@ -40,6 +40,7 @@ from mmposter.files.atomic import atomic_path, write_text
 from mmposter.measurement.evaluate import predict_split
 from mmposter.runs.decisions import SUBSETS
 from mmposter.runs.run import MODEL, OTHER_WEIGHTS, TOWER, WEIGHTS, Run
+from mmposter.runs.seen import SeenPosters
 from mmposter.shipped import POSTERS
 from mmposter.training.inputs import load_inputs
 from mmposter.training.train import fingerprints
@@ -160,6 +161,9 @@ def _write(run: Run, dataset: Dataset, folder: Path) -> float:
     allowed = [name for name in ("yolo", "ocr") if name in config.branches]
     small = replace(small, fingerprints={**run.fingerprints, **towers}, facts={**run.facts, OTHER_WEIGHTS: allowed})
     small.save()
+    seen = SeenPosters.load(run.folder)
+    if seen is not None:
+        seen.save(folder)
     subsets = run.subsets()
     assert subsets is not None  # checked before
     replace(subsets, weights=file_hash(folder / WEIGHTS)).save(folder)

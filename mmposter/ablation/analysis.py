@@ -125,7 +125,8 @@ def analyse(
         reasons = "\n".join(dict.fromkeys(failed.values()))
         raise UserError(f"the full model could not be trained, and there is nothing to compare with:\n{reasons}")
     posters = _posters(dataset, [found for _, found in known], bootstrap)
-    trained = _measure(plan, known, posters, _train_labels(dataset).mean(axis=0, dtype=np.float64), quiet=quiet)
+    shares = dataset.labels()[np.array(dataset.table["split"] == "train")].mean(axis=0, dtype=np.float64)
+    trained = _measure(plan, known, posters, shares, quiet=quiet)
     cells = [_cell(one, trained, posters) for one in trained.values()]
     splits = dataset.table["split"].value_counts()
     return AblationResult(

@@ -26,6 +26,7 @@ def calibrate_command(
     data_option: opt.DataOption = None,
     split: Annotated[str, typer.Option(help="The posters to measure on: test or train.")] = "test",
     json_output: opt.Json = False,
+    include_trained: opt.IncludeTrained = False,
     device: opt.Device = "auto",
     offline: opt.Offline = False,
     trust: opt.Trust = False,
@@ -44,7 +45,7 @@ def calibrate_command(
     """
     source = opt.choose_data(data, data_option)
     from mmposter.data import Dataset
-    from mmposter.measurement.calibrate import calibrate_run
+    from mmposter.measurement.calibrate import calibrate_run, remember_fit
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import RUN
     from mmposter.runs.decisions import SUBSETS
@@ -52,8 +53,17 @@ def calibrate_command(
 
     trained, dataset = Run.load(run), Dataset.load(source, root)
     with claim(run, RUN, go_on=True):
-        found = calibrate_run(trained, dataset, split=split, device=device, offline=offline, workers="auto")
+        found = calibrate_run(
+            trained,
+            dataset,
+            split=split,
+            device=device,
+            offline=offline,
+            workers="auto",
+            include_trained=include_trained,
+        )
         found.save(run)
+        remember_fit(trained, dataset)
     if json_output:
         answer_line(visible_json((run / SUBSETS).read_text(encoding="utf-8").rstrip()))
     else:

@@ -35,6 +35,7 @@ def compare_command(
     ] = None,
     bootstrap: Annotated[int, typer.Option(help="How many half-samples the intervals are made of.", min=2)] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the half-samples.")] = 0,
+    include_trained: opt.IncludeTrained = False,
     device: opt.Device = "auto",
     offline: opt.Offline = False,
     trust: opt.Trust = False,
@@ -58,24 +59,36 @@ def compare_command(
     from mmposter.report.comparison_text import render
     from mmposter.shipped import find_run
 
-    def evaluate(run: Path) -> None:
+    dataset = None
+    if data is not None:
         from mmposter.data import Dataset
+
+        dataset = Dataset.load(data, root)
+
+    def evaluate(run: Path, place: Path) -> None:
         from mmposter.measurement.evaluate import examine_run
-        from mmposter.report.evaluation import evaluation_folder, write_evaluation
+        from mmposter.report.evaluation import write_evaluation
         from mmposter.runs.run import Run
 
-        assert data is not None
+        assert dataset is not None
         console.print(f"evaluating {run}", soft_wrap=True)
         found = examine_run(
-            Run.load(run), Dataset.load(data, root), split=split, device=device, offline=offline, workers="auto"
+            Run.load(run),
+            dataset,
+            split=split,
+            device=device,
+            offline=offline,
+            workers="auto",
+            include_trained=include_trained,
         )
-        write_evaluation(found, evaluation_folder(run, split))
+        write_evaluation(found, place)
 
     with nullcontext() if out is None else claim(out, COMPARISON, go_on=True):
         found = compare_runs(
             [find_run(run) for run in runs],
             split=split,
-            evaluate=None if data is None else evaluate,
+            evaluate=None if dataset is None else evaluate,
+            data=None if dataset is None else (dataset.folder.resolve().name, str(dataset.info["manifest_sha256"])),
             n_boot=bootstrap,
             seed=seed,
         )

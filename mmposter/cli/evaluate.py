@@ -39,11 +39,13 @@ def evaluate_command(
         typer.Option(
             "--out",
             "-o",
-            help="Folder of the report. Default: RUN/evaluation/SPLIT, or SPLIT-BRANCHES (of posters in runs/posters).",
+            help="Folder of the report. Default: RUN/evaluation/SPLIT, or SPLIT-BRANCHES (of posters in "
+            "runs/posters); on other data than the run's own RUN/evaluation/DATA-HASH/SPLIT.",
             metavar="DIR",
         ),
     ] = None,
     json_output: opt.Json = False,
+    include_trained: opt.IncludeTrained = False,
     device: opt.Device = "auto",
     offline: opt.Offline = False,
     trust: opt.Trust = False,
@@ -53,6 +55,8 @@ def evaluate_command(
 
     Writes report.html (one file, opens without a network), evaluation.json, predictions.parquet (each poster's
     probabilities; `mmposter compare` reads them), listing.txt (title, year and the three surest genres) and plots.
+
+    Posters that the run has seen in training, under whatever name, are counted and left out.
 
     Examples:
 
@@ -69,6 +73,7 @@ def evaluate_command(
     from mmposter.data import Dataset
     from mmposter.data.crops import split_warning
     from mmposter.measurement.evaluate import examine_run
+    from mmposter.measurement.unseen import other_data
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import EVALUATION
     from mmposter.report.evaluation import evaluation_folder, write_evaluation
@@ -81,7 +86,7 @@ def evaluate_command(
     trained, dataset = Run.load(folder), Dataset.load(source, root)
     if (warning := split_warning(dataset)) is not None:
         console.print(warning, style="yellow", soft_wrap=True)
-    place = out if out is not None else evaluation_folder(folder, split, only)
+    place = out if out is not None else evaluation_folder(folder, split, only, data=other_data(trained, dataset))
     with claim(place, EVALUATION, go_on=True):
         found = examine_run(
             trained,
@@ -92,6 +97,7 @@ def evaluate_command(
             device=device,
             offline=offline,
             workers="auto",
+            include_trained=include_trained,
         )
         page = write_evaluation(found, place)
     if json_output:

@@ -86,6 +86,10 @@ Trust = Annotated[
 Root = Annotated[
     Path | None, typer.Option(help="Where the posters lie now, if they were moved since `mmposter prepare`.")
 ]
+IncludeTrained = Annotated[
+    bool,
+    typer.Option("--include-trained", help="Do not leave out posters that the run has seen in training."),
+]
 Workers = Annotated[
     str,
     typer.Option(

@@ -37,7 +37,10 @@ def prepare_command(
     min_side: Annotated[int, typer.Option(help="Drop posters whose shorter side has fewer pixels.")] = 32,
     duplicate_distance: Annotated[
         int,
-        typer.Option(help="Posters whose 64-bit perceptual hashes differ in at most this many bits stay in one split."),
+        typer.Option(
+            help="Posters whose 64-bit perceptual hashes differ in at most this many bits stay in one split; so do "
+            "those of one film, and those that are cut, framed, mirrored or have another title."
+        ),
     ] = 6,
     workers: Annotated[int | None, typer.Option(help="Threads that read posters. Default: one per core.")] = None,
     posters: Annotated[

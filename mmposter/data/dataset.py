@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -29,8 +29,11 @@ from mmposter.files.strict_values import StrictValues, fitting
 from mmposter.images.reading import Crop
 
 MANIFEST, INFO, VOCABULARY, FEATURES = "manifest.parquet", "dataset.json", "vocabulary.json", "features"
+HASHES = "phash.parquet"
+"""Perceptual hashes beside a manifest without them: the pack that travels with mmposter is older than they are."""
 KIND, SCHEMA = "mmposter-dataset", 1
 _LISTS = ("genres", "raw_genres", "actors")
+_OPTIONAL = {"phash": pa.uint64(), "crop": pa.list_(pa.int32())}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +42,8 @@ class Dataset:
 
     The table has one row a poster, sorted by id, with the columns id, path (relative to `root`), title, year, genres
     (names of the vocabulary), raw_genres (as the source has them), actors, split (train, val, test or none), group
-    (smallest id of its near-duplicates), sha256, width and height (pixels, upright). A missing title is None, a
-    missing year `pandas.NA`.
+    (smallest id of its film and its near-duplicates), sha256, width and height (pixels, upright), and phash (64-bit
+    perceptual hash; not in data of earlier times). A missing title is None, a missing year `pandas.NA`.
 
     Rows may also be crops of posters (see `mmposter.data.crops`): then there is a column crop (left, top, right, bottom
     in pixels of the upright poster, or None for the whole of it), ids are ``POSTER#k``, and several rows have one path.
@@ -93,6 +96,8 @@ class Dataset:
             table["crop"] = pd.Series(
                 [None if box is None else [int(n) for n in box] for box in table["crop"]], dtype=object
             )
+        if "phash" not in table and (folder / HASHES).is_file():
+            table["phash"] = _hashes(folder, len(table))
         vocabulary = None if info["vocabulary"] is None else read_vocabulary(folder)
         return cls(folder, Path(root if root is not None else info["root"]), table, vocabulary, info)
 
@@ -268,7 +273,7 @@ def write_dataset(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary | No
 
 def manifest_table(table: pd.DataFrame) -> pa.Table:
     """The manifest with its fixed column types, sorted by id; equal rows give equal bytes on disk."""
-    schema = _schema(crops="crop" in table)  # no such column in a data set of whole posters
+    schema = _schema([name for name in _OPTIONAL if name in table])  # no crop in a data set of whole posters
     ordered = table.sort_values("id", kind="stable")
     return pa.Table.from_pandas(ordered, schema, preserve_index=False).replace_schema_metadata(None)
 
@@ -280,7 +285,7 @@ def read_manifest(source: bytes) -> pa.Table:
         ValueError: it is no Parquet or unpacks to too much, lacks a column, or has a row that cannot be a poster: no
             id, split, group or hash, an id that is there twice, or a path that leads out of the posters' folder.
     """
-    table = read_parquet(source, _schema(crops=True), optional=("crop",))
+    table = read_parquet(source, _schema(_OPTIONAL), optional=_OPTIONAL)
     for column in ("id", "path", "genres", "raw_genres", "actors", "split", "group", "sha256", "width", "height"):
         if table[column].null_count:
             raise ValueError(f"a poster has no {column}")
@@ -296,6 +301,10 @@ def read_manifest(source: bytes) -> pa.Table:
             raise ValueError(f"one of the {column} is missing")
     for path in table["path"].to_pylist():
         require_below(path)
+    if (unknown := table["phash"].null_count) == len(table):
+        table = table.drop(["phash"])
+    elif unknown:
+        raise ValueError("a poster has no phash")
     if table["crop"].null_count == len(table):
         return table.drop(["crop"])
     boxes = table["crop"].drop_null()
@@ -317,12 +326,12 @@ def require_below(path: str) -> None:
         raise ValueError(f"the path {shown(path)} leads out of the folder of the posters")
 
 
-def _schema(*, crops: bool) -> pa.Schema:
-    """The columns of a manifest."""
+def _schema(optional: Collection[str]) -> pa.Schema:
+    """The columns of a manifest, with these of the optional ones."""
     words, names, pixels = pa.string(), pa.list_(pa.string()), pa.int32()
     types = {"id": words, "path": words, "title": words, "year": pixels, "genres": names, "raw_genres": names}
     types |= {"actors": names, "split": words, "group": words, "sha256": words, "width": pixels, "height": pixels}
-    return pa.schema({**types, "crop": pa.list_(pixels)} if crops else types)
+    return pa.schema({**types, **{name: _OPTIONAL[name] for name in optional}})
 
 
 def read_info(folder: Path) -> dict[str, Any] | None:
@@ -358,6 +367,16 @@ class _Info(StrictValues):
     derived_from: dict[str, Any] = Field(default_factory=dict)
     pack: dict[str, Any] = Field(default_factory=dict)
     pins: dict[str, Any] = Field(default_factory=dict)
+
+
+def _hashes(folder: Path, posters: int) -> NDArray[np.uint64]:
+    """What lies beside a manifest of earlier times, in its order."""
+    with sound(folder / HASHES, f"remove it, or {_again(folder)}"):
+        column = read_parquet(folder / HASHES, pa.schema({"phash": pa.uint64()}))["phash"]
+        if column.null_count or len(column) != posters:
+            raise ValueError(f"it must have a number for each of {posters} posters")
+        found: NDArray[np.uint64] = column.to_numpy()
+        return found
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:

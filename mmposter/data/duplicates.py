@@ -1,21 +1,24 @@
-"""Near-duplicate posters: groups that must not be parted by a split.
+"""Posters that a split must not part: of one film, and near-duplicates.
 
-How the distance was chosen, on the 5636 different files of the 1980-2015 posters (15.9 million pairs). The 64-bit
-phash compares with a median, so distances are even. At distance 4 there is one pair, a true one (two years of the same
-short-film programme, blue and green); none at 0, 2 and 6; one at 8, a false one (two dark posters with a figure in the
-middle); five at 10, all false by their titles and three by eye; 90 at 12. Both movies of the true pair have no genre,
-so the prepared data have no group of two.
+Three things join posters to a group:
 
-On the other side, 200 of the posters were altered on purpose: saved again at JPEG quality 30, halved, brought to
-another aspect ratio or made grey, all stay within 4; 30 % brighter, 95 % stay within 6; 2 % cut from each edge, 85 %
-stay within 6. Larger cuts (5 %) and borders (3 %) mostly go beyond 8, where chance pairs begin, so no distance of this
-hash would catch them. dhash was worse: its chance pairs begin at distance 5, and at 7 and less it has twelve pairs, of
-which one is true.
+- the film: the IMDb id (``tt0111161``) where the poster's own id holds one, else the title without case, accents and
+  punctuation, together with the year;
+- the 64-bit perceptual hash, up to a distance. How it was chosen, on the 5636 different files of the 1980-2015 posters
+  (15.9 million pairs): the hash compares with a median, so distances are even; at distance 4 there is one pair, a true
+  one (two years of the same short-film programme, blue and green); none at 0, 2 and 6; one at 8, a false one (two dark
+  posters with a figure in the middle); five at 10, all false by their titles and three by eye; 90 at 12. It finds what
+  was saved again, shrunk, stretched or made grey. dhash was worse: its chance pairs begin at distance 5, and at 7 and
+  less it has twelve pairs, of which one is true;
+- the picture (`mmposter.data.likeness`), where the hash does not hold: cut, framed, mirrored, another title.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,38 +26,105 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from mmposter.data.likeness import HEIGHT, WIDTH, Sketches, alike_pairs, same_picture
+from mmposter.data.sources.base import Issue
+
 DUPLICATE_DISTANCE = 6
 # Past this the chance pairs of any large set join into one group.
 MAX_DISTANCE = 16
 _BLOCK = 2048
+_IMDB = re.compile(r"(?<![a-z0-9])tt[0-9]{1,10}(?![0-9])", re.IGNORECASE)
+_TITLE_YEAR = re.compile(r"(.*\S)\s*\(([0-9]{4})\)\s*")
+
+Pairs = NDArray[np.intp]
+"""P x 2 positions."""
 
 
-def near_pairs(hashes: NDArray[np.uint64], distance: int) -> Iterator[NDArray[np.intp]]:
-    """Yield P x 2 arrays of positions i < j whose hashes differ in at most `distance` bits.
+def near_pairs(hashes: NDArray[np.uint64], distance: int, others: NDArray[np.uint64] | None = None) -> Iterator[Pairs]:
+    """Yield positions i < j whose hashes differ in at most `distance` bits; with `others`, any i and j of those.
 
     All pairs are compared, block against block, so memory does not grow with the number of hashes.
     """
+    against = hashes if others is None else others
     for start in range(0, len(hashes), _BLOCK):
         rows = hashes[start : start + _BLOCK]
-        for other in range(start, len(hashes), _BLOCK):
-            columns = hashes[other : other + _BLOCK]
+        for other in range(start if others is None else 0, len(against), _BLOCK):
+            columns = against[other : other + _BLOCK]
             near = np.bitwise_count(rows[:, None] ^ columns[None, :]) <= distance
-            i, j = np.nonzero(np.triu(near, 1) if other == start else near)
+            i, j = np.nonzero(np.triu(near, 1) if others is None and other == start else near)
             if len(i):
                 yield np.stack([i + start, j + other], axis=1)
 
 
-def group_near_duplicates(ids: Sequence[str], hashes: NDArray[np.uint64], distance: int) -> list[str]:
-    """Name of each poster's group: the smallest id that a chain of near pairs reaches.
+def film(poster: str, title: str | None, year: int | None) -> str | None:
+    """What is the same for all posters of a film; None where too little is known of it.
+
+    Two films of one name in one year are one here: better too few sides than a film on two.
+    """
+    if found := _IMDB.search(poster):
+        return found.group().lower()
+    if title is None:
+        return None
+    if year is None and (dated := _TITLE_YEAR.fullmatch(title)):
+        title, year = dated.group(1), int(dated.group(2))
+    plain = "".join(c for c in unicodedata.normalize("NFKD", title.casefold()) if c.isalnum())
+    return f"{plain} {year}" if plain and year is not None else None
+
+
+def group_posters(table: pd.DataFrame, distance: int) -> tuple[list[str], list[str], list[Issue]]:
+    """Name of each poster's group, the smallest id in it; that by film and hash; and what sketches joined further.
 
     Args:
-        hashes: N perceptual hashes of 64 bits.
-        distance: Hamming distance, 0-64, up to which two posters are near.
+        table: N rows with the columns id, title, year, phash and sketch.
+        distance: Hamming distance, 0-64, up to which two hashes are near.
     """
+    ids = list(table["id"])
+    rows = table[["id", "title", "year"]].itertuples(index=False)
+    films = [film(name, title, None if pd.isna(year) else int(year)) for name, title, year in rows]
+    pairs = np.concatenate([_of_one_film(films), hash_pairs(table["phash"].to_numpy(), distance)])
+    found = _unknown_pairs(list(table["sketch"]), _chains(len(ids), pairs))
+    issues = [Issue("same_picture", ids[max(pair)], f"shows the picture of {ids[min(pair)]}") for pair in found]
+    groups = name_groups(ids, np.concatenate([pairs, np.array(found, np.intp).reshape(-1, 2)]))
+    return groups, name_groups(ids, pairs), issues
+
+
+def hash_pairs(hashes: NDArray[np.uint64], distance: int) -> Pairs:
+    """Enough pairs to join all hashes that a chain of near ones connects."""
     # A placeholder picture saved many times is one hash: compare different hashes only, or its pairs fill the memory.
-    unique, inverse = np.unique(hashes, return_inverse=True)
-    pairs = np.concatenate([np.zeros((0, 2), np.intp), *near_pairs(unique, distance)])
-    near = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (len(unique), len(unique)))
-    _, chain = connected_components(near, directed=False)
-    named: list[str] = pd.Series(ids, dtype=object).groupby(chain[inverse]).transform("min").tolist()
+    unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    same = np.stack([np.arange(len(hashes)), first[inverse]], axis=1)
+    return np.concatenate([same, *(first[near] for near in near_pairs(unique, distance))])
+
+
+def name_groups(ids: Sequence[str], pairs: Pairs) -> list[str]:
+    """The smallest id that a chain of pairs reaches from each."""
+    chain = _chains(len(ids), pairs)
+    named: list[str] = pd.Series(ids, dtype=object).groupby(chain).transform("min").tolist()
     return named
+
+
+def _unknown_pairs(sketches: Sequence[Sketches], group: NDArray[Any]) -> list[tuple[int, int]]:
+    """Pairs of posters of one picture that are of two groups, no more than it takes to join them."""
+    # Of equal sketches one: see `hash_pairs`. They are joined by their hashes.
+    first = sorted({sketch.tobytes(): at for at, sketch in reversed(list(enumerate(sketches)))}.values())
+    group, found = group.copy(), []
+    for pair in alike_pairs(np.array([sketches[at] for at in first], np.uint8).reshape(-1, HEIGHT, WIDTH)):
+        one, other = first[pair.one], first[pair.other]
+        if group[one] != group[other] and same_picture(sketches[one], sketches[other], pair):
+            group[group == group[one]] = group[other]
+            found.append((one, other))
+    return found
+
+
+def _of_one_film(names: Sequence[str | None]) -> Pairs:
+    """Each poster of a film with the film's first."""
+    first: dict[str, int] = {}
+    pairs = [(first.setdefault(name, at), at) for at, name in enumerate(names) if name is not None]
+    return np.array(pairs, np.intp).reshape(-1, 2)
+
+
+def _chains(count: int, pairs: Pairs) -> NDArray[Any]:
+    """The number of each one's group, where pairs join `count` things."""
+    near = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
+    chain: NDArray[Any] = connected_components(near, directed=False)[1]
+    return chain

@@ -1,4 +1,4 @@
-"""One look at every file: checksum, full decode, size and perceptual hash."""
+"""One look at every file: checksum, full decode, size, perceptual hash and sketch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mmposter.data.cleaning import Cut, cut
+from mmposter.data.likeness import Sketches, sketch
 from mmposter.errors import BadImageError
 from mmposter.images.reading import MIN_SIDE, load_image, read_file
 from mmposter.progress import progress
@@ -26,6 +27,7 @@ class Inspection:
     width: int = 0  # pixels, of the upright picture
     height: int = 0
     phash: int = 0  # 64 bits
+    sketch: Sketches | None = None
     reason: str | None = None
     message: str = ""
 
@@ -44,13 +46,13 @@ def inspect_file(path: Path, *, min_side: int = MIN_SIDE) -> Inspection:
     except BadImageError as error:
         return Inspection(sha256=sha256, reason=error.reason, message=str(error))
     bits = np.packbits(imagehash.phash(image).hash.reshape(-1))
-    return Inspection(sha256, image.width, image.height, int.from_bytes(bits.tobytes(), "big"))
+    return Inspection(sha256, image.width, image.height, int.from_bytes(bits.tobytes(), "big"), sketch(image))
 
 
 def inspect_posters(
     table: pd.DataFrame, *, min_side: int = MIN_SIDE, workers: int | None = None, quiet: bool = False
 ) -> Cut:
-    """Add sha256, width, height and phash to `table`; drop what is no usable picture, with `BadImageError`'s reasons.
+    """Add sha256, width, height, phash and sketch to `table`; drop what is no picture, for a reason of `BadImageError`.
 
     Threads are enough: Pillow decodes and resizes, and hashlib hashes, without the interpreter's lock.
 
@@ -75,6 +77,7 @@ def inspect_posters(
         width=np.array([result.width for result in results], dtype=np.int32),
         height=np.array([result.height for result in results], dtype=np.int32),
         phash=np.array([result.phash for result in results], dtype=np.uint64),
+        sketch=pd.Series([result.sketch for result in results], dtype=object),
     )
     bad = [result for result in results if result.reason is not None]
     return cut(

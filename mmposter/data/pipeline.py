@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mmposter.data.dataset import (
     write_dataset,
 )
 from mmposter.data.downloading import DownloadOptions, Links, place_posters
-from mmposter.data.duplicates import DUPLICATE_DISTANCE, MAX_DISTANCE, group_near_duplicates
+from mmposter.data.duplicates import DUPLICATE_DISTANCE, MAX_DISTANCE, group_posters
 from mmposter.data.inspection import inspect_posters
 from mmposter.data.preparation import REPORT, Prepared, PrepareReport
 from mmposter.data.report import notes, report_text
@@ -113,7 +114,7 @@ def prepare(
         found, links = place_posters(found, posters or out / POSTERS, download or DownloadOptions(), quiet=quiet)
         result = run_steps(found, words, options, workers=workers, quiet=quiet)
         if not overwrite:
-            _refuse_other_manifest(out, result)
+            result = _refuse_other_manifest(out, result)
         report = _summary(out, result, links, time.monotonic() - start)
         _write(out, result, links, report, options)
         return report
@@ -165,11 +166,11 @@ def run_steps(
             f"{dropped['message'].iloc[0]}.\nA poster needs a readable picture and, unless --format is folder, a genre "
             "of the vocabulary: mend the source or choose another --vocabulary."
         )
-    hashes, distance = table["phash"].to_numpy(), options["duplicate_distance"]
-    table["group"] = group_near_duplicates(list(table["id"]), hashes, distance)
+    table["group"], items, joined = group_posters(table, options["duplicate_distance"])
+    issues += joined
     if vocabulary is not None:
         labels = vocabulary.encode_all(list(table["genres"]))
-        table, moved = assign_splits(table, labels, options["ratios"], options["seed"])
+        table, moved = assign_splits(table, labels, options["ratios"], options["seed"], items)
         issues += moved
     else:
         table["split"] = NO_SPLIT
@@ -253,13 +254,16 @@ def _refuse_other_options(out: Path, options: Mapping[str, Any]) -> None:
         raise _different(out, "it was prepared with other options: " + "; ".join(differ))
 
 
-def _refuse_other_manifest(out: Path, result: Prepared) -> None:
+def _refuse_other_manifest(out: Path, result: Prepared) -> Prepared:
+    """The result as it may be written: data of an earlier mmposter stay as they are, without hashes."""
     if not (out / MANIFEST).is_file():
-        return
+        return result
     try:
         there = read_manifest((out / MANIFEST).read_bytes())
     except (ValueError, OSError) as error:
         raise _different(out, f"its {MANIFEST} cannot be read ({error})") from error
+    if "phash" not in there.column_names:
+        result = replace(result, table=result.table.drop(columns="phash"))
     now = manifest_table(result.table)
     if not there.equals(now):
         rows = f"{there.num_rows} posters there, {now.num_rows} now"
@@ -268,6 +272,7 @@ def _refuse_other_manifest(out: Path, result: Prepared) -> None:
     # that changes would show in the rows.
     if result.vocabulary is not None and not read_vocabulary(out).same_labels(result.vocabulary):
         raise _different(out, f"its {VOCABULARY} is another one")
+    return result
 
 
 def _different(out: Path, why: str) -> UserError:

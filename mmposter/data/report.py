@@ -51,7 +51,8 @@ _ISSUES = {
     "ignored_file": "metadata file that was not read",
     "unknown_split_id": "split file with movies that are not there",
     "two_splits": "movie that the split file names on two sides; not used",
-    "moved_split": "given split changed, so that near-duplicates stay together",
+    "parted_group": "the source's own split parts a film or near-duplicates; it was left as it is",
+    "same_picture": "cut, framed, mirrored or with another title; found beside the perceptual hash, and in one group",
 }
 
 
@@ -84,7 +85,7 @@ def report_text(result: Prepared, links: Links, report: PrepareReport, options: 
     if links.total:
         parts += ["## Links", *_links(links)]
     parts += ["## Counted, not dropped", _issues(result, report)]
-    parts += ["## Near-duplicate groups", *_groups(result, report, options)]
+    parts += ["## Films and near-duplicates", *_groups(result, report, options)]
     parts += ["## Split", _splits(report)]
     if result.unknown:
         parts += ["## Unknown genre names", *_unknown(result)]
@@ -165,8 +166,10 @@ def _issues(result: Prepared, report: PrepareReport) -> str:
 
 def _groups(result: Prepared, report: PrepareReport, options: Mapping[str, Any]) -> list[str]:
     text = (
-        f"{report.near_duplicate_groups} groups of two and more, {report.near_duplicate_posters} posters in them "
-        f"(64-bit phash, distance {options['duplicate_distance']} or less). A group is never parted by the split."
+        f"{report.near_duplicate_groups} groups of two and more, {report.near_duplicate_posters} posters in them: of "
+        "one film (its IMDb id, or title and year), of one picture (same_picture above), or of near perceptual hashes "
+        f"(64-bit phash, distance {options['duplicate_distance']} or less). Our split parts no group; a split that the "
+        "source gives stays as it is."
     )
     sizes = Counter(result.table["group"])
     largest = sorted((group for group, size in sizes.items() if size > 1), key=lambda group: (-sizes[group], group))

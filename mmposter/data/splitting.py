@@ -1,4 +1,4 @@
-"""Training, validation and test: stratified over all genres at once, near-duplicates always on one side."""
+"""Training, validation and test: stratified over all genres at once, one film's and near-duplicates on one side."""
 
 from __future__ import annotations
 
@@ -79,22 +79,27 @@ def stratified_sides(
 
 
 def assign_splits(
-    table: pd.DataFrame, labels: NDArray[np.float32], ratios: Sequence[float], seed: int
+    table: pd.DataFrame,
+    labels: NDArray[np.float32],
+    ratios: Sequence[float],
+    seed: int,
+    items: Sequence[str] | None = None,
 ) -> tuple[pd.DataFrame, list[Issue]]:
     """Fill the column split. A side given by the source wins; the other posters are stratified.
 
-    Each side with a share gets a group, and train two, where there are enough of them (see `NEEDED`).
-
-    A group with a given side goes there as a whole. Where its posters are given different sides, the side of most of
-    them wins (equal numbers: test before val before train, so that no copy of a test poster is trained on), and every
-    poster that moves is an issue (``moved_split``). A side that is no known name counts as not given
-    (``unknown_split``).
+    A given side is never changed. Where a group's posters are given different sides, each is an issue
+    (``parted_group``): the source's own split leaks. Its posters without a given side, and those of a group with one,
+    go where most of the others are (equal numbers: test before val before train, so that no copy of a test poster is
+    trained on). A side that is no known name counts as not given (``unknown_split``). Each side with a share gets a
+    group, and train two, where there are enough of them (see `NEEDED`).
 
     Args:
         table: has the columns id, group and split (raw name or None).
         labels: N x G multi-hot.
         ratios: shares of train, val and test for the posters without a given side.
         seed: of the stratification.
+        items: smaller groups that are stratified, None for the groups themselves; a group goes where that of its own
+            name goes. So a pair that is found anew moves its own posters, not all others.
     """
     issues: list[Issue] = []
     given = [_given_side(row_id, text, issues) for row_id, text in zip(table["id"], table["split"], strict=True)]
@@ -104,15 +109,19 @@ def assign_splits(
             votes.setdefault(group, Counter())[side] += 1
     sides = {group: max(SPLITS, key=lambda side: (count[side], SPLITS.index(side))) for group, count in votes.items()}
     for row_id, group, side in zip(table["id"], table["group"], given, strict=True):
-        if side is not None and side != sides[group]:
-            message = f"moved from {side} to {sides[group]}, where its near-duplicates of group {group} are"
-            issues.append(Issue("moved_split", row_id, message))
+        if side is not None and len(votes[group]) > 1:
+            parted = ", ".join(sorted(votes[group], key=SPLITS.index))
+            message = f"the source's split parts group {group}, one film or one picture: it is in {parted}"
+            issues.append(Issue("parted_group", row_id, message))
     free = ~table["group"].isin(list(sides)).to_numpy(dtype=bool)
+    names = np.array(table["group"] if items is None else items, dtype=object)
     if free.any():
-        drawn = stratified_sides(list(table.loc[free, "group"]), labels[free], ratios, seed)
+        drawn = stratified_sides(names[free].tolist(), labels[free], ratios, seed)
+        drawn = {group: drawn[group] for group in table.loc[free, "group"]}
         wanted = [side for side, ratio in zip(SPLITS, ratios, strict=True) if ratio > 0]
         sides |= _fill_sides(drawn, Counter(sides.values()), wanted, seed)
-    return table.assign(split=[sides[group] for group in table["group"]]), issues
+    split = [side or sides[group] for side, group in zip(given, table["group"], strict=True)]
+    return table.assign(split=split), issues
 
 
 def _fill_sides(drawn: dict[str, str], given: Counter[str], wanted: Sequence[str], seed: int) -> dict[str, str]:

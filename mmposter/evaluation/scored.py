@@ -54,6 +54,8 @@ class Source:
     decision: str | None = None
     # Name of the pack that the features came out of, which rounds them; None where they are the posters' own.
     pack: str | None = None
+    # Posters of the split that the run had seen in training, and that were left out; None where that is not known.
+    left_out: int | None = None
 
     @property
     def seed(self) -> int:
@@ -174,6 +176,8 @@ def _source(said: Any) -> Source:
     for key in ("commit", "decision", "pack"):
         if said.get(key) is not None:
             text(said[key], f"source.{key}")
+    if said.get("left_out") is not None:
+        whole(said["left_out"], "source.left_out")
     constant = {
         name: np.nan if value is None else number(value, f"source.constant.{name}")
         for name, value in mapping(said["constant"], "source.constant").items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +26,8 @@ from mmposter.evaluation.scored import file_hash
 from mmposter.evaluation.thresholds import fallback_notice
 from mmposter.evaluation.unseen import unseen_of_kind
 from mmposter.measurement.evaluate import score_split
-from mmposter.progress import console, progress
+from mmposter.measurement.unseen import unseen_rows
+from mmposter.progress import progress, say
 from mmposter.runs.decisions import (
     ERROR,
     MEASURED,
@@ -38,6 +39,7 @@ from mmposter.runs.decisions import (
     unseen_answer,
 )
 from mmposter.runs.run import WEIGHTS, Run
+from mmposter.runs.seen import TRAIN, VAL, SeenPosters
 from mmposter.training.inputs import Inputs, load_inputs
 from mmposter.training.loop import Scored
 from mmposter.training.train import choose_thresholds
@@ -53,6 +55,7 @@ def calibrate_run(
     device: str = "auto",
     offline: bool = False,
     workers: Workers = 1,
+    include_trained: bool = False,
     quiet: bool = False,
 ) -> Subsets:
     """Fit a scaling and thresholds for every non-empty set of a run's branches, all others masked.
@@ -66,6 +69,7 @@ def calibrate_run(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         offline: never touch the network.
         workers: processes that extract features that the store lacks; 1 is this one.
+        include_trained: do not leave out what the run has seen (of ``val``, what it was trained on).
         quiet: show no progress.
 
     Raises:
@@ -86,10 +90,14 @@ def calibrate_run(
     for side in ("val", split):
         if not inputs.rows(side):
             raise UserError(f"{dataset.folder} has no posters in split {side!r}, and calibrate needs val and {split}")
-    fitter = _Fitter(run, dataset, inputs, split, device)
+    sides = {
+        "val": unseen_rows(run, dataset, inputs, "val", by=(TRAIN,), include_trained=include_trained).kept,
+        split: unseen_rows(run, dataset, inputs, split, include_trained=include_trained).kept,
+    }
+    fitter = _Fitter(run, dataset, inputs, sides, device)
     notice = fallback_notice(fitter.posters("val").count) if run.config.evaluation.thresholds == "tuned" else None
     if notice is not None and not quiet:
-        console.print(f"warning: {notice}", highlight=False, soft_wrap=True)
+        say(f"warning: {notice}")
     subsets: dict[tuple[str, ...], Subset] = {}
     names = branch_subsets(run.config.branches)
     with progress("calibrate", len(names), quiet=quiet) as ticker:
@@ -109,14 +117,15 @@ def calibrate_run(
 class _Fitter:
     """Fits one set of branches after another; the first must be all of them, with which the others are compared."""
 
-    def __init__(self, run: Run, dataset: Dataset, inputs: Inputs, split: str, device: str) -> None:
-        self._run, self._dataset, self._inputs, self._split, self._device = run, dataset, inputs, split, device
+    def __init__(self, run: Run, dataset: Dataset, inputs: Inputs, rows: Mapping[str, list[int]], device: str) -> None:
+        self._run, self._dataset, self._inputs, self._rows, self._device = run, dataset, inputs, rows, device
+        self._split = next(split for split in rows if split != "val")
         self._groups = np.array(dataset.table["group"], dtype=object)
         self._whole: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
 
     def fit(self, branches: Sequence[str]) -> Subset:
         inputs, settings = self._inputs, self._run.config.evaluation
-        rows = [*inputs.rows("val"), *inputs.rows(self._split)]
+        rows = [*self._rows["val"], *self._rows[self._split]]
         probs, kept, seen = score_split(self._run, self._dataset, inputs, rows, only=branches, device=self._device)
         val = inputs.splits[kept] == "val"
         target, raw, groups = inputs.labels[kept[~val]], probs[~val], self._groups[kept[~val]]
@@ -158,11 +167,19 @@ class _Fitter:
         return replace(unscaled, thresholds=thresholds, unseen=unseen_answer(config, of_kind.probs))
 
     def posters(self, split: str) -> PosterCounts:
-        target = self._inputs.labels[self._inputs.rows(split)]
+        target = self._inputs.labels[self._rows[split]]
         manifest = str(self._dataset.info["manifest_sha256"])
         return PosterCounts(self._dataset.folder.resolve().name, manifest, split, len(labelled(target)[0]))
 
     def constant(self) -> dict[str, float]:
         """The best constant answers, chosen on the training posters, on the measured ones."""
-        train, measured = (self._inputs.labels[self._inputs.rows(split)] for split in ("train", self._split))
+        train, measured = (self._inputs.labels[rows] for rows in (self._inputs.rows("train"), self._rows[self._split]))
         return {m.name: ConstantPredictor.fit(train, m).score(measured) for m in (*_METRICS, _ERROR)}
+
+
+def remember_fit(run: Run, dataset: Dataset) -> None:
+    """Count the validation posters that a run was calibrated on among those that it has seen."""
+    seen = SeenPosters.load(run.folder)
+    if seen is not None:  # else what it was trained on is unknown, too
+        val = dataset.table[dataset.table["split"] == VAL]
+        seen.with_more(SeenPosters.of(val, VAL)).save(run.folder)

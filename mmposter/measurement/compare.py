@@ -8,19 +8,22 @@ from pathlib import Path
 from mmposter.errors import UserError
 from mmposter.evaluation.comparison import Comparison, compare
 from mmposter.evaluation.scored import PREDICTIONS, ScoredPosters, file_hash
+from mmposter.files.strict_json import MEGABYTE, read_json
 from mmposter.progress import progress
 from mmposter.report.evaluation import EVALUATIONS, evaluation_folder
 from mmposter.runs.decisions import Subsets
 
 # Kept as text, not imported from mmposter.runs.run: a comparison of saved evaluations should not wait for torch.
 _MODEL, _WEIGHTS = "model.json", "best.safetensors"
+_LARGEST = 16 * MEGABYTE
 
 
 def compare_runs(
     folders: Sequence[Path],
     *,
     split: str = "test",
-    evaluate: Callable[[Path], object] | None = None,
+    evaluate: Callable[[Path, Path], object] | None = None,
+    data: tuple[str, str] | None = None,
     n_boot: int = 1000,
     seed: int = 0,
     quiet: bool = False,
@@ -30,8 +33,9 @@ def compare_runs(
     Args:
         folders: run folders, or folders that an evaluation was written to.
         split: the split that was measured.
-        evaluate: called with a run folder that has no evaluation of its present weights yet, to write one; None:
-            such a run is refused.
+        evaluate: called with a run folder that has no evaluation of its present weights yet, and with the folder to
+            write one to; None: such a run is refused.
+        data: name and manifest's sha256 of the data that are asked for; None: each run's own.
         n_boot: half-samples behind the intervals.
         seed: of the half-samples.
         quiet: show no progress.
@@ -45,7 +49,7 @@ def compare_runs(
     twice = {str(folder) for folder in folders if [other.resolve() for other in folders].count(folder.resolve()) > 1}
     if twice:
         raise UserError(f"given twice: {', '.join(sorted(twice))}; name each run once")
-    scored = [_load(folder, split, evaluate) for folder in folders]
+    scored = [_load(folder, split, evaluate, data) for folder in folders]
     for folder, one in zip(folders[1:], scored[1:], strict=True):
         _require_same(folders[0], scored[0], folder, one)
     with progress("measuring", len(scored), quiet=quiet) as ticker:
@@ -54,16 +58,18 @@ def compare_runs(
         )
 
 
-def _load(folder: Path, split: str, evaluate: Callable[[Path], object] | None) -> ScoredPosters:
+def _load(
+    folder: Path, split: str, evaluate: Callable[[Path, Path], object] | None, data: tuple[str, str] | None
+) -> ScoredPosters:
     if (folder / PREDICTIONS).is_file():
         one = ScoredPosters.load(folder / PREDICTIONS)
-        where = folder.resolve().parent
         # Inside its run, not somewhere by --out.
-        if where.name == EVALUATIONS and (change := _change_since(where.parent, one)) is not None:
+        run = next((up.parent for up in list(folder.resolve().parents)[:2] if up.name == EVALUATIONS), None)
+        if run is not None and (change := _change_since(run, one)) is not None:
             masked = f" --branches {','.join(one.source.branches)}" if one.source.masked else ""
             raise UserError(
-                f"{where.parent} was {change} since its evaluation in {folder}.\nEvaluate it anew: mmposter "
-                f"evaluate {where.parent} DATA --split {one.source.split}{masked}"
+                f"{run} was {change} since its evaluation in {folder}.\nEvaluate it anew: mmposter "
+                f"evaluate {run} DATA --split {one.source.split}{masked}"
             )
         return one
     if not (folder / _MODEL).is_file():
@@ -71,8 +77,15 @@ def _load(folder: Path, split: str, evaluate: Callable[[Path], object] | None) -
             f"{folder} is no run folder (it has no {_MODEL}) and holds no evaluation (it has no {PREDICTIONS}); "
             "make a run with: mmposter train DATA --out RUN"
         )
-    path = evaluation_folder(folder, split) / PREDICTIONS
-    problem = _problem(folder, path)
+    places = [evaluation_folder(folder, split)]
+    if data is not None:
+        # Earlier versions kept those on other data in the first place, too.
+        places.append(evaluation_folder(folder, split, data=data))
+        if _own_manifest(folder) not in (None, data[1]):
+            places.reverse()
+    found = [place for place in places if (place / PREDICTIONS).is_file() and _is_of(place / PREDICTIONS, data)]
+    path = (found or places)[0] / PREDICTIONS
+    problem = _problem(folder, path, data)
     if problem is None:
         return ScoredPosters.load(path)
     if evaluate is None:
@@ -80,14 +93,28 @@ def _load(folder: Path, split: str, evaluate: Callable[[Path], object] | None) -
             f"{problem}\nEvaluate it first: mmposter evaluate {folder} DATA --split {split}\n"
             "or let the comparison do it: add --data DATA"
         )
-    evaluate(folder)
+    path = places[0] / PREDICTIONS
+    evaluate(folder, path.parent)
     return ScoredPosters.load(path)
 
 
-def _problem(folder: Path, path: Path) -> str | None:
+def _own_manifest(run: Path) -> str | None:
+    """The manifest that a run was trained on; None where it does not say."""
+    values = read_json(run / _MODEL, limit=_LARGEST)
+    facts = values.get("facts") if isinstance(values, dict) else None
+    said = facts.get("manifest") if isinstance(facts, dict) else None
+    return said if isinstance(said, str) else None
+
+
+def _is_of(path: Path, data: tuple[str, str] | None) -> bool:
+    return data is None or ScoredPosters.load(path).source.manifest == data[1]
+
+
+def _problem(folder: Path, path: Path, data: tuple[str, str] | None) -> str | None:
     """Why the saved evaluation of a run cannot be used; None if it can."""
-    if not path.is_file():
-        return f"{folder} has not been evaluated (there is no {path})"
+    if not path.is_file() or not _is_of(path, data):
+        on = "" if data is None else f" on {data[0]}"
+        return f"{folder} has not been evaluated{on} (there is no {path})"
     change = _change_since(folder, ScoredPosters.load(path))
     return None if change is None else f"{folder} was {change} since its evaluation in {path.parent}"
 

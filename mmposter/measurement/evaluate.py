@@ -19,9 +19,11 @@ from mmposter.evaluation import Evaluation, evaluate
 from mmposter.evaluation.calibration import Method
 from mmposter.evaluation.examination import Examination, examine
 from mmposter.evaluation.scored import ScoredPosters, Source, file_hash
+from mmposter.measurement.unseen import Rows, unseen_rows
 from mmposter.runs.decisions import Decision
 from mmposter.runs.provenance import package_version, source_commit
 from mmposter.runs.run import WEIGHTS, Run
+from mmposter.runs.seen import TRAIN
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import Scored, predict_rows
 
@@ -35,6 +37,7 @@ def evaluate_run(
     device: str = "auto",
     offline: bool = False,
     workers: Workers = 1,
+    include_trained: bool = False,
 ) -> Evaluation:
     """Metrics of `run` on one split, with the decision fitted on its validation posters (see `Run.decision`).
 
@@ -46,12 +49,21 @@ def evaluate_run(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         offline: never touch the network.
         workers: processes that extract features that the store lacks; 1 is this one.
+        include_trained: measure on posters too that the run has seen in training, see `unseen_rows`.
 
     Raises:
         UserError: for other genres, an empty split, or a branch that the run does not have.
     """
     return examine_run(
-        run, dataset, split=split, only=only, calibration=None, device=device, offline=offline, workers=workers
+        run,
+        dataset,
+        split=split,
+        only=only,
+        calibration=None,
+        device=device,
+        offline=offline,
+        workers=workers,
+        include_trained=include_trained,
     ).evaluation
 
 
@@ -65,6 +77,7 @@ def examine_run(
     device: str = "auto",
     offline: bool = False,
     workers: Workers = 1,
+    include_trained: bool = False,
 ) -> Examination:
     """`evaluate_run` and all that `mmposter evaluate` reports beside it.
 
@@ -81,7 +94,11 @@ def examine_run(
     device, config = resolve_device(device), run.serving_config()
     inputs = load_inputs(config, dataset, device=device, offline=offline, behind=run, workers=workers)
     run.require_same_sizes(inputs.features.metadata)
-    scores = _score(run, dataset, inputs, split, only, device, also_val=calibration is not None)
+    rows = unseen_rows(run, dataset, inputs, split, include_trained=include_trained)
+    val = unseen_rows(run, dataset, inputs, "val", by=(TRAIN,), include_trained=include_trained, quiet=True)
+    if calibration is None or split == "val":
+        val = Rows([])
+    scores = _score(run, dataset, inputs, split, only, device, rows, val.kept, also_val=calibration is not None)
     return examine(scores.posters, scores.evaluation, method=calibration, fit=scores.val, titles=scores.titles)
 
 
@@ -139,14 +156,19 @@ class _Scores:
 
 
 def _score(
-    run: Run, dataset: Dataset, inputs: Inputs, split: str, only: Sequence[str] | None, device: str, *, also_val: bool
+    run: Run,
+    dataset: Dataset,
+    inputs: Inputs,
+    split: str,
+    only: Sequence[str] | None,
+    device: str,
+    rows: Rows,
+    val_rows: list[int],
+    *,
+    also_val: bool,
 ) -> _Scores:
     decision = run.decision(only)
-    rows = inputs.rows(split)
-    if not rows:
-        raise UserError(f"{dataset.folder} has no posters in split {split!r}; splits there: {_splits(inputs)}")
-    val_rows = inputs.rows("val") if also_val and split != "val" else []
-    raw, kept, seen = score_split(run, dataset, inputs, [*rows, *val_rows], only=only, device=device)
+    raw, kept, seen = score_split(run, dataset, inputs, [*rows.kept, *val_rows], only=only, device=device)
     probs = decision.apply(raw, seen)
     measured = inputs.splits[kept] == split
     val = (inputs.labels[kept], probs) if split == "val" else (inputs.labels[kept[~measured]], probs[~measured])
@@ -175,7 +197,7 @@ def _score(
         probs=probs,
         decisions=decided,
         thresholds=decision.thresholds,
-        source=_source(run, dataset, split, only, evaluation, decision),
+        source=_source(run, dataset, split, only, evaluation, decision, rows.left_out),
     )
     named = dataset.table[["title", "year"]].iloc[kept]
     titles = [(title, None if pd.isna(year) else int(year)) for title, year in named.itertuples(index=False)]
@@ -183,7 +205,13 @@ def _score(
 
 
 def _source(
-    run: Run, dataset: Dataset, split: str, only: Sequence[str] | None, evaluation: Evaluation, decision: Decision
+    run: Run,
+    dataset: Dataset,
+    split: str,
+    only: Sequence[str] | None,
+    evaluation: Evaluation,
+    decision: Decision,
+    left_out: int | None,
 ) -> Source:
     return Source(
         run=run.folder.resolve().name,
@@ -199,8 +227,5 @@ def _source(
         commit=source_commit(),
         decision=decision.digest,
         pack=dataset.pack,
+        left_out=left_out,
     )
-
-
-def _splits(inputs: Inputs) -> str:
-    return ", ".join(sorted({str(split) for split in inputs.splits}))

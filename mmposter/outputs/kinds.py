@@ -31,10 +31,12 @@ RUN = Kind(
         "validation.json",
         "README.md",
         "subsets.json",
+        "seen.parquet",
         "plots/training.png",
         "plots/average_precision.png",
         "tensorboard/events.out.tfevents.*",
         *EVALUATION.under("evaluation/*"),
+        *EVALUATION.under("evaluation/*/*"),  # on other data than the run's own
     ),
 )
 

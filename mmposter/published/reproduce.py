@@ -183,7 +183,9 @@ def _measure(
 ) -> tuple[Evaluation, Evaluation | None]:
     """On the test rows, with a report; and on whole posters, where the rows are crops of others than training had."""
     loaded = Run.load(run)
-    found = examine_run(loaded, data, split="test", device=device, offline=offline, workers="auto")
+    found = examine_run(
+        loaded, data, split="test", device=device, offline=offline, workers="auto", include_trained=True
+    )  # a published leak is measured as it is
     write_evaluation(found, evaluation_folder(run, "test"))
     if data is posters or leak_share(data.table):
         return found.evaluation, None

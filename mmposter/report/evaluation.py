@@ -46,8 +46,12 @@ from mmposter.shipped import is_shipped
 EVALUATIONS, PAGE, NUMBERS, PLOTS = "evaluation", "report.html", "evaluation.json", "plots"
 
 
-def evaluation_folder(run: Path, split: str, branches: tuple[str, ...] | None = None) -> Path:
+def evaluation_folder(
+    run: Path, split: str, branches: tuple[str, ...] | None = None, *, data: tuple[str, str] | None = None
+) -> Path:
     """Where the evaluation of a run is kept: ``RUN/evaluation/test``, or ``.../test-cnn-yolo`` where others are masked.
+
+    On other data than the run's own it is ``RUN/evaluation/NAME-1a2b3c4d/test``, so that neither replaces the other.
 
     That of a shipped model lies in the working folder, in ``runs/NAME``: nobody writes into an installed package.
 
@@ -55,9 +59,11 @@ def evaluation_folder(run: Path, split: str, branches: tuple[str, ...] | None = 
         run: the run folder.
         split: ``train``, ``val`` or ``test``.
         branches: those that `--branches` asked for; None: all.
+        data: name and manifest's sha256 of other data; None for the run's own.
     """
     home = Path("runs") / run.name if is_shipped(run) else run
-    return home / EVALUATIONS / "-".join([split, *(branches or ())])
+    home = home / EVALUATIONS if data is None else home / EVALUATIONS / f"{data[0]}-{data[1][:8]}"
+    return home / "-".join([split, *(branches or ())])
 
 
 def write_evaluation(found: Examination, folder: Path) -> Path:
@@ -122,6 +128,7 @@ def evaluation_facts(found: Examination) -> dict[str, str]:
         "Branches": ", ".join(source.branches) + masked,
         "Data": f"{source.data}, manifest `{source.manifest[:12]}`",
         "Split": f"{source.split}, {found.evaluation.n} posters, {len(found.scored.genres)} genres",
+        **({"Left out": f"{source.left_out} posters that the run has seen in training"} if source.left_out else {}),
         "Seed": str(source.seed),
         "Head": f"{_head(source.config)}, regime {source.config['regime']}",
         "Weights": f"`{source.weights[:12]}`",

@@ -41,6 +41,8 @@ from mmposter.runs.building import (
 from mmposter.runs.decisions import Decision, unseen_answer
 from mmposter.runs.provenance import package_version
 from mmposter.runs.run import BASE_RATES, TOWER, WEIGHTS, Run
+from mmposter.runs.seen import TRAIN, VAL, SeenPosters
+from mmposter.shipped import POSTERS, shipped_model, shipped_models
 from mmposter.training.checkpoint import TrainingProgress, require_same_config
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import Scored, Trainer
@@ -265,12 +267,25 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
         "best_val_map": progress.best,
         "seconds": round(seconds, 1),
     }
+    seen_posters(run.config, dataset, inputs, fitted.weights).save(run.folder)
     run = replace(run, thresholds=decision.thresholds, facts={**run.facts, **facts})
     write_csv(run.folder / "metrics.csv", progress.history)
     write_plots(run, progress, validation)
     write_card(run, validation)
     run.save()
     return TrainingResult(run, progress, validation)
+
+
+def seen_posters(config: Config, dataset: Dataset, inputs: Inputs, weights: TowerWeights | None) -> SeenPosters:
+    """What a run has seen of its data; and what its image network had seen, where that is known."""
+    seen = SeenPosters()
+    for split in (TRAIN, VAL):
+        seen = seen.with_more(SeenPosters.of(dataset.table.iloc[inputs.rows(split)], split))
+    tower = weights.file.parent if weights is not None and weights.file is not None else None
+    if weights is not None and config.cnn.init == POSTERS and POSTERS in shipped_models():
+        tower = shipped_model(POSTERS)  # a run on the pack goes without the file
+    before = None if tower is None else SeenPosters.load(tower)
+    return seen if before is None else seen.with_more(before)
 
 
 def _fresh_model(

@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmposter.data import duplicates
-from mmposter.data.duplicates import DUPLICATE_DISTANCE, group_near_duplicates, near_pairs
+from mmposter.data.duplicates import DUPLICATE_DISTANCE, hash_pairs, name_groups, near_pairs
 from mmposter.data.inspection import inspect_file, inspect_posters
+
+
+def group_near_duplicates(ids, hashes, distance):
+    return name_groups(ids, hash_pairs(hashes, distance))
 
 
 def test_groups_by_hand():
@@ -93,6 +97,7 @@ def test_table_is_parted_into_good_and_bad(make_poster, tmp_path):
     kept, dropped = inspect_posters(table, workers=2, quiet=True)
     assert list(kept["id"]) == ["good"]
     assert kept["phash"].dtype == np.uint64
+    assert kept["sketch"][0].shape == (96, 64)
     assert list(dropped["id"]) == list(dropped["reason"]) == reasons
     assert dropped["message"].str.len().min() > 5
 

@@ -114,7 +114,8 @@ def test_runs_without_an_evaluation_are_evaluated_first_and_no_others(tmp_path: 
     bare = make_run(tmp_path / "bare", 3)
     asked: list[Path] = []
 
-    def evaluate(run: Path) -> None:
+    def evaluate(run: Path, place: Path) -> None:
+        assert place == evaluation_folder(run, "test")
         asked.append(run)
         save(run)
 
@@ -130,7 +131,7 @@ def test_an_evaluation_of_an_earlier_training_is_not_used(pair):
     with pytest.raises(UserError, match=r"two was trained again[\s\S]*mmposter evaluate .*two DATA --split test$"):
         compare_runs([pair[0], inside], quiet=True)
     asked: list[Path] = []
-    compare_runs(pair, evaluate=lambda run: (asked.append(run), save(run)), n_boot=20, quiet=True)
+    compare_runs(pair, evaluate=lambda run, place: (asked.append(run), save(run)), n_boot=20, quiet=True)
     assert asked == [pair[1]]
 
 

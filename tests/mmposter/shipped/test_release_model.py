@@ -42,6 +42,7 @@ def test_a_released_run_is_the_same_model_in_half_the_size(script, world, calibr
         "tower.safetensors",
         "subsets.json",
         "README.md",
+        "seen.parquet",
     }
     for name in ("best.safetensors", "tower.safetensors"):
         before, after = load_file(calibrated / name), load_file(out / name)
