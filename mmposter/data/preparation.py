@@ -55,7 +55,9 @@ class PrepareReport:
         counts |= {f"dropped, {reason}": count for reason, count in self.dropped.items()}
         table = TableBlock("", ["", "posters"], [[name, str(count)] for name, count in counts.items()])
         title = f"Prepared {self.out.name}: {self.kept} of {found} posters kept"
-        return render_fragment(title, [table], facts={"folder": str(self.out), "report": str(self.report_path)})
+        facts = {"folder": str(self.out), "report": str(self.report_path)}
+        facts |= {f"note {number}": note for number, note in enumerate(self.notes, 1)}
+        return render_fragment(title, [table], facts=facts)
 
 
 @dataclass(frozen=True)
