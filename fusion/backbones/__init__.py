@@ -7,7 +7,7 @@ libraries that `register_library` adds.
 
 # The first line imports what registers its networks and is used for nothing else here.
 from fusion.backbones import efficientnet_lite, gated_resnets, published_cnns, torchvision_families  # noqa: F401
-from fusion.backbones.base import Backbone, BackboneSpec, Undrawn, global_average
+from fusion.backbones.base import RESIZES, Backbone, BackboneSpec, Undrawn, global_average
 from fusion.backbones.catalogue import (
     backbone_spec,
     build_backbone,
@@ -25,6 +25,7 @@ __all__ = [
     "DESCRIPTION_FILES",
     "HF",
     "HF_WEIGHTS",
+    "RESIZES",
     "TIMM",
     "Backbone",
     "BackboneSpec",

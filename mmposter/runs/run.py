@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.architecture import Architecture
 from mmposter.features.sizes import Sizes
-from mmposter.features.tower import TowerInput, TowerWeights, require_fitting
+from mmposter.features.tower import EARLIER_RESIZE, TowerInput, TowerWeights, known_resize, require_fitting
 from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
 from mmposter.files.paths import file_here
@@ -139,7 +139,7 @@ class Run:
                 facts=mapping(known["facts"], "facts"),
             )
             texts(run.facts.get(OTHER_WEIGHTS, ()), OTHER_WEIGHTS)
-            _ = run.architecture  # made of the file's values, too
+            _ = run.architecture, run.resize  # made of the file's values, too
         if finished and (run.thresholds is None or not (folder / WEIGHTS).is_file()):
             raise UserError(
                 f"the training in {folder} has not ended; go on with: mmposter train DATA --out {folder} --resume"
@@ -189,7 +189,7 @@ class Run:
         if not self._learns_images:
             return build_model(config, self.sizes, genres)
         size = self.tower_input().size
-        backbone = TowerWeights(config.cnn.backbone, None, architecture=self.architecture, size=size).build()
+        backbone = replace(self._unweighted, size=size).build()
         if config.cnn.classifier != "fusion":
             return build_image_classifier(config, backbone, size, genres)
         return build_model(config, self.sizes, genres, build_tower(config, backbone))
@@ -200,6 +200,17 @@ class Run:
         known = mapping(self.fingerprints.get("tower", {}), "tower").get("architecture")
         return None if known is None else Architecture.from_json(known)
 
+    @property
+    def resize(self) -> str:
+        """The filter that posters were resized by for the run's image network."""
+        tower = mapping(self.fingerprints.get("tower", {}), "tower")
+        return known_resize(tower.get("resize", EARLIER_RESIZE), self.folder / MODEL)
+
+    @property
+    def _unweighted(self) -> TowerWeights:
+        """The run's image network without its weights."""
+        return TowerWeights(self.config.cnn.backbone, None, architecture=self.architecture, resize=self.resize)
+
     def tower_input(self) -> TowerInput:
         """How posters are fed to the image network, without asking anyone but this folder.
 
@@ -207,7 +218,7 @@ class Run:
             UserError: it names a network that nobody knows.
         """
         with sound(self.folder / MODEL, _MEND):
-            return TowerInput.of(self.config.cnn, self.architecture)
+            return TowerInput.of(self.config.cnn, self._unweighted)
 
     def subsets(self) -> Subsets | None:
         """What `mmposter calibrate` fitted and measured; None where it was not run.
@@ -295,9 +306,12 @@ class Run:
                 )
 
     def serving_config(self) -> Config:
-        """The configuration with the frozen tower's weights taken from the run folder, wherever that lies now."""
-        tower = self.folder / TOWER
-        return self.config.with_network(init=str(tower)) if tower.is_file() else self.config
+        """The configuration with the frozen tower's weights taken from the run folder, wherever that lies now.
+
+        It names the filter that the run was trained behind, whatever the tower's records say today.
+        """
+        tower, config = self.folder / TOWER, self.config.with_network(resize=self.resize)
+        return config.with_network(init=str(tower)) if tower.is_file() else config
 
     def with_tower(
         self, model: PosterModel | ImageClassifier, *, offline: bool = True

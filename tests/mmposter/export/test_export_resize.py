@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmposter.export.resize import ExactResize, NativeResize, bicubic_weights
+from mmposter.export.resize import ExactResize, NativeResize, filter_weights
 from mmposter.export.symbols import OPSET, quiet_tracing
 from mmposter.images.transforms import PosterTransform
 
@@ -67,11 +67,11 @@ def test_onnxruntime_computes_the_same_bits_in_one_session():
 
 def test_weights_by_hand():
     """2 pixels to 1: each counts half; 1 to 1 is itself; each column of a wider one is about its unit."""
-    weights, unit = bicubic_weights(2, 1)
+    weights, unit = filter_weights(2, 1, "bicubic")
     assert weights.flatten().tolist() == [unit / 2, unit / 2]
-    weights, unit = bicubic_weights(3, 3)
+    weights, unit = filter_weights(3, 3, "bicubic")
     assert torch.equal(weights, (torch.eye(3) * unit).int())
-    weights, unit = bicubic_weights(100, 30)
+    weights, unit = filter_weights(100, 30, "bicubic")
     assert weights.shape == (100, 30)
     assert weights.max() < 2**15 <= 2 * weights.max()
     assert (weights.sum(dim=0) - unit).abs().max() <= 14  # as many weights as are rounded

@@ -82,7 +82,7 @@ def pixels(seed: int = 0) -> np.ndarray:
 
 def test_a_folder_says_size_normalisation_and_weights(model):
     tower = found(f"hf/{model}")
-    picture = TowerInput.of(CnnConfig(backbone=f"hf/{model}"), tower.architecture)
+    picture = TowerInput.of(CnnConfig(backbone=f"hf/{model}"), tower)
     assert (picture.mean, picture.std, picture.size) == (MEAN, STD, (32, 24))
     image = picture(Picture(pixels()))
     assert image.shape == (3, 32, 24)
@@ -94,7 +94,7 @@ def test_a_folder_says_size_normalisation_and_weights(model):
 
 def test_size_and_unit_normalisation_can_be_set(model):
     config = CnnConfig(backbone=f"hf/{model}", init="imagenet", size=(40, 32), normalisation="unit")
-    picture = TowerInput.of(config, TowerWeights.find(config, offline=True).architecture)
+    picture = TowerInput.of(config, TowerWeights.find(config, offline=True))
     assert (picture.mean, picture.std, picture.size) == ((0, 0, 0), (1, 1, 1), (40, 32))
     assert TowerWeights.find(config, offline=True).build().input_size == (40, 32)
     assert pickle.loads(pickle.dumps(picture)) == picture
