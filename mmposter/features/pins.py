@@ -16,7 +16,7 @@ from mmposter.branches import declarations, declared, on_images
 from mmposter.config import Config, flat_config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture
-from mmposter.features.tower import EARLIER_RESIZE, TowerInput, TowerWeights
+from mmposter.features.tower import EARLIER_RESIZE, TowerInput, TowerWeights, require_resize
 from mmposter.files.paths import file_here, folder_here
 from mmposter.files.strict_json import mapping, shown, sound, text, whole
 
@@ -76,7 +76,7 @@ class Pins:
         known = declarations().values()
         settings = dict(mapping(said.get("settings"), "pins.settings"))
         if "cnn.backbone" in settings:  # packs from before there was a choice do not say it
-            settings.setdefault("cnn.resize", EARLIER_RESIZE)
+            require_resize(settings.setdefault("cnn.resize", EARLIER_RESIZE))
         fingerprints = mapping(said.get("fingerprints"), "pins.fingerprints")
         if unknown := sorted(set(settings) - {"seed", *(key for branch in known for key in branch.record_keys)}):
             raise ValueError(f"pins.settings has the key {shown(unknown[0])}, of no branch that is loaded")

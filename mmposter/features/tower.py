@@ -323,15 +323,15 @@ def _said_size(file: Path) -> tuple[int, int] | None:
 def _said_resize(file: Path) -> str | None:
     """The filter that a file of ours says."""
     said = _metadata(file).get(_RESIZE)
-    return None if said is None else known_resize(said, file)
+    with sound(file):
+        return None if said is None else require_resize(said)
 
 
-def known_resize(value: Any, where: Path) -> str:
-    """A filter that a stranger's file names (UserError: none that there is)."""
-    with sound(where):
-        if value not in RESIZES:
-            raise ValueError(f"resize must be one of {', '.join(RESIZES)}, got {shown(value)}")
-        return str(value)
+def require_resize(value: Any) -> str:
+    """A filter that a stranger's file names (ValueError: none that there is)."""
+    if value not in RESIZES:
+        raise ValueError(f"resize must be one of {', '.join(RESIZES)}, got {shown(value)}")
+    return str(value)
 
 
 def require_fitting(backbone: str, architecture: Architecture | None, file: Path) -> None:

@@ -20,7 +20,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.architecture import Architecture
 from mmposter.features.sizes import Sizes
-from mmposter.features.tower import EARLIER_RESIZE, TowerInput, TowerWeights, known_resize, require_fitting
+from mmposter.features.tower import EARLIER_RESIZE, TowerInput, TowerWeights, require_fitting, require_resize
 from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
 from mmposter.files.paths import file_here
@@ -203,8 +203,9 @@ class Run:
     @property
     def resize(self) -> str:
         """The filter that posters were resized by for the run's image network."""
-        tower = mapping(self.fingerprints.get("tower", {}), "tower")
-        return known_resize(tower.get("resize", EARLIER_RESIZE), self.folder / MODEL)
+        with sound(self.folder / MODEL, _MEND):
+            tower = mapping(self.fingerprints.get("tower", {}), "tower")
+            return require_resize(tower.get("resize", EARLIER_RESIZE))
 
     @property
     def _unweighted(self) -> TowerWeights:

@@ -153,7 +153,8 @@ def test_the_example_obeys_the_policy_for_posters_without_a_genre(onnx_file, tmp
         # Re-weighting in the middle of the network, which only the finetune regime has.
         (("regime=finetune", "style.stage=conv2"), "cnn,style"),
         (("regime=finetune", "cnn.classifier=own", "loss.name=cross_entropy"), "cnn"),
-        (("cnn.normalisation=unit",), "style"),
+        (("cnn.normalisation=unit", "cnn.resize=bilinear"), "style"),
+        (("regime=finetune", "cnn.resize=nearest"), "cnn"),
     ],
 )
 def test_other_kinds_of_runs(train_run, pictures, tmp_path, overrides, branches):
