@@ -16,6 +16,7 @@ from fusion.backbones.catalogue import (
     of_library,
     register_backbone,
     register_library,
+    to_be_loaded,
 )
 from fusion.backbones.descriptions import require_modest, require_no_code
 from fusion.backbones.huggingface import DESCRIPTION_FILES, HF, HF_WEIGHTS
@@ -40,4 +41,5 @@ __all__ = [
     "register_library",
     "require_modest",
     "require_no_code",
+    "to_be_loaded",
 ]

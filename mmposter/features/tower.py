@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 
 from fusion import Backbone, StageStatistics, backbone_spec, build_backbone
-from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, RESIZES, Undrawn, count_parameters, of_library
+from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, RESIZES, count_parameters, of_library, to_be_loaded
 from mmposter.branches.plugins import load_named
 from mmposter.branches.settings import FROM_OUTSIDE
 from mmposter.config import CnnConfig, StyleConfig
@@ -184,7 +184,7 @@ class TowerWeights:
         if of_library(self.backbone):
             require_fitting(self.backbone, self.architecture, file)
         # Weights that are drawn all the same, and overwritten, shift nobody's numbers.
-        with torch.random.fork_rng(devices=[]), Undrawn():
+        with to_be_loaded(self.backbone):
             backbone = self._build(None)
         try:
             backbone.load_state_dict(load_tensors(file))

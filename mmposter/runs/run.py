@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion.backbones import Undrawn, list_backbones, of_library
+from fusion.backbones import Undrawn, list_backbones, of_library, to_be_loaded
 from mmposter.branches import branch_names, declared, frozen_branches
 from mmposter.branches.named import GATES, HEADS, LOSSES
 from mmposter.config import Config, flat_config, parse_config
@@ -156,7 +156,7 @@ class Run:
 
         file = self.folder / WEIGHTS
         self._require_fitting(file)
-        with sound(self.folder / MODEL, _MEND), Undrawn():
+        with sound(self.folder / MODEL, _MEND), to_be_loaded(self.config.cnn.backbone):
             model = self._untrained()
         try:
             model.load_state_dict(load_tensors(file))

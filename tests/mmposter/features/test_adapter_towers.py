@@ -98,11 +98,11 @@ def test_size_and_unit_normalisation_can_be_set(model):
     assert (picture.mean, picture.std, picture.size) == ((0, 0, 0), (1, 1, 1), (40, 32))
     assert TowerWeights.find(config, offline=True).build().input_size == (40, 32)
     assert pickle.loads(pickle.dumps(picture)) == picture
-    assert hash(picture) == hash(TowerInput((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (40, 32)))
+    assert hash(picture) == hash(TowerInput((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (40, 32), "bilinear"))
 
 
 def test_unit_normalisation_enters_the_fingerprint_and_the_usual_one_does_not():
-    config = CnnConfig(backbone="mobilenet_v3_small", init="none", size=(64, 48))
+    config = CnnConfig(backbone="mobilenet_v3_small", init="none", size=(64, 48), resize="bicubic")
     unit = config.model_copy(update={"normalisation": "unit"})
     usual, other = (CnnExtractor(SharedTower(c, TowerWeights.find(c), device="cpu")) for c in (config, unit))
     before = {"version": 1, "backbone": "mobilenet_v3_small", "weights": "random-0", "size": [64, 48]}
@@ -306,7 +306,7 @@ def test_a_run_lives_on_without_the_models_folder(world, model, tmp_path, regime
     shutil.rmtree(tmp_path / "run")
     assert scores(moved, poster) == before
     run = Run.load(moved)
-    assert run.tower_input() == TowerInput(MEAN, STD, (32, 24))
+    assert run.tower_input() == TowerInput(MEAN, STD, (32, 24), "bilinear")
     assert evaluate_run(run, world.dataset, device="cpu", offline=True).metrics == metrics
 
 
@@ -351,3 +351,21 @@ def test_other_processes_extract_and_predict_the_same(world, model, tmp_path, ma
     paths = [poster.path for poster in posters]
     alone, both = (classifier.predict(paths, workers=workers) for workers in (1, 2))
     assert [p.scores for p in both] == [pytest.approx(p.scores, abs=1e-6) for p in alone]
+
+
+def test_a_saved_tower_is_made_of_whatever_memory_holds(model, tmp_path, monkeypatch):
+    """torch draws truncated normals until all lie within bounds; weights that are left as found may never do."""
+    found(f"hf/{model}").save(tmp_path / "tower.safetensors")
+    draws, normal = [], torch.Tensor.normal_
+
+    def counted(tensor, *args, **kwargs):
+        draws.append(len(draws))
+        assert len(draws) < 10_000, "it never ends"
+        return normal(tensor, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "normal_", counted)
+    monkeypatch.setattr(torch, "empty_like", lambda like, **options: torch.full_like(like, 9.0, **options))
+    before = torch.get_rng_state()
+    saved = found(f"hf/{model}", str(tmp_path / "tower.safetensors")).build()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(value.isfinite().all() for value in saved.state_dict().values())
