@@ -100,7 +100,7 @@ def _cnn(spec: dict[str, Any]) -> Any:
     transform = v2.Compose(
         [
             v2.ToImage(),
-            v2.Resize(facts.input_size, interpolation=v2.InterpolationMode.BICUBIC),
+            v2.Resize(facts.input_size, interpolation=v2.InterpolationMode(facts.resize)),
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(facts.mean, facts.std),
         ]

@@ -7,7 +7,7 @@ libraries that `register_library` adds.
 
 # The first line imports what registers its networks and is used for nothing else here.
 from fusion.backbones import efficientnet_lite, gated_resnets, published_cnns, torchvision_families  # noqa: F401
-from fusion.backbones.base import Backbone, BackboneSpec, Undrawn, global_average
+from fusion.backbones.base import RESIZES, Backbone, BackboneSpec, Undrawn, global_average
 from fusion.backbones.catalogue import (
     backbone_spec,
     build_backbone,
@@ -16,6 +16,7 @@ from fusion.backbones.catalogue import (
     of_library,
     register_backbone,
     register_library,
+    to_be_loaded,
 )
 from fusion.backbones.descriptions import require_modest, require_no_code
 from fusion.backbones.huggingface import DESCRIPTION_FILES, HF, HF_WEIGHTS
@@ -25,6 +26,7 @@ __all__ = [
     "DESCRIPTION_FILES",
     "HF",
     "HF_WEIGHTS",
+    "RESIZES",
     "TIMM",
     "Backbone",
     "BackboneSpec",
@@ -39,4 +41,5 @@ __all__ = [
     "register_library",
     "require_modest",
     "require_no_code",
+    "to_be_loaded",
 ]

@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+RESIZES = ("bicubic", "bilinear", "nearest")
+"""Filters that pictures are resized by, all with antialias but the last, which takes the pixel at the centre."""
+
 PROBE_SIZE = (96, 96)  # large enough for every family (cnn4 needs 76), small enough to cost milliseconds
 
 
@@ -40,6 +43,7 @@ class BackboneSpec:
     licence: str  # of the code and of the weights file
     hub: str | None = None  # the Hugging Face repository that holds weights_file
     megabytes: float | None = None  # of weights_file, as its owner says (10^6 bytes)
+    resize: str = "bicubic"  # the filter, one of RESIZES, that its library records for the images it is shown
 
 
 class Backbone(nn.Module):

@@ -8,10 +8,12 @@ library is imported by a function that runs when a network is asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from fusion.backbones.base import Backbone, BackboneSpec, Undrawn, misfits, other_shapes
@@ -168,6 +170,17 @@ def build_backbone(
             original = entry.make()
         _load_original(original, state_dict, name)
     return Backbone(name, entry.cut(original), input_size=size or backbone_spec(name).input_size)
+
+
+@contextmanager
+def to_be_loaded(name: str) -> Iterator[None]:
+    """Where a network is made whose weights are loaded afterwards: `Undrawn`, and torch's generator left where it was.
+
+    A library's model is drawn all the same. Its parts are found by running it: with weights as memory was found, one
+    pooling may give what another does, and torch's `trunc_normal_`, which draws until all is within bounds, never end.
+    """
+    with torch.random.fork_rng(devices=[]), nullcontext() if of_library(name) else Undrawn():
+        yield
 
 
 def count_parameters(name: str, config: Mapping[str, Any] | None = None) -> int:

@@ -42,6 +42,9 @@ _POOLER = {"vit": False, "deit": False, "data2vec-vision": True}
 _WRAPPER = "timm_wrapper"  # builds whatever timm makes of a name and arguments that the description gives
 Channels: TypeAlias = tuple[float, float, float]
 
+# By Pillow's numbers. Its other filters are not in every torch; bicubic stands in for them, as in transformers.
+_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+
 # Tensors that some files hold and no network needs to read: made anew, or for pretraining.
 _NEEDLESS = ("position_ids", "relative_position_index", "mask_token", "num_batches_tracked")
 
@@ -67,6 +70,7 @@ def hf_spec(
         pip_package=None,
         licence="see its model card",
         hub=name.removeprefix(HF),
+        resize=_filter(preprocessor.get("resample")),
     )
 
 
@@ -288,6 +292,10 @@ def _size(name: str, preprocessor: Mapping[str, Any]) -> tuple[int, int]:
     if size is None:
         raise ValueError(f"size must be in {DESCRIPTION_FILES[1]} of {name!r}, got {preprocessor.get('size')!r}")
     return size
+
+
+def _filter(resample: Any) -> str:
+    return _FILTERS.get(resample, BackboneSpec.resize) if isinstance(resample, int) else BackboneSpec.resize
 
 
 def _two_numbers(size: Any) -> tuple[int, int] | None:

@@ -2,8 +2,8 @@
 
 Stages: ``map`` (the last map, after the final norm and activation) or ``tokens`` (all of them, the class token too),
 then ``pooled`` where timm pools by more than the average; what follows is what timm's classifier reads
-(``forward_head(x, pre_logits=True)``). Size, mean and deviation are those of timm's ``pretrained_cfg``. timm also crops
-the middle of an evaluation image; we never crop a poster.
+(``forward_head(x, pre_logits=True)``). Size, mean, deviation and the filter of the resize are those of timm's
+``pretrained_cfg``. timm also crops the middle of an evaluation image; we never crop a poster.
 
 For images of another size than the model's own, three ways are tried in turn: timm's ``dynamic_img_size`` (position
 embeddings are interpolated), no option, and ``img_size`` (the network is built for it).
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusion.backbones.base import Backbone, BackboneSpec, evaluating
+from fusion.backbones.base import RESIZES, Backbone, BackboneSpec, evaluating
 from fusion.backbones.catalogue import register_library
 from fusion.backbones.whole_networks import whole_backbone
 
@@ -51,6 +51,7 @@ def timm_spec(name: str, *_: object) -> BackboneSpec:
         pip_package=None,
         licence=facts.license or "see its model card",
         hub=facts.hf_hub_id or None,
+        resize=facts.interpolation if facts.interpolation in RESIZES else BackboneSpec.resize,
     )
 
 

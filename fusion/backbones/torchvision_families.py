@@ -1,6 +1,7 @@
 """The torchvision networks, cut into stages.
 
-Normalisation and the address of the weights are read from the default weight records of the installed torchvision.
+Normalisation, the filter of the resize and the address of the weights are read from the default weight records of the
+installed torchvision.
 Where a family differs:
 
 - DenseNet: block k includes the transition before it; block4 ends with norm5 and the ReLU that torchvision applies in
@@ -102,6 +103,7 @@ def torchvision_spec(name: str) -> BackboneSpec:
         pip_package=None,
         licence=_LICENCE,
         megabytes=None if mebibytes is None else round(mebibytes * 1.048576, 1),
+        resize=transform.interpolation.value,
     )
 
 

@@ -13,11 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion import backbone_spec
+from fusion.backbones import HF, of_library
 from mmposter.ablation.identity import identity
+from mmposter.branches import on_images
+from mmposter.branches.cnn import NAME as CNN
 from mmposter.config import Config, parse_config
 from mmposter.errors import UserError
+from mmposter.features.tower import EARLIER_RESIZE
 from mmposter.files.atomic import atomic_path, write_json
 from mmposter.files.strict_json import mapping, number, read_json, shown, text, whole
+from mmposter.shipped import POSTERS
 
 CELLS = "cells"
 _PROBS, _UNSEEN = "probs:", "unseen:"
@@ -45,7 +51,9 @@ class TrainingFacts:
         Raises:
             UserError: it has keys or values that this version does not know.
         """
-        return parse_config(self.config)
+        config = parse_config(self.config)
+        said = "resize" in self.config.get(CNN, {}) or not on_images(config.branches)
+        return config if said or _was_bicubic(config) else config.with_network(resize=EARLIER_RESIZE)
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,14 @@ class Scores:
             np.savez(stream, rows=self.rows, **arrays)
         facts = asdict(self.facts)
         write_json(folder / _FACTS, {**facts, "val_map": facts["val_map"] if math.isfinite(facts["val_map"]) else None})
+
+
+def _was_bicubic(config: Config) -> bool:
+    """Whether ``cnn.resize=backbone`` means today what all versions did that did not have that key: bicubic."""
+    name, init = config.cnn.backbone, config.cnn.init
+    if init == POSTERS or (init.endswith(".safetensors") and not of_library(name)):
+        return True  # a file of ours that says nothing of a filter
+    return not name.startswith(HF) and backbone_spec(name).resize == EARLIER_RESIZE
 
 
 def seed_folder(out: Path, key: str, seed: int) -> Path:

@@ -32,6 +32,8 @@ class CnnConfig(ConfigSection):
     """Height and width in pixels; None takes the backbone's own."""
     normalisation: Literal["backbone", "unit"] = "backbone"
     """``backbone``: by its own mean and deviation; ``unit``: pixel values in 0-1, as some published systems have it."""
+    resize: Literal["backbone", "bicubic", "bilinear", "nearest"] = "backbone"
+    """The filter; ``backbone``: what its own library records, for a file of ours what it was made with"""
     classifier: Literal["fusion", "own", "dense"] = "fusion"
     """``fusion``: a branch among others. Published systems, with branches cnn and regime finetune alone: ``own`` (the
     network's own classifier, its last layer made for our genres) or ``dense`` (the flattened map through ``hidden``)"""
@@ -52,7 +54,7 @@ class CnnDeclaration(BranchDeclaration):
     section = CnnConfig
     on_images = True
     weighted = (NAME,)
-    record_keys = ("cnn.backbone", "cnn.init", "cnn.size", "cnn.normalisation")
+    record_keys = ("cnn.backbone", "cnn.init", "cnn.size", "cnn.normalisation", "cnn.resize")
     model_names: ClassVar[Mapping[str, int]] = {"cnn.init": 1}
     widths: ClassVar[Mapping[str, tuple[str, ...]]] = {"cnn.pooled": ("num_features",)}
 

@@ -147,10 +147,12 @@ def _genres(config: DistillationConfig, facts: Mapping[str, Any]) -> list[str]:
     if not genres:
         return []
     return [
-        f"Genres of the training posters were used: a head on the teachers' features learnt them "
-        f"({len(genres['names'])} genres; mAP {genres['validation_map']:.3f} on the validation posters, whose genres "
-        f"chose its best epoch), and what it says of a crop is predicted, too, with weight {config.genre_weight:g}. "
-        "The head is not part of the network.",
+        f"Genres of the training posters were used: heads on the teachers' features learnt them "
+        f"({len(genres['names'])} genres), and what they say of a crop is predicted, too, with weight "
+        f"{config.genre_weight:g}. For each of {genres['folds']} parts of the training posters, those of one group in "
+        f"one part, a head learnt the others: no answer is of a head that had seen that poster's genres (mAP "
+        f"{genres['train_map']:.3f} on the training posters, {genres['validation_map']:.3f} on the validation posters, "
+        "whose genres chose the best epochs). The heads are not part of the network.",
         "",
     ]
 

@@ -60,6 +60,9 @@ class DistillationConfig(ConfigSection):
     """Of the divergence of those scores, beside squared errors of maps that weigh 1 each."""
     genre_weight: float = Field(6.0, ge=0, le=1e6)
     """Of soft genres, where the data have genres; 0: none is looked at."""
+    genre_folds: int = Field(5, ge=2, le=100)
+    """Into how many parts the training posters are dealt; the genres of one are answered by a head that learnt the
+    others."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """``muon``: of the student's convolutions; all other weights are moved by AdamW, at the same rate."""
     weight_decay: float = Field(0.02, ge=0, le=1e6)

@@ -116,11 +116,21 @@ class _Distilling:
         write_json(out / INFO, _info(config, facts, history=()))
         if not self.quiet:
             _announce(self.teachers, config.student)
-        maps = poster_maps(self.dataset, self.teachers, config, out / FOLDER, device=self.device, quiet=self.quiet)
+        maps = poster_maps(
+            self.dataset,
+            self.teachers,
+            config,
+            out / FOLDER,
+            device=self.device,
+            resize=self.weights.filter,
+            quiet=self.quiet,
+        )
         genres = None
         if maps.labels is not None:
             final = [hint.name for hint in self._hints() if hint.final]
-            genres = SoftGenres.of(maps, final, config.seed, out, device=self.device, quiet=self.quiet)
+            genres = SoftGenres.of(
+                maps, final, config.genre_folds, config.seed, out, device=self.device, quiet=self.quiet
+            )
         loop = self._loop(maps, genres)
         if resume:
             loop.resume()
@@ -141,7 +151,12 @@ class _Distilling:
         }
         if genres is not None:
             names = list(self.dataset.vocabulary.genres)
-            facts["genres"] = {"names": names, "validation_map": float(genres.validation_map)}
+            facts["genres"] = {
+                "names": names,
+                "folds": len(genres.heads),
+                "validation_map": float(genres.validation_map),
+                "train_map": float(genres.train_map),
+            }
         # Its batch norms were measured at this size, so whoever uses it without another `cnn.size` gets this one.
         replace(self.weights, size=loop.size).save_trained(out / TOWER, loop.average.student)
         write_card(out, config, facts, progress.history)
@@ -172,7 +187,7 @@ class _Distilling:
 
     def _loop(self, maps: PosterMaps, genres: SoftGenres | None) -> DistillationLoop:
         config = self.config
-        looks = TowerInput.of(CnnConfig(backbone=config.student), self.weights.architecture)
+        looks = TowerInput.of(CnnConfig(backbone=config.student), self.weights)
         torch.manual_seed(config.seed)
         return DistillationLoop(
             Distiller(self.student, self._hints(), 0 if genres is None else len(genres.prior)),
@@ -240,6 +255,12 @@ def _finished(out: Path, config: DistillationConfig, facts: Mapping[str, Any]) -
 
 
 def _require_same(out: Path, there: Mapping[str, Any], config: DistillationConfig, facts: Mapping[str, Any]) -> None:
+    if "genre_folds" not in there["config"]:
+        raise UserError(
+            f"{out} was made by an earlier version of mmposter, whose genre answers came from a head that had learnt "
+            "the genres of the same posters.\nDistil anew: the same command with --overwrite in place of --resume, or "
+            "with another --out"
+        )
     require_same_config(out, there["config"], config.model_dump(mode="json"))
     for key, what in (("manifest", "another state of the data"), ("teachers", "teachers with other weights")):
         if there["facts"].get(key) != facts[key]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,14 @@ from mmposter.distillation.rows import RowArrays
 from mmposter.distillation.views import PosterMaps
 from mmposter.engines.machine import memory
 from mmposter.errors import BadImageError, UserError
-from mmposter.features.tower import SharedTower, TowerWeights
+from mmposter.features.tower import EARLIER_RESIZE, SharedTower, TowerWeights
 from mmposter.images.picture import Picture
 from mmposter.images.reading import crop_image, load_image
 from mmposter.progress import console
 from mmposter.visible import visible
 
 FOLDER = "teachers"
-_PIXELS, _USABLE = "pixels", "usable"
+_PIXELS, _USABLE = "pixels-", "usable"
 _PART = 16  # posters decoded, or shown to a teacher, between two looks at the clock
 _SHARE = 0.8  # of the memory that maps may take
 _LARGEST = 60_000.0  # float16 ends at 65504
@@ -81,6 +81,7 @@ def poster_maps(
     folder: Path,
     *,
     device: str,
+    resize: str = EARLIER_RESIZE,
     quiet: bool = False,
 ) -> PosterMaps:
     """Train and validation posters with the teachers' maps; what `folder` lacks is computed first.
@@ -90,6 +91,7 @@ def poster_maps(
     Args:
         config: says at which size, how many validation posters are watched, and whether genres are looked at.
         folder: for this data set, these teachers and this size alone.
+        resize: the filter of the student's pictures; each teacher sees those of its own.
 
     Raises:
         UserError: too few posters, or more than the memory holds.
@@ -101,17 +103,23 @@ def poster_maps(
     _require_posters(dataset, len(train), count)
     rows = np.concatenate([train, val])
     _require_memory(len(rows), teachers, config)
-    made = _decode(dataset, rows, config.teacher_size, folder, quiet=quiet)
-    pixels, usable = made.load(_PIXELS), made.load(_USABLE)
+    # The student's last: its pictures stay in memory.
+    filters = [*{teacher.weights.filter for teacher in teachers} - {resize}, resize]
+    made = _decode(dataset, rows, config.teacher_size, filters, folder, quiet=quiet)
     maps: dict[str, NDArray[np.float16]] = {}
-    for teacher in teachers:
-        maps |= _look(teacher, pixels, config.teacher_size, folder, device=device, quiet=quiet)
+    for name in filters:
+        pixels = made.load(_PIXELS + name)
+        for teacher in (one for one in teachers if one.weights.filter == name):
+            maps |= _look(teacher, pixels, config.teacher_size, folder, device=device, quiet=quiet)
+    usable = made.load(_USABLE)
     to_learn = np.arange(len(rows)) < len(train)
     learnt, watched = np.flatnonzero(usable & to_learn), np.flatnonzero(usable & ~to_learn)
     _require_posters(dataset, len(learnt), len(watched))
-    labels = dataset.labels()[rows] if dataset.has_labels and config.genre_weight > 0 else None
+    labels, groups = None, None
+    if dataset.has_labels and config.genre_weight > 0:
+        labels, groups = dataset.labels()[rows], np.array(dataset.table["group"], dtype=object)[rows]
     unreadable = tuple(str(name) for name in dataset.table["id"].iloc[rows[~usable]])
-    return PosterMaps(pixels, maps, learnt, watched, labels, unreadable)
+    return PosterMaps(pixels, maps, learnt, watched, labels, groups, unreadable)
 
 
 def _require_posters(dataset: Dataset, train: int, val: int) -> None:
@@ -133,16 +141,22 @@ def _require_memory(posters: int, teachers: Sequence[Teacher], config: Distillat
 
 
 def _decode(
-    dataset: Dataset, rows: NDArray[np.int64], size: tuple[int, int], folder: Path, *, quiet: bool
+    dataset: Dataset,
+    rows: NDArray[np.int64],
+    size: tuple[int, int],
+    filters: Iterable[str],
+    folder: Path,
+    *,
+    quiet: bool,
 ) -> RowArrays:
-    """Pixels of the posters at one size; one that cannot be read is black, and not usable."""
+    """Pixels of the posters at one size, by each filter; one that cannot be read is black, and not usable."""
     table, crops = dataset.table, dataset.crops
-    arrays = RowArrays(
-        folder, "posters", {_PIXELS: ((*size, 3), np.dtype(np.uint8)), _USABLE: ((), np.dtype(bool))}, len(rows)
-    )
+    shapes = {_PIXELS + name: ((*size, 3), np.dtype(np.uint8)) for name in filters}
+    arrays = RowArrays(folder, "posters", {**shapes, _USABLE: ((), np.dtype(bool))}, len(rows))
 
     def decode(part: range) -> dict[str, NDArray[Any]]:
-        pixels, usable = np.zeros((len(part), *size, 3), np.uint8), np.zeros(len(part), bool)
+        usable = np.zeros(len(part), bool)
+        pixels = {name: np.zeros((len(part), *size, 3), np.uint8) for name in filters}
         for place, row in enumerate(int(rows[number]) for number in part):
             try:
                 poster = load_image(dataset.image_path(row))
@@ -152,9 +166,10 @@ def _decode(
                 name = table["id"].iloc[row]
                 console.print(visible(f"left out: {name}: {error.reason} ({error})"), highlight=False)
                 continue
-            pixels[place] = np.asarray(poster.resize(size[::-1], Image.Resampling.BICUBIC))
+            for name, made in pixels.items():
+                made[place] = np.asarray(poster.resize(size[::-1], Image.Resampling[name.upper()]))
             usable[place] = True
-        return {_PIXELS: pixels, _USABLE: usable}
+        return {_USABLE: usable, **{_PIXELS + name: made for name, made in pixels.items()}}
 
     arrays.fill(decode, _PART, title="posters", quiet=quiet)
     return arrays

@@ -36,6 +36,7 @@ class PosterMaps:
     train: NDArray[np.int64]  # rows to learn from
     val: NDArray[np.int64]  # rows to watch
     labels: NDArray[np.float32] | None = None  # N x G of 0 and 1; None where no genre is looked at
+    groups: NDArray[Any] | None = None  # N names, the same for posters that belong together; with labels alone
     unreadable: tuple[str, ...] = ()  # ids of posters that are in neither
 
 
@@ -45,7 +46,8 @@ class Views:
     Args:
         mean: of the student's pictures in 0-1, by channel.
         std: of the same.
-        genres: makes probabilities B x G of the targets by their hints' names; None: no soft genres.
+        genres: makes probabilities B x G of the targets by their hints' names, and of the posters' rows; None: no soft
+            genres.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Views:
         mean: Sequence[float],
         std: Sequence[float],
         device: str = "cpu",
-        genres: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
+        genres: Callable[[Mapping[str, Tensor], NDArray[np.int64]], Tensor] | None = None,
     ) -> None:
         self.posters, self.config, self.device = posters, config, device
         self.genres = genres
@@ -77,7 +79,7 @@ class Views:
         flipped = torch.from_numpy(rng.random(batch) < 0.5).to(self.device)
         for values in (images, *targets.values()):
             values[flipped] = values[flipped].flip(3)
-        targets = self._with_genres(targets)
+        targets = self._with_genres(targets, rows)
         images = recolour(images, rng)
         if rng.random() < self.config.mixup:
             share = float(rng.uniform(0.5, 1.0))  # Beta(1, 1), its larger side
@@ -89,7 +91,7 @@ class Views:
     def whole(self, rows: NDArray[np.int64], size: Size, places: Places) -> Batch:
         """Posters as they are; arguments and results as of `random`."""
         images, targets = self._cut(rows, torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(rows), 1), size, places)
-        return (images - self._mean) / self._std, self._with_genres(targets)
+        return (images - self._mean) / self._std, self._with_genres(targets, rows)
 
     def plain(self, number: int, batch: int, size: Size) -> Tensor:
         """Pictures of random crops, neither coloured nor mixed: a function of the seed and the batch's number alone."""
@@ -109,8 +111,8 @@ class Views:
     def _pictures(self, rows: NDArray[np.int64], boxes: Tensor, size: Size) -> Tensor:
         return crop_maps(self._take(self.posters.pixels, rows).permute(0, 3, 1, 2).float(), boxes, size)
 
-    def _with_genres(self, targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        return targets if self.genres is None else {**targets, GENRES: self.genres(targets)}
+    def _with_genres(self, targets: dict[str, Tensor], rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        return targets if self.genres is None else {**targets, GENRES: self.genres(targets, rows)}
 
     def _take(self, values: NDArray[Any], rows: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(values[rows]).to(self.device)

@@ -38,7 +38,7 @@ class ExportFormat:
     name: str  # as the command line has it
     suffix: str  # of a file's name
     packages: tuple[str, ...]  # that writing and checking it needs beside torch
-    resize: Callable[[tuple[int, int]], nn.Module]  # made with height and width in pixels; the first part of the graph
+    resize: Callable[[tuple[int, int], str], nn.Module]  # of height and width, and the filter; the graph's first part
     write: Callable[[PosterGraph, Facts, Path], None]  # the graph and its facts into a file
     open: Callable[[Path], Runner]  # a file for use
     example: str  # text of a program that runs it, ``NAME`` in place of the file's name

@@ -1,11 +1,11 @@
 """The resize of `mmposter.images.transforms.PosterTransform` for graphs: to the last bit that of torch's 8-bit images.
 
-torch resizes 8-bit pictures (bicubic, antialias) in whole numbers: first along the width, then along the height, each
-time with 16-bit weights, and each time rounded to 8 bits (`aten/src/ATen/native/cpu/UpSampleKernel.cpp`; the scheme is
-Pillow's). ONNX has Resize (cubic, antialias), but onnxruntime's weights have other bits: of 101 real posters 3 to 4
-values in a thousand came out one or two steps of 255 off, and every poster had a score that was wrong by 1e-4 or more,
-up to 2e-3. `ExactResize` is torch's arithmetic in standard operators, so a graph gets the very pixels that the model
-was trained on.
+torch resizes 8-bit pictures (bicubic or bilinear, antialias) in whole numbers: first along the width, then along the
+height, each time with 16-bit weights, and each time rounded to 8 bits (`aten/src/ATen/native/cpu/UpSampleKernel.cpp`;
+the scheme is Pillow's). ONNX has Resize (cubic, antialias), but onnxruntime's weights have other bits: of 101 real
+posters 3 to 4 values in a thousand came out one or two steps of 255 off, and every poster had a score that was wrong by
+1e-4 or more, up to 2e-3. `ExactResize` is torch's arithmetic in standard operators, so a graph gets the very pixels
+that the model was trained on.
 
 Letters: H W height and width of a poster, n and m pixels of one side before and after.
 """
@@ -19,17 +19,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _A = -0.5  # of the cubic; Pillow's and torch's choice for antialias
-_SUPPORT = 2.0  # how far it reaches, in pixels of the coarser side
 _WEIGHT_BITS, _SHIFT_BITS = 15, 22  # a weight is below 2^15, and at most shifted by 22 bits
 _HIGH_OFFSET = 128
 
 
 class _Resize(nn.Module):
-    """To `size`, height and width in pixels."""
+    """To `size`, height and width in pixels, by the filter `name`, one of `fusion.backbones.RESIZES`."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int], name: str = "bicubic") -> None:
         super().__init__()
-        self.size = size
+        self.size, self.name = size, name
 
 
 class NativeResize(_Resize):
@@ -37,7 +36,9 @@ class NativeResize(_Resize):
 
     def forward(self, image: Tensor) -> Tensor:
         """1 x 3 x H x W, uint8 -> 1 x 3 x height x width, uint8."""
-        return F.interpolate(image, self.size, mode="bicubic", align_corners=False, antialias=True)
+        if self.name == "nearest":
+            return F.interpolate(image, self.size, mode="nearest-exact")
+        return F.interpolate(image, self.size, mode=self.name, align_corners=False, antialias=True)
 
 
 class ExactResize(_Resize):
@@ -46,28 +47,28 @@ class ExactResize(_Resize):
     def forward(self, image: Tensor) -> Tensor:
         """1 x 3 x H x W, uint8 -> 1 x 3 x height x width, uint8."""
         height, width = self.size
-        narrow = _resize_rows(image, width)
-        return _resize_rows(narrow.transpose(2, 3), height).transpose(2, 3)
+        narrow = _resize_rows(image, width, self.name)
+        return _resize_rows(narrow.transpose(2, 3), height, self.name).transpose(2, 3)
 
 
-def bicubic_weights(length: int, size: int) -> tuple[Tensor, Tensor]:
+def filter_weights(length: int, size: int, name: str) -> tuple[Tensor, Tensor]:
     """How much each of n pixels counts for each of m, as whole numbers.
 
     Args:
         length: n; torch makes it a tensor where a graph is traced, and the graph then asks each poster.
         size: m.
+        name: of the filter.
 
     Returns:
         n x m of int32 in the 16-bit range, and what each column is about in sum, a power of two (1 of float64).
     """
     # Of shape 1, not (): a quotient of two numbers without a dimension is float32 in torch's older ONNX exporter.
     scale = torch.as_tensor(length).to(torch.float64).reshape(1) / torch.tensor([size], dtype=torch.float64)
-    stretch = scale.clamp(min=1.0)
     centre = scale * (torch.arange(size, dtype=torch.float64) + 0.5)
-    x = ((torch.arange(length, dtype=torch.float64).unsqueeze(1) + 0.5 - centre) / stretch).abs()  # n x m
-    near = ((_A + 2) * x - (_A + 3)) * x * x + 1
-    far = ((_A * x - 5 * _A) * x + 8 * _A) * x - 4 * _A
-    weights = torch.where(x < 1, near, torch.where(x < _SUPPORT, far, torch.zeros_like(x)))
+    places = torch.arange(length, dtype=torch.float64).unsqueeze(1)
+    if name == "nearest":
+        return (places == torch.floor(centre)).to(torch.int32), torch.ones(1, dtype=torch.float64)
+    weights = _KERNELS[name](((places + 0.5 - centre) / scale.clamp(min=1.0)).abs())  # n x m
     weights = weights / weights.sum(dim=0)
     # The largest power of two that leaves the largest weight below 2^15.
     powers = 2.0 ** torch.arange(_SHIFT_BITS + 1, dtype=torch.float64)
@@ -77,9 +78,23 @@ def bicubic_weights(length: int, size: int) -> tuple[Tensor, Tensor]:
     return (torch.sign(weights) * torch.floor(weights.abs() * unit + 0.5)).to(torch.int32), unit
 
 
-def _resize_rows(image: Tensor, size: int) -> Tensor:
+def _cubic(x: Tensor) -> Tensor:
+    near = ((_A + 2) * x - (_A + 3)) * x * x + 1
+    far = ((_A * x - 5 * _A) * x + 8 * _A) * x - 4 * _A
+    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+
+
+def _triangle(x: Tensor) -> Tensor:
+    return (1 - x).clamp(min=0)
+
+
+# How much a pixel counts at a distance, in pixels of the coarser side.
+_KERNELS = {"bicubic": _cubic, "bilinear": _triangle}
+
+
+def _resize_rows(image: Tensor, size: int, name: str) -> Tensor:
     """1 x 3 x H x n, uint8 -> 1 x 3 x H x m, uint8."""
-    weights, unit = bicubic_weights(image.shape[3], size)
+    weights, unit = filter_weights(image.shape[3], size, name)
     # ONNX multiplies 8-bit numbers exactly and fast, 16-bit ones not at all: weight = 256 high + low.
     high = torch.div(weights, 256, rounding_mode="floor")
     low = weights - 256 * high

@@ -103,7 +103,7 @@ def _graph(run: Run, form: ExportFormat, branches: tuple[str, ...], *, offline: 
     seen = run.tower_input()
     model = run.with_tower(run.load_model(), offline=offline)
     single, decision = run.config.single_label, run.decision(branches)
-    resize = form.resize(seen.size)
+    resize = form.resize(seen.size, seen.resize)
     return PosterGraph(resize, model, seen, branches=branches, single_label=single, decision=decision).eval()
 
 

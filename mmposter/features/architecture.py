@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fusion import backbone_spec
+from fusion import BackboneSpec, backbone_spec
 from fusion.backbones import DESCRIPTION_FILES, HF, TIMM, of_library, require_modest
 from mmposter.errors import UserError
 from mmposter.files.paths import folder_here
@@ -42,6 +42,8 @@ class Architecture:
     input_size: tuple[int, int]  # height and width in pixels
     # hf: what its `config.json` says of the network; None where the name is enough
     config: Mapping[str, Any] | None = field(default=None, hash=False)
+    # the filter that is recorded beside the weights; no part of the network, so it is kept with neither
+    resize: str = field(default=BackboneSpec.resize, compare=False)
 
     @classmethod
     def find(cls, backbone: str, *, offline: bool = False) -> Architecture | None:
@@ -64,7 +66,7 @@ class Architecture:
         # timm's tag names weights, not the network; a model's folder says nothing of it either.
         label = f"{HF}{config.get('model_type')}" if config is not None else backbone
         label = label.partition(".")[0] if backbone.startswith(TIMM) else label
-        return cls(label, spec.mean, spec.std, spec.input_size, config)
+        return cls(label, spec.mean, spec.std, spec.input_size, config, spec.resize)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for fingerprints and run folders."""

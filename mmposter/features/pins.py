@@ -16,7 +16,7 @@ from mmposter.branches import declarations, declared, on_images
 from mmposter.config import Config, flat_config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture
-from mmposter.features.tower import TowerInput, TowerWeights
+from mmposter.features.tower import EARLIER_RESIZE, TowerInput, TowerWeights, require_resize
 from mmposter.files.paths import file_here, folder_here
 from mmposter.files.strict_json import mapping, shown, sound, text, whole
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _NO_FILES = ("imagenet", "posters", "none")
 _WIDEST = 65_536
-_TOWER_IDENTITY = ("backbone", "weights", "architecture")
+_TOWER_IDENTITY = ("backbone", "weights", "architecture", "resize")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ class Pins:
                 others.
         """
         known = declarations().values()
-        settings = mapping(said.get("settings"), "pins.settings")
+        settings = dict(mapping(said.get("settings"), "pins.settings"))
+        if "cnn.backbone" in settings:  # packs from before there was a choice do not say it
+            require_resize(settings.setdefault("cnn.resize", EARLIER_RESIZE))
         fingerprints = mapping(said.get("fingerprints"), "pins.fingerprints")
         if unknown := sorted(set(settings) - {"seed", *(key for branch in known for key in branch.record_keys)}):
             raise ValueError(f"pins.settings has the key {shown(unknown[0])}, of no branch that is loaded")
@@ -92,7 +94,7 @@ class Pins:
             if here and (lacking := [key for key in branch.record_keys if key not in settings]):
                 raise ValueError(f"pins.settings lacks {lacking[0]}")
         width = whole(said.get("embedding_dim", 0), "pins.embedding_dim", most=_WIDEST)
-        return cls(text(said.get("pack"), "pins.pack"), dict(settings), dict(fingerprints), width)
+        return cls(text(said.get("pack"), "pins.pack"), settings, dict(fingerprints), width)
 
     @classmethod
     def from_extractors(cls, pack: str, config: Config, branches: Mapping[str, BranchExtractors], width: int) -> Pins:
@@ -111,8 +113,10 @@ class Pins:
                 settings[key] = Path(settings[key]).name
         if settings.get("cnn.init") == "none":
             settings["seed"] = config.seed
-        steps = [step for branch in branches.values() for step in branch.steps]
-        return cls(pack, settings, {step.name: step.fingerprint() for step in steps}, width)
+        fingerprints = {step.name: step.fingerprint() for branch in branches.values() for step in branch.steps}
+        if "cnn.resize" in settings:
+            settings["cnn.resize"] = _tower_fingerprint(fingerprints).get("resize", EARLIER_RESIZE)
+        return cls(pack, settings, fingerprints, width)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -136,7 +140,10 @@ class Pins:
         known = self._tower_identity
         said = known.get("architecture")
         architecture = None if said is None else Architecture.from_json(said)
-        return PinnedTower(config.cnn.backbone, None, architecture=architecture, size=config.cnn.size, known=known)
+        resize = self.settings["cnn.resize"]
+        return PinnedTower(
+            config.cnn.backbone, None, architecture=architecture, size=config.cnn.size, resize=resize, known=known
+        )
 
     def require(self, config: Config, branches: Sequence[str]) -> None:
         """Refuse branches and settings that the pack has no records of.
@@ -190,11 +197,11 @@ class Pins:
     @property
     def _tower_known(self) -> Mapping[str, Any]:
         """The fingerprint of an extractor that looks through the image network."""
-        return next(self.fingerprints[name] for name in on_images(declarations()) if name in self.fingerprints)
+        return _tower_fingerprint(self.fingerprints)
 
     def _tower_here(self, config: Config, init: str) -> TowerWeights | None:
         """The tower that ``cnn.init`` names, where it is here and is the pack's own."""
-        cnn = config.cnn.model_copy(update={"init": init})
+        cnn = config.cnn.model_copy(update={"init": init, "resize": self.settings["cnn.resize"]})
         try:
             found = TowerWeights.find(cnn, seed=config.seed, offline=True)
         except UserError:  # not on this machine
@@ -205,10 +212,10 @@ class Pins:
         """Whether a key of the image network with another value means the pack's network; None: where it is equal."""
         if key == "cnn.init":
             return asked == self.settings[key] or self._tower_here(config, asked) is not None
+        if key == "cnn.resize":
+            return asked in ("backbone", self.settings[key])
         if key == "cnn.size" and config.cnn.backbone == self.settings["cnn.backbone"]:
-            return bool(
-                list(TowerInput.of(config.cnn, self.tower(config).architecture).size) == self._tower_known["size"]
-            )
+            return bool(list(TowerInput.of(config.cnn, self.tower(config)).size) == self._tower_known["size"])
         return None
 
     def _same(self, key: str, asked: Any, config: Config) -> bool:
@@ -220,6 +227,10 @@ class Pins:
             ):
                 return same
         return bool(asked == self.settings[key])
+
+
+def _tower_fingerprint(fingerprints: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    return next(fingerprints[name] for name in on_images(declarations()) if name in fingerprints)
 
 
 def _model_names() -> dict[str, int]:

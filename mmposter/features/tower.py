@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 
 from fusion import Backbone, StageStatistics, backbone_spec, build_backbone
-from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, Undrawn, count_parameters, of_library
+from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, RESIZES, count_parameters, of_library, to_be_loaded
 from mmposter.branches.plugins import load_named
 from mmposter.branches.settings import FROM_OUTSIDE
 from mmposter.config import CnnConfig, StyleConfig
@@ -30,6 +30,10 @@ from mmposter.shipped import POSTERS, shipped_tower
 
 # Keys in a safetensors header under which `TowerWeights.save` keeps what the weights were made from, and for what.
 _ORIGIN, _ARCHITECTURE, _SIZE = "mmposter_weights", "mmposter_architecture", "mmposter_size"
+_RESIZE = "mmposter_resize"
+
+EARLIER_RESIZE = "bicubic"
+"""The filter of every tower before there was a choice; it goes without saying wherever a filter is kept."""
 
 # Posters at a time on a CPU: the maps of more do not stay in its cache (EfficientNet-Lite0 at 320 x 224, one thread:
 # 21 ms a poster by 2, 54 ms by 32).
@@ -50,6 +54,8 @@ class TowerWeights:
     seed: int = 0  # of the random weights
     architecture: Architecture | None = None  # of a `timm/` or `hf/` network; None for others
     size: tuple[int, int] | None = None  # height and width of its images in pixels; None: the backbone's own
+    # the filter that makes them of posters, one of RESIZES; None: what a file of ours says
+    resize: str | None = None
 
     @classmethod
     def find(cls, config: CnnConfig, *, seed: int = 0, offline: bool = False) -> TowerWeights:
@@ -86,15 +92,25 @@ class TowerWeights:
             else:
                 architecture = Architecture.find(config.backbone, offline=offline)
         size = config.size or (None if architecture is None else architecture.input_size)
-        return cls(config.backbone, file, seed if file is None else 0, architecture, size)
+        found = cls(config.backbone, file, seed if file is None else 0, architecture, size)
+        if config.resize != "backbone":
+            return replace(found, resize=config.resize)
+        if file is not None and found._is_ours(file):
+            return found
+        return replace(found, resize=(architecture or backbone_spec(config.backbone)).resize)
+
+    @property
+    def filter(self) -> str:
+        """By which posters are resized for it."""
+        return self.resize or (None if self.file is None else _said_resize(self.file)) or EARLIER_RESIZE
 
     def identity(self) -> dict[str, Any]:
         """What goes into the fingerprint of everything computed with this tower."""
-        if self.architecture is None:
-            return {"backbone": self.backbone, "weights": self._origin()}
-        # Not the name: that of a folder is another one elsewhere.
-        label, architecture = self.architecture.label, self.architecture.to_json()
-        return {"backbone": label, "weights": self._origin(), "architecture": architecture}
+        found: dict[str, Any] = {"backbone": self.backbone, "weights": self._origin()}
+        if self.architecture is not None:
+            # Not the name: that of a folder is another one elsewhere.
+            found |= {"backbone": self.architecture.label, "architecture": self.architecture.to_json()}
+        return found if self.filter == EARLIER_RESIZE else {**found, "resize": self.filter}
 
     def save(self, path: Path) -> None:
         """Write the backbone's weights to a safetensors file that keeps their identity (they are the same)."""
@@ -114,6 +130,8 @@ class TowerWeights:
         size = self.size or (None if self.file is None else _said_size(self.file))
         if size is not None:
             metadata[_SIZE] = json.dumps(size)
+        if self.filter != EARLIER_RESIZE:
+            metadata[_RESIZE] = self.filter
         if self.architecture is not None:
             metadata[_ARCHITECTURE] = json.dumps(self.architecture.to_json())
         save_tensors(path, state, metadata)
@@ -166,7 +184,7 @@ class TowerWeights:
         if of_library(self.backbone):
             require_fitting(self.backbone, self.architecture, file)
         # Weights that are drawn all the same, and overwritten, shift nobody's numbers.
-        with torch.random.fork_rng(devices=[]), Undrawn():
+        with to_be_loaded(self.backbone):
             backbone = self._build(None)
         try:
             backbone.load_state_dict(load_tensors(file))
@@ -185,23 +203,20 @@ class TowerInput:
     mean: tuple[float, ...]  # of the red, green and blue channel of an image in 0-1
     std: tuple[float, ...]  # of the same
     size: tuple[int, int]  # height and width in pixels
+    resize: str = EARLIER_RESIZE  # the filter, one of `fusion.backbones.RESIZES`
 
     @classmethod
-    def of(cls, config: CnnConfig, architecture: Architecture | None = None) -> TowerInput:
-        """Of a configured backbone, in its own size where none is set.
-
-        Args:
-            architecture: of a ``timm/`` or ``hf/`` network; None for others.
-        """
-        facts = architecture or backbone_spec(config.backbone)
+    def of(cls, config: CnnConfig, weights: TowerWeights) -> TowerInput:
+        """Of a configured backbone, in its own size where none is set, by the filter of its weights."""
+        facts = weights.architecture or backbone_spec(config.backbone)
         size = config.size or facts.input_size
         if config.normalisation == "unit":
-            return cls((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), size)
-        return cls(facts.mean, facts.std, size)
+            return cls((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), size, weights.filter)
+        return cls(facts.mean, facts.std, size, weights.filter)
 
     def transform(self, *, augment: bool = False) -> PosterTransform:
         """What makes the tensor of a poster's pixels."""
-        return PosterTransform(self.mean, self.std, self.size, augment=augment)
+        return PosterTransform(self.mean, self.std, self.size, self.resize, augment=augment)
 
     def __call__(self, picture: Picture) -> torch.Tensor:
         """Resize and normalise one poster."""
@@ -221,7 +236,7 @@ class SharedTower:
     """
 
     def __init__(self, config: CnnConfig, weights: TowerWeights, *, device: str) -> None:
-        self.input = TowerInput.of(config, weights.architecture)
+        self.input = TowerInput.of(config, weights)
         self.normalisation = config.normalisation
         self.weights, self.device = weights, device
         self._backbone: Backbone | None = None
@@ -303,6 +318,20 @@ def _said_size(file: Path) -> tuple[int, int] | None:
         height, width = parse_json(said, file)
         known = tuple(whole(side, "a side", least=1, most=_LARGEST_SIDE) for side in (height, width))
         return known[0], known[1]
+
+
+def _said_resize(file: Path) -> str | None:
+    """The filter that a file of ours says."""
+    said = _metadata(file).get(_RESIZE)
+    with sound(file):
+        return None if said is None else require_resize(said)
+
+
+def require_resize(value: Any) -> str:
+    """A filter that a stranger's file names (ValueError: none that there is)."""
+    if value not in RESIZES:
+        raise ValueError(f"resize must be one of {', '.join(RESIZES)}, got {shown(value)}")
+    return str(value)
 
 
 def require_fitting(backbone: str, architecture: Architecture | None, file: Path) -> None:

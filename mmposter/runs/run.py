@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion.backbones import Undrawn, list_backbones, of_library
+from fusion.backbones import Undrawn, list_backbones, of_library, to_be_loaded
 from mmposter.branches import branch_names, declared, frozen_branches
 from mmposter.branches.named import GATES, HEADS, LOSSES
 from mmposter.config import Config, flat_config, parse_config
@@ -20,7 +20,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.architecture import Architecture
 from mmposter.features.sizes import Sizes
-from mmposter.features.tower import TowerInput, TowerWeights, require_fitting
+from mmposter.features.tower import EARLIER_RESIZE, TowerInput, TowerWeights, require_fitting, require_resize
 from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
 from mmposter.files.paths import file_here
@@ -145,7 +145,7 @@ class Run:
             texts(run.facts.get(OTHER_WEIGHTS, ()), OTHER_WEIGHTS)
             if BASE_RATES in run.facts:
                 base_rates(run.facts[BASE_RATES], len(vocabulary))
-            _ = run.architecture  # made of the file's values, too
+            _ = run.architecture, run.resize  # made of the file's values, too
         if finished and (run.thresholds is None or not (folder / WEIGHTS).is_file()):
             raise UserError(
                 f"the training in {folder} has not ended; go on with: mmposter train DATA --out {folder} --resume"
@@ -162,7 +162,7 @@ class Run:
 
         file = self.folder / WEIGHTS
         self._require_fitting(file)
-        with sound(self.folder / MODEL, _MEND), Undrawn():
+        with sound(self.folder / MODEL, _MEND), to_be_loaded(self.config.cnn.backbone):
             model = self._untrained()
         try:
             model.load_state_dict(load_tensors(file))
@@ -195,7 +195,7 @@ class Run:
         if not self._learns_images:
             return build_model(config, self.sizes, genres)
         size = self.tower_input().size
-        backbone = TowerWeights(config.cnn.backbone, None, architecture=self.architecture, size=size).build()
+        backbone = replace(self._unweighted, size=size).build()
         if config.cnn.classifier != "fusion":
             return build_image_classifier(config, backbone, size, genres)
         return build_model(config, self.sizes, genres, build_tower(config, backbone))
@@ -206,6 +206,18 @@ class Run:
         known = mapping(self.fingerprints.get("tower", {}), "tower").get("architecture")
         return None if known is None else Architecture.from_json(known)
 
+    @property
+    def resize(self) -> str:
+        """The filter that posters were resized by for the run's image network."""
+        with sound(self.folder / MODEL, _MEND):
+            tower = mapping(self.fingerprints.get("tower", {}), "tower")
+            return require_resize(tower.get("resize", EARLIER_RESIZE))
+
+    @property
+    def _unweighted(self) -> TowerWeights:
+        """The run's image network without its weights."""
+        return TowerWeights(self.config.cnn.backbone, None, architecture=self.architecture, resize=self.resize)
+
     def tower_input(self) -> TowerInput:
         """How posters are fed to the image network, without asking anyone but this folder.
 
@@ -213,7 +225,7 @@ class Run:
             UserError: it names a network that nobody knows.
         """
         with sound(self.folder / MODEL, _MEND):
-            return TowerInput.of(self.config.cnn, self.architecture)
+            return TowerInput.of(self.config.cnn, self._unweighted)
 
     def subsets(self) -> Subsets | None:
         """What `mmposter calibrate` fitted and measured; None where it was not run.
@@ -316,9 +328,12 @@ class Run:
                 )
 
     def serving_config(self) -> Config:
-        """The configuration with the frozen tower's weights taken from the run folder, wherever that lies now."""
-        tower = self.folder / TOWER
-        return self.config.with_network(init=str(tower)) if tower.is_file() else self.config
+        """The configuration with the frozen tower's weights taken from the run folder, wherever that lies now.
+
+        It names the filter that the run was trained behind, whatever the tower's records say today.
+        """
+        tower, config = self.folder / TOWER, self.config.with_network(resize=self.resize)
+        return config.with_network(init=str(tower)) if tower.is_file() else config
 
     def with_tower(
         self, model: PosterModel | ImageClassifier, *, offline: bool = True

@@ -84,7 +84,7 @@ def load_inputs(
 
 
 def _tower_input(config: Config, *, offline: bool) -> TowerInput:
-    return TowerInput.of(config.cnn, TowerWeights.find(config.cnn, offline=offline).architecture)
+    return TowerInput.of(config.cnn, TowerWeights.find(config.cnn, offline=offline))
 
 
 def cached_branches(

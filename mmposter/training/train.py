@@ -40,7 +40,7 @@ from mmposter.runs.building import (
 )
 from mmposter.runs.decisions import Decision, unseen_answer
 from mmposter.runs.provenance import package_version
-from mmposter.runs.run import BASE_RATES, TOWER, WEIGHTS, Run
+from mmposter.runs.run import BASE_RATES, MODEL, TOWER, WEIGHTS, Run
 from mmposter.runs.seen import TRAIN, VAL, SeenPosters
 from mmposter.shipped import POSTERS, shipped_model, shipped_models
 from mmposter.training.checkpoint import TrainingProgress, require_same_config
@@ -176,6 +176,8 @@ def fit(
     """
     weights = image_network(config, config.branches, Pins.of(dataset), offline=offline)
     _require_posters(dataset, inputs)
+    if resume and weights is not None and (out / MODEL).is_file():
+        _require_same_resize(out, weights)
     model, sizes = _fresh_model(config, inputs.features.sizes(), len(dataset.vocabulary), weights)
     labels = torch.from_numpy(inputs.labels[inputs.rows("train")])
     loss = build_training_loss(config.loss, labels)
@@ -299,7 +301,7 @@ def _fresh_model(
     if config.cnn.classifier != "fusion":
         original = weights.original()
         torch.manual_seed(config.seed)
-        size = TowerInput.of(config.cnn, weights.architecture).size
+        size = TowerInput.of(config.cnn, weights).size
         return build_image_classifier(config, backbone, size, num_genres, original), cached
     tower = build_tower(config, backbone)
     torch.manual_seed(config.seed)
@@ -330,10 +332,23 @@ def choose_thresholds(
 def _require_same(out: Path, config: Config, dataset: Dataset) -> None:
     """Make sure that `out` holds just the run that is to go on."""
     old = Run.load(out, finished=False)
-    require_same_config(out, old.config.model_dump(mode="json"), config.model_dump(mode="json"))
+    there = old.config
+    if config.cnn.resize == old.resize:  # named now, it is still the same
+        there = there.with_network(resize=old.resize)
+    require_same_config(out, there.model_dump(mode="json"), config.model_dump(mode="json"))
     old.vocabulary.require_same(dataset.vocabulary, mine=str(out), theirs=str(dataset.folder))
     if old.facts.get("manifest") != _facts(dataset)["manifest"]:
         raise UserError(f"{out} was started on another state of {dataset.folder}; give another --out")
+
+
+def _require_same_resize(out: Path, weights: TowerWeights) -> None:
+    """Refuse to go on with another filter: earlier versions took bicubic, whatever was recorded."""
+    then = Run.load(out, finished=False).resize
+    if then != weights.filter:
+        raise UserError(
+            f"{out} was started with posters resized by the filter {then}, and {weights.backbone} now takes "
+            f"{weights.filter}.\nGo on with --set cnn.resize={then}, or give another --out"
+        )
 
 
 def _facts(dataset: Dataset) -> dict[str, Any]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import mmposter.images.reading
-from fusion.backbones import global_average
+from fusion.backbones import catalogue, global_average
 from mmposter.cli import main
 from mmposter.config import CnnConfig
 from mmposter.distillation import loop as loops
+from mmposter.distillation import teachers
 from mmposter.distillation.distill import distill
 from mmposter.distillation.genres import SoftGenres
 from mmposter.distillation.loop import STATE, DistillationLoop
@@ -92,7 +95,13 @@ def test_genres_are_learnt_from_the_teachers_head(quick, posters_of, tmp_path):
     assert {"genres/soft"} == set(result.facts["validation"]) - {f"sage/{t}" for t in TERMS}
     assert "val:genres/soft" in metrics(tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert f"(2 genres; mAP {found:.3f} on the validation posters" in card
+    assert "(2 genres)" in card
+    assert result.facts["genres"]["folds"] == 5
+    assert (
+        "For each of 5 parts of the training posters, those of one group in one part, a head learnt the others" in card
+    )
+    own = result.facts["genres"]["train_map"]
+    assert f"(mAP {own:.3f} on the training posters, {found:.3f} on the validation posters" in card
     assert "no genre was looked at" not in card
     # The head of the soft genres is not part of the network.
     without = run(quick("genre_weight=0"), posters, tmp_path / "without")
@@ -309,6 +318,44 @@ def test_another_distillation_in_the_folder_is_kept(quick, posters_of, tmp_path)
     assert (out / "tower.safetensors").read_bytes() == before
     run(quick("mixup=0.5"), posters, out, overwrite=True)
     assert (out / "tower.safetensors").read_bytes() != before
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_one_of_an_earlier_version_is_refused_with_what_to_do(quick, posters_of, tmp_path, finished):
+    """Its genre answers came from a head that had learnt the genres of the same posters."""
+    posters, out = posters_of(genres=True), tmp_path / "out"
+    run(quick(), posters, out)
+    info = json.loads((out / "distillation.json").read_text())
+    del info["config"]["genre_folds"]
+    if not finished:
+        info["history"] = []
+    (out / "distillation.json").write_text(json.dumps(info))
+    with pytest.raises(
+        UserError, match=r"earlier version .*\nDistil anew: the same command with --overwrite in place of"
+    ):
+        run(quick(), posters, out, resume=True)
+    run(quick(), posters, out, overwrite=True)
+
+
+def test_teachers_see_posters_by_their_own_filter_and_the_student_by_its(quick, posters_of, tmp_path, monkeypatch):
+    spec, (teacher, student) = catalogue._BACKBONES.get, ("bilinear", "nearest")
+    for name, resize in (("sage", teacher), ("tiny", student)):
+        entry = spec(name)
+        changed = replace(entry, spec=replace(entry.spec, resize=resize))
+        monkeypatch.setitem(catalogue._BACKBONES._entries, name, changed)
+    seen, look = {}, teachers._look
+    monkeypatch.setattr(
+        teachers, "_look", lambda one, pixels, *a, **o: seen.update({one.name: pixels}) or look(one, pixels, *a, **o)
+    )
+    kept, original = [], DistillationLoop.run
+    monkeypatch.setattr(DistillationLoop, "run", lambda self, **o: kept.append(self) or original(self, **o))
+    posters = posters_of()
+    result = run(quick(), posters, tmp_path / "out")
+    first = Image.open(posters.dataset.image_path(0))
+    for pixels, resize in ((seen["sage"], teacher), (kept[0].views.posters.pixels, student)):
+        np.testing.assert_array_equal(pixels[0], np.asarray(first.resize((48, 64), Image.Resampling[resize.upper()])))
+    # Whoever uses the result reads posters as it did.
+    assert TowerWeights.find(CnnConfig(backbone="tiny", init=str(result.tower))).filter == student
 
 
 @pytest.mark.figures

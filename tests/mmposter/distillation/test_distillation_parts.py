@@ -115,7 +115,7 @@ def test_targets_are_of_the_same_part_as_the_picture(monkeypatch, mixup):
 
 @pytest.mark.parametrize("mixup", [0.0, 1.0])
 def test_soft_genres_are_of_the_crop_and_mixed_with_it(mixup):
-    views = ramps(DistillationConfig(mixup=mixup), genres=lambda maps: maps["t/s"].mean((2, 3)))
+    views = ramps(DistillationConfig(mixup=mixup), genres=lambda maps, rows: maps["t/s"].mean((2, 3)))
     _, targets = views.random(0, 4, (32, 24), {"t/s": (8, 6)}, (0.3, 0.5))
     torch.testing.assert_close(targets[GENRES], targets["t/s"].mean((2, 3)))
     assert len(targets[GENRES].unique()) == 8

@@ -130,7 +130,8 @@ def _untrained(folder: Path, config: Config) -> tuple[Run, torch.nn.Module]:
         sizes = Sizes(**{**sizes.to_json(), **tower_sizes(tower)})
         weights.save(folder / TOWER)
     if config.cnn.classifier != "fusion":
-        model: torch.nn.Module = build_image_classifier(config, weights.build(), TowerInput.of(config.cnn).size, genres)
+        size = TowerInput.of(config.cnn, weights).size
+        model: torch.nn.Module = build_image_classifier(config, weights.build(), size, genres)
     else:
         model = build_model(config, sizes, genres, tower if config.regime == "finetune" else None)
     learnt = ("cnn", "style") if config.regime == "finetune" else ()

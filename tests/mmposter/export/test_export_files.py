@@ -161,7 +161,8 @@ def test_the_example_obeys_the_policy_for_posters_without_a_genre(onnx_file, tmp
         # Re-weighting in the middle of the network, which only the finetune regime has.
         (("regime=finetune", "style.stage=conv2"), "cnn,style"),
         (("regime=finetune", "cnn.classifier=own", "loss.name=cross_entropy"), "cnn"),
-        (("cnn.normalisation=unit",), "style"),
+        (("cnn.normalisation=unit", "cnn.resize=bilinear"), "style"),
+        (("regime=finetune", "cnn.resize=nearest"), "cnn"),
     ],
 )
 def test_other_kinds_of_runs(train_run, pictures, tmp_path, overrides, branches):
@@ -183,17 +184,18 @@ def test_every_head_and_gate_can_be_written(made, pictures, tmp_path, to, head, 
     sets = ("cnn.backbone=cnn3", f"fusion.head={head}", f"style.descriptor={descriptor}", f"style.gate={gate}")
     config = made.world.config(*sets, regime="finetune", branches="cnn,style,yolo")
     torch.manual_seed(0)
-    tower = build_tower(config, TowerWeights(config.cnn.backbone, None).build())
+    weights = TowerWeights(config.cnn.backbone, None)
+    tower = build_tower(config, weights.build())
     sizes = Sizes(class_names=("a", "b"), **tower_sizes(tower))
     model = build_model(config, sizes, 4, tower).eval()
     with torch.no_grad():
         for layer in model.fusion.modules():  # else logits hardly differ
             if isinstance(layer, torch.nn.Linear):
                 layer.weight *= 8
-    tower_input = TowerInput.of(config.cnn)
+    tower_input = TowerInput.of(config.cnn, weights)
     decision = Decision(np.full(4, 0.5))
     graph = PosterGraph(
-        FORMATS[to].resize(tower_input.size),
+        FORMATS[to].resize(tower_input.size, tower_input.resize),
         model,
         tower_input,
         branches=("cnn", "style"),

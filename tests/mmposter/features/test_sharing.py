@@ -123,8 +123,9 @@ def test_the_extractors_of_a_configuration_share_a_tower_also_after_pickling():
 
 def test_the_preparation_is_the_backbones_own_transform(pictures):
     spec = backbone_spec("resnet18")
-    found = TowerInput.of(CnnConfig(backbone="resnet18"))(Picture(pictures[0]))
-    assert torch.equal(found, PosterTransform(spec.mean, spec.std, spec.input_size)(pictures[0]))
+    config = CnnConfig(backbone="resnet18", init="none")
+    found = TowerInput.of(config, TowerWeights.find(config))(Picture(pictures[0]))
+    assert torch.equal(found, PosterTransform(spec.mean, spec.std, spec.input_size, spec.resize)(pictures[0]))
     assert found.shape == (3, *spec.input_size)
 
 

@@ -103,6 +103,29 @@ def test_the_tower_is_found_where_it_is_here(packed, tmp_path):
         dataset_extractors(dataset, packed.config("cnn.init=none"), ["cnn"])
 
 
+def test_a_pack_of_an_earlier_version_holds_features_of_bicubic_pictures(packed, tmp_path):
+    pins = json.loads(Archive(packed.file).members()[FACTS])["pins"]
+    assert pins["settings"].pop("cnn.resize") == "bicubic"  # the filter of its tower, which says none
+    dataset = Dataset.load(changed(packed, tmp_path, pins=pins))
+    for asked in ((), ("cnn.resize=bicubic",)):
+        features = load_features(dataset, dataset_extractors(dataset, packed.config(*asked), ["cnn"], offline=True))
+        assert features.usable.sum() == len(dataset) - 1
+    with pytest.raises(UserError, match=r"cnn\.resize: bicubic in the pack, bilinear asked"):
+        dataset_extractors(dataset, packed.config("cnn.resize=bilinear"), ["cnn"], offline=True)
+
+
+def test_a_pack_says_the_filter_behind_its_features(packed, tmp_path):
+    pins = json.loads(Archive(packed.file).members()[FACTS])["pins"]
+    for name in ("cnn", "style"):
+        pins["fingerprints"][name]["resize"] = "bilinear"
+    pins["settings"]["cnn.resize"] = "bilinear"
+    found = Pins.of(Dataset.load(changed(packed, tmp_path, pins=pins)))
+    assert image_network(packed.config(), ["cnn"], found).identity()["resize"] == "bilinear"
+    pins["settings"]["cnn.resize"] = "sharp"
+    with pytest.raises(UserError, match=r"bicubic, bilinear, nearest"):
+        Pins.of(Dataset.load(changed(packed, tmp_path, pins=pins)))
+
+
 @pytest.mark.parametrize(
     ("changes", "lines"),
     [
