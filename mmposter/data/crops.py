@@ -131,7 +131,7 @@ def crops_per_poster(labels: NDArray[np.bool_], target: int) -> NDArray[np.int64
     >>> common_and_rare = np.array([[True, True], [True, False], [False, True]])
     >>> crops_per_poster(common_and_rare, 6).tolist()  # the first poster is used up when the rare genre's turn comes
     [3, 3, 3]
-    >>> crops_per_poster(np.array([[True, True], [True, False], [True, False]]), 3).tolist()  # three posters, three samples
+    >>> crops_per_poster(np.array([[True, True], [True, False], [True, False]]), 3).tolist()  # as many as wanted
     [3, 1, 1]
     """
     counts = np.ones(len(labels), dtype=np.int64)

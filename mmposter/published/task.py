@@ -74,6 +74,23 @@ def cropped_dataset(task: Dataset, published: Published, variant: Variant, out: 
     return balance_by_crops(task, folder, CropOptions(target=target, size=crops.size, order=order))
 
 
+def without_validation(task: Dataset, out: Path) -> Dataset:
+    """A task whose validation posters are trained on, and whose test posters are watched in their place: a fault.
+
+    The network is measured on `task` itself, on the test posters that it was chosen on.
+    """
+    table = task.table.assign(split=task.table["split"].replace({"val": "train", "test": "val"}))
+    folder = out / f"{task.folder.resolve().name}-watched-on-test"
+    info = {
+        "root": str(task.root),
+        "derived_from": {"data": task.folder.resolve().name, "manifest_sha256": str(task.info["manifest_sha256"])},
+        "features": str(task.features_folder.resolve()),
+    }
+    with claim(folder, PREPARED, go_on=True):
+        write_dataset(folder, table, task.vocabulary, info)
+    return Dataset.load(folder)
+
+
 def _some(dataset: Dataset, limit: int) -> Dataset:
     """Near-duplicate groups in the order of a hash of their names, until a side has its share of `limit`."""
     share = limit / len(dataset)
