@@ -47,7 +47,7 @@ def test_leak_stands_in_one_table(posters, tmp_path):
     assert leaky.whole is None  # its whole test posters were trained on, crop by crop
     assert clean.whole is not None
     table = (tmp_path / "published.md").read_text()
-    rows = [line for line in table.splitlines() if "R-precision" in line]
+    rows = [line for line in table.splitlines() if line.startswith("|") and "R-precision" in line]
     assert [line.split("|")[2].strip() for line in rows] == ["as_published", "clean", "clean, whole posters"]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in rows]
     by_column = {column: [row[place] for row in cells] for place, column in enumerate(COLUMNS)}
