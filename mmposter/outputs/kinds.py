@@ -32,6 +32,7 @@ RUN = Kind(
         "README.md",
         "subsets.json",
         "plots/training.png",
+        "plots/genres.png",
         "plots/average_precision.png",
         "tensorboard/events.out.tfevents.*",
         *EVALUATION.under("evaluation/*"),
@@ -85,6 +86,7 @@ PREPARED = Kind(
         "dropped.csv",
         "issues.csv",
         "dead_links.csv",
+        "plots/genres.png",
     ),
 )
 

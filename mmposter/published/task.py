@@ -13,6 +13,7 @@ from mmposter.errors import UserError
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PREPARED
 from mmposter.published.systems import Published, Variant
+from mmposter.report.balance import write_balance
 
 FEW = 10
 """Posters to train on below which no result means anything."""
@@ -71,7 +72,9 @@ def cropped_dataset(task: Dataset, published: Published, variant: Variant, out: 
     limit = task.info.get("limit")
     some = "" if limit is None else f"-{limit}-posters"
     folder = out / f"{task.vocabulary.name}{some}-{order}-{target}"
-    return balance_by_crops(task, folder, CropOptions(target=target, size=crops.size, order=order))
+    balanced = balance_by_crops(task, folder, CropOptions(target=target, size=crops.size, order=order))
+    write_balance(balanced)
+    return balanced
 
 
 def without_validation(task: Dataset, out: Path) -> Dataset:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from mmposter.branches import declared
+from mmposter.data.dataset import Dataset
 from mmposter.evaluation import Evaluation
 from mmposter.files.atomic import write_json, write_text
+from mmposter.report.balance import FIGURE, genre_balance
 from mmposter.report.evaluation_text import to_markdown
-from mmposter.report.plots import plot_average_precision, plot_training_curves
+from mmposter.report.plots import plot_average_precision, plot_genre_balance, plot_training_curves
 from mmposter.report.plots.style import save_png
 from mmposter.runs.run import Run
 from mmposter.training.checkpoint import TrainingProgress
@@ -14,8 +16,13 @@ from mmposter.training.checkpoint import TrainingProgress
 PLOTS, CARD, VALIDATION = "plots", "README.md", "validation.json"
 
 
-def write_plots(run: Run, progress: TrainingProgress, validation: Evaluation) -> None:
-    """Training curves and average precision by genre, as PNG files in the run folder."""
+def write_plots(run: Run, progress: TrainingProgress, validation: Evaluation, dataset: Dataset) -> None:
+    """Training curves and average precision by genre, as PNG files in the run folder.
+
+    Where the run was trained on crops, also the genres before and after balancing.
+    """
+    if dataset.crops is not None:
+        save_png(plot_genre_balance(genre_balance(dataset)), run.folder / FIGURE)
     save_png(plot_training_curves(progress.history), run.folder / PLOTS / "training.png")
     save_png(plot_average_precision(validation), run.folder / PLOTS / "average_precision.png")
 
@@ -43,6 +50,7 @@ def write_card(run: Run, validation: Evaluation) -> None:
         to_markdown(validation).removesuffix("\n"),
         "![training](plots/training.png)",
         "![average precision by genre](plots/average_precision.png)",
+        *([f"![genres before and after balancing]({FIGURE})"] if (run.folder / FIGURE).is_file() else []),
         *_use(run),
     ]
     write_text(run.folder / CARD, "\n\n".join(paragraphs) + "\n")

@@ -221,7 +221,7 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
     }
     run = replace(run, thresholds=fitted.thresholds, facts={**run.facts, **facts})
     write_csv(run.folder / "metrics.csv", progress.history)
-    write_plots(run, progress, validation)
+    write_plots(run, progress, validation, dataset)
     write_card(run, validation)
     run.save()
     return TrainingResult(run, progress, validation)

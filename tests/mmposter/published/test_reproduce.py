@@ -46,6 +46,9 @@ def test_leak_stands_in_one_table(posters, tmp_path):
     assert clean.data["leak_share"] == 0
     assert leaky.whole is None  # its whole test posters were trained on, crop by crop
     assert clean.whole is not None
+    for result in (leaky, clean):
+        assert (tmp_path / result.run / "plots" / "genres.png").is_file()
+        assert "](plots/genres.png)" in (tmp_path / result.run / "README.md").read_text()
     table = (tmp_path / "published.md").read_text()
     rows = [line for line in table.splitlines() if line.startswith("|") and "R-precision" in line]
     assert [line.split("|")[2].strip() for line in rows] == ["as_published", "clean", "clean, whole posters"]
@@ -92,6 +95,7 @@ def test_an_epoch_is_chosen_on_the_test_posters_as_published_and_measured_on_the
     watched = Dataset.load(tmp_path / "data" / "raw25-watched-on-test")
     assert set(watched.split("val").table["id"]) == set(task.split("test").table["id"])
     assert len(watched.split("test")) == 0
+    assert not (tmp_path / clean.run / "plots" / "genres.png").exists()  # nothing was balanced
     for result in (flattered, clean):  # on the test posters of the data, whoever watched them
         saved = json.loads((tmp_path / result.run / "evaluation" / "test" / "evaluation.json").read_text())
         assert saved["n"] == test
