@@ -142,6 +142,7 @@ def build_classifier(
     *,
     hidden: Sequence[int] = (),
     dropout: float = 0.0,
+    dropout_layers: int | None = None,
     state_dict: Mapping[str, Tensor] | None = None,
 ) -> Classifier:
     """The layers above a backbone's final map.
@@ -156,6 +157,7 @@ def build_classifier(
         num_genres: G.
         hidden: dense only: widths of the layers between the map and the last one; none: that one alone.
         dropout: dense only: after each hidden layer, in [0, 1); an own classifier has its own rates.
+        dropout_layers: dense only: after so many hidden layers, the first ones; None: after each.
         state_dict: own only: weights under the original library's keys, for the layers before the last; None: random.
 
     Raises:
@@ -175,7 +177,7 @@ def build_classifier(
             f"map_shape must have the {backbone.num_features} channels of {backbone_name}, got {map_shape}"
         )
     if kind == "dense":
-        return _dense(map_shape, num_genres, hidden, dropout)
+        return _dense(map_shape, num_genres, hidden, dropout, dropout_layers)
     if hidden:
         raise ValueError(f"hidden must be empty where kind is 'own', got {tuple(hidden)}")
     side, make_layers = _OWN.get(backbone_name, (1, lambda _: []))
@@ -235,13 +237,20 @@ def _smallest_side(backbone: Backbone, too_small: int) -> int | None:
     return None if high == _LARGEST_PROBE else high
 
 
-def _dense(map_shape: tuple[int, int, int], num_genres: int, hidden: Sequence[int], dropout: float) -> Classifier:
+def _dense(
+    map_shape: tuple[int, int, int],
+    num_genres: int,
+    hidden: Sequence[int],
+    dropout: float,
+    dropout_layers: int | None,
+) -> Classifier:
     channels, height, width = map_shape
     layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
     features = channels * height * width
     for index, units in enumerate(hidden, start=1):
         layers |= {f"linear{index}": nn.Linear(features, units), f"relu{index}": nn.ReLU()}
-        layers[f"dropout{index}"] = Dropout(dropout)
+        if dropout_layers is None or index <= dropout_layers:
+            layers[f"dropout{index}"] = Dropout(dropout)
         features = units
     return Classifier(named_sequence(layers), features, num_genres)
 

@@ -6,7 +6,7 @@ map come from `fusion.classifier`. P1, P3, P4 and P7 are the systems of configs/
 - ``cnn6`` (P1): "6 conv layers, each with pooling, dropout and ReLU", on crops of 150 x 150. Ours: 3 x 3 kernels,
   widths 32, 32, 64, 64, 128, 128, dropout 0.25. Poolings round up: six of them leave 3 x 3 of 150 and 1 x 1 of 64.
 - ``cnn3`` (P3): "VGG-like", 3 conv layers, pooling after each, on 268 x 182. Ours: 3 x 3 kernels as in VGG, widths
-  32, 64, 128. Its three fully connected layers with dropout are the classifier's.
+  32, 64, 128. Its three fully connected layers and its one dropout layer are the classifier's.
 - ``cnn4`` (P4): 5 x 5 kernels, widths 16, 32, 64, 64, each with 2 x 2 pooling and dropout 0.25, on 200 x 150. Ours: no
   padding, the default of Keras, in which it was written; 8 x 5 places are left, and a side below 76 is too small.
 - ``pixels`` (P7): no layer at all; the feed-forward network on raw pixels is a dense classifier on it. The image's

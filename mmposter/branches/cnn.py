@@ -39,6 +39,8 @@ class CnnConfig(ConfigSection):
     network's own classifier, its last layer made for our genres) or ``dense`` (the flattened map through ``hidden``)"""
     hidden: tuple[Width, ...] = Field((), max_length=16)
     """classifier dense: the widths of the layers between the map and the genres"""
+    dropout_layers: int | None = Field(None, ge=0, le=16)
+    """classifier dense: dropout follows so many of the hidden layers, the first ones; None: each"""
     trainable: Name = "full"
     """finetune only: ``full``, ``frozen``, or the first stage that learns (such as ``block4``)."""
     dim: Width = 256

@@ -44,6 +44,14 @@ def evaluate_command(
             metavar="DIR",
         ),
     ] = None,
+    thumbnails: Annotated[
+        bool,
+        typer.Option(
+            "--thumbnails",
+            help="Show the most wrong posters in report.html as small pictures. They belong to their owners: mind whom "
+            "you send the page.",
+        ),
+    ] = False,
     json_output: opt.Json = False,
     include_trained: opt.IncludeTrained = False,
     device: opt.Device = "auto",
@@ -66,7 +74,7 @@ def evaluate_command(
 
       mmposter evaluate runs/cnn-yolo data --branches cnn
 
-      mmposter evaluate posters data
+      mmposter evaluate posters data --thumbnails
     """
     method, source = parse_calibration(calibration), opt.choose_data(data, data_option)
     from mmposter.config import parse_branches
@@ -78,6 +86,7 @@ def evaluate_command(
     from mmposter.outputs.kinds import EVALUATION
     from mmposter.report.evaluation import evaluation_folder, write_evaluation
     from mmposter.report.evaluation_text import calibration_note, data_note, render
+    from mmposter.report.thumbnails import hardest_thumbnails
     from mmposter.runs.run import Run
     from mmposter.shipped import find_run
 
@@ -99,7 +108,7 @@ def evaluate_command(
             workers="auto",
             include_trained=include_trained,
         )
-        page = write_evaluation(found, place)
+        page = write_evaluation(found, place, hardest_thumbnails(found, dataset) if thumbnails else None)
     if json_output:
         answer_json(found.to_json())
     else:

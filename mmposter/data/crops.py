@@ -4,12 +4,15 @@ The rule is that of a published system (P1, DenseNet on 20 genres): "each genre 
 150x150 crops; a poster already augmented for one genre is not augmented again for another". It leaves three things
 open. Our reading:
 
-- Genres are gone through from the rarest to the commonest. A rare genre has the fewest posters to take crops of; were
-  a commoner one before it, most of them would be used up, and the rare genre's few others would have to give many.
-- A genre has the crops that its posters give by then, for whichever genre they were made; what it lacks is shared
-  evenly among those of its posters that give one crop so far. A poster that gives two or more is augmented.
-- Every poster gives at least one crop, so a genre can end above the target, as the commonest do: the many crops of rare
-  genres are theirs as well. It ends below it only where all its posters were augmented for rarer genres.
+- Genres are gone through from the commonest to the rarest, as the system's text describes it: a genre near the target
+  is hardly augmented, and a smaller one that overlaps with it "is barely augmented either", its posters being used up.
+- A genre's posters share the target evenly: of 600 posters each owes 5 of 3000 crops. Those that were augmented for a
+  commoner genre, which means that they give two or more, stay as they are; what they do not give is given by nobody.
+- Every poster gives at least one crop, and a genre with more posters than the target takes nothing. So the commonest
+  genres end above the target, by the crops of others, and the rare ones below it.
+
+This reading gives 3.2 crops a poster on 70 % of the system's posters with 70 % of its target; the published number is
+3.2, too (26,049 of 8,052 posters).
 
 What the system did next is the fault that this module measures: it split the crops, not the posters.
 """
@@ -92,14 +95,14 @@ def crop_table(dataset: Dataset, options: CropOptions) -> pd.DataFrame:
     """
     labels = _labels(dataset)  # refuses what cannot be cropped
     ids, splits = list(dataset.table["id"]), dataset.table["split"].to_numpy(dtype=object)
-    rarest_first = labels.sum(axis=0).argsort(kind="stable")
+    commonest_first = (-labels.sum(axis=0)).argsort(kind="stable")
     whole = [np.arange(len(ids))]
     parts = whole if options.order == "crops_first" else [np.flatnonzero(splits == side) for side in SPLITS]
     counts = np.zeros(len(ids), dtype=np.int64)
     for part in parts:
         target = round(options.target * len(part) / len(ids))
         drawn = part[_shuffled([ids[row] for row in part], f"{options.seed}/share")]
-        counts[drawn] = crops_per_poster(labels[drawn][:, rarest_first], target)
+        counts[drawn] = crops_per_poster(labels[drawn][:, commonest_first], target)
     rows = np.repeat(np.arange(len(ids)), counts)
     number = np.concatenate([np.arange(count) for count in counts])
     table = dataset.table.iloc[rows].reset_index(drop=True)
@@ -115,30 +118,29 @@ def crop_table(dataset: Dataset, options: CropOptions) -> pd.DataFrame:
 
 
 def crops_per_poster(labels: NDArray[np.bool_], target: int) -> NDArray[np.int64]:
-    """How many crops each of N posters gives, so that genres reach `target` as far as the rule of the module lets them.
+    """How many crops each of N posters gives, by the rule of the module.
 
     Args:
-        labels: N x G, the genres in the order in which they are gone through. Where a genre's posters cannot all give
-            the same number, the first ones give one more.
+        labels: N x G, the genres in the order in which they are gone through. Where a genre's posters cannot all owe
+            the same number, the first ones owe one more.
         target: samples of each genre.
 
     Returns:
         N, each 1 or more.
 
-    >>> rare_and_common = np.array([[True, True], [False, True], [False, True]])
-    >>> crops_per_poster(rare_and_common, 6).tolist()  # the common genre has 6 crops of the first poster by then
-    [6, 1, 1]
-    >>> crops_per_poster(rare_and_common[:, ::-1], 6).tolist()
-    [2, 2, 2]
+    >>> common_and_rare = np.array([[True, True], [True, False], [False, True]])
+    >>> crops_per_poster(common_and_rare, 6).tolist()  # the first poster is used up when the rare genre's turn comes
+    [3, 3, 3]
+    >>> crops_per_poster(np.array([[True, True], [True, False], [True, False]]), 3).tolist()  # as many as wanted
+    [3, 1, 1]
     """
     counts = np.ones(len(labels), dtype=np.int64)
     for has in labels.T:
-        free = np.flatnonzero(has & (counts == 1))
-        missing = target - int(counts[has].sum())
-        if missing > 0 and len(free):
-            each, more = divmod(missing, len(free))
-            counts[free] += each
-            counts[free[:more]] += 1
+        rows = np.flatnonzero(has)
+        if 0 < len(rows) < target:
+            each, more = divmod(target, len(rows))
+            owed = each + (np.arange(len(rows)) < more)
+            counts[rows] = np.where(counts[rows] == 1, owed, counts[rows])
     return counts
 
 

@@ -86,6 +86,24 @@ class FigureBlock:
 
 
 @dataclass(frozen=True)
+class Thumbnail:
+    """A small picture inside a page."""
+
+    source: str  # for the attribute ``src``, from `mmposter.images.thumbnails`: a page loads nothing
+    title: str  # below it, in bold
+    caption: str  # below that
+
+
+@dataclass(frozen=True)
+class PicturesBlock:
+    """Small pictures side by side, as many a line as there is room for. Markdown has their words alone."""
+
+    kind: ClassVar[str] = "pictures"
+
+    pictures: Sequence[Thumbnail]
+
+
+@dataclass(frozen=True)
 class ListBlock:
     """A bulleted list."""
 
@@ -114,7 +132,7 @@ class DetailsBlock:
     blocks: Sequence[Block]
 
 
-Block = TableBlock | FigureBlock | ListBlock | CodeBlock | DetailsBlock
+Block = TableBlock | FigureBlock | PicturesBlock | ListBlock | CodeBlock | DetailsBlock
 
 
 @dataclass(frozen=True)

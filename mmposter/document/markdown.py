@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from mmposter.document.blocks import Block, CodeBlock, DetailsBlock, Document, FigureBlock, ListBlock, TableBlock
+from mmposter.document.blocks import (
+    Block,
+    CodeBlock,
+    DetailsBlock,
+    Document,
+    FigureBlock,
+    ListBlock,
+    PicturesBlock,
+    TableBlock,
+)
 from mmposter.visible import visible_lines
 
 # A bar ends a cell and a tag may run in a page; neither a `<` before a number nor an arrow is one. A backslash before
@@ -34,6 +43,8 @@ def block_markdown(block: Block) -> str:
             return f"**{block.caption}**\n\n{table}\n\n{block.note}"
         case FigureBlock():
             return f"![{block.alt}](plots/{block.name}.png)\n\n{block.caption}"
+        case PicturesBlock():
+            return "\n".join(f"- {picture.title}: {picture.caption}" for picture in block.pictures)
         case ListBlock():
             return "\n".join(f"- {text}" for text in block.items)
         case CodeBlock():

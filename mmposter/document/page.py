@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from mmposter.document.blocks import Block, PageSection
+from mmposter.document.blocks import Block, PageSection, PicturesBlock
 from mmposter.visible import visible_lines
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ def render_page(title: str, lead: str, facts: Mapping[str, str], sections: Seque
         ValueError: two sections, or two figures, share an id.
     """
     template = _environment().get_template("page.html.j2")
-    page = template.render(title=title, lead=lead, facts=facts, sections=sections, css=_text("page.css"))
+    pictures = any(isinstance(block, PicturesBlock) for section in sections for block in section.blocks)
+    page = template.render(
+        title=title, lead=lead, facts=facts, sections=sections, css=_text("page.css"), pictures=pictures
+    )
     # Not in `<code>`: a quotation mark in a text is escaped there, so only real attributes match.
     twice = [name for name, count in Counter(re.findall(r' id="([^"]+)"', page)).items() if count > 1]
     if twice:

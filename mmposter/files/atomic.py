@@ -77,6 +77,6 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def write_csv(target: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write `rows`, one or more with the same keys, as a table with a header to `target` atomically."""
-    header = list(rows[0])
-    write_text(target, table_text(header, ([row[name] for name in header] for row in rows)))
+    """Write `rows`, one or more, as a table with a header to `target` atomically; what a row lacks is an empty cell."""
+    header = list(dict.fromkeys(name for row in reversed(rows) for name in row))  # in the order of the newest
+    write_text(target, table_text(header, ([row.get(name) for name in header] for row in rows)))

@@ -33,6 +33,7 @@ RUN = Kind(
         "subsets.json",
         "seen.parquet",
         "plots/training.png",
+        "plots/genres.png",
         "plots/average_precision.png",
         "tensorboard/events.out.tfevents.*",
         *EVALUATION.under("evaluation/*"),
@@ -87,6 +88,7 @@ PREPARED = Kind(
         "dropped.csv",
         "issues.csv",
         "dead_links.csv",
+        "plots/genres.png",
     ),
 )
 

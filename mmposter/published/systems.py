@@ -43,6 +43,9 @@ class Deviation(_Facts):
     note: str
     order: CropOrder | None = None
     """whether crops are made before or after the split"""
+    watch: Literal["test"] | None = None
+    """the posters on which the epoch is chosen: the test posters, those of validation being trained on; None: the
+    validation posters"""
     config: Mapping[str, Any] = {}
 
 
@@ -52,6 +55,8 @@ class Network(_Facts):
     title: str
     published: Mapping[str, float] = {}
     """metric name: value, as printed in the paper"""
+    training: Mapping[str, float] = {}
+    """the same on the paper's training posters"""
     note: str | None = None
     variants: Mapping[Variant, Deviation] = {}
 
@@ -100,6 +105,10 @@ class Published:
         """When crops are made; None where the system makes none."""
         orders = [deviation.order for deviation in self.deviations(variant) if deviation.order]
         return orders[-1] if orders else None
+
+    def watches_test(self, variant: Variant) -> bool:
+        """Whether the epoch is chosen on the test posters, a fault."""
+        return any(deviation.watch == "test" for deviation in self.deviations(variant))
 
     def config(self, variant: Variant, overrides: Sequence[str] = (), **direct: Any) -> Config:
         """The configuration of a variant; the user's own ``section.key=value`` come last (UserError: bad ones)."""

@@ -190,6 +190,9 @@ def _of_result(result: Result) -> list[str]:
     published = _find(result)
     if published is not None and published.network.note:
         lines.append(published.network.note)
+    if published is not None and published.network.training:
+        found = ", ".join(f"{result.titles[key]} {value:g}" for key, value in published.network.training.items())
+        lines.append(f"published for its own training posters: {found}")
     if published is not None and result.variant is not None:
         lines += [deviation.note for deviation in published.deviations(result.variant)]
     if result.data["leak_share"]:

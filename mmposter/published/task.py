@@ -13,6 +13,7 @@ from mmposter.errors import UserError
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PREPARED
 from mmposter.published.systems import Published, Variant
+from mmposter.report.balance import write_balance
 
 FEW = 10
 """Posters to train on below which no result means anything."""
@@ -73,7 +74,26 @@ def cropped_dataset(task: Dataset, published: Published, variant: Variant, out: 
     limit = task.info.get("limit")
     some = "" if limit is None else f"-{limit}-posters"
     folder = out / f"{task.vocabulary.name}{some}-{order}-{target}"
-    return balance_by_crops(task, folder, CropOptions(target=target, size=crops.size, order=order))
+    balanced = balance_by_crops(task, folder, CropOptions(target=target, size=crops.size, order=order))
+    write_balance(balanced)
+    return balanced
+
+
+def without_validation(task: Dataset, out: Path) -> Dataset:
+    """A task whose validation posters are trained on, and whose test posters are watched in their place: a fault.
+
+    The network is measured on `task` itself, on the test posters that it was chosen on.
+    """
+    table = task.table.assign(split=task.table["split"].replace({"val": "train", "test": "val"}))
+    folder = out / f"{task.folder.resolve().name}-watched-on-test"
+    info = {
+        "root": str(task.root),
+        "derived_from": {"data": task.folder.resolve().name, "manifest_sha256": str(task.info["manifest_sha256"])},
+        "features": str(task.features_folder.resolve()),
+    }
+    with claim(folder, PREPARED, go_on=True):
+        write_dataset(folder, table, task.vocabulary, info)
+    return Dataset.load(folder)
 
 
 def _some(dataset: Dataset, limit: int) -> Dataset:

@@ -19,7 +19,9 @@ from mmposter.document.blocks import (
     FigureBlock,
     ListBlock,
     PageSection,
+    PicturesBlock,
     TableBlock,
+    Thumbnail,
 )
 from mmposter.document.numbers import interval, number, percent, with_interval
 from mmposter.document.page import render_page
@@ -66,8 +68,13 @@ def evaluation_folder(
     return home / "-".join([split, *(branches or ())])
 
 
-def write_evaluation(found: Examination, folder: Path) -> Path:
+def write_evaluation(found: Examination, folder: Path, pictures: Mapping[str, str] | None = None) -> Path:
     """Write report.html, evaluation.json, predictions.parquet, listing.txt and plots/*.png, each one atomically.
+
+    Args:
+        found: what was measured.
+        folder: where to.
+        pictures: of the hardest posters by id, from `mmposter.report.thumbnails`; None: the page shows none.
 
     Returns:
         The page.
@@ -76,7 +83,7 @@ def write_evaluation(found: Examination, folder: Path) -> Path:
         UserError: files of others would be replaced, or another process is writing there.
         OSError: the folder cannot be written.
     """
-    document = evaluation_document(found)
+    document = evaluation_document(found, pictures)
     page = render_page(document.title, document.lead, document.facts, document.sections)
     with claim(folder, EVALUATION, go_on=True):
         found.scored.save(folder / PREDICTIONS)
@@ -88,7 +95,7 @@ def write_evaluation(found: Examination, folder: Path) -> Path:
     return folder / PAGE
 
 
-def evaluation_document(found: Examination) -> Document:
+def evaluation_document(found: Examination, pictures: Mapping[str, str] | None = None) -> Document:
     """The page; where a poster has one genre, none are true together, and a confusion matrix says the rest."""
     single = found.evaluation.single_label
     sections = [
@@ -99,7 +106,7 @@ def evaluation_document(found: Examination) -> Document:
         *([] if found.evaluation.surest_alone else [_thresholds(found)]),
         *([_together(found)] if single is None else []),
         _calibration(found),
-        _hardest(found),
+        _hardest(found, pictures),
         _source(found),
     ]
     source = found.scored.source
@@ -351,7 +358,7 @@ def _calibration(found: Examination) -> PageSection:
     return PageSection("calibration", "Calibration", text, blocks)
 
 
-def _hardest(found: Examination) -> PageSection:
+def _hardest(found: Examination, pictures: Mapping[str, str] | None) -> PageSection:
     rows = [
         [
             poster.id,
@@ -364,16 +371,40 @@ def _hardest(found: Examination) -> PageSection:
         ]
         for poster in found.hardest
     ]
+    text, blocks = _pictures(found, pictures)
     return PageSection(
         "hardest",
         "Most wrong",
         [
             f"The {len(rows)} posters with the highest loss (mean binary cross-entropy over the genres, in nats), by "
             "id. Missed: genres that it has and that were not decided; false: decided and not true; each with the "
-            "probability that the model gave it. Costliest: the genre that adds most to the loss."
+            "probability that the model gave it. Costliest: the genre that adds most to the loss.",
+            text,
         ],
-        [TableBlock("", ["id", "loss", "true", "decided", "missed", "false", "costliest"], rows, align="lrlllll")],
+        [
+            TableBlock("", ["id", "loss", "true", "decided", "missed", "false", "costliest"], rows, align="lrlllll"),
+            *blocks,
+        ],
     )
+
+
+def _pictures(found: Examination, pictures: Mapping[str, str] | None) -> tuple[str, list[PicturesBlock]]:
+    """The misclassified ones among the hardest posters, in the same order, and a sentence on what is shown."""
+    if pictures is None:
+        return "Posters belong to their owners: they are shown here only with `mmposter evaluate --thumbnails`.", []
+    wrong = [poster for poster in found.hardest if poster.missed or poster.false]
+    shown = [poster for poster in wrong if poster.id in pictures]
+    thumbnails = [
+        Thumbnail(
+            pictures[poster.id],
+            poster.id,
+            f"is {', '.join(poster.true)}; decided {', '.join(poster.decided) or 'none'}",
+        )
+        for poster in shown
+    ]
+    text = f"Pictures of {len(shown)} of the {len(wrong)} misclassified posters among them"
+    text += "." if len(shown) == len(wrong) else "; the files of the others cannot be read here."
+    return text, [PicturesBlock(thumbnails)] if thumbnails else []
 
 
 def _source(found: Examination) -> PageSection:

@@ -118,6 +118,7 @@ def build_image_classifier(
             num_genres,
             hidden=cnn.hidden,
             dropout=cnn.dropout,
+            dropout_layers=cnn.dropout_layers,
             state_dict=state_dict,
         )
         model = ImageClassifier(backbone, classifier)

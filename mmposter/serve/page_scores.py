@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from PIL import Image
-
 from mmposter.errors import BadImageError
-from mmposter.images.reading import load_image
+from mmposter.images.thumbnails import thumbnail_uri
 from mmposter.runs.decisions import saw_nothing_note
 from mmposter.serve.multipart import UploadedPoster
 from mmposter.serve.schema import PosterAnswer
@@ -53,13 +49,6 @@ def error_sentence(name: str, error: str) -> str:
     """What was wrong with a poster that has no scores; `error` has a code and a text, as `PosterAnswer.error`."""
     code, _, text = error.partition(": ")
     return f"{name} cannot be used: {text if text and ' ' not in code else error}."
-
-
-def data_uri(image: Image.Image, kind: str = "JPEG") -> str:
-    """A picture for the attribute ``src``."""
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _key(changed: bool) -> str:
@@ -130,8 +119,6 @@ def signed(value: float) -> str:
 
 def _thumbnail(poster: UploadedPoster) -> str:
     try:
-        picture = load_image(poster.data)
+        return thumbnail_uri(poster.data, _THUMBNAIL)
     except BadImageError:
         return ""
-    picture.thumbnail(_THUMBNAIL)
-    return data_uri(picture)

@@ -10,7 +10,8 @@ from PIL import Image
 
 from mmposter.branches import declared
 from mmposter.explain import Explanation, GenreExplanation, HeatMap, Item
-from mmposter.serve.page_scores import data_uri, signed
+from mmposter.images.thumbnails import data_uri
+from mmposter.serve.page_scores import signed
 
 _MOST_ITEMS = 8
 

@@ -23,7 +23,6 @@ from fusion import ImageClassifier, Loss, PosterModel, parameter_groups, probabi
 from mmposter.config import Config, TrainConfig
 from mmposter.engines.parent import end_with_the_parent, lasts
 from mmposter.errors import DivergedError, UserError
-from mmposter.evaluation.metrics import mean_average_precision
 from mmposter.evaluation.thresholds import TELLING
 from mmposter.evaluation.unseen import Unseen
 from mmposter.files.atomic import write_text
@@ -32,6 +31,7 @@ from mmposter.progress import console
 from mmposter.progress import progress as show_progress
 from mmposter.training.batches import EpochSampler, PosterBatches
 from mmposter.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
+from mmposter.training.epochs import validation_columns
 
 # A long epoch (finetune) is not lost to a kill: the state is also kept in between, at most this often.
 CHECKPOINT_SECONDS = 30.0
@@ -183,21 +183,19 @@ class Trainer:
         probs, rows, _ = self.predict(self.val_rows)
         if np.isnan(probs).any():  # a batch norm's running statistics may overflow where a batch's own do not
             raise self._diverged("scores of validation posters are")
-        target = self.val_data.labels[rows].numpy()
-        val_map = mean_average_precision(target, probs)
-        val_loss = _log_loss(target, probs.astype(np.float64), self.config.single_label)
+        columns = validation_columns(self.val_data.labels[rows].numpy(), probs, self.config)
+        val_map = columns["val_map"]
         row = {
             "epoch": state.epoch,
             "step": state.step,
             "lr": self.rates[0] * self._rate_factor(),
             "train_loss": state.loss_sum / max(state.seen, 1),
-            "val_loss": val_loss,
-            "val_map": float(val_map),
+            **columns,
             "seconds": round(state.seconds, 3),
         }
         state.history.append(row)
         if self.keeps_last or val_map > state.best:
-            state.best, state.best_epoch = float(val_map), state.epoch
+            state.best, state.best_epoch = val_map, state.epoch
             if self.accelerator.is_main_process:
                 save_tensors(self.out / BEST, self.plain_model.state_dict())
         waited = state.epoch - state.best_epoch
@@ -207,7 +205,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             write_text(self.out / METRICS, "".join(json.dumps(line) + "\n" for line in state.history))
             if self.board is not None:
-                for name in ("train_loss", "val_loss", "val_map", "lr"):
+                for name in ("train_loss", *columns, "lr"):
                     self.board.add_scalar(name, row[name], row["epoch"])
                 self.board.flush()
         return row
@@ -307,14 +305,6 @@ def rate_factor(step: int, total: int, warmup: float, schedule: str = "cosine") 
     if schedule == "constant":
         return 1.0
     return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
-
-
-def _log_loss(target: NDArray[Any], probs: NDArray[np.float64], single_label: bool) -> float:
-    """Mean over the posters and genres, or with one genre a poster the mean of -log of what it got."""
-    clipped = np.clip(probs, 1e-7, 1 - 1e-7)
-    if single_label:
-        return float(-(target * np.log(clipped)).sum(axis=1).mean())
-    return float(-(target * np.log(clipped) + (1 - target) * np.log(1 - clipped)).mean())
 
 
 def _loader(data: PosterBatches, sampler: EpochSampler, workers: int) -> DataLoader[Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from mmposter.branches import declared
+from mmposter.data.dataset import Dataset
 from mmposter.evaluation import Evaluation
 from mmposter.evaluation.thresholds import TELLING
 from mmposter.files.atomic import write_json, write_text
+from mmposter.report.balance import FIGURE, genre_balance
 from mmposter.report.evaluation_text import to_markdown
-from mmposter.report.plots import plot_average_precision, plot_training_curves
+from mmposter.report.plots import plot_average_precision, plot_genre_balance, plot_training_curves
 from mmposter.report.plots.style import save_png
 from mmposter.runs.run import VALIDATION, Run
 from mmposter.training.checkpoint import TrainingProgress
@@ -15,11 +17,16 @@ from mmposter.training.checkpoint import TrainingProgress
 PLOTS, CARD = "plots", "README.md"
 
 
-def write_plots(run: Run, progress: TrainingProgress, validation: Evaluation) -> None:
-    """Training curves and average precision by genre, as PNG files in the run folder."""
+def write_plots(run: Run, progress: TrainingProgress, validation: Evaluation, dataset: Dataset) -> None:
+    """Training curves and average precision by genre, as PNG files in the run folder.
+
+    Where the run was trained on crops, also the genres before and after balancing.
+    """
+    if dataset.crops is not None:
+        save_png(plot_genre_balance(genre_balance(dataset)), run.folder / FIGURE)
     history = progress.history
     if validation.n < TELLING:  # no epoch is the best of so few posters
-        history = [{key: value for key, value in row.items() if key != "val_map"} for row in history]
+        history = [{k: row[k] for k in row if k == "val_loss" or not k.startswith("val_")} for row in history]
     save_png(plot_training_curves(history), run.folder / PLOTS / "training.png")
     if validation.n >= TELLING:
         save_png(plot_average_precision(validation), run.folder / PLOTS / "average_precision.png")
@@ -52,6 +59,7 @@ def write_card(run: Run, validation: Evaluation) -> None:
         else to_markdown(validation).removesuffix("\n"),
         "![training](plots/training.png)",
         *([] if few else ["![average precision by genre](plots/average_precision.png)"]),
+        *([f"![genres before and after balancing]({FIGURE})"] if (run.folder / FIGURE).is_file() else []),
         *_use(run),
     ]
     write_text(run.folder / CARD, "\n\n".join(paragraphs) + "\n")

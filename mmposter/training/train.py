@@ -272,7 +272,7 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
     seen_posters(run.config, dataset, inputs, fitted.weights).save(run.folder)
     run = replace(run, thresholds=decision.thresholds, facts={**run.facts, **facts})
     write_csv(run.folder / "metrics.csv", progress.history)
-    write_plots(run, progress, validation)
+    write_plots(run, progress, validation, dataset)
     write_card(run, validation)
     run.save()
     return TrainingResult(run, progress, validation)

@@ -5,6 +5,7 @@ matplotlib loads inside the functions.
 
 from __future__ import annotations
 
+from mmposter.report.plots.balance import plot_genre_balance
 from mmposter.report.plots.confusion import plot_confusion
 from mmposter.report.plots.cooccurrence import plot_cooccurrence
 from mmposter.report.plots.genres import plot_average_precision, plot_precision_recall
@@ -15,6 +16,7 @@ __all__ = [
     "plot_average_precision",
     "plot_confusion",
     "plot_cooccurrence",
+    "plot_genre_balance",
     "plot_precision_recall",
     "plot_reliability",
     "plot_training_curves",

@@ -83,28 +83,28 @@ def slow_counts(labels: np.ndarray, target: int) -> list[int]:
     counts = [1] * len(labels)
     for genre in range(labels.shape[1]):
         mine = [row for row in range(len(labels)) if labels[row, genre]]
-        turn = [row for row in mine if counts[row] == 1]
-        given = 0
-        while turn and sum(counts[row] for row in mine) < target:
-            counts[turn[given % len(turn)]] += 1
-            given += 1
+        turn = {row for row in mine if counts[row] == 1}
+        for crop in range(len(mine), target if mine else 0):
+            row = mine[crop % len(mine)]
+            counts[row] += row in turn
     return counts
 
 
 def test_counts_worked_by_hand():
-    # The rare genre (first column) has posters 0 and 1, and needs 5: 3 and 2. The second has 0, 2 and 3; poster 0 is
-    # augmented and gives 3 already, so 2 and 3 share the 7 - 3 - 2 = 2 that are missing. The third is above its target.
-    labels = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], *[[0, 0, 1]] * 8], dtype=bool)
-    assert crops_per_poster(labels[:, :1], 5).tolist() == [3, 2, *[1] * 10]
-    assert crops_per_poster(labels, 7).tolist() == [4, 3, 1 + 1, 1, *[1] * 8]
+    # The first genre is above its target. The second has posters 0, 1 and 2, which owe 3, 2 and 2 of 7. The third has
+    # 0, 3 and 4 and owes 3, 2 and 2 as well: poster 0 stays at what it gives, were it less or more.
+    labels = np.array([[0, 1, 1], [0, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1], *[[1, 0, 0]] * 8], dtype=bool)
+    assert crops_per_poster(labels[:, :2], 7).tolist() == [3, 2, 2, 1, 1, *[1] * 8]
+    assert crops_per_poster(labels, 7).tolist() == [3, 2, 2, 2, 2, *[1] * 8]
 
 
-def test_a_genre_whose_posters_are_all_augmented_for_others_stays_below_the_target():
-    labels = np.array([[True, False, True], [False, True, True], [True, False, False], [False, True, False]])
-    counts = crops_per_poster(labels, 10)
-    assert counts.tolist() == [5, 5, 5, 5]
-    short = np.array([[True, True], [True, False]])
-    assert crops_per_poster(short, 4).tolist() == [2, 2]  # the second genre has 2 of 4, and no poster left to crop
+def test_a_small_genre_inside_a_commoner_one_is_barely_augmented():
+    """As the published text has it: its posters were used already."""
+    small_inside = np.array([[True, False]] * 20 + [[True, True]] * 4 + [[False, True]])
+    counts = crops_per_poster(small_inside, 48)
+    assert counts[:24].tolist() == [2] * 24  # the common genre reaches the target
+    assert counts[24] == 9  # the one poster that is of the small genre alone gives a fifth of the target
+    assert counts[20:].sum() == 17  # so that the small genre has about a third of it
 
 
 @given(
@@ -114,9 +114,9 @@ def test_counts_are_those_of_the_rule_crop_by_crop(labels, target):
     has = np.array(labels)
     counts = crops_per_poster(has, target)
     assert counts.tolist() == slow_counts(has, target)
-    for genre in range(has.shape[1]):
-        mine = counts[has[:, genre]]
-        assert mine.sum() >= target or (mine > 1).all()
+    first = counts[has[:, 0]]
+    if len(first):
+        assert crops_per_poster(has[:, :1], target)[has[:, 0]].sum() == max(target, len(first))
 
 
 @given(dataset=any_posters, options=any_options)
@@ -148,13 +148,12 @@ def test_clean_order_never_has_a_poster_on_two_sides(dataset, options):
     sides = dict(zip(dataset.table["id"], dataset.table["split"], strict=True))
     assert list(table["split"]) == [sides[poster_of(name)] for name in table["id"]]
     assert leak_share(table) == 0.0
-    # Each side is brought to its share of the target, as far as its posters let it.
+    # Each side brings its commonest genre to its share of the target.
     for side, mine in table.groupby("split"):
-        crops = Counter(poster_of(name) for name in mine["id"])
-        target = round(options.target * len(crops) / len(dataset))
-        for genre in {genre for genres in mine["genres"] for genre in genres}:
-            of_genre = mine[[genre in genres for genres in mine["genres"]]]
-            assert len(of_genre) >= target or all(crops[poster_of(name)] > 1 for name in of_genre["id"]), side
+        count = len(set(map(poster_of, mine["id"])))
+        target = round(options.target * count / len(dataset))
+        number = {genre: sum(genre in genres for genres in mine["genres"]) for genre in GENRES}
+        assert max(number.values()) >= target, side
 
 
 @given(dataset=any_posters, options=any_options, random=st.randoms(use_true_random=False))
@@ -165,12 +164,13 @@ def test_rows_order_is_of_no_consequence(dataset, options, random):
     assert manifest_table(crop_table(mixed, options)).equals(manifest_table(crop_table(dataset, options)))
 
 
-def test_rarest_genre_goes_first_whatever_the_vocabularys_order():
-    # War, the last of the vocabulary, has one poster of four; Drama has all.
-    dataset = posters([(("Drama", "War"), "train"), *[(("Drama",), "train")] * 3])
+def test_commonest_genre_goes_first_whatever_the_vocabularys_order():
+    # War, the last of the vocabulary, has three posters of four; Comedy has two, one of them together with War.
+    dataset = posters([(("War",), "train"), (("War",), "train"), (("War", "Comedy"), "train"), (("Comedy",), "train")])
     table = crop_table(dataset, CropOptions(target=12))
-    # 12 crops for War make 12 + 3 for Drama: nothing is missing. Drama first would have had 3 of each poster.
-    assert Counter(map(poster_of, table["id"])) == {"tt000": 12, "tt001": 1, "tt002": 1, "tt003": 1}
+    # 12 crops for War are 4 of each poster; then Comedy's own poster gives the half of 12, and the shared one stays at
+    # 4. Comedy first would have had 6 and 6, and the other posters of War 4 each.
+    assert Counter(map(poster_of, table["id"])) == {"tt000": 4, "tt001": 4, "tt002": 4, "tt003": 6}
 
 
 def test_crops_fall_everywhere():
@@ -218,7 +218,7 @@ def test_leak_of_the_published_order_is_what_chance_gives():
     assert leak_share(dataset.table) == 0.0
     assert len(clean) == pytest.approx(len(leaky), rel=0.05)
     for side in ("train", "test"):
-        assert len(clean.split(side)) == pytest.approx(len(leaky.split(side)), rel=0.1)
+        assert len(clean.split(side)) == pytest.approx(len(leaky.split(side)), rel=0.3)  # few posters, many shared
 
 
 def test_leak_near_one_where_every_poster_gives_many():
@@ -245,9 +245,9 @@ def test_crops_are_dealt_in_the_shares_of_the_posters():
 def test_another_seed_cuts_and_deals_otherwise():
     dataset = many_posters()
     one, two = (crop_table(dataset, CropOptions(300, 150, seed, "crops_first")) for seed in (0, 1))
-    assert len(one) == len(two)
-    assert (one["split"] != two["split"]).mean() > 0.2
+    assert len(one) == pytest.approx(len(two), rel=0.05)  # which posters two genres share decides
     same = one.merge(two, on="id")
+    assert (same["split_x"] != same["split_y"]).mean() > 0.2
     assert (same["crop_x"] == same["crop_y"]).mean() < 0.05
 
 
@@ -283,7 +283,7 @@ def test_dataset_json_says_where_it_comes_from_and_that_it_leaks(prepared, tmp_p
     assert info["counts"]["genres"] == {
         genre: {"posters": b, "crops": a} for genre, b, a in zip(GENRES, before, labels, strict=True)
     }
-    assert min(labels) >= 300
+    assert max(labels) >= 300  # the commonest reaches it; others may stay below
     assert f"{info['leak_share']:.1%} of the test crops" in split_warning(leaky)
     clean = balance_by_crops(prepared, tmp_path / "clean", CropOptions(target=300))
     assert clean.info["leak_share"] == 0.0

@@ -9,12 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from mmposter.cli import app
+from mmposter.data import Dataset
 from mmposter.errors import UserError
 from mmposter.evaluation.metrics import METRICS
 from mmposter.published.reproduce import reproduce, wish
 from mmposter.published.result import Result, find_results
 from mmposter.published.systems import find_published
 from mmposter.published.table import COLUMNS, group_results, list_rows, to_markdown
+from mmposter.published.task import task_dataset
 
 QUICK = ("train.epochs=1", "train.batch_size=20", "evaluation.bootstrap=100", "crops.target=8", "cnn.size=[64,64]")
 
@@ -44,8 +46,11 @@ def test_leak_stands_in_one_table(posters, tmp_path):
     assert clean.data["leak_share"] == 0
     assert leaky.whole is None  # its whole test posters were trained on, crop by crop
     assert clean.whole is not None
+    for result in (leaky, clean):
+        assert (tmp_path / result.run / "plots" / "genres.png").is_file()
+        assert "](plots/genres.png)" in (tmp_path / result.run / "README.md").read_text()
     table = (tmp_path / "published.md").read_text()
-    rows = [line for line in table.splitlines() if "R-precision" in line]
+    rows = [line for line in table.splitlines() if line.startswith("|") and "R-precision" in line]
     assert [line.split("|")[2].strip() for line in rows] == ["as_published", "clean", "clean, whole posters"]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in rows]
     by_column = {column: [row[place] for row in cells] for place, column in enumerate(COLUMNS)}
@@ -58,9 +63,10 @@ def test_leak_stands_in_one_table(posters, tmp_path):
 
 
 def test_finished_networks_stay_and_others_join_them(posters, tmp_path):
-    first = run("p7/feedforward", posters.folder, "--out", tmp_path, "--offline", *sets())
+    variant = ("--variant", "clean")
+    first = run("p7/feedforward", posters.folder, "--out", tmp_path, "--offline", *variant, *sets())
     kept = (tmp_path / "p7/feedforward/clean/run/best.safetensors").stat().st_mtime_ns
-    again = run("p7/feedforward", posters.folder, "--out", tmp_path, "--offline", *sets())
+    again = run("p7/feedforward", posters.folder, "--out", tmp_path, "--offline", *variant, *sets())
     assert (tmp_path / "p7/feedforward/clean/run/best.safetensors").stat().st_mtime_ns == kept
     assert first.stdout == again.stdout
     run("p4/cnn4", posters.folder, "--out", tmp_path, "--offline", *sets("cnn.size=[96,80]"))
@@ -76,6 +82,25 @@ def test_finished_networks_stay_and_others_join_them(posters, tmp_path):
             offline=True,
             quiet=True,
         )
+
+
+def test_an_epoch_is_chosen_on_the_test_posters_as_published_and_measured_on_the_same(posters, tmp_path):
+    arguments = ["p7/feedforward", posters.folder, "--variant", "both", "--out", tmp_path, "--offline"]
+    run(*arguments, *sets())
+    flattered, clean = sorted(find_results(tmp_path), key=lambda result: result.variant or "")
+    task = task_dataset(posters, "raw25", tmp_path / "data")
+    train, val, test = (len(task.split(side)) for side in ("train", "val", "test"))
+    assert flattered.data["rows"] == {"train": train + val, "val": test, "test": test}
+    assert clean.data["rows"] == {"train": train, "val": val, "test": test}
+    watched = Dataset.load(tmp_path / "data" / "raw25-watched-on-test")
+    assert set(watched.split("val").table["id"]) == set(task.split("test").table["id"])
+    assert len(watched.split("test")) == 0
+    assert not (tmp_path / clean.run / "plots" / "genres.png").exists()  # nothing was balanced
+    for result in (flattered, clean):  # on the test posters of the data, whoever watched them
+        saved = json.loads((tmp_path / result.run / "evaluation" / "test" / "evaluation.json").read_text())
+        assert saved["n"] == test
+    table = (tmp_path / "published.md").read_text()
+    assert "p7/feedforward, as_published: no validation posters; the best epoch is read off the test posters" in table
 
 
 def test_missing_weights_of_one_do_not_cost_the_others(posters, tmp_path, monkeypatch):

@@ -5,13 +5,16 @@ from __future__ import annotations
 from importlib import resources
 
 import pytest
+from torch import nn
 
+from fusion import build_backbone
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.single_label import SINGLE_LABEL_METRICS
 from mmposter.published.reproduce import wish
 from mmposter.published.systems import VARIANTS, find_published, parse_names, parse_variants, published_names, systems
+from mmposter.runs.building import build_image_classifier
 
 
 def test_every_recipe_file_is_a_network_of_its_system():
@@ -29,7 +32,8 @@ def test_every_recipe_file_is_a_network_of_its_system():
 def test_facts_name_known_metrics_and_genres(key):
     system = systems()[key]
     assert len(Vocabulary.load(system.vocabulary)) > 1
-    numbers = [*system.constant.items(), *(pair for net in system.models.values() for pair in net.published.items())]
+    printed = [found for net in system.models.values() for found in (net.published, net.training)]
+    numbers = [*system.constant.items(), *(pair for found in printed for pair in found.items())]
     assert set(system.metrics) <= {metric.name for metric in (*METRICS, *SINGLE_LABEL_METRICS)}
     assert all(0 < value < 1 for _, value in numbers)
     assert {name for name, _ in numbers} <= set(system.metrics)
@@ -49,7 +53,19 @@ def test_faults_are_kept_as_published_and_mended_when_clean():
     named, meant = (find_published("p3/resnet18").config(variant) for variant in VARIANTS)
     assert (named.cnn.backbone, meant.cnn.backbone) == ("resnet152", "resnet18")
     assert (named.evaluation.thresholds, meant.evaluation.thresholds) == (0.6225, 0.5)
+    assert [find_published("p7/resnet50").watches_test(variant) for variant in VARIANTS] == [True, False]
     assert not find_published("p4/cnn4").has_variants
+
+
+def test_the_custom_network_of_p3_has_one_dropout_layer():
+    """And that of P4 one after each hidden layer, as published."""
+    counts = {}
+    for name in ("p3/cnn3", "p4/cnn4"):
+        config = find_published(name).config("clean")
+        backbone = build_backbone(config.cnn.backbone)
+        dense = build_image_classifier(config, backbone, config.cnn.size, 5).classifier
+        counts[name] = [sum(isinstance(layer, kind) for layer in dense.modules()) for kind in (nn.Linear, nn.Dropout)]
+    assert counts == {"p3/cnn3": [3, 1], "p4/cnn4": [3, 2]}
 
 
 def test_names():
