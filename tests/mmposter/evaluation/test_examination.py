@@ -20,7 +20,8 @@ from mmposter.evaluation.listing import listing_line
 from mmposter.evaluation.operating import threshold_table
 from mmposter.evaluation.scored import ScoredPosters, Source, file_hash
 from mmposter.evaluation.thresholds import apply_thresholds
-from mmposter.report.evaluation_text import calibration_note
+from mmposter.report.evaluation import evaluation_document
+from mmposter.report.evaluation_text import calibration_note, data_note
 from mmposter.report.plots import plot_cooccurrence, plot_reliability
 
 GENRES = ("Drama", "Comedy", "$War$")
@@ -150,6 +151,21 @@ def test_scored_posters_come_back_as_they_were(tmp_path: Path):
     assert np.isnan(back.source.constant["macro_auroc"])
     assert replace(back.source, constant={}) == replace(one.source, constant={})
     assert (back.source.seed, back.source.masked) == (3, ("yolo",))
+
+
+def test_a_result_out_of_a_pack_says_so(tmp_path: Path):
+    one = scored()
+    train = {"train_target": one.target, "split": "test", "n_boot": 10}
+    evaluation = evaluate(one.target, one.probs, one.thresholds, GENRES, **train)
+    packed = replace(one, source=replace(one.source, pack="benchmark"))
+    packed.save(tmp_path / "predictions.parquet")
+    found = examine(ScoredPosters.load(tmp_path / "predictions.parquet"), evaluation)
+    note = data_note(found)
+    assert note is not None
+    assert note.startswith("features: those of the pack benchmark, which are rounded; ")
+    assert note in str(evaluation_document(found).sections[0])
+    assert found.to_json()["provenance"]["pack"] == "benchmark"
+    assert data_note(examine(one, evaluation)) is None
 
 
 def test_the_file_reads_well_without_us_and_is_the_same_twice(tmp_path: Path):
