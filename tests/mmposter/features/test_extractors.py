@@ -52,7 +52,7 @@ def run_on(extractor, posters):
 
 def images(posters):
     spec = backbone_spec(CNN.backbone)
-    transform = PosterTransform(spec.mean, spec.std, CNN.size)
+    transform = PosterTransform(spec.mean, spec.std, CNN.size, spec.resize)
     return torch.stack([transform(poster) for poster in posters])
 
 
@@ -112,7 +112,8 @@ def test_the_last_stage_is_the_default_and_others_must_exist(tower):
 
 def test_what_decides_the_record_is_in_the_fingerprint(tower):
     cnn = CnnExtractor(shared(tower)).fingerprint()
-    assert cnn == {"version": 1, "backbone": "mobilenet_v3_small", "weights": "random-3", "size": [96, 64]}
+    tower_itself = {"backbone": "mobilenet_v3_small", "weights": "random-3", "resize": "bilinear"}
+    assert cnn == {"version": 1, **tower_itself, "size": [96, 64]}
     style = StyleExtractor(shared(tower), STYLE).fingerprint()
     assert style == {**cnn, "stage": "stage3", "reduced": 5, "normaliser": "hw"}
     other = TowerWeights.find(CNN, seed=4)
@@ -143,7 +144,8 @@ def test_random_weights_depend_on_their_seed_alone(tower):
 def test_saved_weights_are_the_same_and_keep_their_identity(tower, tmp_path):
     tower.save(tmp_path / "tower.safetensors")
     saved = TowerWeights.find(CNN.model_copy(update={"init": str(tmp_path / "tower.safetensors")}))
-    assert saved.identity() == tower.identity() == {"backbone": "mobilenet_v3_small", "weights": "random-3"}
+    expected = {"backbone": "mobilenet_v3_small", "weights": "random-3", "resize": "bilinear"}
+    assert saved.identity() == tower.identity() == expected
     first, second = state(tower), state(saved)
     assert list(first) == list(second)
     assert all(torch.equal(first[key], second[key]) for key in first)
