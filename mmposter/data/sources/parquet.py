@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,7 @@ def read_shards(source: Path) -> SourceRows:
         row = found.rows[index]
         row_id = row.id or (name if told and name is not None else place)
         problem = row.problem or (None if SAFE_ID.fullmatch(row_id) else f"the id {row_id!r} cannot be a file's name")
-        found.rows[index] = PosterRow(**{**vars(row), "id": row_id, "problem": problem})
+        found.rows[index] = replace(row, id=row_id, problem=problem)
     found.unpack = partial(_unpack, shards, [row.id if row.problem is None else "" for row in found.rows])
     return found
 
