@@ -58,13 +58,17 @@ class SeenPosters:
         names = ("splits", "files", "hashes", "hashed")
         joined = [np.concatenate([getattr(self, name), getattr(other, name)]) for name in names]
         order = np.lexsort((~joined[3], joined[0] != TRAIN))
-        first = order[~pd.Series(joined[1][order]).duplicated().to_numpy()]
-        return SeenPosters(*(column[np.sort(first)] for column in joined))
+        first: dict[bytes, int] = {}
+        for at in order.tolist():
+            first.setdefault(joined[1][at], at)
+        kept = sorted(first.values())
+        return SeenPosters(*(column[kept] for column in joined))
 
     def among(self, table: pd.DataFrame, splits: Iterable[str] = (TRAIN, VAL)) -> NDArray[np.bool_]:
         """Which rows of a manifest show a poster of these splits: the same file, or a near perceptual hash."""
         mine = np.isin(self.splits.astype(str), list(splits))
-        found = np.array(pd.Series(_short(table["sha256"])).isin(self.files[mine].tolist()), bool)
+        known = set(self.files[mine].tolist())  # not `isin`: numpy takes zeros off the end of bytes
+        found = np.array([name in known for name in _short(table["sha256"])], bool)
         if "phash" in table:
             hashes = table["phash"].to_numpy(np.uint64)
             for pairs in near_pairs(hashes, DUPLICATE_DISTANCE, self.hashes[mine & self.hashed]):

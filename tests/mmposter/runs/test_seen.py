@@ -63,3 +63,11 @@ def test_a_damaged_file_is_refused_and_none_is_none(tmp_path):
         (tmp_path / SEEN).write_bytes(broken)
         with pytest.raises(UserError, match=r"seen\.parquet"):
             SeenPosters.load(tmp_path)
+
+
+def test_a_hash_may_end_in_zeros(tmp_path):
+    table = pd.DataFrame({"sha256": ["ab" * 15 + "00" + "cd" * 16, "ab" * 14 + "0000" + "ef" * 16]})
+    SeenPosters.of(table, "train").with_more(SeenPosters.of(table[:1], "val")).save(tmp_path)
+    loaded = SeenPosters.load(tmp_path)
+    assert len(loaded) == 2
+    assert loaded.among(table).all()

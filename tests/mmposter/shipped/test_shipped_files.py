@@ -10,8 +10,12 @@ import pytest
 
 import mmposter.shipped
 from mmposter import PosterClassifier
+from mmposter.data.dataset import MANIFEST, read_manifest
+from mmposter.files.strict_parquet import read_parquet
 from mmposter.packs.archive import Archive
+from mmposter.packs.read import COMPANION
 from mmposter.runs.run import Run
+from mmposter.runs.seen import SeenPosters
 from mmposter.shipped import POSTERS, shipped_model
 
 FOLDER = Path(mmposter.shipped.__file__).parent
@@ -33,6 +37,17 @@ def test_the_benchmark_was_seen_through_the_network_that_is_shipped():
     assert subsets is not None
     assert set(run.config.branches) == {"cnn", "style", "yolo", "ocr"}
     assert len(subsets.subsets) == 15
+
+
+def test_the_model_knows_the_posters_of_the_benchmark_that_it_was_trained_on():
+    seen = SeenPosters.load(shipped_model(POSTERS))
+    assert seen is not None
+    table = read_manifest(Archive(PACK).members()[MANIFEST]).to_pandas()
+    trained = (table["split"] != "test").to_numpy()
+    assert seen.among(table).tolist() == trained.tolist()
+    hashes = read_parquet(PACK.with_suffix(COMPANION))["phash"].to_numpy()
+    by_picture = table.assign(phash=hashes, sha256="0" * 64)  # the same posters, saved again
+    assert seen.among(by_picture).tolist() == trained.tolist()
 
 
 def test_it_predicts_posters_of_made_up_films(tmp_path, monkeypatch):
