@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -179,7 +179,10 @@ def to_be_loaded(name: str) -> Iterator[None]:
     A library's model is drawn all the same. Its parts are found by running it: with weights as memory was found, one
     pooling may give what another does, and torch's `trunc_normal_`, which draws until all is within bounds, never end.
     """
-    with torch.random.fork_rng(devices=[]), nullcontext() if of_library(name) else Undrawn():
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        if not of_library(name):
+            stack.enter_context(Undrawn())
         yield
 
 

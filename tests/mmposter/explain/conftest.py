@@ -25,6 +25,7 @@ from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.runs.building import build_image_classifier, build_model, build_tower, tower_sizes
 from mmposter.runs.decisions import SUBSETS, Decision
 from mmposter.runs.run import TOWER, WEIGHTS, Run
+from mmposter.training.train import fingerprints
 
 GENRES = ("Action", "Comedy", "Drama", "Horror")
 CLASSES = ("person", "dog", "horse")
@@ -143,7 +144,7 @@ def _untrained(folder: Path, config: Config) -> tuple[Run, torch.nn.Module]:
         config,
         Vocabulary("tiny", GENRES, {}),
         sizes,
-        {name: branch.feature.identity() for name, branch in extractors.items()},
+        fingerprints(extractors, None if tower is None else weights),
         thresholds,
     )
     # Batch norms that know the pictures' scale: with fresh statistics a random network gives logits near 0.
