@@ -138,8 +138,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "branches": list(_SHOWN),
         "thresholds": {"Comedy": 0.38, "Horror": 0.29},
         "posters": [
-            {"name": "a.jpg", "genres": ["Horror"], "scores": {"Comedy": 0.07, "Horror": 0.61}, "error": None},
-            {"name": "b.jpg", "genres": [], "scores": {}, "error": "empty: the file is empty"},
+            {
+                "name": "a.jpg",
+                "genres": ["Horror"],
+                "scores": {"Comedy": 0.07, "Horror": 0.61},
+                "saw_nothing": [],
+                "error": None,
+            },
+            {"name": "b.jpg", "genres": [], "scores": {}, "saw_nothing": [], "error": "empty: the file is empty"},
         ],
     },
     "ErrorAnswer": {

@@ -23,12 +23,13 @@ def app() -> typer.Typer:
 
 
 def test_prints_the_report_path_alone_on_standard_output(app, make_csv, tmp_path):
-    source = make_csv(["image,genres", "0.jpg,Drama", "1.jpg,War"], {"0.jpg": 0, "1.jpg": 1})
+    names = [f"{number}.jpg" for number in range(4)]
+    source = make_csv(["image,genres", *(f"{name},Drama" for name in names)], {name: int(name[0]) for name in names})
     arguments = [str(source), "--out", str(tmp_path / "data"), "--format", "csv", "--ratios", "0.5", "0", "0.5"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == str(tmp_path / "data" / "report.md")
-    assert sorted(Dataset.load(tmp_path / "data").table["split"]) == ["test", "train"]
+    assert sorted(Dataset.load(tmp_path / "data").table["split"]) == ["test", "test", "train", "train"]
 
 
 def test_errors_for_people_pass_through(app, tmp_path):

@@ -67,7 +67,7 @@ def test_it_learns(posters, yolo_override, tmp_path, name, variant):
         return
     fitted = start()
     assert len(fitted.progress.history) == 1
-    assert fitted.probs.shape == (len(inputs.rows("val")), len(data.vocabulary))
+    assert fitted.validation.probs.shape == (len(inputs.rows("val")), len(data.vocabulary))
     assert fitted.run.config == asked.config
 
 
