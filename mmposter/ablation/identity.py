@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from mmposter.config import Config, comparable
+from mmposter.config import Config, comparable, earlier_values
 
 Settings = dict[str, Any]
 
@@ -18,7 +18,7 @@ Settings = dict[str, Any]
 def differing_settings(config: Config) -> Settings:
     """The branches, and by dotted key all values that are not the default; without the seed, as a grid has several."""
     values = comparable(config.model_dump(mode="json"))
-    usual = comparable(Config(branches=config.branches).model_dump(mode="json"))
+    usual = comparable(Config(branches=config.branches).model_dump(mode="json")) | earlier_values()
     return {
         key: value
         for key, value in values.items()

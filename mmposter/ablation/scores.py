@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmposter.ablation.identity import identity
-from mmposter.config import Config, parse_config
+from mmposter.config import Config, parse_stored
 from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path, write_json
 from mmposter.files.strict_json import mapping, number, read_json, shown, text, whole
@@ -44,7 +44,7 @@ class TrainingFacts:
         Raises:
             UserError: it has keys or values that this version does not know.
         """
-        return parse_config(self.config)
+        return parse_stored(self.config)
 
 
 @dataclass(frozen=True)

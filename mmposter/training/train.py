@@ -267,7 +267,7 @@ def _require_same(out: Path, config: Config, dataset: Dataset) -> None:
 
 
 def _facts(dataset: Dataset) -> dict[str, Any]:
-    libraries = ("torch", "torchvision", "transformers", "ultralytics", "easyocr", "mmposter")
+    libraries = ("torch", "torchvision", "transformers", "ultralytics", "rapidocr", "easyocr", "mmposter")
     return {
         "data": dataset.folder.resolve().name,
         "manifest": dataset.info["manifest_sha256"],
