@@ -15,7 +15,8 @@ from typing import Any
 _SHORTEST = 6  # letters of what is looked at: "INTO" is a word, "INTOIT" may be three
 _RUN = re.compile(rf"[A-Za-z]{{{_SHORTEST},}}")
 # A piece of one or two letters is one of these; of three letters and more, among the so many most frequent words.
-_SHORT = frozenset("a i am an as at be by do go he if in is it me my no of on or so to up us we".split())
+_PIECES = "a i am an as at be by do go he if in is it me my no of on or so to up us we"
+_SHORT = frozenset(_PIECES.split())
 _RANK = {3: 1_500, 4: 6_000}
 _RANK_LONGER = 20_000
 

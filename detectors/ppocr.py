@@ -24,10 +24,11 @@ PPOCR_FILES = ("PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx", "ch_ppocr_m
 
 # easyocr's codes of the languages of which the recogniser has all letters (of Chinese and Japanese all but a few signs,
 # of Serbian the digraphs in two letters).
-PPOCR_LANGUAGES = tuple(  # noqa: SIM905
-    "af az bs ch_sim ch_tra cs cy da de en es et fr ga hr hu id is it ja ku la lt lv mi ms mt nl no oc pl pt ro "
-    "rs_latin sk sl sq sv sw tl tr uz".split()
+_LATIN = (
+    "af az bs cs cy da de en es et fr ga hr hu id is it ku la lt lv mi ms mt nl no oc pl pt ro rs_latin sk sl sq sv sw "
+    "tl tr uz"
 )
+PPOCR_LANGUAGES = ("ch_sim", "ch_tra", "ja", *_LATIN.split())
 """Languages that it reads, all of them at once."""
 
 _CUDA = "CUDAExecutionProvider"

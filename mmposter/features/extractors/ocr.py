@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from detectors import (
     reader_files,
     splitter,
 )
-from detectors.precision import Precision
 from mmposter.branches.ocr import NAME, OcrConfig
 from mmposter.engines.machine import cores
 from mmposter.errors import UserError
@@ -32,14 +31,9 @@ from mmposter.pretrained import catalogue, resolver
 
 
 class LinesExtractor(Extractor):
-    """Lines of text: quads (T x 4 x 2 in 0-1), confidences (T), text (UTF-8 bytes of the lines joined by newlines).
-
-    Attributes:
-        precision: in which the encoder of the lines shall run.
-    """
+    """Lines of text: quads (T x 4 x 2 in 0-1), confidences (T), text (UTF-8 bytes of the lines joined by newlines)."""
 
     name = NAME
-    precision: Precision
 
     @staticmethod
     def _records(lines: Sequence[TextLines]) -> list[Record]:
@@ -63,7 +57,6 @@ class OcrExtractor(LinesExtractor):
         self._config, self._device = config, device
         self._pinned = None if pinned is None else str(pinned["weights"])
         self._reading = READINGS[config.reading]
-        self.precision = self._reading.precision
         if pinned is not None:
             return
         try:
@@ -98,9 +91,7 @@ class OcrExtractor(LinesExtractor):
 
 
 class PpocrExtractor(LinesExtractor):
-    """Lines of text, read by PP-OCR; what the records decides is the same as of `OcrExtractor`."""
-
-    precision: ClassVar[Precision] = "auto"
+    """Lines of text, read by PP-OCR; its arguments are those of `OcrExtractor`."""
 
     def __init__(
         self, config: OcrConfig, *, device: str, offline: bool, pinned: Mapping[str, Any] | None = None
