@@ -33,7 +33,7 @@ class OcrConfig(ConfigSection):
     languages: tuple[Annotated[str, Field(max_length=100)], ...] = Field(("en",), min_length=1, max_length=100)
     reader: Literal["auto", "ppocr", "easyocr"] = "auto"
     """``ppocr`` (Latin letters, Chinese and Japanese, all at once), or ``easyocr`` for other scripts. ``auto``: that of
-    the pack, else easyocr."""
+    the pack, or of what is resumed, else easyocr."""
     reading: Literal["exact", "default", "fast", "careful"] = "default"
     """How carefully to read: ``careful`` with some gain. With easyocr also ``fast`` with some loss, and ``exact`` as
     its own `readtext` does."""
@@ -49,8 +49,8 @@ class OcrConfig(ConfigSection):
     dim: Width = 128
     dropout: float = Field(0.3, ge=0, lt=1)
 
-    def settled(self, packed: str | None = None) -> OcrConfig:
-        """The same settings with what ``reader=auto`` means: the reader of a pack, if one is named, else the usual one.
+    def settled(self, before: str | None = None) -> OcrConfig:
+        """The same settings with what ``reader=auto`` means: that of a pack, or of what goes on, else the usual one.
 
         Raises:
             UserError: for settings that the reader does not have.
@@ -58,7 +58,8 @@ class OcrConfig(ConfigSection):
         from detectors import PPOCR_LANGUAGES, PPOCR_READINGS
         from mmposter.errors import UserError
 
-        reader = (packed or USUAL_READER) if self.reader == "auto" else self.reader
+        known = before if before in ("ppocr", "easyocr") else USUAL_READER
+        reader = known if self.reader == "auto" else self.reader
         if reader == "ppocr" and self.reading not in PPOCR_READINGS:
             raise UserError(
                 f"ocr.reading={self.reading} is easyocr's own; with ocr.reader=ppocr allowed are "

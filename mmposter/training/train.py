@@ -37,7 +37,7 @@ from mmposter.runs.building import (
     tower_sizes,
 )
 from mmposter.runs.provenance import package_version
-from mmposter.runs.run import TOWER, WEIGHTS, Run
+from mmposter.runs.run import MODEL, TOWER, WEIGHTS, Run
 from mmposter.training.checkpoint import TrainingProgress, require_same_config
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import Trainer
@@ -109,7 +109,8 @@ def train(
         OSError: `out` cannot be written, see `mmposter.files.disk`.
     """
     started = time.monotonic()
-    config, device = settle(config, Pins.of(dataset)), resolve_device(device)
+    begun = Run.load(out, finished=False).config.model_dump(mode="json") if resume and (out / MODEL).exists() else None
+    config, device = settle(config, Pins.of(dataset), begun), resolve_device(device)
     with claim(out, RUN, go_on=resume, overwrite=overwrite) as there:
         if there:
             _require_same(out, config, dataset)
