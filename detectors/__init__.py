@@ -5,7 +5,7 @@ None of ultralytics, easyocr and rapidocr is loaded by ``import detectors``: eac
 
 from detectors.easyocr_models import reader_files, recogniser_urls
 from detectors.errors import UnsafeCheckpointError
-from detectors.glued_words import splitter
+from detectors.glued_words import split_glued, splitter
 from detectors.ppocr import (
     PPOCR_FILES,
     PPOCR_LANGUAGES,
@@ -38,5 +38,6 @@ __all__ = [
     "reader_files",
     "recogniser_urls",
     "resolve_precision",
+    "split_glued",
     "splitter",
 ]

@@ -12,7 +12,8 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
-_SHORTEST = 6  # letters of what is looked at: "INTO" is a word, "INTOIT" may be three
+_SHORTEST = 5  # letters of what is looked at
+_NUMBERED = re.compile("([A-Z]{3,}?)(II|III|IV|VI|VII|VIII|IX)")  # "ROCKYIV"
 _RUN = re.compile(rf"[A-Za-z]{{{_SHORTEST},}}")
 # A piece of one or two letters is one of these; of three letters and more, among the so many most frequent words.
 _PIECES = "a i am an as at be by do go he if in is it me my no of on or so to up us we"
@@ -40,6 +41,8 @@ def _words(run: str) -> tuple[str, ...]:
     model, ranks = _english()
     if run.lower() in ranks:
         return (run,)
+    if (numbered := _NUMBERED.fullmatch(run)) and (numbered[1].lower() in ranks or "VII" in run or "III" in run):
+        return numbered[1], numbered[2]
     pieces = tuple(model.split(run))
     sure = all(_usual(piece.lower(), ranks) for piece in pieces) and len(pieces[-1]) > 1
     return pieces if sure else (run,)

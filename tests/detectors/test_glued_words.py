@@ -11,6 +11,9 @@ from detectors.glued_words import split_glued
     ("read", "split"),
     [
         ("MANTROUBLE", "MAN TROUBLE"),
+        ("LIFE IN AWALK", "LIFE IN A WALK"),
+        ("ROCKYIV", "ROCKY IV"),
+        ("BLOODFISTIII", "BLOODFIST III"),
         ("HOLLOWMAN", "HOLLOW MAN"),
         ("YouAgain", "You Again"),
         ("The last dropzone, again", "The last drop zone, again"),
