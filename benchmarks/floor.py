@@ -71,7 +71,7 @@ def _operations(branches: Any) -> dict[str, tuple[float, torch.dtype | None]]:
     for branch in branches.values():
         for step in branch.steps:
             step.start()
-    reader = branches["ocr"].steps[0]._model
+    reader = branches["ocr"].steps[0]._model  # easyocr's
     crop = torch.zeros(1, 1, 64, WIDTH)
     recogniser = reader._recogniser._network.float()
     craft = reader._detector._craft.float()

@@ -102,6 +102,10 @@ class BranchDeclaration(ABC):
         ``sizes.further``, by the name of the branch."""
         return None
 
+    def imports(self, config: Config) -> tuple[str, ...]:
+        """Libraries that it imports beside torch with these settings."""
+        return self.libraries
+
     def sources(self, config: Config) -> Iterable[tuple[str, WeightSource]]:
         """Its pretrained files, and what each is in a word where there are several."""
         return ()

@@ -125,6 +125,10 @@ class OcrDeclaration(BranchDeclaration):
             return None
         return "a pack holds all words that were read; whoever takes it masks them. Use --set ocr.mask=none"
 
+    def imports(self, config: Config) -> tuple[str, ...]:
+        readers = ("easyocr",) if config.ocr.settled().reader == "easyocr" else ("rapidocr", "onnxruntime")
+        return (*readers, *self.libraries)
+
     def sources(self, config: Config) -> Iterator[tuple[str, WeightSource]]:
         from detectors import reader_files
         from mmposter.pretrained import catalogue
