@@ -40,7 +40,9 @@ def floor(config_name: str, overrides: Sequence[str], device: str) -> str:
     from mmposter.config import load_config
     from mmposter.features.extractors import build_extractors
 
-    branches = build_extractors(load_config(config_name, overrides), device="cpu", offline=True)
+    branches = build_extractors(
+        load_config(config_name, [*overrides, "ocr.reader=easyocr"]), device="cpu", offline=True
+    )
     counted = _operations(branches)
     best = resolve_precision("auto", device)
     rates = {torch.float32: rate(torch.float32, device)}
