@@ -371,11 +371,7 @@ def parse_config(values: Any) -> Config:
 
 
 def parse_stored(values: Any) -> Config:
-    """The configuration of a run or a training, of this version or an earlier one, from its plain values.
-
-    Raises:
-        UserError: as `parse_config`.
-    """
+    """The configuration of a run, of this version or an earlier one (UserError: as `parse_config`)."""
     if isinstance(values, dict):
         for key, value in earlier_values().items():
             section, name = key.split(".")
