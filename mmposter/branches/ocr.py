@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mmposter.pretrained.resolver import WeightSource
 
 NAME = "ocr"
-USUAL_READER = "easyocr"
+USUAL_READER = "ppocr"
 """What reads where nothing says otherwise."""
 Mask = Literal["none", "title", "names"]
 
@@ -33,7 +33,7 @@ class OcrConfig(ConfigSection):
     languages: tuple[Annotated[str, Field(max_length=100)], ...] = Field(("en",), min_length=1, max_length=100)
     reader: Literal["auto", "ppocr", "easyocr"] = "auto"
     """``ppocr`` (Latin letters, Chinese and Japanese, all at once), or ``easyocr`` for other scripts. ``auto``: that of
-    the pack, or of what is resumed, else easyocr."""
+    the pack, or of what is resumed, else ppocr."""
     reading: Literal["exact", "default", "fast", "careful"] = "default"
     """How carefully to read: ``careful`` with some gain. With easyocr also ``fast`` with some loss, and ``exact`` as
     its own `readtext` does."""
