@@ -19,6 +19,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -31,12 +32,15 @@ from mmposter.engines import cores
 
 HERE = Path(__file__).resolve().parent
 LOOPS = {"loop-ocr": ("ocr",), "loop-all": ("ocr", "text", "yolo", "cnn")}
+EASYOCR = ("--set", "ocr.reader=easyocr")
 ROWS = {  # the loop that a row stands beside, and our options
-    "ocr-exact": ("loop-ocr", ("--branches", "ocr", "--set", "ocr.reading=exact")),
-    "ocr-default": ("loop-ocr", ("--branches", "ocr")),
-    "ocr-fast": ("loop-ocr", ("--branches", "ocr", "--set", "ocr.reading=fast")),
-    "ocr-careful": ("loop-ocr", ("--branches", "ocr", "--set", "ocr.reading=careful")),
-    "all-default": ("loop-all", ()),
+    "ocr-exact": ("loop-ocr", ("--branches", "ocr", *EASYOCR, "--set", "ocr.reading=exact")),
+    "ocr-default": ("loop-ocr", ("--branches", "ocr", *EASYOCR)),
+    "ocr-fast": ("loop-ocr", ("--branches", "ocr", *EASYOCR, "--set", "ocr.reading=fast")),
+    "ocr-careful": ("loop-ocr", ("--branches", "ocr", *EASYOCR, "--set", "ocr.reading=careful")),
+    "ocr-ppocr": ("loop-ocr", ("--branches", "ocr", "--set", "ocr.reader=ppocr")),
+    "all-default": ("loop-all", EASYOCR),
+    "all-ppocr": ("loop-all", ("--set", "ocr.reader=ppocr")),
 }
 
 
@@ -95,7 +99,7 @@ def _loop(name: str, data: Path, options: argparse.Namespace) -> Measured:
     from mmposter.features.settled import settle
     from mmposter.features.table import dataset_posters
 
-    config = settle(load_config(options.config, options.set))
+    config = settle(load_config(options.config, [*options.set, "ocr.reader=easyocr"]))
     paths = [str(poster.path) for poster in dataset_posters(Dataset.load(data))]
     device = options.loop_device or options.device
     branches = build_extractors(config, device="cpu", offline=True)
@@ -131,6 +135,7 @@ def _ours(extra: Sequence[str], whole: Path, part: Path, options: argparse.Names
     command += [word for override in options.set for word in ("--set", override)]
     command += ["--device", options.device, "--workers", options.workers]
     command += ["--threads", options.threads] if options.threads else []
+    overrides = [word for flag, word in pairwise(extra) if flag == "--set"]
     taken = []
     for data in (part, whole):
         shutil.rmtree(data / "features", ignore_errors=True)
@@ -141,7 +146,7 @@ def _ours(extra: Sequence[str], whole: Path, part: Path, options: argparse.Names
         rate=(posters[1] - posters[0]) / (long - short),
         wall=long,
         peak_gb=peak,
-        boxes=our_boxes(whole, [options.config, *options.set, *(extra[3:4])]),
+        boxes=our_boxes(whole, [options.config, *options.set, *overrides]),
     )
 
 

@@ -40,7 +40,9 @@ def floor(config_name: str, overrides: Sequence[str], device: str) -> str:
     from mmposter.config import load_config
     from mmposter.features.extractors import build_extractors
 
-    branches = build_extractors(load_config(config_name, overrides), device="cpu", offline=True)
+    branches = build_extractors(
+        load_config(config_name, [*overrides, "ocr.reader=easyocr"]), device="cpu", offline=True
+    )
     counted = _operations(branches)
     best = resolve_precision("auto", device)
     rates = {torch.float32: rate(torch.float32, device)}
@@ -71,7 +73,7 @@ def _operations(branches: Any) -> dict[str, tuple[float, torch.dtype | None]]:
     for branch in branches.values():
         for step in branch.steps:
             step.start()
-    reader = branches["ocr"].steps[0]._model
+    reader = branches["ocr"].steps[0]._model  # easyocr's
     crop = torch.zeros(1, 1, 64, WIDTH)
     recogniser = reader._recogniser._network.float()
     craft = reader._detector._craft.float()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,15 @@ def our_boxes(data: Path, config: Sequence[str]) -> list[Boxes]:
     from mmposter.data import Dataset
     from mmposter.features.extractors import build_extractors
     from mmposter.features.extractors.ocr import decode_lines
+    from mmposter.features.settled import settle
     from mmposter.features.store import ExtractorStore
-    from mmposter.features.table import STORE, dataset_posters
+    from mmposter.features.table import dataset_posters
 
-    reader = build_extractors(load_config(config[0], config[1:]), ("ocr",), device="cpu", offline=True)["ocr"].steps[0]
-    posters = dataset_posters(Dataset.load(data))
-    store = ExtractorStore(data / STORE, reader.name, reader.fingerprint())
+    settled = settle(load_config(config[0], config[1:]))
+    reader = build_extractors(settled, ("ocr",), device="cpu", offline=True)["ocr"].steps[0]
+    dataset = Dataset.load(data)
+    posters = dataset_posters(dataset)
+    store = ExtractorStore(dataset.features_folder, reader.name, reader.fingerprint())
     found = []
     for poster, record in zip(posters, store.read([poster.sha256 for poster in posters]), strict=True):
         assert record is not None, poster.id
@@ -72,6 +75,18 @@ def title_words(boxes: Sequence[Boxes], titles: Iterable[str]) -> str:
     read = [{word for text in poster.values() for word in _words(text)} for poster in boxes]
     hits = sum(len(title & found) for title, found in zip(wanted, read, strict=True))
     return f"{100 * hits / sum(map(len, wanted)):.1f} % of {sum(map(len, wanted))}"
+
+
+def false_words(boxes: Sequence[Boxes], titles: Iterable[str], known: Container[str]) -> str:
+    """Of the words of three letters and more that were read, how many are no word of the title and in no list of
+    words, in percent; `known` holds such lists, in lower case (numbers are words)."""
+    read = false = 0
+    for poster, title in zip(boxes, titles, strict=True):
+        own = set(_words(title))
+        words = [word for text in poster.values() for word in _words(text) if len(word) >= 3]
+        read += len(words)
+        false += sum(not word.isdigit() and word not in own and word not in known for word in words)
+    return f"{100 * false / read:.1f} % of {read}" if read else "- of 0"
 
 
 def agreement(ours: Sequence[Boxes], theirs: Sequence[Boxes]) -> str:

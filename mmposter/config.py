@@ -374,6 +374,21 @@ def parse_config(values: Any) -> Config:
     return check_values(Config, values)
 
 
+def parse_stored(values: Any) -> Config:
+    """The configuration of a run, of this version or an earlier one (UserError: as `parse_config`)."""
+    if isinstance(values, dict):
+        for key, value in earlier_values().items():
+            section, name = key.split(".")
+            said = values.get(section, {})
+            values = {**values, section: {name: value, **said} if isinstance(said, dict) else said}
+    return parse_config(values)
+
+
+def earlier_values() -> dict[str, Any]:
+    """What a whole configuration means that is older than a key, by dotted key; see `BranchDeclaration.earlier`."""
+    return {key: value for one in map(declared, own_names()) for key, value in one.earlier.items()}
+
+
 def check_values(schema: type[SchemaT], values: Any) -> SchemaT:
     """Check plain values against a schema.
 
@@ -402,7 +417,7 @@ def with_options(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
     """A whole configuration by dotted key; an option that its head or loss does not have is at its default."""
-    return HEADS.usual_options() | LOSSES.usual_options() | flat_config(with_options(values))
+    return HEADS.usual_options() | LOSSES.usual_options() | earlier_values() | flat_config(with_options(values))
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -14,7 +14,7 @@ _SEES = {
     "cnn": "the whole picture, through an image network ({backbone})",
     "style": "colours and textures: Gram statistics of the same network",
     "yolo": "objects ({model})",
-    "ocr": "words, read by easyocr and embedded by {encoder}",
+    "ocr": "words, read by {reader} and embedded by {encoder}",
 }
 
 
@@ -60,6 +60,7 @@ def unseen_genres(evaluation: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 def _what(run: Run, name: str, megabytes: float) -> list[str]:
     config = run.config
     words = {"backbone": config.cnn.backbone, "model": config.yolo.model, "encoder": config.ocr.encoder}
+    words["reader"] = "easyocr" if config.ocr.reader == "easyocr" else "PP-OCR"
     sees = [f"- `{branch}`: {_SEES[branch].format(**words)}" for branch in config.branches]
     return [
         f"Genres of a movie from its poster: a probability for each of {len(run.vocabulary)} ("

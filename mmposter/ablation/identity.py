@@ -10,19 +10,24 @@ import hashlib
 import json
 from typing import Any
 
-from mmposter.config import Config, comparable
+from mmposter.config import Config, comparable, earlier_values
 
 Settings = dict[str, Any]
 
 
 def differing_settings(config: Config) -> Settings:
-    """The branches, and by dotted key all values that are not the default; without the seed, as a grid has several."""
+    """The branches, and by dotted key all values that are not the default; without the seed, as a grid has several.
+
+    Of a key that is younger than some grids, what those mean is no difference either.
+    """
     values = comparable(config.model_dump(mode="json"))
     usual = comparable(Config(branches=config.branches).model_dump(mode="json"))
+    earlier = earlier_values()
     return {
         key: value
         for key, value in values.items()
-        if key == "branches" or (key != "seed" and (key not in usual or usual[key] != value))
+        if key == "branches"
+        or (key != "seed" and value not in [known[key] for known in (usual, earlier) if key in known])
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,11 +68,12 @@ def ablate(
     """
     if settings.split not in ("val", "test"):
         raise UserError(f"--split of an ablation must be test or val; got {settings.split!r}")
-    plan = plan.settled(partial(settle, pins=Pins.of(dataset)))
+    begun = _plan_there(out / PLAN).get("base") if resume else None
+    plan = plan.settled(partial(settle, pins=Pins.of(dataset), begun=begun if isinstance(begun, dict) else None))
     device = resolve_device(settings.device)
     units = [Unit(training, seed) for training in plan.trainings() for seed in settings.seeds]
     with claim(out, ABLATION, go_on=resume, overwrite=overwrite):
-        if (out / PLAN).exists() and _manifest(out / PLAN) != dataset.info["manifest_sha256"]:
+        if (out / PLAN).exists() and _plan_there(out / PLAN).get("manifest") != dataset.info["manifest_sha256"]:
             raise UserError(f"{out} was started on another state of {dataset.folder}; give another --out")
         _write_plan(out / PLAN, plan, dataset, settings)
         failed = _train(units, dataset, out, settings, device, quiet=quiet)
@@ -183,8 +184,9 @@ def _write_plan(path: Path, plan: Plan, dataset: Dataset, settings: AblationSett
     )
 
 
-def _manifest(path: Path) -> Any:
+def _plan_there(path: Path) -> Mapping[str, Any]:
+    """What the plan of a folder says; nothing where there is none, or a damaged one."""
     try:
-        return mapping(read_json(path), PLAN).get("manifest")
-    except (UserError, ValueError):
-        return None
+        return mapping(read_json(path), PLAN)
+    except (UserError, ValueError, OSError):
+        return {}

@@ -18,7 +18,7 @@ from fusion.backbones import HF, of_library
 from mmposter.ablation.identity import identity
 from mmposter.branches import on_images
 from mmposter.branches.cnn import NAME as CNN
-from mmposter.config import Config, parse_config
+from mmposter.config import Config, parse_stored
 from mmposter.errors import UserError
 from mmposter.features.tower import EARLIER_RESIZE
 from mmposter.files.atomic import atomic_path, write_json
@@ -51,7 +51,7 @@ class TrainingFacts:
         Raises:
             UserError: it has keys or values that this version does not know.
         """
-        config = parse_config(self.config)
+        config = parse_stored(self.config)
         said = "resize" in self.config.get(CNN, {}) or not on_images(config.branches)
         return config if said or _was_bicubic(config) else config.with_network(resize=EARLIER_RESIZE)
 

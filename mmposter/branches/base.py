@@ -39,6 +39,8 @@ class BranchDeclaration(ABC):
         feature: the extractor whose records the fusion reads; empty: the one that is called as the branch is.
         weighted: its extractors that have pretrained weights, whose digest a pack must tell.
         record_keys: keys of the configuration, dotted, that decide its records.
+        earlier: keys of its section that came later, dotted, with what was done before there was such a key: runs,
+            packs and ablations of that time say nothing of it, and mean this.
         model_names: of these the ones that name a model, and how many names with ``/`` between may stand there.
         widths: of its entries of a batch, what the metadata beside the records call their columns.
         items_title: of what it finds on a poster and an explanation lists, such as ``objects``; None: no such things.
@@ -58,6 +60,7 @@ class BranchDeclaration(ABC):
     feature: ClassVar[str] = ""
     weighted: ClassVar[tuple[str, ...]] = ()
     record_keys: ClassVar[tuple[str, ...]] = ()
+    earlier: ClassVar[Mapping[str, Any]] = {}
     model_names: ClassVar[Mapping[str, int]] = {}
     widths: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     items_title: ClassVar[str | None] = None
@@ -98,6 +101,10 @@ class BranchDeclaration(ABC):
         """The fields of `Sizes` that what its extractor says beside the records fills; None: all of it is kept in
         ``sizes.further``, by the name of the branch."""
         return None
+
+    def imports(self, config: Config) -> tuple[str, ...]:
+        """Libraries that it imports beside torch with these settings."""
+        return self.libraries
 
     def sources(self, config: Config) -> Iterable[tuple[str, WeightSource]]:
         """Its pretrained files, and what each is in a word where there are several."""

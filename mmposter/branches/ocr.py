@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mmposter.pretrained.resolver import WeightSource
 
 NAME = "ocr"
+USUAL_READER = "ppocr"
+"""What reads where nothing says otherwise."""
 Mask = Literal["none", "title", "names"]
 
 
@@ -36,10 +38,15 @@ class OcrConfig(ConfigSection):
     languages: Annotated[tuple[Annotated[str, Field(max_length=100)], ...], BeforeValidator(_listed)] = Field(
         ("en",), min_length=1, max_length=100
     )
-    """easyocr's codes: one, or several that one of its models joins (``ja`` and ``en``)."""
+    """Codes of languages. With easyocr one, or several that one of its models joins (``ja`` and ``en``)."""
+    reader: Literal["auto", "ppocr", "easyocr"] = "auto"
+    """``ppocr`` (Latin letters, Chinese and Japanese, all at once), or ``easyocr`` for other scripts. ``auto``: that of
+    the pack, or of what is resumed, else ppocr."""
     reading: Literal["exact", "default", "fast", "careful", "turned"] = "default"
-    """How carefully to read: ``exact`` as easyocr does, ``fast`` with some loss, ``careful`` with some gain,
-    ``turned`` with words that run up or down the poster."""
+    """How carefully to read: ``careful`` with some gain. With easyocr also ``fast`` with some loss, ``turned`` with
+    words that run up or down the poster, and ``exact`` as its own `readtext` does."""
+    split: bool = True
+    """ppocr only: take words apart that were read as one, by a list of English words."""
     min_confidence: float = Field(0.0, ge=0, le=1)
     """Lines that the reader trusts less are not passed on to the text encoder."""
     encoder: Name = "sentence-transformers/all-MiniLM-L6-v2"
@@ -50,6 +57,29 @@ class OcrConfig(ConfigSection):
     dim: Width = 128
     dropout: float = Field(0.3, ge=0, lt=1)
 
+    def settled(self, before: str | None = None) -> OcrConfig:
+        """The same settings with what ``reader=auto`` means: that of a pack, or of what goes on, else the usual one.
+
+        Raises:
+            UserError: for settings that the reader does not have.
+        """
+        from detectors import PPOCR_LANGUAGES, PPOCR_READINGS
+        from mmposter.errors import UserError
+
+        known = before if before in ("ppocr", "easyocr") else USUAL_READER
+        reader = known if self.reader == "auto" else self.reader
+        if reader == "ppocr" and self.reading not in PPOCR_READINGS:
+            raise UserError(
+                f"ocr.reading={self.reading} is easyocr's own; with ocr.reader=ppocr allowed are "
+                f"{', '.join(PPOCR_READINGS)}.\nType --set ocr.reading=default, or --set ocr.reader=easyocr"
+            )
+        if reader == "ppocr" and (other := [name for name in self.languages if name not in PPOCR_LANGUAGES]):
+            raise UserError(
+                f"ocr.reader=ppocr does not read {', '.join(other)}; it reads {', '.join(PPOCR_LANGUAGES)}.\n"
+                "Type --set ocr.reader=easyocr for other languages"
+            )
+        return self.model_copy(update={"reader": reader})
+
 
 class OcrDeclaration(BranchDeclaration):
     """Words."""
@@ -58,11 +88,19 @@ class OcrDeclaration(BranchDeclaration):
     meaning = "words"
     colour = "#009E73"
     section = OcrConfig
-    libraries = ("easyocr", "transformers")
+    libraries = ("transformers",)
     weights_may_differ = True
     feature = "text"
     weighted = (NAME, "text")
-    record_keys = ("ocr.languages", "ocr.reading", "ocr.min_confidence", "ocr.encoder")
+    record_keys = (
+        "ocr.reader",
+        "ocr.languages",
+        "ocr.reading",
+        "ocr.split",
+        "ocr.min_confidence",
+        "ocr.encoder",
+    )
+    earlier: ClassVar[Mapping[str, Any]] = {"ocr.reader": "easyocr", "ocr.split": True}
     model_names: ClassVar[Mapping[str, int]] = {"ocr.encoder": 2}
     widths: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "ocr.document": ("embedding_dim",),
@@ -76,7 +114,9 @@ class OcrDeclaration(BranchDeclaration):
     }
 
     def describe(self, config: Config) -> str:
-        return f"words, read by easyocr ({', '.join(config.ocr.languages)}) and embedded by {config.ocr.encoder}"
+        ocr = config.ocr
+        reader = f"easyocr ({', '.join(ocr.languages)})" if ocr.reader == "easyocr" else "PP-OCR (rapidocr)"
+        return f"words, read by {reader} and embedded by {ocr.encoder}"
 
     def control(self, config: Config) -> tuple[str, str] | None:
         mask = config.ocr.mask
@@ -93,10 +133,18 @@ class OcrDeclaration(BranchDeclaration):
             return None
         return "a pack holds all words that were read; whoever takes it masks them. Use --set ocr.mask=none"
 
+    def imports(self, config: Config) -> tuple[str, ...]:
+        readers = ("easyocr",) if config.ocr.settled().reader == "easyocr" else ("rapidocr", "onnxruntime")
+        return (*readers, *self.libraries)
+
     def sources(self, config: Config) -> Iterator[tuple[str, WeightSource]]:
         from mmposter.pretrained import catalogue
 
-        yield "reader", catalogue.easyocr(reading_files(config.ocr))
+        if (reader := config.ocr.reader) != "easyocr":
+            yield "reader", catalogue.ppocr()
+        if reader != "ppocr":
+            what = "reader" if reader == "easyocr" else "reader, with ocr.reader=easyocr"
+            yield what, catalogue.easyocr(reading_files(config.ocr))
         yield "text encoder", catalogue.text_encoder(config.ocr.encoder)
 
     def phrases(self, dataset: Dataset, config: Config) -> Mapping[str, Phrases] | None:
@@ -106,10 +154,18 @@ class OcrDeclaration(BranchDeclaration):
 
     def extractors(self, config: Config, making: Making) -> BranchExtractors:
         from mmposter.errors import UserError
-        from mmposter.features.extractors import BranchExtractors, MaskedExtractor, OcrExtractor, TextExtractor
+        from mmposter.features.extractors import (
+            BranchExtractors,
+            MaskedExtractor,
+            OcrExtractor,
+            PpocrExtractor,
+            TextExtractor,
+        )
 
         pins, device, offline = making.pins, making.device, making.offline
-        reader = OcrExtractor(config.ocr, device=device, offline=offline, pinned=pins.weights(NAME) if pins else None)
+        ocr = config.ocr.settled()  # as every door does before; a direct call may not have
+        make = OcrExtractor if ocr.reader == "easyocr" else PpocrExtractor
+        reader = make(ocr, device=device, offline=offline, pinned=pins.fingerprints[NAME] if pins else None)
         encoder = (pins.weights("text"), pins.embedding_dim) if pins else None
         if config.ocr.mask == "none":
             text = TextExtractor(config.ocr, reader, device=device, offline=offline, pinned=encoder)
@@ -135,6 +191,8 @@ class OcrDeclaration(BranchDeclaration):
         from mmposter.files.paths import folder_here
         from mmposter.pretrained import catalogue, resolver
 
+        if key == {"easyocr": "ocr.split", "ppocr": "ocr.languages"}.get(config.ocr.reader):
+            return True  # the reader does not look at it
         if key != "ocr.encoder" or (folder := folder_here(asked)) is None:
             return None
         files = [folder / name for name in catalogue.text_encoder(asked).files]

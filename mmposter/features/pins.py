@@ -78,6 +78,11 @@ class Pins:
         if "cnn.backbone" in settings:  # packs from before there was a choice do not say it
             require_resize(settings.setdefault("cnn.resize", EARLIER_RESIZE))
         fingerprints = mapping(said.get("fingerprints"), "pins.fingerprints")
+        # Of keys that a pack is older than, it means what was done then.
+        here = {one.name for one in known if one.feature_extractor in fingerprints}
+        settings = {key: value for one in known if one.name in here for key, value in one.earlier.items()} | dict(
+            settings
+        )
         if unknown := sorted(set(settings) - {"seed", *(key for branch in known for key in branch.record_keys)}):
             raise ValueError(f"pins.settings has the key {shown(unknown[0])}, of no branch that is loaded")
         for key, parts in _model_names().items():
@@ -90,8 +95,7 @@ class Pins:
             if name not in weightless:
                 text(digest, f"the weights of {name}")
         for branch in known:
-            here = branch.feature_extractor in fingerprints
-            if here and (lacking := [key for key in branch.record_keys if key not in settings]):
+            if branch.name in here and (lacking := [key for key in branch.record_keys if key not in settings]):
                 raise ValueError(f"pins.settings lacks {lacking[0]}")
         width = whole(said.get("embedding_dim", 0), "pins.embedding_dim", most=_WIDEST)
         return cls(text(said.get("pack"), "pins.pack"), settings, dict(fingerprints), width)

@@ -1,4 +1,5 @@
-"""The one place that settles a configuration: what ``cnn.init=auto`` means, and which network that is, in which size.
+"""The one place that settles a configuration: what ``cnn.init=auto`` means, and which network that is, in which size;
+and what ``ocr.reader=auto`` means.
 
 Every door (`train`, `ablate`, `extract`, `pack`, `reproduce`, `doctor`) settles what it is given; all behind it get the
 settled configuration, and ask no more.
@@ -6,26 +7,42 @@ settled configuration, and ask no more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from mmposter.branches import on_images
-from mmposter.config import Config
+from mmposter.branches.ocr import BRANCH as WORDS
+from mmposter.branches.ocr import NAME as OCR
+from mmposter.config import Config, comparable
 from mmposter.features.pins import Pins
 from mmposter.features.tower import TowerWeights, made_for
 from mmposter.shipped import POSTERS, shipped_tower
 
+EARLIER_READER = WORDS.earlier["ocr.reader"]
 
-def settle(config: Config, pins: Pins | None = None) -> Config:
-    """The configuration with what ``cnn.init=auto`` means here, so that a run says what it began with.
 
-    On a pack that is the network that it was made with. Elsewhere, where no ``cnn.size`` is set and the weights are a
-    file of ours that was made for one, that size is set, too. Without an image network ``auto`` means nothing, and
-    becomes what such runs have always said: ``imagenet``. What is settled stays as it is.
+def settle(config: Config, pins: Pins | None = None, begun: Mapping[str, Any] | None = None) -> Config:
+    """The configuration with what ``auto`` means here, so that a run says what it began with.
+
+    Without `ocr` its reader means nothing, and is what such runs have always said; see `OcrConfig.settled`. Of the
+    image network: on a pack that is the network that it was made with. Elsewhere, where no ``cnn.size`` is set and the
+    weights are a file of ours that was made for one, that size is set, too. Without an image network ``auto`` means
+    nothing, and becomes what such runs have always said: ``imagenet``. What is settled stays as it is.
 
     Args:
         config: as it was asked for.
         pins: of a pack, see `Pins.of`; None: there are posters, or will be.
+        begun: the whole configuration, of any version and in plain values, of what is to go on: its words are read on
+            as they were. None: nothing goes on.
+
+    Raises:
+        UserError: settings that the reader of words does not have.
     """
+    before = comparable(begun) if begun is not None else pins.settings if pins is not None else {}
+    if OCR in config.branches:
+        config = config.model_copy(update={OCR: config.ocr.settled(before.get("ocr.reader"))})
+    elif config.ocr.reader == "auto":
+        config = config.model_copy(update={OCR: config.ocr.model_copy(update={"reader": EARLIER_READER})})
     init, size = config.cnn.init, config.cnn.size
     if init == "auto" and pins is not None and pins.init is not None:
         return config.with_network(init=pins.init)

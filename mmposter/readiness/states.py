@@ -38,7 +38,7 @@ class BranchState:
 
 def branch_state(branch: str, config: Config) -> BranchState:
     """The state of one branch of a settled configuration before anything is trained."""
-    libraries = tuple(name for name in declared(branch).libraries if find_spec(name) is None)
+    libraries = tuple(name for name in declared(branch).imports(config) if find_spec(name) is None)
     if libraries:
         command = f"pip install {' '.join(libraries)}"
         return BranchState(branch, "missing", command, libraries, commands=(command,))

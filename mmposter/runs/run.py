@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fusion.backbones import Undrawn, list_backbones, of_library, to_be_loaded
 from mmposter.branches import branch_names, declared, frozen_branches
 from mmposter.branches.named import GATES, HEADS, LOSSES
-from mmposter.config import Config, flat_config, parse_config
+from mmposter.config import Config, flat_config, parse_stored
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
@@ -130,7 +130,7 @@ class Run:
             vocabulary = Vocabulary.from_json(known["vocabulary"], where=str(path))
             _require_plugins(folder, known["config"])
             try:
-                config = parse_config(known["config"])
+                config = parse_stored(known["config"])
             except UserError as error:
                 raise UserError(f"{path} cannot be used: {error}\n{_MEND}") from error
             run = cls(

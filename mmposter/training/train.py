@@ -129,7 +129,8 @@ def train(
         OSError: `out` cannot be written, see `mmposter.files.disk`.
     """
     started = time.monotonic()
-    config, device = settle(config, Pins.of(dataset)), resolve_device(device)
+    begun = Run.load(out, finished=False).config.model_dump(mode="json") if resume and (out / MODEL).exists() else None
+    config, device = settle(config, Pins.of(dataset), begun), resolve_device(device)
     with claim(out, RUN, go_on=resume, overwrite=overwrite) as there:
         if there:
             _require_same(out, config, dataset)
@@ -352,7 +353,7 @@ def _require_same_resize(out: Path, weights: TowerWeights) -> None:
 
 
 def _facts(dataset: Dataset) -> dict[str, Any]:
-    libraries = ("torch", "torchvision", "transformers", "ultralytics", "easyocr", "mmposter")
+    libraries = ("torch", "torchvision", "transformers", "ultralytics", "rapidocr", "easyocr", "mmposter")
     return {
         "data": dataset.folder.resolve().name,
         "manifest": dataset.info["manifest_sha256"],

@@ -251,7 +251,7 @@ def write_config(folder: Path, **values: Any) -> None:
 
 def text_extractor(folder: Path) -> TextExtractor:
     config = OcrConfig(encoder=str(folder))
-    reader = OcrExtractor(config, device="cpu", offline=True, pinned="0" * 64)
+    reader = OcrExtractor(config, device="cpu", offline=True, pinned={"weights": "0" * 64})
     return TextExtractor(config, reader, device="cpu", offline=True)
 
 

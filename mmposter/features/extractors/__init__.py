@@ -16,7 +16,7 @@ from mmposter.features.extractors.base import (
 )
 from mmposter.features.extractors.masking import MaskedExtractor, Phrases, phrases_to_mask
 from mmposter.features.extractors.objects import YoloExtractor
-from mmposter.features.extractors.ocr import OcrExtractor
+from mmposter.features.extractors.ocr import LinesExtractor, OcrExtractor, PpocrExtractor
 from mmposter.features.extractors.pictures import CnnExtractor, StyleExtractor
 from mmposter.features.extractors.text import TextExtractor
 from mmposter.features.pins import Pins
@@ -28,10 +28,12 @@ __all__ = [
     "CnnExtractor",
     "Extractor",
     "FeatureExtractor",
+    "LinesExtractor",
     "Making",
     "MaskedExtractor",
     "OcrExtractor",
     "Phrases",
+    "PpocrExtractor",
     "Preparation",
     "RecordExtractor",
     "StyleExtractor",

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from mmposter.config import Mask
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import RecordExtractor
-from mmposter.features.extractors.ocr import OcrExtractor, decode_lines, encode_lines
+from mmposter.features.extractors.ocr import LinesExtractor, decode_lines, encode_lines
 from mmposter.features.store import Record
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class MaskedExtractor(RecordExtractor):
     name = "ocr_masked"
     keyed: ClassVar[bool] = True
 
-    def __init__(self, source: OcrExtractor, mask: Mask, phrases: Mapping[str, Phrases]) -> None:
+    def __init__(self, source: LinesExtractor, mask: Mask, phrases: Mapping[str, Phrases]) -> None:
         self.source, self._mask, self._phrases = source, mask, phrases
         self._device = source.device  # the first extractor's is where an engine's workers compute
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import READINGS, TextReader
+from detectors import (
+    PPOCR_FILES,
+    PPOCR_READINGS,
+    READINGS,
+    PpocrReader,
+    TextLines,
+    TextReader,
+    cuda_provider,
+    ppocr_package,
+    splitter,
+)
 from mmposter.branches.ocr import NAME, OcrConfig, reading_files
+from mmposter.engines.machine import cores
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import Extractor, Poster, Preparation
 from mmposter.features.store import Record
@@ -18,20 +29,32 @@ from mmposter.images.picture import Picture
 from mmposter.pretrained import catalogue, resolver
 
 
-class OcrExtractor(Extractor):
-    """Lines of text: quads (T x 4 x 2 in 0-1), confidences (T), text (UTF-8 bytes of the lines joined by newlines).
+class LinesExtractor(Extractor):
+    """Lines of text: quads (T x 4 x 2 in 0-1), confidences (T), text (UTF-8 bytes of the lines joined by newlines)."""
+
+    name = NAME
+
+    @staticmethod
+    def _records(lines: Sequence[TextLines]) -> list[Record]:
+        return [{"quads": r.quads, "confidences": r.confidences, "text": encode_lines(r.texts)} for r in lines]
+
+
+class OcrExtractor(LinesExtractor):
+    """Lines of text, read by easyocr.
 
     Args:
         config: languages, and how carefully to read.
         device: where it computes.
         offline: never touch the network.
-        pinned: the digest of weights that need not be here, as all records are there; None: look for the files.
+        pinned: the fingerprint of records that are all there, so that the weights need not be here; None: look for the
+            files.
     """
 
-    name = NAME
-
-    def __init__(self, config: OcrConfig, *, device: str, offline: bool, pinned: str | None = None) -> None:
-        self._config, self._device, self._pinned = config, device, pinned
+    def __init__(
+        self, config: OcrConfig, *, device: str, offline: bool, pinned: Mapping[str, Any] | None = None
+    ) -> None:
+        self._config, self._device = config, device
+        self._pinned = None if pinned is None else str(pinned["weights"])
         self._reading = READINGS[config.reading]
         if pinned is not None:
             return
@@ -63,10 +86,59 @@ class OcrExtractor(Extractor):
 
     def __call__(self, batch: Sequence[tuple[Poster, NDArray[np.uint8] | None]]) -> list[Record]:
         posters, lumas = zip(*batch, strict=True)
-        return [
-            {"quads": r.quads, "confidences": r.confidences, "text": encode_lines(r.texts)}
-            for r in self._model(posters, lumas)
-        ]
+        return self._records(self._model(posters, lumas))
+
+
+class PpocrExtractor(LinesExtractor):
+    """Lines of text, read by PP-OCR; its arguments are those of `OcrExtractor`."""
+
+    def __init__(
+        self, config: OcrConfig, *, device: str, offline: bool, pinned: Mapping[str, Any] | None = None
+    ) -> None:
+        self._device, self._pinned = device, pinned
+        self._reading, self._split = PPOCR_READINGS[config.reading], config.split
+        self._folder = None if pinned is not None else resolver.resolve(catalogue.ppocr(), offline=offline)
+
+    def fingerprint(self) -> dict[str, Any]:
+        known = self._pinned
+        return {
+            "version": 1,
+            "reader": "ppocr",
+            "weights": self._digest() if known is None else known["weights"],
+            # Other versions cut and split in other ways; a store does not mix them.
+            "package": ppocr_package() if known is None else known.get("package"),
+            "reading": asdict(self._reading),
+            "split": (splitter() if known is None else known.get("split")) if self._split else None,
+        }
+
+    def identity(self) -> dict[str, Any]:
+        # A new version of a package reads much the same, and shall not end the life of a trained model.
+        known = self.fingerprint()
+        return {**{key: value for key, value in known.items() if key != "package"}, "split": self._split}
+
+    def _digest(self) -> str:
+        assert self._folder is not None
+        return resolver.digest([self._folder / file for file in PPOCR_FILES])
+
+    def start(self) -> None:
+        import torch
+
+        folder = self._folder or resolver.resolve(catalogue.ppocr(), offline=True)
+        # A worker's share of the cores; beside a GPU that cannot read, all of them.
+        workers = torch.get_num_threads() if self._device == "cpu" or cuda_provider() else cores()
+        try:
+            self._model = PpocrReader(
+                folder, reading=self._reading, split=self._split, device=self._device, workers=workers
+            )
+        except ValueError as error:
+            raise UserError(f"the ocr branch cannot be used: {error}") from error
+
+    @property
+    def preparation(self) -> Preparation:
+        return pixels_alone
+
+    def __call__(self, batch: Sequence[tuple[Poster, None]]) -> list[Record]:
+        return self._records(self._model([poster for poster, _ in batch]))
 
 
 def pixels_and_luma(picture: Picture) -> tuple[Poster, NDArray[np.uint8] | None]:

@@ -1,4 +1,4 @@
-"""Embeddings of the read lines, for the `ocr` branch: a sentence encoder of transformers over what easyocr read."""
+"""Embeddings of the read lines, for the `ocr` branch: a sentence encoder of transformers over what was read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmposter.config import OcrConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, RecordExtractor, pad, slot_mask
 from mmposter.features.extractors.masking import MaskedExtractor
-from mmposter.features.extractors.ocr import OcrExtractor, decode_lines
+from mmposter.features.extractors.ocr import LinesExtractor, decode_lines
 from mmposter.features.store import Record
 from mmposter.files.strict_json import mapping, read_json, shorten
 from mmposter.pretrained import catalogue, resolver
@@ -54,7 +54,7 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
     def __init__(
         self,
         config: OcrConfig,
-        source: OcrExtractor | MaskedExtractor,
+        source: LinesExtractor | MaskedExtractor,
         *,
         device: str,
         offline: bool,

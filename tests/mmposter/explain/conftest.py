@@ -31,6 +31,7 @@ GENRES = ("Action", "Comedy", "Drama", "Horror")
 CLASSES = ("person", "dog", "horse")
 DIM = 8
 TINY = (
+    "ocr.reader=easyocr",  # of which files that stand in will do
     "cnn.backbone=cnn4",
     "cnn.init=none",
     "cnn.size=[128,96]",

@@ -185,7 +185,7 @@ def test_without_metadata_no_masked_extractor_is_built(world):
 def test_a_store_without_masking_stays_valid(world):
     """Pinned: what was extracted before masking was there must be found. If the reader's or the encoder's own version
     or settings change, the new digests belong here."""
-    steps = build_extractors(load_config(), ["ocr"], offline=True)["ocr"].steps
+    steps = build_extractors(load_config(None, ["ocr.reader=easyocr"]), ["ocr"], offline=True)["ocr"].steps
     digests = {step.name: fingerprint_digest(step.name, step.fingerprint())[:12] for step in steps}
     assert digests == {"ocr": "d0796a21845d", "text": "8f2e203b878c"}
     assert steps[1].identity() == steps[1].fingerprint()

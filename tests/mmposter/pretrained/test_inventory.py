@@ -7,6 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from detectors import PPOCR_FILES
 from mmposter.cli import app
 from mmposter.pretrained import catalogue
 from mmposter.pretrained.inventory import list_weights
@@ -22,9 +23,17 @@ def nowhere(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("EASYOCR_MODULE_PATH", str(tmp_path / "easyocr"))
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "mine"))
-    monkeypatch.setattr("mmposter.pretrained.resolver._inside_package", lambda module, inside: None)
+    monkeypatch.setattr("mmposter.pretrained.resolver._inside_package", lambda module, inside: tmp_path / module)
     monkeypatch.setattr("mmposter.shipped._folder", lambda: tmp_path / "package")
     return tmp_path
+
+
+@pytest.fixture
+def rapidocr(nowhere):
+    """The package, whose wheel carries the networks of the usual reader."""
+    (nowhere / "rapidocr").mkdir()
+    for name in PPOCR_FILES:
+        (nowhere / "rapidocr" / name).touch()
 
 
 def run(*arguments):
@@ -69,7 +78,7 @@ def test_the_commands_print_what_a_program_can_read(nowhere):
     assert "branches, --config lite" in text
 
 
-def test_the_doctor_says_what_to_type(nowhere, monkeypatch):
+def test_the_doctor_says_what_to_type(nowhere, rapidocr, monkeypatch):
     states = {branch.branch: branch for branch in diagnose().branches["lite"]}
     assert (states["cnn"].state, states["cnn"].message) == ("missing", "pip install 'mmposter[lite]'")
     assert states["yolo"].state == "downloads"
@@ -79,7 +88,7 @@ def test_the_doctor_says_what_to_type(nowhere, monkeypatch):
     assert {b.branch: b.message for b in diagnose().branches["default"]}["yolo"] == "pip install ultralytics"
 
 
-def test_a_branch_is_ready_when_its_files_are_here(nowhere):
+def test_a_branch_is_ready_when_its_files_are_here(nowhere, rapidocr):
     folder = nowhere / "mine"
     folder.mkdir()
     for name in ("yolo11n.pt", "densenet121-a639ec97.pth"):
