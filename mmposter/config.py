@@ -366,11 +366,7 @@ def given(direct: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_config(values: Any) -> Config:
-    """Check plain values against the schema of a training.
-
-    Raises:
-        UserError: listing ``key: reason`` for everything that is wrong.
-    """
+    """Check plain values against the schema of a training (UserError: as `check_values`)."""
     return check_values(Config, values)
 
 
