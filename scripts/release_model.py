@@ -37,7 +37,7 @@ from mmposter.evaluation.scored import file_hash
 from mmposter.features.extractors import build_extractors
 from mmposter.features.tower import TowerWeights
 from mmposter.files.atomic import atomic_path, write_text
-from mmposter.measurement.evaluate import predict_split
+from mmposter.measurement.evaluate import score_split
 from mmposter.runs.decisions import SUBSETS
 from mmposter.runs.run import MODEL, OTHER_WEIGHTS, TOWER, WEIGHTS, Run
 from mmposter.runs.seen import SeenPosters
@@ -182,7 +182,7 @@ def _write(run: Run, dataset: Dataset, folder: Path) -> float:
 def _validation(run: Run, dataset: Dataset) -> np.ndarray:
     val = dataset.split("val")
     inputs = load_inputs(run.serving_config(), val, device="cpu", offline=True, behind=run)
-    probs, _ = predict_split(run, val, inputs, inputs.rows("val"), device="cpu")
+    probs, _, _ = score_split(run, val, inputs, inputs.rows("val"), device="cpu")
     return run.decision().apply(probs)
 
 

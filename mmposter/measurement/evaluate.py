@@ -102,23 +102,6 @@ def examine_run(
     return examine(scores.posters, scores.evaluation, method=calibration, fit=scores.val, titles=scores.titles)
 
 
-def predict_split(
-    run: Run,
-    dataset: Dataset,
-    inputs: Inputs,
-    rows: Sequence[int],
-    *,
-    only: Sequence[str] | None = None,
-    device: str = "auto",
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Probabilities M x G of posters by row of the manifest, and the M rows (without those that cannot be decoded).
-
-    They are the model's own; what is shown of them is said by `Run.decision`.
-    """
-    found = score_split(run, dataset, inputs, rows, only=only, device=device)
-    return found.probs, found.rows
-
-
 def score_split(
     run: Run,
     dataset: Dataset,
@@ -128,7 +111,10 @@ def score_split(
     only: Sequence[str] | None = None,
     device: str = "auto",
 ) -> Scored:
-    """`predict_split`, and of which posters something was seen."""
+    """The model's own probabilities of posters by row of the manifest; what is shown of them is said by `Run.decision`.
+
+    Posters that cannot be decoded are left out.
+    """
     accelerator = make_accelerator(resolve_device(device), run.config.train.precision)
     model: torch.nn.Module = accelerator.prepare_model(run.load_model(), evaluation_mode=True)
     data = poster_batches(run.config, dataset, inputs, augment=False)

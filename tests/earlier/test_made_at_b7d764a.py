@@ -18,7 +18,7 @@ from mmposter.ablation.run import AblationSettings
 from mmposter.config import load_config
 from mmposter.data import Dataset
 from mmposter.features.store import ExtractorStore
-from mmposter.measurement.evaluate import predict_split
+from mmposter.measurement.evaluate import score_split
 from mmposter.training.inputs import load_inputs
 
 MADE = Path(__file__).parent / "b7d764a"
@@ -73,7 +73,7 @@ def test_pack(made):
 def test_run(made):
     run, dataset = Run.load(made / "run"), Dataset.load(made / "data")
     inputs = load_inputs(run.serving_config(), dataset, device="cpu", offline=True, quiet=True, behind=run)
-    probs, rows = predict_split(run, dataset, inputs, range(len(dataset.table)), device="cpu")
+    probs, rows, _ = score_split(run, dataset, inputs, range(len(dataset.table)), device="cpu")
     assert list(rows) == EXPECTED["rows"]
     np.testing.assert_allclose(probs, EXPECTED["probabilities"], atol=1e-6)
     assert run.subsets() is not None

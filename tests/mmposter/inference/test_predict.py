@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mmposter import PosterClassifier, Run, UserError
-from mmposter.measurement.evaluate import evaluate_run, predict_split
+from mmposter.measurement.evaluate import evaluate_run, score_split
 from mmposter.training.inputs import load_inputs
 from mmposter.training.train import train
 
@@ -25,7 +25,7 @@ def trained(world, tmp_path):
 def test_predict_gives_the_scores_of_evaluate(world, trained):
     run = Run.load(trained)
     inputs = load_inputs(run.serving_config(), world.dataset, device="cpu", offline=True)
-    probs, rows = predict_split(run, world.dataset, inputs, inputs.rows("test"), device="cpu")
+    probs, rows, _ = score_split(run, world.dataset, inputs, inputs.rows("test"), device="cpu")
     paths = [world.dataset.image_path(int(row)) for row in rows]
     predictions = PosterClassifier.load(trained, device="cpu", offline=True).predict(paths)
     for expected, prediction in zip(probs, predictions, strict=True):

@@ -17,7 +17,7 @@ from mmposter.evaluation.scaling import fit_scaling
 from mmposter.evaluation.scored import PREDICTIONS
 from mmposter.measurement.calibrate import calibrate_run
 from mmposter.measurement.compare import compare_runs
-from mmposter.measurement.evaluate import evaluate_run, examine_run, predict_split
+from mmposter.measurement.evaluate import evaluate_run, examine_run, score_split
 from mmposter.report.evaluation import evaluation_folder
 from mmposter.runs.decisions import SUBSETS, branch_subsets
 from mmposter.training.inputs import load_inputs
@@ -29,7 +29,7 @@ ALL = [names for size in range(1, 5) for names in combinations(BRANCHES, size)]
 def raw(run, dataset, only, split):
     """What the model says, before any decision."""
     inputs = load_inputs(run.serving_config(), dataset, device="cpu", offline=True)
-    probs, rows = predict_split(run, dataset, inputs, inputs.rows(split), only=only, device="cpu")
+    probs, rows, _ = score_split(run, dataset, inputs, inputs.rows(split), only=only, device="cpu")
     return probs, inputs.labels[rows], rows
 
 
