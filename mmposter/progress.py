@@ -65,7 +65,7 @@ console = make_console(stderr=True)
 
 def say(text: str, *, style: str | None = None) -> None:
     """A line for people, which is not parted where the terminal ends."""
-    console.print(text, style=style, highlight=False, soft_wrap=True)
+    console.print(text, style=style, soft_wrap=True)
 
 
 PLAIN_EVERY_S = 10.0

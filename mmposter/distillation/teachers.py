@@ -27,7 +27,7 @@ from mmposter.errors import BadImageError, UserError
 from mmposter.features.tower import EARLIER_RESIZE, SharedTower, TowerWeights
 from mmposter.images.picture import Picture
 from mmposter.images.reading import crop_image, load_image
-from mmposter.progress import console
+from mmposter.progress import say
 from mmposter.visible import visible
 
 FOLDER = "teachers"
@@ -164,7 +164,7 @@ def _decode(
                 poster = poster if crop is None else crop_image(poster, crop)
             except BadImageError as error:
                 name = table["id"].iloc[row]
-                console.print(visible(f"left out: {name}: {error.reason} ({error})"), highlight=False)
+                say(visible(f"left out: {name}: {error.reason} ({error})"))
                 continue
             for name, made in pixels.items():
                 made[place] = np.asarray(poster.resize(size[::-1], Image.Resampling[name.upper()]))

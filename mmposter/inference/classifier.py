@@ -22,7 +22,7 @@ from mmposter.features.parts import SIZE
 from mmposter.images.reading import ImageInput
 from mmposter.inference.task import Prediction, PredictTask, Request
 from mmposter.measurement.evaluate import check_branches
-from mmposter.progress import console
+from mmposter.progress import say
 from mmposter.readiness.states import BranchState, left_out, left_out_notice
 from mmposter.runs.run import Run
 from mmposter.shipped import POSTERS, find_run, is_shipped
@@ -192,7 +192,7 @@ def missing_branches(run: Run, branches: Sequence[str] | None) -> tuple[BranchSt
 
 @cache
 def _say_once(text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+    say(text)
 
 
 def _refuse_controls(run: Run, branches: Sequence[str]) -> None:

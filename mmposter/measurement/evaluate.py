@@ -95,9 +95,9 @@ def examine_run(
     inputs = load_inputs(config, dataset, device=device, offline=offline, behind=run, workers=workers)
     run.require_same_sizes(inputs.features.metadata)
     rows = unseen_rows(run, dataset, inputs, split, include_trained=include_trained)
-    val = unseen_rows(run, dataset, inputs, "val", by=(TRAIN,), include_trained=include_trained, quiet=True)
-    if calibration is None or split == "val":
-        val = Rows([])
+    val = Rows([])
+    if calibration is not None and split != "val":
+        val = unseen_rows(run, dataset, inputs, "val", by=(TRAIN,), include_trained=include_trained, quiet=True)
     scores = _score(run, dataset, inputs, split, only, device, rows, val.kept, also_val=calibration is not None)
     return examine(scores.posters, scores.evaluation, method=calibration, fit=scores.val, titles=scores.titles)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path
 from mmposter.files.strict_json import shown
-from mmposter.progress import console
+from mmposter.progress import console, say
 
 ENVIRONMENT = "MMPOSTER_WEIGHTS"
 
@@ -82,7 +82,7 @@ def resolve(source: WeightSource, *, explicit: Path | None = None, offline: bool
     if explicit is None and source.cache is not None and source.fetch is not None and not offline:
         try:
             said = f"downloading {source.name} to {source.cache}"
-            console.print(said, highlight=False, soft_wrap=True)
+            say(said)
             source.cache.mkdir(parents=True, exist_ok=True)
             fetched = source.fetch(source.cache) or source.cache
         except Exception as error:  # any failure of any network library ends in the same advice

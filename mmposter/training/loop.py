@@ -27,8 +27,8 @@ from mmposter.evaluation.thresholds import TELLING
 from mmposter.evaluation.unseen import Unseen
 from mmposter.files.atomic import write_text
 from mmposter.files.tensors import save_tensors
-from mmposter.progress import console
 from mmposter.progress import progress as show_progress
+from mmposter.progress import say
 from mmposter.training.batches import EpochSampler, PosterBatches
 from mmposter.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 from mmposter.training.epochs import validation_columns
@@ -123,7 +123,7 @@ class Trainer:
                     if self.keeps_last or state.best_epoch < 0:
                         raise
                     kept = f"kept is epoch {state.best_epoch + 1}, the best before"
-                    console.print(f"{error}\n{kept}", highlight=False, soft_wrap=True)
+                    say(f"{error}\n{kept}")
                     state.finished = True
                     break
                 quality = f" val mAP {row['val_map']:.4f}" if self.tells else ""

@@ -30,7 +30,7 @@ from mmposter.files.atomic import write_csv
 from mmposter.files.tensors import load_tensors
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import RUN
-from mmposter.progress import console
+from mmposter.progress import say
 from mmposter.runs.building import (
     build_image_classifier,
     build_model,
@@ -135,14 +135,14 @@ def train(
         if there:
             _require_same(out, config, dataset)
         elif resume:
-            console.print(f"nothing to resume in {out}: starting anew", highlight=False, soft_wrap=True)
+            say(f"nothing to resume in {out}: starting anew")
         inputs = load_inputs(config, dataset, device=device, offline=offline, quiet=quiet, workers=workers)
         fitted = fit(config, dataset, inputs, out, device=device, offline=offline, resume=resume, quiet=quiet)
         result = finish(fitted, dataset, inputs, time.monotonic() - started)
     if not quiet:
         _say_what_is_lacking(result, inputs)
     if isinstance(fitted.weights, PinnedTower) and not quiet:
-        console.print(_WITHOUT_TOWER.format(backbone=config.cnn.backbone), highlight=False, soft_wrap=True)
+        say(_WITHOUT_TOWER.format(backbone=config.cnn.backbone))
     return result
 
 
@@ -156,7 +156,7 @@ def _say_what_is_lacking(result: TrainingResult, inputs: Inputs) -> None:
         lack = f"no training poster has {listed} ({len(never)} of {len(result.run.vocabulary)} genres): never given"
         said = lack if said is None else f"{said}; {lack}"
     if said is not None:
-        console.print(f"warning: {said}", highlight=False, soft_wrap=True, markup=False)
+        say(f"warning: {said}")
 
 
 def fit(
