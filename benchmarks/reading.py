@@ -50,7 +50,7 @@ def our_boxes(data: Path, config: Sequence[str]) -> list[Boxes]:
     from mmposter.config import load_config
     from mmposter.data import Dataset
     from mmposter.features.extractors import build_extractors
-    from mmposter.features.extractors.ocr import decode_lines
+    from mmposter.features.extractors.lines import decode_lines
     from mmposter.features.settled import settle
     from mmposter.features.store import ExtractorStore
     from mmposter.features.table import dataset_posters

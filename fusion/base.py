@@ -5,7 +5,7 @@ Letters: B posters, D embedding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,13 @@ class Branch(nn.Module):
     def channel_gate(self) -> ChannelGate | None:
         """The gate that can re-weight the image network's channels; here none."""
         return None
+
+    def measure(self, batches: Iterable[Inputs]) -> None:
+        """Take what must be known of all training posters before the first step; here nothing.
+
+        Args:
+            batches: its own entries of all training posters, some at a time.
+        """
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Embed every poster: embedding B x D, all zeros where the branch is absent, and present, B bool."""

@@ -370,6 +370,13 @@ def parse_config(values: Any) -> Config:
     return check_values(Config, values)
 
 
+def spared_config(config: Config) -> Config | None:
+    """The configuration with which all branches go without the files that they can spare; None where they need all."""
+    found = {name: changes for name in config.branches if (changes := declared(name).spared(config)) is not None}
+    sections = {name: config.section(name).model_copy(update=dict(changes)) for name, changes in found.items()}
+    return config.model_copy(update=sections) if sections else None
+
+
 def parse_stored(values: Any) -> Config:
     """The configuration of a run, of this version or an earlier one (UserError: as `parse_config`)."""
     if isinstance(values, dict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmposter.branches.settings import ConfigSection
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mmposter.explain.parts import Parts
     from mmposter.features.extractors import BranchExtractors, Making, Phrases
     from mmposter.features.pins import Pins
+    from mmposter.features.ragged import Features
     from mmposter.features.sizes import Sizes
     from mmposter.features.store import Record
     from mmposter.pretrained.resolver import WeightSource
@@ -123,8 +124,28 @@ class BranchDeclaration(ABC):
         """Why its records cannot go into a pack with these settings; None: they can."""
         return None
 
+    def spared(self, config: Config) -> Mapping[str, Any] | None:
+        """Changes of its section with which a trained model does without some of the pretrained files, and says less.
+
+        What is left is what the extractors of the whole are made of: its identity is theirs under ``source``. None:
+        the branch needs all of its files.
+        """
+        return None
+
     def phrases(self, dataset: Dataset, config: Config) -> Mapping[str, Phrases] | None:
         """What it must know of each poster of a data set beside the picture."""
+        return None
+
+    def titles(self, titles: Sequence[str], config: Config) -> tuple[Features, float] | None:
+        """What it reads of films without a poster.
+
+        Args:
+            titles: of M films.
+            config: with its section.
+
+        Returns:
+            Its entries of a batch, M rows each, and the weight of these films in the loss; None where it reads none.
+        """
         return None
 
     def same_records(self, key: str, asked: Any, config: Config, pins: Pins) -> bool | None:

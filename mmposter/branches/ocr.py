@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mmposter.explain.parts import Parts
     from mmposter.features.extractors import BranchExtractors, Making, Phrases
     from mmposter.features.pins import Pins
+    from mmposter.features.ragged import Features
     from mmposter.features.sizes import Sizes
     from mmposter.features.store import Record
     from mmposter.pretrained.resolver import WeightSource
@@ -54,6 +55,14 @@ class OcrConfig(ConfigSection):
     mask: Mask = "none"
     """A control: take the words of the poster's own ``title``, or of its actors' ``names``, out of what was read."""
     max_lines: Slots = 40
+    encoding: Literal["lines", "document", "embedded", "ngrams", "joined"] = "joined"
+    """What the head sees: the encoder's embedding of every ``lines``, of the whole ``document``, of both
+    (``embedded``), character ``ngrams`` of the whole, for which no encoder is needed, or all of them ``joined``."""
+    buckets: int = Field(2**15, ge=2**8, le=2**20)
+    """Numbers that n-grams are hashed to."""
+    titles: float = Field(1.0, ge=0, le=1e6)
+    """What a film without a poster (``prepare --titles``) counts in training, beside a poster; only n-grams learn of
+    them."""
     dim: Width = 128
     dropout: float = Field(0.3, ge=0, lt=1)
 
@@ -90,7 +99,6 @@ class OcrDeclaration(BranchDeclaration):
     section = OcrConfig
     libraries = ("transformers",)
     weights_may_differ = True
-    feature = "text"
     weighted = (NAME, "text")
     record_keys = (
         "ocr.reader",
@@ -100,7 +108,12 @@ class OcrDeclaration(BranchDeclaration):
         "ocr.min_confidence",
         "ocr.encoder",
     )
-    earlier: ClassVar[Mapping[str, Any]] = {"ocr.reader": "easyocr", "ocr.split": True}
+    earlier: ClassVar[Mapping[str, Any]] = {
+        "ocr.reader": "easyocr",
+        "ocr.split": True,
+        "ocr.encoding": "embedded",
+        "ocr.buckets": 2**15,
+    }
     model_names: ClassVar[Mapping[str, int]] = {"ocr.encoder": 2}
     widths: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "ocr.document": ("embedding_dim",),
@@ -108,6 +121,7 @@ class OcrDeclaration(BranchDeclaration):
     }
     items_title = "words"
     nothing_found = ("text", "read")
+    axes = ("ocr.encoding",)
     quoted = True
     controls: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "ocr.mask": {"title": "title words masked", "names": "actors' names masked"}
@@ -116,7 +130,9 @@ class OcrDeclaration(BranchDeclaration):
     def describe(self, config: Config) -> str:
         ocr = config.ocr
         reader = f"easyocr ({', '.join(ocr.languages)})" if ocr.reader == "easyocr" else "PP-OCR (rapidocr)"
-        return f"words, read by {reader} and embedded by {ocr.encoder}"
+        encoder, ngrams = f"embedded by {ocr.encoder}", "as character n-grams"
+        how = {"ngrams": ngrams, "joined": f"{encoder} and {ngrams}"}.get(ocr.encoding, encoder)
+        return f"words, read by {reader}, {how}"
 
     def control(self, config: Config) -> tuple[str, str] | None:
         mask = config.ocr.mask
@@ -129,13 +145,18 @@ class OcrDeclaration(BranchDeclaration):
         )
 
     def unpackable(self, config: Config) -> str | None:
+        if config.ocr.encoding == "ngrams":
+            return "a pack holds what the text encoder makes of the words, too. Use --set ocr.encoding=joined"
         if config.ocr.mask == "none":
             return None
         return "a pack holds all words that were read; whoever takes it masks them. Use --set ocr.mask=none"
 
     def imports(self, config: Config) -> tuple[str, ...]:
         readers = ("easyocr",) if config.ocr.settled().reader == "easyocr" else ("rapidocr", "onnxruntime")
-        return (*readers, *self.libraries)
+        return readers if config.ocr.encoding == "ngrams" else (*readers, *self.libraries)
+
+    def spared(self, config: Config) -> Mapping[str, Any] | None:
+        return {"encoding": "ngrams"} if config.ocr.encoding == "joined" else None
 
     def sources(self, config: Config) -> Iterator[tuple[str, WeightSource]]:
         from mmposter.pretrained import catalogue
@@ -145,7 +166,8 @@ class OcrDeclaration(BranchDeclaration):
         if reader != "ppocr":
             what = "reader" if reader == "easyocr" else "reader, with ocr.reader=easyocr"
             yield what, catalogue.easyocr(reading_files(config.ocr))
-        yield "text encoder", catalogue.text_encoder(config.ocr.encoder)
+        if config.ocr.encoding != "ngrams":
+            yield "text encoder", catalogue.text_encoder(config.ocr.encoder)
 
     def phrases(self, dataset: Dataset, config: Config) -> Mapping[str, Phrases] | None:
         from mmposter.features.extractors import phrases_to_mask
@@ -156,6 +178,7 @@ class OcrDeclaration(BranchDeclaration):
         from mmposter.errors import UserError
         from mmposter.features.extractors import (
             BranchExtractors,
+            LinesExtractor,
             MaskedExtractor,
             OcrExtractor,
             PpocrExtractor,
@@ -167,17 +190,19 @@ class OcrDeclaration(BranchDeclaration):
         make = OcrExtractor if ocr.reader == "easyocr" else PpocrExtractor
         reader = make(ocr, device=device, offline=offline, pinned=pins.fingerprints[NAME] if pins else None)
         encoder = (pins.weights("text"), pins.embedding_dim) if pins else None
-        if config.ocr.mask == "none":
-            text = TextExtractor(config.ocr, reader, device=device, offline=offline, pinned=encoder)
-            return BranchExtractors(self.name, (reader, text), text)
-        if making.phrases is None:
-            raise UserError(
-                f"ocr.mask={config.ocr.mask} needs the metadata of a prepared data set, and these posters come "
-                "without; use --set ocr.mask=none"
-            )
-        masked = MaskedExtractor(reader, config.ocr.mask, making.phrases)
-        text = TextExtractor(config.ocr, masked, device=device, offline=offline, pinned=encoder)
-        return BranchExtractors(self.name, (reader, masked, text), text)
+        lines: LinesExtractor | MaskedExtractor = reader
+        if ocr.mask != "none":
+            if making.phrases is None:
+                raise UserError(
+                    f"ocr.mask={ocr.mask} needs the metadata of a prepared data set, and these posters come without; "
+                    "use --set ocr.mask=none"
+                )
+            lines = MaskedExtractor(ocr, reader, making.phrases)
+        steps = (reader,) if lines is reader else (reader, lines)
+        if ocr.encoding == "ngrams":
+            return BranchExtractors(self.name, steps, lines)
+        text = TextExtractor(ocr, lines, device=device, offline=offline, pinned=encoder)
+        return BranchExtractors(self.name, (*steps, text), text, also=(lines,) if ocr.encoding == "joined" else ())
 
     def sizes(self, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
         return {"embedding_dim": metadata.get("embedding_dim", 0)}
@@ -185,7 +210,18 @@ class OcrDeclaration(BranchDeclaration):
     def module(self, config: Config, sizes: Sizes) -> Branch:
         from fusion import TextBranch
 
-        return TextBranch(sizes.embedding_dim, dim=config.ocr.dim, dropout=config.ocr.dropout)
+        ocr = config.ocr
+        return TextBranch(
+            sizes.embedding_dim, dim=ocr.dim, dropout=ocr.dropout, encoding=ocr.encoding, buckets=ocr.buckets
+        )
+
+    def titles(self, titles: Sequence[str], config: Config) -> tuple[Features, float] | None:
+        from mmposter.features.extractors.ngrams import ngram_table
+
+        ocr = config.ocr
+        if ocr.encoding not in ("ngrams", "joined") or ocr.titles == 0:
+            return None
+        return ngram_table(titles, ocr.buckets), ocr.titles
 
     def same_records(self, key: str, asked: Any, config: Config, pins: Pins) -> bool | None:
         from mmposter.files.paths import folder_here

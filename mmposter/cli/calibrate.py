@@ -69,7 +69,7 @@ def calibrate_command(
     else:
         results = make_console()
         results.print(_table(found))
-        for note in _NOTES:
+        for note in (*_NOTES, *([_SPARED] if found.spared else [])):
             results.print(f"- {note}", style="dim")
     console.print(f"written: {run / SUBSETS}", soft_wrap=True)
 
@@ -79,6 +79,8 @@ _NOTES = (
     "ECE: calibration error, before and after the fit; lower is better",
     "constant: the best single answer for all posters, chosen on the training posters for that metric",
 )
+
+_SPARED = "spared: without the files that a branch can go without, such as the encoder of the words"
 
 
 def _table(found: Subsets) -> Table:
@@ -93,10 +95,12 @@ def _table(found: Subsets) -> Table:
     table.add_column("branches", no_wrap=True)
     for column in ("mAP", "to all branches", "macro F1", "R-precision", "ECE before", "after", "slope"):
         table.add_column(column, justify="right")
-    for names, subset in found.subsets.items():
+    rows = [(",".join(names), subset) for names, subset in found.subsets.items()]
+    rows += [(f"{','.join(names)}, spared", subset) for names, subset in found.spared.items()]
+    for label, subset in rows:
         difference = subset.difference
         table.add_row(
-            ",".join(names),
+            label,
             _with_interval(subset.metrics["mean_average_precision"]),
             "" if difference is None else _with_interval(difference["mean_average_precision"], sign=True),
             _with_interval(subset.metrics["macro_f1"]),

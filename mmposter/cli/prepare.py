@@ -42,6 +42,13 @@ def prepare_command(
             "those of one film, and those that are cut, framed, mirrored or have another title."
         ),
     ] = 6,
+    titles: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of films without a poster (title, genres; also id, year): they teach the branch ocr alone. A "
+            "film of the validation or test posters is left out."
+        ),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that read posters. Default: one per core.")] = None,
     posters: Annotated[
         Path | None,
@@ -98,6 +105,7 @@ def prepare_command(
         min_side=min_side,
         duplicate_distance=duplicate_distance,
         workers=workers,
+        titles=titles,
         posters=posters,
         download=DownloadOptions(
             mirror=mirror, offline=offline, retry_dead=retry_dead, connections=connections, timeout=timeout
@@ -136,6 +144,8 @@ def summary_table(report: PrepareReport) -> Table:
     for side, count in report.splits.items():
         table.add_row(f"  {side}", f"{count:,}")
     table.add_row("in near-duplicate groups", f"{report.near_duplicate_posters:,}", end_section=True)
+    for kind, count in report.titles.items():
+        table.add_row(f"titles: {kind}", f"{count:,}", end_section=kind == list(report.titles)[-1])
     for kind, count in report.issues.items():
         table.add_row(f"noted: {kind}", f"{count:,}")
     return table

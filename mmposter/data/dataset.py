@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -19,6 +20,7 @@ from pydantic import Field
 
 from mmposter.data.opening import find_folder
 from mmposter.data.splitting import NO_SPLIT, SPLITS
+from mmposter.data.titles import TITLES, Titles, read_titles, write_titles
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.document import TableBlock, render_fragment
 from mmposter.errors import UserError
@@ -198,6 +200,23 @@ class Dataset:
         """
         return self.vocabulary.encode_all(list(self.table["genres"]))
 
+    @cached_property
+    def titles(self) -> Titles | None:
+        """Films without a poster that teach the words, see `mmposter.data.titles`; None where there are none.
+
+        Raises:
+            UserError: they are damaged, or not those that dataset.json describes.
+        """
+        said = self.info.get("titles")
+        if said is None:
+            return None
+        file = self.folder / TITLES
+        data = _bytes(file)
+        with sound(file, _again(self.folder)):
+            if hashlib.sha256(data).hexdigest() != said["sha256"]:
+                raise ValueError(f"it is not the file that {INFO} describes")
+            return read_titles(data)
+
     def split(self, name: str) -> Dataset:
         """The posters of one side as a data set of their own: ``train``, ``val``, ``test``; ``all`` gives every poster.
 
@@ -246,14 +265,22 @@ class Dataset:
         return self.root / str(path)  # an absolute path in the manifest (csv with images elsewhere) stays as it is
 
 
-def write_dataset(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary | None, info: Mapping[str, Any]) -> None:
+def write_dataset(
+    folder: Path,
+    table: pd.DataFrame,
+    vocabulary: Vocabulary | None,
+    info: Mapping[str, Any],
+    titles: Titles | None = None,
+) -> None:
     """Write what `Dataset.load` reads.
 
     Args:
         table: the columns of `Dataset.table`, with or without crop; sorted by id here.
         vocabulary: None for posters without labels.
         info: further keys of dataset.json; must hold ``root``.
+        titles: films without a poster; None: there are none.
     """
+    write_titles(folder, titles)
     with atomic_path(folder / MANIFEST) as temporary:
         pq.write_table(manifest_table(table), temporary, compression="zstd")
     if vocabulary is not None:
@@ -268,6 +295,9 @@ def write_dataset(folder: Path, table: pd.DataFrame, vocabulary: Vocabulary | No
         "vocabulary": None if vocabulary is None else vocabulary.name,
         "manifest_sha256": hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
     }
+    if titles is not None:
+        digest = hashlib.sha256((folder / TITLES).read_bytes()).hexdigest()
+        facts["titles"] = {"films": len(titles), "sha256": digest}
     write_json(folder / INFO, facts)
 
 
@@ -366,6 +396,7 @@ class _Info(StrictValues):
     options: dict[str, Any] = Field(default_factory=dict)
     derived_from: dict[str, Any] = Field(default_factory=dict)
     pack: dict[str, Any] = Field(default_factory=dict)
+    titles: dict[str, Any] | None = None
     pins: dict[str, Any] = Field(default_factory=dict)
 
 

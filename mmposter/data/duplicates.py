@@ -67,8 +67,17 @@ def film(poster: str, title: str | None, year: int | None) -> str | None:
         return None
     if year is None and (dated := _TITLE_YEAR.fullmatch(title)):
         title, year = dated.group(1), int(dated.group(2))
-    plain = "".join(c for c in unicodedata.normalize("NFKD", title.casefold()) if c.isalnum())
+    plain = plain_title(title)
     return f"{plain} {year}" if plain and year is not None else None
+
+
+def plain_title(title: str) -> str:
+    """Letters and digits alone, without case and accents.
+
+    >>> plain_title("Am\u00e9lie (2001)")
+    'amelie2001'
+    """
+    return "".join(c for c in unicodedata.normalize("NFKD", title.casefold()) if c.isalnum())
 
 
 def group_posters(table: pd.DataFrame, distance: int) -> tuple[list[str], list[str], list[Issue]]:

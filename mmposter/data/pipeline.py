@@ -30,6 +30,7 @@ from mmposter.data.report import notes, report_text
 from mmposter.data.sources import read_source
 from mmposter.data.sources.base import PASSED_OVER, SourceRows
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
+from mmposter.data.titles import Titles, TitlesFile, choose_titles, read_titles_file
 from mmposter.data.uniting import unite_files, unite_ids
 from mmposter.data.unknown import refuse_unknown, unknown_names
 from mmposter.data.vocabulary import Vocabulary
@@ -58,6 +59,7 @@ def prepare(
     min_side: int = MIN_SIDE,
     duplicate_distance: int = DUPLICATE_DISTANCE,
     workers: int | None = None,
+    titles: Path | None = None,
     posters: Path | None = None,
     download: DownloadOptions | None = None,
     allow_unknown: bool = False,
@@ -78,6 +80,7 @@ def prepare(
         min_side: posters whose shorter side has fewer pixels are dropped.
         duplicate_distance: Hamming distance of 64-bit perceptual hashes up to which posters are one group.
         workers: threads that decode; None for one a core.
+        titles: table of films without a poster, for the branch that reads words, see `mmposter.data.titles`.
         posters: folder in which a row without a file is looked up as ``<id>.jpg``, and into which links are downloaded;
             None for ``out/posters``.
         download: manners of the download; None for the defaults.
@@ -109,10 +112,11 @@ def prepare(
         words = Vocabulary.load(vocabulary) if found.labelled else None
         if words is not None and not allow_unknown:
             refuse_unknown(((row.id, row.genres) for row in found.rows if row.problem is None and row.genres), words)
+        films = _titles_file(titles, found)
         if found.unpack is not None:
             found.unpack(posters or out / POSTERS)
         found, links = place_posters(found, posters or out / POSTERS, download or DownloadOptions(), quiet=quiet)
-        result = run_steps(found, words, options, workers=workers, quiet=quiet)
+        result = run_steps(found, words, options, films, workers=workers, quiet=quiet)
         if not overwrite:
             result = _refuse_other_manifest(out, result)
         report = _summary(out, result, links, time.monotonic() - start)
@@ -121,7 +125,13 @@ def prepare(
 
 
 def run_steps(
-    found: SourceRows, vocabulary: Vocabulary | None, options: Mapping[str, Any], *, workers: int | None, quiet: bool
+    found: SourceRows,
+    vocabulary: Vocabulary | None,
+    options: Mapping[str, Any],
+    films: TitlesFile | None = None,
+    *,
+    workers: int | None,
+    quiet: bool,
 ) -> Prepared:
     """All steps over the table of a source, nothing written; without a vocabulary, without labels.
 
@@ -175,7 +185,18 @@ def run_steps(
     else:
         table["split"] = NO_SPLIT
     table["path"] = [relative_path(path, found.root) for path in table["path"]]
-    return Prepared(found, table, dropped, issues, unknown, vocabulary, with_poster, total - with_poster)
+    titles: Titles | None = None
+    out: Mapping[str, int] = {}
+    if films is not None and vocabulary is not None:
+        titles, out = choose_titles(films, table, vocabulary)
+        issues += films.issues
+    return Prepared(found, table, dropped, issues, unknown, vocabulary, titles, out, with_poster, total - with_poster)
+
+
+def _titles_file(file: Path | None, found: SourceRows) -> TitlesFile | None:
+    if file is not None and not found.labelled:
+        raise UserError("--titles teaches genres, and this source has none; leave it out, or give a table with genres")
+    return None if file is None else read_titles_file(file)
 
 
 def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> PrepareReport:
@@ -193,6 +214,7 @@ def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> Prepa
         splits={side: sides[side] for side in (*SPLITS, NO_SPLIT) if sides[side]},
         near_duplicate_groups=sum(size > 1 for size in sizes.values()),
         near_duplicate_posters=sum(size for size in sizes.values() if size > 1),
+        titles={} if result.titles is None else {"kept": len(result.titles), **result.titles_out},
         links=links.counts,
         unknown_genres={name.name: name.posters for name in result.unknown},
         notes=tuple(notes(result)),
@@ -222,7 +244,7 @@ def _write(out: Path, result: Prepared, links: Links, report: PrepareReport, opt
         "counts": report.counts(),
         "versions": {package: installed_version(package) for package in _PACKAGES},
     }
-    write_dataset(out, result.table, result.vocabulary, info)
+    write_dataset(out, result.table, result.vocabulary, info, result.titles)
 
 
 def _check_options(min_side: int, distance: int, workers: int | None, seed: int) -> None:

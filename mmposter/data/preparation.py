@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mmposter.data.sources.base import Issue, SourceRows
+from mmposter.data.titles import Titles
 from mmposter.data.unknown import UnknownName
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.document import TableBlock, render_fragment
@@ -30,6 +31,7 @@ class PrepareReport:
     issues: Mapping[str, int]  # oddities that dropped no row, by kind
     passed_over: Sequence[str]  # files in a folder of pictures that are none by their names
     records: Mapping[str, int]  # metadata records, see `SourceRows.records`
+    titles: Mapping[str, int]  # films without a poster, kept and left out by reason; empty where none were given
     links: Mapping[str, int]  # posters of a source with links: how many are there, and why the others are not
     splits: Mapping[str, int]  # posters by side
     near_duplicate_groups: int  # groups of two posters and more
@@ -70,5 +72,7 @@ class Prepared:
     issues: list[Issue]
     unknown: list[UnknownName]
     vocabulary: Vocabulary | None
+    titles: Titles | None
+    titles_out: Mapping[str, int]  # films left out, by reason
     posters_found: int
     without_poster: int

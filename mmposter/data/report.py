@@ -55,6 +55,13 @@ _ISSUES = {
     "same_picture": "cut, framed, mirrored or with another title; found beside the perceptual hash, and in one group",
 }
 
+_TITLES = {
+    "kept": "kept",
+    "bad_row": "left out: a row without a title, or with too many or too few fields",
+    "measured_on": "left out: a film of a validation or test poster, by its id or by its title",
+    "no_genre": "left out: no genre that the vocabulary keeps",
+    "double": "left out: the same title and year were there before",
+}
 
 _LINK_REASONS = {
     "there": "the poster is there",
@@ -87,11 +94,18 @@ def report_text(result: Prepared, links: Links, report: PrepareReport, options: 
     parts += ["## Counted, not dropped", _issues(result, report)]
     parts += ["## Films and near-duplicates", *_groups(result, report, options)]
     parts += ["## Split", _splits(report)]
+    if report.titles:
+        parts += ["## Films without a poster", *_titles(report)]
     if result.unknown:
         parts += ["## Unknown genre names", *_unknown(result)]
     if result.vocabulary is not None:
         parts += ["## Genres by split", *_genres(result)]
     return "\n\n".join(parts) + "\n"
+
+
+def _titles(report: PrepareReport) -> Iterator[str]:
+    yield "They teach the branch `ocr` alone, and are never measured on."
+    yield markdown_table(["films", "count"], [[_TITLES[kind], str(count)] for kind, count in report.titles.items()])
 
 
 def notes(result: Prepared) -> Iterator[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmposter.explain.values import Item
 from mmposter.features.extractors import BranchExtractors
-from mmposter.features.extractors.ocr import decode_lines, encode_lines
+from mmposter.features.extractors.lines import decode_lines, encode_lines
 from mmposter.features.store import Record
 
 
@@ -31,10 +31,17 @@ class Parts(ABC):
 
     def without(self, hidden: Sequence[Collection[int]]) -> dict[str, torch.Tensor]:
         """The branch's entries of a batch, one row for each set of items (by number) that is left out."""
-        records: list[Any] = [self._left(sorted(set(range(len(self.items))) - set(some))) for some in hidden]
-        for step in self._extractors.steps[1:]:
-            records = step(records)
-        return self._extractors.feature.collate(records)
+        first, *rest = self._extractors.steps
+        left: list[Any] = [self._left(sorted(set(range(len(self.items))) - set(some))) for some in hidden]
+        records = {first.name: left}
+        for step in rest:
+            source = self._extractors.source_of(step)
+            assert source is not None  # the first alone looks at pictures
+            records[step.name] = step(records[source])
+        found: dict[str, torch.Tensor] = {}
+        for feature in self._extractors.features:
+            found |= feature.collate(records[feature.name])
+        return found
 
     @abstractmethod
     def _left(self, kept: list[int]) -> Record:

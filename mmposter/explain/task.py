@@ -159,10 +159,11 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
     def _parts(self, seen: Seen, index: int) -> dict[str, Parts]:
         parts: dict[str, Parts] = {}
         for name, steps in seen.records.items():
-            record = steps[0][index]
-            if isinstance(record, Failure) or isinstance(steps[-1][index], Failure):
-                continue  # the fusion saw none of it
             branch = self._perception.started(name)
+            record = steps[branch.steps[0].name][index]
+            if any(isinstance(steps[feature.name][index], Failure) for feature in branch.features):
+                continue  # the fusion saw none of it, or not all
+            assert not isinstance(record, Failure)  # the others are made of it
             found = declared(name).parts(branch, record, self._run.config, self._run.sizes)
             if found is not None:
                 parts[name] = found

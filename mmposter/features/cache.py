@@ -35,8 +35,8 @@ class FeatureCache:
         return whole
 
     def _branch(self, dataset: Dataset, name: str, branch: BranchExtractors) -> FeatureTable:
-        feature = branch.feature
-        key = json.dumps([name, feature.name, feature.slots, feature.fingerprint()], sort_keys=True)
+        parts = [[feature.name, feature.collating(), feature.fingerprint()] for feature in branch.features]
+        key = json.dumps([name, *parts], sort_keys=True)
         # Taken out and put in again, so that the order of the keys is that of their last use.
         table = self._tables.pop(key, None)
         if table is None:

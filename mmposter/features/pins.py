@@ -80,9 +80,10 @@ class Pins:
         fingerprints = mapping(said.get("fingerprints"), "pins.fingerprints")
         # Of keys that a pack is older than, it means what was done then.
         here = {one.name for one in known if one.feature_extractor in fingerprints}
-        settings = {key: value for one in known if one.name in here for key, value in one.earlier.items()} | dict(
-            settings
-        )
+        meant = {
+            key: one.earlier[key] for one in known if one.name in here for key in one.record_keys if key in one.earlier
+        }
+        settings = {**meant, **settings}
         if unknown := sorted(set(settings) - {"seed", *(key for branch in known for key in branch.record_keys)}):
             raise ValueError(f"pins.settings has the key {shown(unknown[0])}, of no branch that is loaded")
         for key, parts in _model_names().items():

@@ -13,6 +13,7 @@ import torch
 SLOTS = {
     "yolo.mask": ("yolo.boxes", "yolo.scores", "yolo.labels"),
     "ocr.mask": ("ocr.embeddings", "ocr.geometry"),
+    "ocr.ngram_mask": ("ocr.ngrams", "ocr.ngram_counts"),
 }
 """The fusion's inputs that have slots, by the mask that says which are filled (see the table in `fusion`)."""
 

@@ -137,27 +137,40 @@ def load_features(dataset: Dataset, branches: Mapping[str, BranchExtractors]) ->
     tensors: dict[str, torch.Tensor | Ragged] = {}
     metadata: dict[str, dict[str, Any]] = {}
     for name, branch in branches.items():
-        store = _store(dataset, branch)
-        there, failed = store.status(hashes)
-        never = sum(not there[row] and row not in failed for row in range(len(hashes)))
-        if never:
-            raise UserError(
-                f"the feature store has no {branch.feature.name} record of {never} of {len(hashes)} posters.\n"
-                f"Run: mmposter extract {dataset.folder} --branches {name}"
-            )
-        empty = branch.feature.empty()
-        if empty is None:
+        metadata[name] = {}
+        for feature in branch.features:
+            mine, there, said = _load_feature(dataset, name, feature)
             usable &= there
-            empty = _zeros(store, hashes, there)
-        mend = f"remove {store.folder} and run: mmposter extract {dataset.folder} --branches {name}"
-        if not dataset.has_pictures:
-            mend = f"get the pack again, and remove {dataset.folder}"
-        with sound(f"the feature store {store.folder}", mend):
-            mine = _read(store, branch.feature, hashes, empty)
-            metadata[name] = store.metadata()
-            _require_fitting(mine, metadata[name], declared(name).widths)
-        tensors |= mine
+            metadata[name] |= said
+            tensors |= mine
     return FeatureTable(tensors, usable, metadata)
+
+
+def _load_feature(
+    dataset: Dataset, name: str, feature: FeatureExtractor
+) -> tuple[dict[str, torch.Tensor | Ragged], NDArray[np.bool_], dict[str, Any]]:
+    """The records of one extractor of the branch `name`, which posters can go on (N), and what is said beside them."""
+    hashes = list(dataset.table["sha256"])
+    store = ExtractorStore(dataset.features_folder, feature.name, feature.fingerprint())
+    there, failed = store.status(hashes)
+    never = sum(not there[row] and row not in failed for row in range(len(hashes)))
+    if never:
+        raise UserError(
+            f"the feature store has no {feature.name} record of {never} of {len(hashes)} posters.\n"
+            f"Run: mmposter extract {dataset.folder} --branches {name}"
+        )
+    empty, usable = feature.empty(), np.ones(len(hashes), bool)
+    if empty is None:
+        usable = there
+        empty = _zeros(store, hashes, there)
+    mend = f"remove {store.folder} and run: mmposter extract {dataset.folder} --branches {name}"
+    if not dataset.has_pictures:
+        mend = f"get the pack again, and remove {dataset.folder}"
+    with sound(f"the feature store {store.folder}", mend):
+        tensors, metadata = _read(store, feature, hashes, empty), store.metadata()
+        widths = {key: columns for key, columns in declared(name).widths.items() if key in tensors}
+        _require_fitting(tensors, metadata, widths)
+    return tensors, usable, metadata
 
 
 def _require_no_pictures(dataset: Dataset, branches: Mapping[str, BranchExtractors]) -> None:
@@ -210,10 +223,6 @@ def _require_fitting(
             known = len(texts(metadata["class_names"], "class_names"))
             if not 0 <= int(values.min()) <= int(values.max()) < known:
                 raise ValueError(f"a label is none of the {known} classes")
-
-
-def _store(dataset: Dataset, branch: BranchExtractors) -> ExtractorStore:
-    return ExtractorStore(dataset.features_folder, branch.feature.name, branch.feature.fingerprint())
 
 
 def _zeros(store: ExtractorStore, hashes: Sequence[str], there: NDArray[np.bool_]) -> Record:

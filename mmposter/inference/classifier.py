@@ -61,7 +61,8 @@ class GenrePredictor:
         Args:
             run: what `mmposter train` wrote, or the name of a model that travels with the package.
             branches: look through these only, all others are masked; None: all that the run was trained with. A shipped
-                model then goes without branches whose files are not here (`left_out`), and says so once.
+                model then goes without branches whose files are not here, or without these files where the branch says
+                something without them (`left_out`), and says so once.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             offline: never touch the network.
 
@@ -74,7 +75,9 @@ class GenrePredictor:
         missing = missing_branches(loaded, branches)
         if missing:
             _say_once(left_out_notice(loaded, missing))
-        asked = set(branches or loaded.config.branches) - {state.branch for state in missing}
+        if any(state.spares for state in missing):
+            loaded = loaded.sparing()
+        asked = set(branches or loaded.config.branches) - {state.branch for state in missing if not state.spares}
         kept = [name for name in branch_names() if name in asked]
         _refuse_controls(loaded, kept)
         if device != "cuda":  # which the workers may have and this machine lack; they check it
@@ -93,9 +96,11 @@ class GenrePredictor:
         from mmposter.document import render_fragment
 
         facts = {"branches": ", ".join(self.branches)}
+        missing = {state.branch: f" (not here: {', '.join(state.lacking)})" for state in self.left_out}
         if masked := [name for name in self.run.config.branches if name not in self.branches]:
-            missing = {state.branch: f" (not here: {', '.join(state.lacking)})" for state in self.left_out}
             facts["left out"] = ", ".join(name + missing.get(name, "") for name in masked)
+        if less := [name for name in self.branches if name in missing]:
+            facts["in part"] = ", ".join(name + missing[name] for name in less)
         facts |= {"genres": ", ".join(self.genres), "device": self.device, "run": str(self.run.folder)}
         return render_fragment(f"{type(self).__name__} {self.run.folder.name}", facts=facts)
 

@@ -26,8 +26,8 @@ class Seen:
 
     # Of the fusion, B rows each, on the CPU; empty where no poster can be used.
     inputs: dict[str, torch.Tensor] = field(default_factory=dict)
-    # By branch what each of its steps gave, in their order, of each poster.
-    records: dict[str, list[list[Record | Failure]]] = field(default_factory=dict)
+    # By branch and step what it gave of each poster; the steps in their order.
+    records: dict[str, dict[str, list[Record | Failure]]] = field(default_factory=dict)
     # What failed of which poster, by row. Another branch may do without it.
     failed: dict[int, str] = field(default_factory=dict)
     unusable: frozenset[int] = frozenset()  # rows that cannot go into the fusion
@@ -60,7 +60,7 @@ class Perception:
             for step in self._copies[name].steps:
                 step.start()
         allowed = [name for name in self._run.other_weights_allowed if name in new]
-        self._run.require_same_sizes({name: self._copies[name].feature.metadata() for name in allowed})
+        self._run.require_same_sizes({name: self._copies[name].metadata() for name in allowed})
         self._started |= set(new)
 
     def started(self, branch: str) -> BranchExtractors:
@@ -76,26 +76,27 @@ class Perception:
     def look(self, posters: Sequence[Prepared], branches: Sequence[str]) -> Seen:
         """What those of `branches` (started) that have extractors see on B posters, made as `preparations` says."""
         inputs: dict[str, torch.Tensor] = {}
-        records: dict[str, list[list[Record | Failure]]] = {}
+        records: dict[str, dict[str, list[Record | Failure]]] = {}
         failed: dict[int, str] = {}
         unusable: set[int] = set()
         for name in (name for name in self._extractors if name in branches):
             branch = self.started(name)
-            items: list[Any] = prepared(posters, branch.steps[0].preparation)
-            records[name] = []
+            mine = records[name] = {}
             for step in branch.steps:
-                items = run_among_failures(step, items)
-                records[name].append(items)
-            empty = branch.feature.empty()
-            for row, item in enumerate(items):
-                if isinstance(item, Failure):
-                    failed[row] = f"{name}: {item.message}"
-                    if empty is None:
-                        unusable.add(row)
-            stand_in = empty or next((item for item in items if not isinstance(item, Failure)), None)
-            if stand_in is None:
-                return Seen({}, records, failed, frozenset(range(len(posters))))
-            inputs |= branch.feature.collate([stand_in if isinstance(i, Failure) else i for i in items])
+                source = branch.source_of(step)
+                items = prepared(posters, step.preparation) if source is None else mine[source]
+                mine[step.name] = run_among_failures(step, items)
+            for feature in branch.features:
+                items, empty = mine[feature.name], feature.empty()
+                for row, item in enumerate(items):
+                    if isinstance(item, Failure):
+                        failed[row] = f"{name}: {item.message}"
+                        if empty is None:
+                            unusable.add(row)
+                stand_in = empty or next((item for item in items if not isinstance(item, Failure)), None)
+                if stand_in is None:
+                    return Seen({}, records, failed, frozenset(range(len(posters))))
+                inputs |= feature.collate([stand_in if isinstance(i, Failure) else i for i in items])
         return Seen(inputs, records, failed, frozenset(unusable))
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mmposter.branches import declared
+from mmposter.config import spared_config
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
 from mmposter.engines.device import resolve_device
@@ -98,11 +100,22 @@ def calibrate_run(
     notice = fallback_notice(fitter.posters("val").count) if run.config.evaluation.thresholds == "tuned" else None
     if notice is not None and not quiet:
         say(f"warning: {notice}")
-    subsets: dict[tuple[str, ...], Subset] = {}
     names = branch_subsets(run.config.branches)
-    with progress("calibrate", len(names), quiet=quiet) as ticker:
+    less = spared_config(config)
+    fewer: list[tuple[str, ...]] = []
+    if less is not None:
+        sparing = [name for name in less.branches if declared(name).spared(config) is not None]
+        fewer = [branches for branches in names if set(branches) & set(sparing)]
+    subsets: dict[tuple[str, ...], Subset] = {}
+    spared: dict[tuple[str, ...], Subset] = {}
+    with progress("calibrate", len(names) + len(fewer), quiet=quiet) as ticker:
         for branches in names:
             subsets[branches] = fitter.fit(branches)
+            ticker.advance(note=",".join(branches))
+        if less is not None:
+            fitter.look_at(load_inputs(less, dataset, device=device, offline=offline, quiet=True, workers=workers))
+        for branches in fewer:
+            spared[branches] = fitter.fit(branches)
             ticker.advance(note=",".join(branches))
     return Subsets(
         weights=file_hash(run.folder / WEIGHTS),
@@ -111,6 +124,7 @@ def calibrate_run(
         measured=fitter.posters(split),
         constant=fitter.constant(),
         subsets=subsets,
+        spared=spared,
     )
 
 
@@ -122,6 +136,10 @@ class _Fitter:
         self._split = next(split for split in rows if split != "val")
         self._groups = np.array(dataset.table["group"], dtype=object)
         self._whole: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
+
+    def look_at(self, inputs: Inputs) -> None:
+        """Go on with other inputs of the same posters."""
+        self._inputs = inputs
 
     def fit(self, branches: Sequence[str]) -> Subset:
         inputs, settings = self._inputs, self._run.config.evaluation

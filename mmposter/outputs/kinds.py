@@ -84,6 +84,7 @@ PREPARED = Kind(
         "dataset.json",
         "manifest.parquet",
         "vocabulary.json",
+        "titles.parquet",
         "report.md",
         "dropped.csv",
         "issues.csv",

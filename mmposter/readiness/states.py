@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from mmposter.branches import declared
-from mmposter.config import CnnConfig, Config
+from mmposter.config import CnnConfig, Config, spared_config
 from mmposter.pretrained import catalogue
 from mmposter.pretrained.resolver import WeightSource, locate
 from mmposter.shipped import POSTERS
@@ -29,6 +29,7 @@ class BranchState:
     lacking: tuple[str, ...] = ()  # names of files or libraries that are not here
     megabytes: float | None = None  # to download; None where that is not known, or no download helps
     commands: tuple[str, ...] = ()  # what brings the files without a download by mmposter
+    spares: bool = False  # whether a trained model does without what is lacking, and the branch says less then
 
     @property
     def meaning(self) -> str:
@@ -62,45 +63,55 @@ def _network_state(branch: str, network: CnnConfig) -> BranchState:
 def run_states(run: Run) -> tuple[BranchState, ...]:
     """The state of each branch of a trained run; its image network lies in its folder."""
     return tuple(
-        BranchState(name, "ready", "in its folder") if declared(name).on_images else branch_state(name, run.config)
+        BranchState(name, "ready", "in its folder") if declared(name).on_images else _trained_state(name, run.config)
         for name in run.config.branches
     )
 
 
+def _trained_state(branch: str, config: Config) -> BranchState:
+    found, less = branch_state(branch, config), spared_config(config)
+    if found.state == "ready" or less is None or declared(branch).spared(config) is None:
+        return found
+    return replace(found, spares=branch_state(branch, less).state == "ready")
+
+
 def left_out(run: Run) -> tuple[BranchState, ...]:
-    """Branches of a shipped model whose files are not here, which it then goes without.
+    """Branches of a shipped model whose files are not here: it goes without them, or without the files (`spares`).
 
     None where that would leave it without any branch.
     """
     states = run_states(run)
     found = tuple(state for state in states if state.state != "ready")
-    return found if len(found) < len(states) else ()
+    return found if sum(not state.spares for state in found) < len(states) else ()
 
 
 def left_out_notice(run: Run, missing: Sequence[BranchState]) -> str:
     """What a person should know of the branches in `missing`: which, what that costs, and how to add them."""
-    names = [state.branch for state in missing]
+    names = [state.branch for state in missing if not state.spares]
     kept = [name for name in run.config.branches if name not in names]
-    lines = [f"{run.folder.name} looks through {','.join(kept)}{_cost(run, kept)}. Left out:"]
+    cost = _cost(run, kept, spare=any(state.spares for state in missing))
+    lines = [f"{run.folder.name} looks through {','.join(kept)}{cost}. Left out:"]
     for state in missing:
         wanted = [name for name in run.config.branches if name in kept or name == state.branch]
         ways = list(state.commands)
         if state.state == "downloads":
             size = "" if state.megabytes is None else f"{state.megabytes:.0f} MB "
             ways.append(f"--branches {','.join(wanted)} (downloads {size}once)")
-        verb = "is" if len(state.lacking) == 1 else "are"
+        verb, lacking = "is" if len(state.lacking) == 1 else "are", " and ".join(state.lacking)
+        without = f", and {state.branch} goes without" if state.spares else ""
         lines.append(
-            f"  {state.branch} ({state.meaning}): {' and '.join(state.lacking)} {verb} not here. To add it: "
-            + ", or ".join(ways)
+            f"  {'of ' if state.spares else ''}{state.branch} ({state.meaning}): {lacking} {verb} not here{without}. "
+            "To add it: " + ", or ".join(ways)
         )
     return "\n".join(lines)
 
 
-def _cost(run: Run, kept: Sequence[str]) -> str:
+def _cost(run: Run, kept: Sequence[str], *, spare: bool) -> str:
     known = run.subsets()
     if known is None:
         return ""
-    return f": {known.in_place_of(run.config.branches, kept)} with all branches"
+    everything = "everything" if spare else "all branches"
+    return f": {known.in_place_of(run.config.branches, kept, spare=spare)} with {everything}"
 
 
 def _state_of_sources(branch: str, sources: Sequence[WeightSource]) -> BranchState:

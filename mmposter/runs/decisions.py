@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,12 @@ class Subsets:
     measured: PosterCounts  # posters of the metrics
     constant: Mapping[str, float]  # of each metric the value of the best constant answer on the measured posters
     subsets: Mapping[tuple[str, ...], Subset]  # by branches, in the run's order
+    # The same without the files that branches can go without, for sets with such a branch; empty where there is none.
+    spared: Mapping[tuple[str, ...], Subset] = field(default_factory=dict)
+
+    def of(self, names: Sequence[str], *, spare: bool = False) -> Subset:
+        """What was fitted for these branches, in the run's order; with `spare` for the case without those files."""
+        return (self.spared if spare and tuple(names) in self.spared else self.subsets)[tuple(names)]
 
     def save(self, folder: Path) -> None:
         """Write ``subsets.json`` into a run folder, atomically."""
@@ -121,13 +127,14 @@ class Subsets:
                 "fitted": asdict(self.fitted),
                 "measured": asdict(self.measured),
                 "constant": {name: _plain(value) for name, value in self.constant.items()},
-                "subsets": {",".join(names): _subset_json(subset) for names, subset in self.subsets.items()},
+                "subsets": _by_branches(self.subsets),
+                **({"spared": _by_branches(self.spared)} if self.spared else {}),
             },
         )
 
-    def in_place_of(self, whole: Sequence[str], part: Sequence[str]) -> str:
+    def in_place_of(self, whole: Sequence[str], part: Sequence[str], *, spare: bool = False) -> str:
         """What it costs to look through `part` of the branches alone, in words."""
-        less, all_ = (self.subsets[tuple(names)].metrics[MEASURED[0]].value for names in (part, whole))
+        less, all_ = (one.metrics[MEASURED[0]].value for one in (self.of(part, spare=spare), self.of(whole)))
         return f"{self.measured.split} mAP {less:.3f} in place of {all_:.3f}"
 
     @classmethod
@@ -156,12 +163,11 @@ class Subsets:
                 fitted=_posters(known["fitted"]),
                 measured=_posters(known["measured"]),
                 constant={name: _number(known["constant"][name]) for name in (*MEASURED, ERROR)},
-                subsets={
-                    tuple(names.split(",")): _subset(subset, len(genres))
-                    for names, subset in mapping(known["subsets"], "subsets").items()
-                },
+                subsets=_subsets(known["subsets"], len(genres)),
+                spared=_subsets(known.get("spared", {}), len(genres)),
             )
-        if found.genres != tuple(genres) or set(found.subsets) != set(branch_subsets(branches)):
+        wanted = set(branch_subsets(branches))
+        if found.genres != tuple(genres) or set(found.subsets) != wanted or not set(found.spared) <= wanted:
             raise UserError(f"{path} is of a model with other genres or branches; {mend}")
         return found
 
@@ -197,6 +203,15 @@ def _decision_json(decision: Decision) -> dict[str, Any]:
         "offsets": decision.scaling.offsets.tolist(),
         "thresholds": decision.thresholds.tolist(),
     }
+
+
+def _by_branches(subsets: Mapping[tuple[str, ...], Subset]) -> dict[str, Any]:
+    return {",".join(names): _subset_json(subset) for names, subset in subsets.items()}
+
+
+def _subsets(values: Any, genres: int) -> dict[tuple[str, ...], Subset]:
+    known = mapping(values, "subsets")
+    return {tuple(names.split(",")): _subset(subset, genres) for names, subset in known.items()}
 
 
 def _subset_json(subset: Subset) -> dict[str, Any]:

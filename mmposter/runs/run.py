@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fusion.backbones import Undrawn, list_backbones, of_library, to_be_loaded
 from mmposter.branches import branch_names, declared, frozen_branches
 from mmposter.branches.named import GATES, HEADS, LOSSES
-from mmposter.config import Config, flat_config, parse_stored
+from mmposter.config import Config, flat_config, parse_stored, spared_config
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
@@ -61,6 +61,7 @@ class Run:
         fingerprints: identity of each frozen extractor that the model was trained behind, by branch.
         thresholds: one probability a genre, tuned on validation; None until training has ended.
         facts: data, versions and numbers for the model card.
+        spare: whether it is used without the files that its branches can go without, see `sparing`; not saved.
     """
 
     folder: Path
@@ -70,6 +71,7 @@ class Run:
     fingerprints: Mapping[str, Any]
     thresholds: NDArray[np.float64] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    spare: bool = False
 
     def __repr__(self) -> str:
         """In one line: the folder, and what the model looks through."""
@@ -254,7 +256,7 @@ class Run:
         if fitted is None:
             return Decision(self.thresholds, unseen=self._unseen())
         names = tuple(name for name in self.config.branches if only is None or name in only)
-        decision = fitted.subsets[names].decision
+        decision = fitted.of(names, spare=self.spare).decision
         if decision.unseen is None:
             return replace(decision, unseen=self._unseen())
         return replace(decision, unseen=unseen_answer(self.config, decision.unseen.probs))
@@ -294,6 +296,8 @@ class Run:
         may_differ = self.other_weights_allowed if is_shipped(self.folder) or is_trusted() else ()
         for name, branch in extractors.items():
             then, now = self.fingerprints.get(name), branch.feature.identity()
+            if self.spare and then is not None and declared(name).spared(self.config) is not None:
+                then = mapping(then, f"the identity of {name}").get("source")
             if name in may_differ and then is not None:
                 then, now = _without_weights(then), _without_weights(now)
             if now != then:
@@ -333,7 +337,13 @@ class Run:
         It names the filter that the run was trained behind, whatever the tower's records say today.
         """
         tower, config = self.folder / TOWER, self.config.with_network(resize=self.resize)
+        if self.spare:
+            config = spared_config(config) or config
         return config.with_network(init=str(tower)) if tower.is_file() else config
+
+    def sparing(self) -> Run:
+        """The same run for use without the files that its branches can go without: it says what is left says."""
+        return replace(self, spare=True)
 
     def with_tower(
         self, model: PosterModel | ImageClassifier, *, offline: bool = True

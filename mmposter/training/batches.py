@@ -57,7 +57,7 @@ class PosterBatches(Dataset[Any]):
                 poster = crop_image(poster, crop)
         except BadImageError:
             return -1, None  # left out by collate; counted by the loop, which misses the row
-        return row, self.transform(np.asarray(poster), seed=_mix(self.seed, self.epoch, row))
+        return row, self.transform(np.asarray(poster), seed=mixed_seed(self.seed, self.epoch, row))
 
     def collate(self, items: Sequence[tuple[int, torch.Tensor | None]]) -> Batch:
         """Stack a batch; posters that could not be decoded are left out."""
@@ -90,7 +90,7 @@ class EpochSampler(BatchSampler):
     def _batches(self) -> list[list[int]]:
         order = list(self.rows)
         if self.shuffle:
-            generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch, -1))
+            generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch, -1))
             order = [order[i] for i in torch.randperm(len(order), generator=generator).tolist()]
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
         if self.shuffle and self.batch_size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
@@ -98,7 +98,7 @@ class EpochSampler(BatchSampler):
         return batches
 
 
-def _mix(seed: int, epoch: int, row: int) -> int:
+def mixed_seed(seed: int, epoch: int, row: int) -> int:
     """One 63-bit seed from three numbers, far from that of its neighbours."""
     text = f"{seed}/{epoch}/{row}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1

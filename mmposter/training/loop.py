@@ -29,9 +29,10 @@ from mmposter.files.atomic import write_text
 from mmposter.files.tensors import save_tensors
 from mmposter.progress import progress as show_progress
 from mmposter.progress import say
-from mmposter.training.batches import EpochSampler, PosterBatches
+from mmposter.training.batches import EpochSampler, PosterBatches, mixed_seed
 from mmposter.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 from mmposter.training.epochs import validation_columns
+from mmposter.training.films import Films
 
 # A long epoch (finetune) is not lost to a kill: the state is also kept in between, at most this often.
 CHECKPOINT_SECONDS = 30.0
@@ -69,6 +70,7 @@ class Trainer:
         val_rows: Sequence[int],
         unseen: Unseen,
         out: Path,
+        films: Films | None = None,
     ) -> None:
         settings = config.train
         self.unseen = unseen
@@ -88,6 +90,9 @@ class Trainer:
         self.model: nn.Module
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.loss = loss.to(accelerator.device)
+        self.films = films
+        if films is not None:
+            self.film_offsets = films.offsets(loss, train.labels[list(train_rows)]).to(accelerator.device)
         self.progress = TrainingProgress()
         self.board = _tensorboard(out) if settings.tensorboard and accelerator.is_main_process else None
 
@@ -149,7 +154,7 @@ class Trainer:
         for inputs, labels, rows in loader:
             if len(rows):  # not one of its posters could be decoded otherwise
                 with _one_row(self.model) if len(rows) == 1 else nullcontext():
-                    loss = self._step(inputs, labels)
+                    loss = self._step(inputs, labels, len(loader))
                 if not math.isfinite(loss):
                     raise self._diverged("the loss is")
                 state.loss_sum += loss * len(rows)
@@ -161,7 +166,7 @@ class Trainer:
                 self._save(LAST)
                 saved = time.monotonic()
 
-    def _step(self, inputs: dict[str, torch.Tensor], labels: torch.Tensor) -> float:
+    def _step(self, inputs: dict[str, torch.Tensor], labels: torch.Tensor, steps: int) -> float:
         factor = self._rate_factor()
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
@@ -170,10 +175,27 @@ class Trainer:
             logits = self.model(inputs)
         loss = self.loss(logits.float(), labels)
         self.accelerator.backward(loss)
+        if self.films is not None:
+            self._learn_films(self.films, steps)
         if self.settings.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         return float(loss.detach())
+
+    def _learn_films(self, films: Films, steps: int) -> None:
+        """Add the gradient of some films without a poster, through the one branch that reads titles.
+
+        Under torchrun each process computes the same one, and with the same draws: nothing is left to be averaged.
+        """
+        device, state = self.accelerator.device, self.progress
+        inputs, labels = films.batch(state.epoch, state.batch, steps)
+        alone = self.accelerator.num_processes == 1
+        with nullcontext() if alone else torch.random.fork_rng(), self.accelerator.autocast():
+            if not alone:
+                torch.manual_seed(mixed_seed(self.config.seed, state.epoch, state.batch))
+            logits = self.plain_model({name: value.to(device) for name, value in inputs.items()}, [films.branch])
+        loss = self.loss(logits.float() + self.film_offsets, labels.to(device))
+        self.accelerator.backward(films.weight * loss)
 
     def _rate_factor(self) -> float:
         return rate_factor(self.progress.step, self.total_steps, self.settings.warmup, self.settings.schedule)

@@ -23,6 +23,7 @@ from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
 from mmposter.evaluation.thresholds import NEVER, TELLING, fallback_notice
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.pins import PinnedTower, Pins
+from mmposter.features.ragged import Features, batch_of
 from mmposter.features.settled import image_network, settle
 from mmposter.features.sizes import Sizes
 from mmposter.features.tower import TowerInput, TowerWeights
@@ -44,6 +45,7 @@ from mmposter.runs.run import BASE_RATES, MODEL, TOWER, WEIGHTS, Run
 from mmposter.runs.seen import TRAIN, VAL, SeenPosters
 from mmposter.shipped import POSTERS, shipped_model, shipped_models
 from mmposter.training.checkpoint import TrainingProgress, require_same_config
+from mmposter.training.films import Films, films_of
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import Scored, Trainer
 from mmposter.training.outputs import write_card, write_plots
@@ -59,6 +61,7 @@ _WITHOUT_TOWER = (
 )
 
 
+_MEASURED = 512  # posters that a branch is shown at a time before training
 _LISTED = 5  # genres that a warning names
 
 
@@ -182,12 +185,14 @@ def fit(
     model, sizes = _fresh_model(config, inputs.features.sizes(), len(dataset.vocabulary), weights)
     labels = torch.from_numpy(inputs.labels[inputs.rows("train")])
     loss = build_training_loss(config.loss, labels)
+    films = films_of(config, dataset)
     if isinstance(model, PosterModel):  # a network without fusion begins as its library, or its paper, has it
         model.fusion.head.start_at(base_logits(loss, labels), labels.any(dim=0))
+        _measure(model, inputs, films)
     facts = {**_facts(dataset), BASE_RATES: inputs.shares().tolist()}
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=facts)
     run.save()
-    trainer = _trainer(config, dataset, inputs, model, loss, device, out)
+    trainer = _trainer(config, dataset, inputs, model, loss, device, out, films)
     if resume:
         trainer.resume()
     progress = trainer.fit(quiet=quiet)
@@ -211,6 +216,7 @@ def _trainer(
     loss: Loss,
     device: str,
     out: Path,
+    films: Films | None,
 ) -> Trainer:
     return Trainer(
         model,
@@ -223,7 +229,19 @@ def _trainer(
         val_rows=inputs.rows("val"),
         unseen=unseen_answer(config, inputs.shares()),
         out=out,
+        films=films,
     )
+
+
+def _measure(model: PosterModel, inputs: Inputs, films: Films | None) -> None:
+    """Tell each branch what it must know of all training posters, and films, before the first step."""
+    rows = torch.tensor(inputs.rows("train"))
+    for name in model.fusion.branch_names:
+        own = {key: values for key, values in inputs.features.tensors.items() if key.startswith(f"{name}.")}
+        parts: list[tuple[Features, torch.Tensor]] = [(own, part) for part in torch.split(rows, _MEASURED)]
+        if films is not None and films.branch == name:
+            parts += [(films.features, part) for part in torch.split(torch.arange(len(films)), _MEASURED)]
+        model.fusion.branch(name).measure(batch_of(features, part) for features, part in parts)
 
 
 def _require_posters(dataset: Dataset, inputs: Inputs) -> None:

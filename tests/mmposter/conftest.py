@@ -33,6 +33,7 @@ TINY = (
     "cnn.init=none",
     "cnn.size=[64,48]",
     "style.reduced=8",
+    "ocr.buckets=256",
     "ocr.reader=easyocr",  # of which files that stand in will do
     "train.epochs=3",
     "train.batch_size=16",

@@ -96,6 +96,10 @@ class FeatureExtractor(Extractor):
         """How many boxes or lines of a poster `collate` keeps; None where records have none."""
         return None
 
+    def collating(self) -> dict[str, Any]:
+        """What `collate` goes by beside the records."""
+        return {"slots": self.slots}
+
     @abstractmethod
     def empty(self) -> Record | None:
         """What a poster that could not be computed counts as; None if it cannot go into the fusion at all."""
@@ -107,11 +111,26 @@ class FeatureExtractor(Extractor):
 
 @dataclass(frozen=True)
 class BranchExtractors:
-    """What one branch needs: extractors in the order in which they run; the last one's records go to the fusion."""
+    """What one branch needs: extractors in the order in which they run, each after its source."""
 
     branch: str
     steps: tuple[Extractor, ...]
+    # One of the steps, whose records the fusion reads; its identity tells what the branch was trained behind.
     feature: FeatureExtractor
+    also: tuple[FeatureExtractor, ...] = ()  # further steps whose records the fusion reads
+
+    @property
+    def features(self) -> tuple[FeatureExtractor, ...]:
+        """All steps whose records the fusion reads."""
+        return (self.feature, *self.also)
+
+    def metadata(self) -> dict[str, Any]:
+        """What a reader of the records must know beside them; asked for after the steps were started."""
+        return {key: value for feature in self.features for key, value in feature.metadata().items()}
+
+    def source_of(self, step: Extractor) -> str | None:
+        """The name of the step whose records a step looks at; None where it looks at pictures."""
+        return step.source.name if isinstance(step, RecordExtractor) else None
 
 
 def pad(arrays: Sequence[NDArray[Any]], slots: int) -> torch.Tensor:

@@ -34,10 +34,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from mmposter.config import Mask
+from mmposter.config import Mask, OcrConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import RecordExtractor
-from mmposter.features.extractors.ocr import LinesExtractor, decode_lines, encode_lines
+from mmposter.features.extractors.lines import decode_lines, encode_lines
+from mmposter.features.extractors.ngrams import NgramFeature
+from mmposter.features.extractors.ocr import LinesExtractor
 from mmposter.features.store import Record
 
 if TYPE_CHECKING:
@@ -54,20 +56,21 @@ _INSIDE_FROM = 6
 _GAPS = re.compile(r"[\s\-\u2010-\u2015/:;&+_|]+")
 
 
-class MaskedExtractor(RecordExtractor):
+class MaskedExtractor(RecordExtractor, NgramFeature):
     """The records of the reader of text without masked words; a line of which no word is left goes with its box.
 
     Args:
+        config: with the mask, ``title`` or ``names``, which is what `phrases` are.
         source: the reader.
-        mask: ``title`` or ``names``, which is what `phrases` are.
         phrases: of every poster that it will see, by the sha256 of the picture.
     """
 
     name = "ocr_masked"
     keyed: ClassVar[bool] = True
 
-    def __init__(self, source: LinesExtractor, mask: Mask, phrases: Mapping[str, Phrases]) -> None:
-        self.source, self._mask, self._phrases = source, mask, phrases
+    def __init__(self, config: OcrConfig, source: LinesExtractor, phrases: Mapping[str, Phrases]) -> None:
+        super().__init__(config)
+        self.source, self._mask, self._phrases = source, config.mask, phrases
         self._device = source.device  # the first extractor's is where an engine's workers compute
 
     def fingerprint(self) -> dict[str, Any]:

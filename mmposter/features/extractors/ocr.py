@@ -23,13 +23,15 @@ from detectors import (
 from mmposter.branches.ocr import NAME, OcrConfig, reading_files
 from mmposter.engines.machine import cores
 from mmposter.errors import UserError
-from mmposter.features.extractors.base import Extractor, Poster, Preparation
+from mmposter.features.extractors.base import Poster, Preparation
+from mmposter.features.extractors.lines import encode_lines
+from mmposter.features.extractors.ngrams import NgramFeature
 from mmposter.features.store import Record
 from mmposter.images.picture import Picture
 from mmposter.pretrained import catalogue, resolver
 
 
-class LinesExtractor(Extractor):
+class LinesExtractor(NgramFeature):
     """Lines of text: quads (T x 4 x 2 in 0-1), confidences (T), text (UTF-8 bytes of the lines joined by newlines)."""
 
     name = NAME
@@ -53,6 +55,7 @@ class OcrExtractor(LinesExtractor):
     def __init__(
         self, config: OcrConfig, *, device: str, offline: bool, pinned: Mapping[str, Any] | None = None
     ) -> None:
+        super().__init__(config)
         self._config, self._device = config, device
         self._pinned = None if pinned is None else str(pinned["weights"])
         self._reading = READINGS[config.reading]
@@ -95,6 +98,7 @@ class PpocrExtractor(LinesExtractor):
     def __init__(
         self, config: OcrConfig, *, device: str, offline: bool, pinned: Mapping[str, Any] | None = None
     ) -> None:
+        super().__init__(config)
         self._device, self._pinned = device, pinned
         self._reading, self._split = PPOCR_READINGS[config.reading], config.split
         self._folder = None if pinned is not None else resolver.resolve(catalogue.ppocr(), offline=offline)
@@ -149,14 +153,3 @@ def pixels_and_luma(picture: Picture) -> tuple[Poster, NDArray[np.uint8] | None]
 def pixels_alone(picture: Picture) -> tuple[Poster, None]:
     """A poster however it was given: a file and its pixels give the same lines."""
     return picture.pixels, None
-
-
-def encode_lines(texts: Sequence[str]) -> NDArray[np.uint8]:
-    """Lines as one array of bytes, as a store of arrays wants it; a newline inside a line becomes a space."""
-    joined = "\n".join(" ".join(text.split()) for text in texts)
-    return np.frombuffer(joined.encode("utf-8"), dtype=np.uint8)
-
-
-def decode_lines(array: NDArray[np.uint8], count: int) -> list[str]:
-    """The inverse of `encode_lines`; `count` tells no line from one empty line."""
-    return array.tobytes().decode("utf-8").split("\n") if count else []

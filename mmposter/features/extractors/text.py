@@ -16,8 +16,9 @@ from fusion.backbones import require_modest, require_no_code
 from mmposter.config import OcrConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, RecordExtractor, pad, slot_mask
+from mmposter.features.extractors.lines import decode_lines, reading_order
 from mmposter.features.extractors.masking import MaskedExtractor
-from mmposter.features.extractors.ocr import LinesExtractor, decode_lines
+from mmposter.features.extractors.ocr import LinesExtractor
 from mmposter.features.store import Record
 from mmposter.files.strict_json import mapping, read_json, shorten
 from mmposter.pretrained import catalogue, resolver
@@ -187,7 +188,7 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
             return [], np.zeros((0, 5), np.float32)
         boxes = np.concatenate([quads[kept].min(axis=1), quads[kept].max(axis=1)], axis=1)  # T x 4 xyxy
         whole = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
-        joined = " ".join(texts[kept[index]] for index in _reading_order(boxes))
+        joined = " ".join(texts[kept[index]] for index in reading_order(boxes))
         geometry = _geometry(np.vstack([whole, boxes]), np.concatenate([[confidences[kept].mean()], confidences[kept]]))
         return [joined, *(texts[index] for index in kept)], geometry
 
@@ -213,22 +214,6 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
                 mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
                 vectors[chosen] = torch.nn.functional.normalize(mean, dim=1).float().cpu().numpy()
         return vectors
-
-
-def _reading_order(boxes: NDArray[np.float32]) -> list[int]:
-    """Indices of boxes T x 4 (xyxy) row by row, each row from left to right.
-
-    A box belongs to a row if its middle lies within the height of the row's first box: words of one line, as they are
-    read, differ by a pixel or two in height.
-    """
-    middle = (boxes[:, 1] + boxes[:, 3]) / 2
-    rows: list[list[int]] = []
-    for index in np.argsort(middle, kind="stable").tolist():
-        if rows and middle[index] < boxes[rows[-1][0], 3]:
-            rows[-1].append(index)
-        else:
-            rows.append([index])
-    return [index for row in rows for index in sorted(row, key=lambda index: boxes[index, 0])]
 
 
 def _geometry(boxes: NDArray[np.float32], confidences: NDArray[np.float32]) -> NDArray[np.float32]:

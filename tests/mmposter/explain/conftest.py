@@ -19,7 +19,7 @@ from mmposter.data.vocabulary import Vocabulary
 from mmposter.evaluation.scaling import Scaling
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.extractors import OcrExtractor, TextExtractor, YoloExtractor, build_extractors
-from mmposter.features.extractors.ocr import encode_lines
+from mmposter.features.extractors.lines import encode_lines
 from mmposter.features.sizes import Sizes
 from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.runs.building import build_image_classifier, build_model, build_tower, tower_sizes

@@ -23,7 +23,7 @@ from mmposter.features.extractors import (
     ocr,
 )
 from mmposter.features.extractors.base import pad, slot_mask
-from mmposter.features.extractors.ocr import decode_lines, encode_lines
+from mmposter.features.extractors.lines import decode_lines, encode_lines
 from mmposter.features.tower import SharedTower, TowerWeights
 from mmposter.images.picture import Picture
 from mmposter.images.transforms import PosterTransform

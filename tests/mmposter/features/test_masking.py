@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmposter.config import load_config
+from mmposter.config import OcrConfig, load_config
 from mmposter.data import Dataset
 from mmposter.errors import UserError
 from mmposter.features.extract import StoredPoster, extract
 from mmposter.features.extractors import MaskedExtractor, RecordExtractor, build_extractors, phrases_to_mask
+from mmposter.features.extractors.lines import decode_lines, encode_lines
 from mmposter.features.extractors.masking import mask_words
-from mmposter.features.extractors.ocr import decode_lines, encode_lines
 from mmposter.features.store import ExtractorStore, Failure, fingerprint_digest
 from mmposter.features.table import dataset_extractors
 
@@ -109,7 +109,7 @@ def record(*texts: str) -> dict[str, Any]:
 
 
 def test_boxes_and_confidences_stay_and_empty_lines_go(reader):
-    extractor = MaskedExtractor(reader, "title", {"a": ("Jaws",), "b": (), "c": ("Jaws",)})
+    extractor = MaskedExtractor(OcrConfig(mask="title"), reader, {"a": ("Jaws",), "b": (), "c": ("Jaws",)})
     read = record("JAWS", "don't go into JAWS water", "", "...", "jaws !")
     masked, whole, nothing = extractor([("a", read), ("b", read), ("c", record())])
     assert decode_lines(masked["text"], len(masked["confidences"])) == ["don't go into water", "", "..."]
@@ -127,7 +127,7 @@ def test_boxes_and_confidences_stay_and_empty_lines_go(reader):
 
 def test_other_titles_are_other_records_of_the_same_extractor(reader):
     def made(mask: Any = "title", **titles: str) -> MaskedExtractor:
-        return MaskedExtractor(reader, mask, {sha: (title,) for sha, title in titles.items()})
+        return MaskedExtractor(OcrConfig(mask=mask), reader, {sha: (title,) for sha, title in titles.items()})
 
     first = made(a="Jaws", b="Alien")
     assert first.fingerprint() == made(b="Alien", a="Jaws").fingerprint()
@@ -228,7 +228,9 @@ def films(tmp_path, reader):
     ExtractorStore(tmp_path / "store", reader.name, reader.fingerprint()).write(
         {poster.sha256: record(*WORDS) for poster in posters}
     )
-    return posters, MaskedExtractor(reader, "title", {poster.sha256: (poster.id,) for poster in posters})
+    return posters, MaskedExtractor(
+        OcrConfig(mask="title"), reader, {poster.sha256: (poster.id,) for poster in posters}
+    )
 
 
 def stored(root: Path, extractor: RecordExtractor, posters: Sequence[StoredPoster]) -> list[Any]:
@@ -257,7 +259,7 @@ def test_a_poster_that_was_not_read_is_not_masked_either(tmp_path, reader, films
     broken = [StoredPoster("broken", tmp_path / "nowhere", "b" * 64), *posters]
     store = ExtractorStore(tmp_path / "store", reader.name, reader.fingerprint())
     store.write({"b" * 64: Failure("truncated", "cut off")})
-    masked = MaskedExtractor(reader, "title", {poster.sha256: () for poster in broken})
+    masked = MaskedExtractor(OcrConfig(mask="title"), reader, {poster.sha256: () for poster in broken})
     reports = extract(broken, [reader, masked, Count(masked)], tmp_path / "store", quiet=True)
     assert [report.reasons() for report in reports] == [{"truncated": 1}] * 3
     assert [report.computed for report in reports] == [0, 10, 10]

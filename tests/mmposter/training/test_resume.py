@@ -46,12 +46,12 @@ def _stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     original = loop.Trainer._step
     count = 0
 
-    def step(self, inputs, labels):
+    def step(self, *arguments):
         nonlocal count
         if count == steps:
             raise _StopError
         count += 1
-        return original(self, inputs, labels)
+        return original(self, *arguments)
 
     monkeypatch.setattr(loop.Trainer, "_step", step)
 
