@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NAME = "ocr"
 USUAL_READER = "ppocr"
 """What reads where nothing says otherwise."""
-Mask = Literal["none", "title", "names"]
+Mask = Literal["none", "title", "names", "both"]
 
 
 def _listed(value: Any) -> Any:
@@ -53,7 +53,8 @@ class OcrConfig(ConfigSection):
     encoder: Name = "sentence-transformers/all-MiniLM-L6-v2"
     """A sentence encoder for transformers: a name that the resolver finds, or a folder."""
     mask: Mask = "none"
-    """A control: take the words of the poster's own ``title``, or of its actors' ``names``, out of what was read."""
+    """A control: take the words of the poster's own ``title``, of its actors' ``names``, or of ``both``, out of what
+    was read."""
     max_lines: Slots = 40
     encoding: Literal["lines", "document", "embedded", "ngrams", "joined"] = "joined"
     """What the head sees: the encoder's embedding of every ``lines``, of the whole ``document``, of both
@@ -63,7 +64,7 @@ class OcrConfig(ConfigSection):
     titles: float = Field(1.0, ge=0, le=1e6)
     """What a film without a poster (``prepare --titles``) counts in training, beside a poster; only n-grams learn of
     them."""
-    dim: Width = 128
+    dim: Width = 64
     dropout: float = Field(0.3, ge=0, lt=1)
 
     def settled(self, before: str | None = None) -> OcrConfig:
@@ -124,7 +125,7 @@ class OcrDeclaration(BranchDeclaration):
     axes = ("ocr.encoding",)
     quoted = True
     controls: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "ocr.mask": {"title": "title words masked", "names": "actors' names masked"}
+        "ocr.mask": {"title": "title words masked", "names": "actors' names masked", "both": "title and names masked"}
     }
 
     def describe(self, config: Config) -> str:
@@ -138,7 +139,7 @@ class OcrDeclaration(BranchDeclaration):
         mask = config.ocr.mask
         if mask == "none":
             return None
-        words = "title" if mask == "title" else "actors' names"
+        words = {"title": "title", "names": "actors' names", "both": "title and actors' names"}[mask]
         return (
             f"ocr.mask={mask}",
             f"without the words of each poster's {words} (ocr.mask={mask}), and a new poster has no metadata",

@@ -125,7 +125,7 @@ def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None) -
     if (folder / MODEL).is_file():
         files = [folder / name for name in (MODEL, SUBSETS)]
         known[0] = "\n".join(read_text(file) for file in files if file.is_file())
-        known += [state.branch for state in missing_branches(Run.load(folder), branches)]
+        known += [f"{state.branch} {state.spares}" for state in missing_branches(Run.load(folder), branches)]
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 

@@ -60,7 +60,7 @@ class MaskedExtractor(RecordExtractor, NgramFeature):
     """The records of the reader of text without masked words; a line of which no word is left goes with its box.
 
     Args:
-        config: with the mask, ``title`` or ``names``, which is what `phrases` are.
+        config: with the mask, which says what `phrases` are: titles, names of actors, or both.
         source: the reader.
         phrases: of every poster that it will see, by the sha256 of the picture.
     """
@@ -105,10 +105,11 @@ def phrases_to_mask(dataset: Dataset, mask: Mask) -> dict[str, Phrases]:
         return {}
     found: dict[str, list[str]] = {}
     for sha, title, actors in zip(*(dataset.table[name] for name in ("sha256", "title", "actors")), strict=True):
-        phrases = ([title] if title else []) if mask == "title" else actors
+        titles, names = [title] if title and mask != "names" else [], actors if mask != "title" else []
+        phrases = [*titles, *names]
         found.setdefault(sha, []).extend(phrases)  # one picture may be listed under two films
     if not any(found.values()):
-        column = "title" if mask == "title" else "actors"
+        column = {"title": "title", "names": "actors", "both": "title or actors"}[mask]
         raise UserError(
             f"ocr.mask={mask} takes the words of each poster's {column} out of what was read, and {dataset.folder} has "
             f"no {column} of any poster.\nPrepare it from a source that has them (csv: a column {column}), or use "

@@ -152,6 +152,8 @@ def test_phrases_come_from_the_metadata(tmp_path):
     assert phrases_to_mask(films, "none") == {}
     assert phrases_to_mask(films, "title") == {"sa": ("Jaws",), "sb": (), "sc": ("Alien",)}
     assert phrases_to_mask(films, "names") == {"sa": ("Roy Scheider",), "sb": (), "sc": ("Ian Holm", "John Hurt")}
+    both = {"sa": ("Jaws", "Roy Scheider"), "sb": (), "sc": ("Alien", "Ian Holm", "John Hurt")}
+    assert phrases_to_mask(films, "both") == both
 
 
 def test_one_picture_of_two_films_loses_the_words_of_both(tmp_path):
@@ -160,7 +162,7 @@ def test_one_picture_of_two_films_loses_the_words_of_both(tmp_path):
     assert phrases_to_mask(films, "title")["sa"] == ("Jaws", "Jaws 2")
 
 
-@pytest.mark.parametrize(("mask", "column"), [("title", "title"), ("names", "actors")])
+@pytest.mark.parametrize(("mask", "column"), [("title", "title"), ("names", "actors"), ("both", "title or actors")])
 def test_data_without_metadata_are_refused(tmp_path, mask, column):
     films = data(tmp_path, title=[None] * 3, actors=[[]] * 3)
     with pytest.raises(UserError, match=rf"ocr.mask={mask} .* has no {column} of any poster(.|\n)*ocr.mask=none"):

@@ -6,7 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from mmposter import PosterClassifier, Run, UserError
@@ -84,6 +86,56 @@ def test_one_branch_that_is_here_stays(shipped, nowhere, world, tmp_path):
     classifier = PosterClassifier.load(device="cpu", offline=True)
     assert classifier.branches == ("cnn", "style", "yolo")
     assert [state.branch for state in classifier.left_out] == ["ocr"]
+
+
+def reader_alone(nowhere: Path, weights: Path) -> None:
+    """The files that read words are here, the text encoder is not."""
+    for name in ("craft_mlt_25k.pth", "english_g2.pth"):
+        shutil.copy(weights / name, nowhere)
+
+
+def test_words_go_on_without_the_encoder_and_what_that_costs_is_said(shipped, nowhere, tmp_path, capsys):
+    reader_alone(nowhere, tmp_path / "weights")
+    classifier = PosterClassifier.load(device="cpu", offline=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert classifier.branches == ("cnn", "style", "ocr")
+    assert [(state.branch, state.spares) for state in classifier.left_out] == [("yolo", False), ("ocr", True)]
+    fitted = json.loads((shipped / "subsets.json").read_text())
+    less = fitted["spared"]["cnn,style,ocr"]["metrics"][MAP]["value"]
+    whole = fitted["subsets"]["cnn,style,yolo,ocr"]["metrics"][MAP]["value"]
+    assert f"looks through cnn,style,ocr: test mAP {less:.3f} in place of {whole:.3f} with everything" in said
+    assert "of ocr (words): all-MiniLM-L6-v2 is not here, and ocr goes without. To add it: pip install" in said
+    assert "in part" in classifier._repr_html_()
+    thresholds = list(classifier.thresholds().values())
+    assert thresholds == fitted["spared"]["cnn,style,ocr"]["thresholds"]
+    assert list(classifier.thresholds(["cnn"]).values()) == fitted["subsets"]["cnn"]["thresholds"]
+
+
+def test_without_the_encoder_the_n_grams_of_what_is_read_decide(shipped, nowhere, world, tmp_path, monkeypatch):
+    from mmposter.features.extractors import OcrExtractor
+    from mmposter.features.extractors.lines import encode_lines
+
+    reader_alone(nowhere, tmp_path / "weights")
+    words = ["nothing"]
+
+    def read(self, batch):
+        quads = np.tile(np.float32([[0.1, 0.1], [0.9, 0.1], [0.9, 0.2], [0.1, 0.2]]), (1, 1, 1))
+        return [{"quads": quads, "confidences": np.float32([0.9]), "text": encode_lines(words)} for _ in batch]
+
+    monkeypatch.setattr(OcrExtractor, "start", lambda self: None)
+    monkeypatch.setattr(OcrExtractor, "__call__", read)
+    classifier = PosterClassifier.load(device="cpu", offline=True)
+    with torch.no_grad():
+        classifier._model.fusion.branches["ocr"].ngrams.idf.fill_(1)
+        classifier._model.fusion.branches["ocr"].ngrams.weight.normal_(std=0.3)
+    poster = world.dataset.image_path(0)
+    (first,) = classifier.predict(poster, branches=["ocr"])
+    words[:] = ["another word"]
+    (second,) = classifier.predict(poster, branches=["ocr"])
+    assert first.error is None
+    assert first.scores != second.scores
+    (why,) = classifier.explain(poster, branches=["ocr"])
+    assert [item.label for item in why.genres[0].items] == ["another word"]
 
 
 def test_a_library_that_is_not_installed_is_named(shipped, world, monkeypatch):
