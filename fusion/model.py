@@ -5,7 +5,7 @@ Letters: B posters, K branches, D_k embedding of branch k, G genres, C channels,
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import cast
 
 import torch
@@ -283,15 +283,20 @@ def drop_branches(present: Tensor, probability: float) -> Tensor:
 
 
 def parameter_groups(
-    model: nn.Module, weight_decay: float, lr: float | None = None, tower_lr: float | None = None
+    model: nn.Module,
+    weight_decay: float,
+    lr: float | None = None,
+    tower_lr: float | None = None,
+    branch_lr: Mapping[str, float] | None = None,
 ) -> list[dict[str, object]]:
     """Parameter groups for an optimiser: biases, norms and single vectors get no weight decay.
 
     Args:
         model: only parameters that learn now are listed; freeze first.
         weight_decay: for matrices and convolutions.
-        lr: learning rate of everything outside the tower; None: the optimiser's own.
+        lr: learning rate of everything that has none of its own; None: the optimiser's own.
         tower_lr: learning rate of a `PosterModel`'s tower; None: as the rest.
+        branch_lr: learning rates of branches of a `FusionModel`, by name; names of no branch change nothing.
 
     Returns:
         the groups that are not empty, each with "params", "weight_decay" and, where given, "lr".
@@ -301,14 +306,18 @@ def parameter_groups(
         >>> [(group["weight_decay"], group["lr"]) for group in groups]
         [(0.05, 0.001), (0.0, 0.001)]
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    own = {"tower.": tower_lr, **{f"branches.{name}.": rate for name, rate in (branch_lr or {}).items()}}
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((name.startswith("tower."), parameter.ndim > 1), []).append(parameter)
+            place = name.removeprefix("fusion.")  # of a `PosterModel`
+            part = next((part for part in own if place.startswith(part)), "")
+            groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
     result = []
-    for (in_tower, decays), parameters in groups.items():
+    for (part, decays), parameters in groups.items():
         group: dict[str, object] = {"params": parameters, "weight_decay": weight_decay if decays else 0.0}
-        rate = tower_lr if in_tower and tower_lr is not None else lr
+        rate = own.get(part)
+        rate = lr if rate is None else rate
         if rate is not None:
             group["lr"] = rate
         result.append(group)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -39,13 +37,13 @@ from mmposter.branches.cnn import NAME as CNN
 from mmposter.branches.cnn import CnnConfig
 from mmposter.branches.named import HEADS, LOSSES, Options, Registered
 from mmposter.branches.ocr import Mask, OcrConfig
-from mmposter.branches.settings import ConfigSection, Name, Rate, Side, Slots, Width
+from mmposter.branches.settings import FROM_OUTSIDE, ConfigSection, Name, Rate, Side, Slots, Width
 from mmposter.branches.style import StyleConfig
 from mmposter.branches.yolo import YoloConfig
 from mmposter.errors import UserError
-from mmposter.files.paths import file_here
+from mmposter.files.recipes import recipe, recipe_names
 from mmposter.files.strict_json import shorten, shown
-from mmposter.files.strict_yaml import parse_yaml, read_yaml, require_own_keys
+from mmposter.files.strict_yaml import parse_yaml, require_own_keys
 
 BRANCHES: tuple[str, ...] = own_names()
 """Our branches in the order in which the fusion joins them; `branch_names` has those from outside, too."""
@@ -81,8 +79,6 @@ __all__ = [
 
 _MOST_PROBLEMS = 20
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
-# In configs/, and no recipes: genre lists, names of genres, and the facts about published systems (mmposter.published).
-_NO_RECIPES = ("vocabularies", "genre_names.yaml", "__pycache__", "system.yaml")
 
 
 class FusionConfig(ConfigSection):
@@ -128,6 +124,9 @@ class TrainConfig(ConfigSection):
     learning_rate: Rate = 5e-4
     backbone_learning_rate: Rate = 1e-4
     """finetune: the tower's own, lower rate"""
+    lr: dict[str, Rate] = Field(default_factory=dict)
+    """A branch's own rate in place of `learning_rate`, such as ``--set train.lr.yolo=0.002``; of ``cnn`` and ``style``
+    that of the layers above the tower"""
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop"] = "adamw"
     momentum: float = Field(0.0, ge=0, lt=1)
     """sgd, rmsprop"""
@@ -149,6 +148,15 @@ class TrainConfig(ConfigSection):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     tensorboard: bool = False
     """Also write the curves for TensorBoard (``pip install 'mmposter[tensorboard]'``)."""
+
+    @field_validator("lr")
+    @classmethod
+    def _of_branches(cls, value: dict[str, float]) -> dict[str, float]:
+        if unknown := [name for name in value if name not in branch_names()]:
+            raise ValueError(
+                f"allowed are {', '.join(branch_names())}; got {shorten(','.join(unknown))}. {FROM_OUTSIDE}"
+            )
+        return value
 
 
 class EvaluationConfig(ConfigSection):
@@ -208,6 +216,9 @@ class Config(ConfigSection):
     def _without_strange_sections(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A branch from outside leaves nothing in a run that goes without it: that is of use without its file."""
         found: dict[str, Any] = plain(self)
+        if rates := found.get("train", {}).get("lr"):
+            kept = {name: rate for name, rate in rates.items() if name in (*BRANCHES, *self.branches)}
+            found["train"] = {**found["train"], "lr": kept}
         return {key: value for key, value in found.items() if key in _OWN_KEYS or key in self.branches}
 
     def section(self, branch: str) -> ConfigSection:
@@ -332,7 +343,7 @@ def read_values(source: str | Path | None = None, overrides: Sequence[str] = ())
     if bad:
         raise UserError(f"--set takes section.key=value; got {', '.join(map(repr, bad))}")
     try:
-        merged = with_options(_recipe(source) if source is not None else {})
+        merged = with_options(recipe(source) if source is not None else {})
         for text in overrides:
             key, _, value = text.partition("=")
             _put(merged, key.split("."), parse_yaml(value))
@@ -438,44 +449,6 @@ def choices(key: str) -> tuple[str, ...]:
     field = type(getattr(Config(), section)).model_fields[name]
     registries = (found for found in field.metadata if isinstance(found, Registered))
     return next((registry.names() for registry in registries), get_args(field.annotation))
-
-
-def recipe_names() -> list[str]:
-    """The recipes that travel with the package, such as ``default`` or ``ablations/losses``."""
-    return sorted(_walk(resources.files("mmposter.configs"), ""))
-
-
-def _walk(folder: Traversable, prefix: str) -> list[str]:
-    names: list[str] = []
-    for item in folder.iterdir():
-        if item.name in _NO_RECIPES:
-            continue
-        if item.is_dir():
-            names += _walk(item, f"{prefix}{item.name}/")
-        elif item.name.endswith(".yaml"):
-            names.append(prefix + item.name.removesuffix(".yaml"))
-    return names
-
-
-def _recipe(source: str | Path) -> dict[Any, Any]:
-    recipe = parse_yaml(_recipe_text(source))
-    if not isinstance(recipe, dict | None):
-        raise UserError(
-            f"the configuration {source} must be a mapping, such as `seed: 1` or `cnn:` with `dim: 256` in it"
-        )
-    return recipe or {}
-
-
-def _recipe_text(source: str | Path) -> str:
-    if str(source) in recipe_names():
-        return resources.files("mmposter.configs").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
-    if file_here(source) is None:
-        short = [name for name in recipe_names() if not name.startswith("published/")]
-        raise UserError(
-            f"--config takes a YAML file or a recipe ({', '.join(short)}, or published/NAME with a name that "
-            f"`mmposter reproduce --list` shows); there is no {str(source)!r}"
-        )
-    return read_yaml(source)
 
 
 def _problems(error: ValidationError, schema: type[BaseModel]) -> list[str]:

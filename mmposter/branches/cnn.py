@@ -69,6 +69,11 @@ class CnnDeclaration(BranchDeclaration):
                 f"cnn.classifier={config.cnn.classifier} is a network without fusion: allowed with branches cnn and "
                 f"regime finetune; got {','.join(config.branches)} and {config.regime}"
             )
+        if config.cnn.classifier != "fusion" and NAME in config.train.lr:
+            raise ValueError(
+                f"cnn.classifier={config.cnn.classifier} is one network, whose rates are train.learning_rate and "
+                f"train.backbone_learning_rate; got train.lr.cnn={config.train.lr[NAME]:g}"
+            )
 
     def extractors(self, config: Config, making: Making) -> BranchExtractors:
         from mmposter.features.extractors import BranchExtractors, CnnExtractor

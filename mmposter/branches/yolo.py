@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mmposter.pretrained.resolver import WeightSource
 
 NAME = "yolo"
+PERSON = "person"
+"""The class of persons, as detectors trained on COCO call it."""
 
 
 class YoloConfig(ConfigSection):
@@ -31,7 +33,9 @@ class YoloConfig(ConfigSection):
     """An ultralytics checkpoint: a name that the resolver finds, or a path."""
     size: int = Field(448, ge=32, le=8192, multiple_of=32)
     confidence: float = Field(0.15, ge=0, le=1)
-    encoding: Literal["counts", "histogram", "set"] = "set"
+    encoding: Literal["counts", "histogram", "set", "joined"] = "joined"
+    """A ``set`` of boxes, a ``histogram`` of their classes (scores and areas), ``counts``; ``joined``: set, histogram
+    and 24 numbers of the persons (how many, how large, where), normalised."""
     pooling: Literal["deepsets", "attention"] = "deepsets"
     max_boxes: Slots = 40
     """The most confident boxes that the fusion sees."""
@@ -77,9 +81,14 @@ class YoloDeclaration(BranchDeclaration):
     def module(self, config: Config, sizes: Sizes) -> Branch:
         from fusion import YoloBranch
 
-        yolo = config.yolo
+        yolo, names = config.yolo, sizes.class_names
         return YoloBranch(
-            len(sizes.class_names), dim=yolo.dim, encoding=yolo.encoding, pooling=yolo.pooling, dropout=yolo.dropout
+            len(names),
+            dim=yolo.dim,
+            encoding=yolo.encoding,
+            pooling=yolo.pooling,
+            dropout=yolo.dropout,
+            person=names.index(PERSON) if PERSON in names else None,
         )
 
     def same_records(self, key: str, asked: Any, config: Config, pins: Pins) -> bool | None:

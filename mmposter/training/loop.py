@@ -84,7 +84,9 @@ class Trainer:
         self.tells = int((val.labels[self.val_rows].sum(dim=1) > 0).sum()) >= TELLING
         self.keeps_last = settings.keep == "last" or not self.tells
         self.total_steps = steps * self.epochs
-        groups = parameter_groups(model, settings.weight_decay, settings.learning_rate, settings.backbone_learning_rate)
+        groups = parameter_groups(
+            model, settings.weight_decay, settings.learning_rate, settings.backbone_learning_rate, settings.lr
+        )
         optimizer = build_optimizer(groups, settings)
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.model: nn.Module
@@ -210,7 +212,7 @@ class Trainer:
         row = {
             "epoch": state.epoch,
             "step": state.step,
-            "lr": self.rates[0] * self._rate_factor(),
+            "lr": self.settings.learning_rate * self._rate_factor(),
             "train_loss": state.loss_sum / max(state.seen, 1),
             **columns,
             "seconds": round(state.seconds, 3),
@@ -236,7 +238,7 @@ class Trainer:
         return DivergedError(
             f"training diverged in epoch {self.progress.epoch + 1}: {what} no number any more.\n"
             f"Take a smaller rate (--set train.learning_rate={self.settings.learning_rate / 10:g}, with a tower also "
-            "train.backbone_learning_rate), or clip the gradients (--set train.clip_norm=1)"
+            "train.backbone_learning_rate, and train.lr of a branch), or clip the gradients (--set train.clip_norm=1)"
         )
 
     def _save(self, name: str) -> None:

@@ -7,6 +7,8 @@ import torch
 
 from fusion import Branch, branch_names, branch_options, build_branch, register_branch
 from fusion.base import batch_size
+from fusion.branches.objects import RARE
+from fusion.branches.persons import PERSON_NUMBERS, person_geometry
 
 VARIANTS = [
     ("cnn", {}),
@@ -18,6 +20,8 @@ VARIANTS = [
     ("yolo", {"encoding": "histogram"}),
     ("yolo", {"encoding": "set", "pooling": "attention"}),
     ("yolo", {"encoding": "set", "pooling": "deepsets"}),
+    ("yolo", {"encoding": "joined", "pooling": "deepsets"}),
+    ("yolo", {"encoding": "joined", "pooling": "attention", "person": 2}),
     ("ocr", {"heads": 2}),
 ]
 SETS = [variant for variant in VARIANTS if variant[0] in ("yolo", "ocr")]
@@ -153,6 +157,57 @@ def test_encodings_by_hand(encoding, expected):
     torch.testing.assert_close(seen[0], torch.tensor([expected]))
 
 
+def test_joined_is_all_side_by_side_and_normalised():
+    def made(**options):
+        torch.manual_seed(3)
+        branch = build_branch("yolo", num_classes=3, dim=4, pooling="deepsets", **options).eval()
+        seen = []
+        branch.output.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        branch(poster)
+        return branch, seen[0]
+
+    boxes = [[0.0, 0.0, 0.5, 1.0], [0.1, 0.2, 0.3, 0.3], [0.0, 0.6, 0.25, 1.0]]
+    poster = one_poster(boxes, [0.9, 0.4, 0.5], [0, 0, 2])
+    (_, histogram), (_, tokens) = made(encoding="histogram"), made(encoding="set")
+    persons = person_geometry(poster["yolo.boxes"], poster["yolo.scores"], poster["yolo.labels"] == 0)
+    branch, found = made(encoding="joined", person=0)
+    # A fresh norm has mean 0 and variance 1, to which it adds its eps.
+    numbers = torch.cat([histogram, persons], dim=1) / (1 + RARE) ** 0.5
+    torch.testing.assert_close(found, torch.cat([numbers, tokens / (1 + 1e-5) ** 0.5], dim=1))
+    _, without = made(encoding="joined")  # a detector that knows no persons
+    torch.testing.assert_close(without, torch.cat([numbers[:, :6], found[:, -4:]], dim=1))
+
+    # A class on one poster in a thousand stays small, one on every other gets a deviation of about 1.
+    rows = torch.zeros(1000, len(numbers[0]))
+    rows[0, 0], rows[::2, 1] = 0.9, 2.0
+    normed = branch.norms[0].train()(rows).detach()
+    assert normed[0, 0] < 3
+    assert normed[:, 1].std() == pytest.approx(1, abs=0.06)
+
+
+def test_persons_by_hand():
+    boxes = torch.tensor([[[0.0, 0.0, 0.5, 1.0], [0.6, 0.5, 0.9, 1.0], [0.0, 0.0, 1.0, 1.0], [0.9, 0.9, 1.0, 1.0]]])
+    scores = torch.tensor([[0.9, 0.4, 0.8, 0.7]])
+    person = torch.tensor([[True, True, False, False]])
+    third, half = 1 / 3, 0.5  # the large one covers of a row of cells the first wholly, the second half
+    large, small = [1.0, half, 0.0], 0.3 - 1 / 15  # the other from .6: .067 of the second column, .233 of the third
+    expected = [
+        *(torch.tensor(3.0).log().item(), 0.0, 1.0, 0.0, 1.3, 0.9),  # two of them
+        *(0.65, 0.325, 0.5, 0.15, 0.0),  # areas: in all, on average, the largest three
+        *(1.0, 0.5, 0.25, 0.5),  # height, width and centre of the largest
+        *large,
+        *(1.0, half, half * small / third),
+        *(1.0, half, small / third),
+    ]
+    found = person_geometry(boxes, scores, person)
+    assert found.shape == (1, PERSON_NUMBERS)
+    torch.testing.assert_close(found, torch.tensor([expected]))
+    assert torch.equal(person_geometry(boxes, scores, torch.zeros_like(person)), torch.zeros(1, PERSON_NUMBERS))
+    assert torch.equal(person_geometry(boxes[:, :2], scores[:, :2], person[:, :2]), found)  # other boxes do not count
+    empty = person_geometry(torch.zeros(2, 0, 4), torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool))
+    assert torch.equal(empty, torch.zeros(2, PERSON_NUMBERS))
+
+
 def test_box_tokens_see_place_size_area_and_score_by_hand():
     branch = build_branch("yolo", num_classes=3, dim=4, heads=1).eval()
     seen = []
@@ -197,8 +252,9 @@ def test_registry_errors():
         ("cnn", {"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ("cnn", {"dim": 0}, "output_dim must be a positive integer, got 0"),
         ("style", {"descriptor": "x"}, r"descriptor must be one of \['reweighted', 'gram', 'both'\], got 'x'"),
-        ("yolo", {"encoding": "x"}, r"encoding must be one of \['counts', 'histogram', 'set'\], got 'x'"),
+        ("yolo", {"encoding": "x"}, r"encoding must be one of \['counts', 'histogram', 'set', 'joined'\], got 'x'"),
         ("yolo", {"pooling": "x"}, r"pooling must be one of \['attention', 'deepsets'\], got 'x'"),
+        ("yolo", {"person": 7}, "person must be a class from 0 to 6 or None, got 7"),
         ("yolo", {"num_classes": 0}, "num_classes must be a positive integer, got 0"),
         ("ocr", {"heads": 3}, "heads must be a positive divisor of dim = 4, got 3"),
     ],

@@ -210,6 +210,18 @@ def test_parameter_groups_give_the_tower_its_own_rate():
     torch.optim.AdamW(groups)
 
 
+def test_parameter_groups_give_a_branch_its_own_rate():
+    model = poster_model("two")
+    for whole, prefix in ((model, "fusion."), (model.fusion, "")):
+        groups = parameter_groups(whole, 0.1, lr=1e-3, tower_lr=1e-5, branch_lr={"style": 0.5, "yolo": 7.0})
+        rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+        assert len(rates) == len(list(whole.parameters()))
+        for name, parameter in whole.named_parameters():
+            own = {f"{prefix}branches.style": 0.5, "tower": 1e-5}
+            expected = next((rate for start, rate in own.items() if name.startswith(f"{start}.")), 1e-3)
+            assert rates[id(parameter)] == expected, name
+
+
 def test_reweighting_without_both_branches_is_off(images):
     model = poster_model("two", names=("cnn",)).eval()
     assert not model.reweight_cnn

@@ -36,6 +36,7 @@ TINY = (
     "cnn.init=none",
     "cnn.size=[128,96]",
     "style.reduced=8",
+    "yolo.encoding=set",  # in which a box of another kind stands out
     "fusion.hidden=16",
     "evaluation.thresholds=0.5",
 )

@@ -83,7 +83,7 @@ def test_what_was_planted_counts_most(calibrated, poster):
     assert (horse.branch, horse.box) == ("yolo", pytest.approx((0.6, 0.2, 0.9, 0.8)))
 
 
-@pytest.mark.parametrize("encoding", ["counts", "histogram", "set"])
+@pytest.mark.parametrize("encoding", ["counts", "histogram", "set", "joined"])
 def test_a_contribution_is_what_predict_says_without_it(make_run, eyes, poster, encoding):
     classifier = load(make_run(f"yolo.encoding={encoding}", "ocr.min_confidence=0.2", "yolo.max_boxes=3"))
     (before,) = classifier.explain(poster, genres=["Drama"])
