@@ -59,7 +59,7 @@ def main() -> None:
     try:
         whole = subset(options.data, options.posters, folder / "whole")
         if options.floor:
-            print(floor(whole, options.config, options.set, options.device))
+            print(floor(whole, options.config, options.set, options.device, options.seconds))
             return
         part = subset(options.data, options.posters, folder / "part", first=options.warm)
         wanted = _wanted(options.only or list(ROWS), options.against)
@@ -85,6 +85,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=sorted(ROWS))
     parser.add_argument("--against", action="append", choices=("easyocr", "rapidocr"), help="the loop's reader")
     parser.add_argument("--floor", action="store_true")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of --floor's convolution, in each precision")
     options = parser.parse_args()
     options.against = options.against or ["easyocr", "rapidocr"]
     if not _wanted(options.only or list(ROWS), options.against):

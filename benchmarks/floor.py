@@ -39,7 +39,7 @@ class Share(NamedTuple):
     at: str  # the precision, or what ran it
 
 
-def rate(dtype: torch.dtype, device: str, seconds: float = 3.0) -> float:
+def rate(dtype: torch.dtype, device: str, seconds: float) -> float:
     """Operations a second of a 3x3 convolution, 256 to 256 channels on 112 x 80 places (8 of them on a GPU)."""
     batch = 1 if device == "cpu" else 8
     layer = torch.nn.Conv2d(256, 256, 3, padding=1, bias=False).to(device, dtype).to(memory_format=torch.channels_last)
@@ -56,7 +56,7 @@ def rate(dtype: torch.dtype, device: str, seconds: float = 3.0) -> float:
     return batch * 2 * 256 * 256 * 9 * 112 * 80 / best
 
 
-def floor(data: Path, config_name: str, overrides: Sequence[str], device: str) -> str:
+def floor(data: Path, config_name: str, overrides: Sequence[str], device: str, seconds: float) -> str:
     """Two tables in Markdown: each network's time with easyocr and with PP-OCR.
 
     Args:
@@ -64,9 +64,10 @@ def floor(data: Path, config_name: str, overrides: Sequence[str], device: str) -
         config_name: a recipe.
         overrides: as of ``--set``; the reader of words is each in turn.
         device: of the networks.
+        seconds: for which the convolution is timed in each precision.
     """
     best = resolve_precision("auto", device)
-    rates = {dtype: rate(dtype, device) for dtype in dict.fromkeys((torch.float32, best))}
+    rates = {dtype: rate(dtype, device, seconds) for dtype in dict.fromkeys((torch.float32, best))}
     threads = torch.get_num_threads()
     said = ", ".join(f"{value / 1e9:.0f} GFLOP/s in {_named(dtype)}" for dtype, value in rates.items())
     posters = [np.asarray(load_image(poster)) for poster in _paths(data)]

@@ -29,7 +29,7 @@ def main() -> None:
 
 
 class CommandError(SystemExit):
-    """The command and what it wrote to stderr; where nobody minds, the benchmark ends with it."""
+    """The command and what it said; where nobody minds, the benchmark ends with it."""
 
 
 class DeadlineError(Exception):
@@ -70,7 +70,7 @@ def run_measured(command: Sequence[str], limit: float | None = None) -> tuple[fl
         ended.set()
         watcher.join()
     if program.returncode:
-        raise CommandError(f"{' '.join(command)}\n{err}")
+        raise CommandError(f"{' '.join(command)}\n{out}{err}")
     return wall, peak[0], out
 
 
