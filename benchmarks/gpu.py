@@ -60,7 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--config", default="default", help="recipe of training and extraction")
     parser.add_argument("--set", action="append", default=[], help="as of `mmposter extract`")
     parser.add_argument("--model", default="posters", help="that predicts")
-    parser.add_argument("--branches", default="cnn,style,yolo,ocr", help="of prediction and extraction")
+    parser.add_argument("--branches", help="of prediction and extraction; default: all that can be used here")
     parser.add_argument("--only", action="append", choices=("tests", "predict", "finetune", "extract"))
     return parser.parse_args()
 
