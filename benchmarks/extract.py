@@ -1,69 +1,71 @@
-"""Extraction against the loop that a user would write: same posters, same weights, same sizes, in one run.
+"""Extraction against the loops that a user would write: same posters, same weights, same sizes, in one run.
 
     python benchmarks/extract.py DATA --config lite                      # every row
     python benchmarks/extract.py DATA --config lite --only all-default   # one
-    python benchmarks/extract.py DATA --config lite --floor              # what the multiplications alone would take
+    python benchmarks/extract.py DATA --config lite --against rapidocr   # one loop alone
+    python benchmarks/extract.py DATA --config lite --floor              # what the networks alone would take
 
-DATA is what `mmposter prepare` wrote. A round runs the loop (benchmarks/loop.py) and each of our settings, each in a
-process of its own, one after another. Posters/s are without the time in which libraries and models load: of the loop,
-by starting the clock after it; of ours, by a second run over fewer posters, whose time is taken off. A ratio is that of
-two rates of one round; shown are the median of the rounds and their range. Linux only (memory is read from /proc).
+DATA is what `mmposter prepare` wrote. A round runs the loops (benchmarks/loop.py) and each of our settings, each in a
+process of its own, one after another. One loop reads words with easyocr, the other with rapidocr, both as their users
+do; what is read by PP-OCR stands beside both, in a table each. Posters/s are without the time in which libraries and
+models load: of the loop, by starting the clock after it; of ours, by a second run over fewer posters, whose time is
+taken off. A ratio is that of two rates of one round; shown are the median of the rounds and their range. Linux only
+(memory is read from /proc).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from floor import floor
-from measure import run_measured
-from reading import Measured, agreement, our_boxes, their_boxes, title_words
+from reading import Measured, agreement, title_words
+from sides import LOOPS, boxes_of, run_loop, run_ours, subset
 
-from mmposter.data import Dataset, write_dataset
 from mmposter.engines import cores
 
-HERE = Path(__file__).resolve().parent
-LOOPS = {"loop-ocr": ("ocr",), "loop-all": ("ocr", "text", "yolo", "cnn")}
-EASYOCR = ("--set", "ocr.reader=easyocr")
-ROWS = {  # the loop that a row stands beside, and our options
-    "ocr-exact": ("loop-ocr", ("--branches", "ocr", *EASYOCR, "--set", "ocr.reading=exact")),
-    "ocr-default": ("loop-ocr", ("--branches", "ocr", *EASYOCR)),
-    "ocr-fast": ("loop-ocr", ("--branches", "ocr", *EASYOCR, "--set", "ocr.reading=fast")),
-    "ocr-careful": ("loop-ocr", ("--branches", "ocr", *EASYOCR, "--set", "ocr.reading=careful")),
-    "ocr-ppocr": ("loop-ocr", ("--branches", "ocr", "--set", "ocr.reader=ppocr")),
-    "all-default": ("loop-all", EASYOCR),
-    "all-ppocr": ("loop-all", ("--set", "ocr.reader=ppocr")),
+
+class Row(NamedTuple):
+    """One of our settings."""
+
+    beside: dict[str, str]  # the loop that it stands beside, by that loop's reader
+    options: tuple[str, ...]  # of `mmposter extract`
+
+
+EASYOCR, PPOCR = ("--set", "ocr.reader=easyocr"), ("--set", "ocr.reader=ppocr")
+WORDS = ("--branches", "ocr")
+ROWS = {
+    "ocr-exact": Row({"easyocr": "loop-ocr"}, (*WORDS, *EASYOCR, "--set", "ocr.reading=exact")),
+    "ocr-default": Row({"easyocr": "loop-ocr"}, (*WORDS, *EASYOCR)),
+    "ocr-fast": Row({"easyocr": "loop-ocr"}, (*WORDS, *EASYOCR, "--set", "ocr.reading=fast")),
+    "ocr-careful": Row({"easyocr": "loop-ocr"}, (*WORDS, *EASYOCR, "--set", "ocr.reading=careful")),
+    "ocr-ppocr": Row({"easyocr": "loop-ocr", "rapidocr": "loop-rapidocr"}, (*WORDS, *PPOCR)),
+    "all-default": Row({"easyocr": "loop-all"}, EASYOCR),
+    "all-ppocr": Row({"easyocr": "loop-all", "rapidocr": "loop-all-rapidocr"}, PPOCR),
 }
 
 
 def main() -> None:
-    """Measure, and print a table in Markdown."""
+    """Measure, and print a table in Markdown for each kind of loop."""
     options = _options()
-    if options.floor:
-        print(floor(options.config, options.set, options.device))
-        return
     folder = Path(tempfile.mkdtemp(prefix="mmposter-benchmark-"))
     try:
-        whole = _subset(options.data, options.posters, folder / "whole")
-        part = _subset(options.data, options.posters, folder / "part", first=options.warm)
-        wanted = options.only or list(ROWS)
-        rounds = []
-        for number in range(options.rounds):
-            measured = {loop: _loop(loop, whole, options) for loop in dict.fromkeys(ROWS[name][0] for name in wanted)}
-            for name in wanted:
-                measured[name] = _ours(ROWS[name][1], whole, part, options)
-                beside = measured[ROWS[name][0]]
-                _say(f"round {number + 1}: {name} {measured[name].rate:.2f}/s, {ROWS[name][0]} {beside.rate:.2f}/s")
-            rounds.append(measured)
-        print(_table(rounds, pd.read_parquet(whole / "manifest.parquet")))
+        whole = subset(options.data, options.posters, folder / "whole")
+        if options.floor:
+            print(floor(whole, options.config, options.set, options.device, options.seconds))
+            return
+        part = subset(options.data, options.posters, folder / "part", first=options.warm)
+        wanted = _wanted(options.only or list(ROWS), options.against)
+        rounds = [_round(number + 1, wanted, whole, part, options) for number in range(options.rounds)]
+        titles = pd.read_parquet(whole / "manifest.parquet")["title"]
+        print("\n\n".join(_table(against, rounds, titles) for against in options.against))
     finally:
         shutil.rmtree(folder)
 
@@ -81,96 +83,69 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--workers", default=str(cores()), help="of ours; one a core")
     parser.add_argument("--threads", default=None, help="of each of our workers")
     parser.add_argument("--only", action="append", choices=sorted(ROWS))
+    parser.add_argument("--against", action="append", choices=("easyocr", "rapidocr"), help="the loop's reader")
     parser.add_argument("--floor", action="store_true")
-    return parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=3.0, help="of --floor's convolution, in each precision")
+    options = parser.parse_args()
+    options.against = options.against or ["easyocr", "rapidocr"]
+    if not _wanted(options.only or list(ROWS), options.against):
+        parser.error(f"no row of --only stands beside the loop of {' and '.join(options.against)}")
+    if not 0 < options.warm < options.posters and not options.floor:
+        parser.error(f"--warm must lie between 0 and --posters; got {options.warm} of {options.posters}")
+    return options
 
 
-def _subset(data: Path, count: int, folder: Path, first: int | None = None) -> Path:
-    """A data set of `count` evenly spaced posters of `data` (the first `first` of them)."""
-    whole = Dataset.load(data)
-    rows = [index * len(whole) // count for index in range(count)][:first]
-    write_dataset(folder, whole.table.iloc[rows].reset_index(drop=True), whole.vocabulary, {"root": str(whole.root)})
-    return folder
+def _wanted(names: Sequence[str], against: Sequence[str]) -> list[str]:
+    return [name for name in names if set(against) & ROWS[name].beside.keys()]
 
 
-def _loop(name: str, data: Path, options: argparse.Namespace) -> Measured:
-    from mmposter.config import load_config
-    from mmposter.features.extractors import build_extractors
-    from mmposter.features.settled import settle
-    from mmposter.features.table import dataset_posters
-
-    config = settle(load_config(options.config, [*options.set, "ocr.reader=easyocr"]))
-    paths = [str(poster.path) for poster in dataset_posters(Dataset.load(data))]
-    device = options.loop_device or options.device
-    branches = build_extractors(config, device="cpu", offline=True)
-    reader, encoder = branches["ocr"].steps
-    spec = {
-        "posters": paths,
-        "parts": LOOPS[name],
-        "device": device,
-        "gpu": device != "cpu",
-        "easyocr": str(reader._folder),
-        "encoder": str(encoder._folder),
-        "yolo": str(branches["yolo"].feature._file),
-        "yolo_size": config.yolo.size,
-        "backbone": config.cnn.backbone,
-        "backbone_file": str(branches["cnn"].feature._tower.weights.file),
-        "stage": config.style.stage,
-    }
-    file = data / "loop.txt"
-    file.write_text(json.dumps(spec))
-    wall, peak, out = run_measured([sys.executable, "-W", "ignore", str(HERE / "loop.py"), str(file)])
-    result = json.loads(out.splitlines()[-1])
-    return Measured(
-        rate=len(paths) / result["seconds"],
-        wall=wall,
-        peak_gb=peak,
-        parts={part: seconds / len(paths) for part, seconds in result["parts"].items()},
-        boxes=their_boxes(result["texts"]),
+def _round(
+    number: int, wanted: Sequence[str], whole: Path, part: Path, options: argparse.Namespace
+) -> dict[str, Measured]:
+    """Each loop and each row once."""
+    loops = dict.fromkeys(
+        loop for name in wanted for kind, loop in ROWS[name].beside.items() if kind in options.against
     )
+    device = options.loop_device or options.device
+    measured = {loop: run_loop(LOOPS[loop], whole, options.config, options.set, device) for loop in loops}
+    for name in wanted:
+        measured[name] = _ours(name, whole, part, options)
+        beside = [f"{loop} {measured[loop].rate:.2f}/s" for loop in ROWS[name].beside.values() if loop in measured]
+        _say(f"round {number}: {name} {measured[name].rate:.2f}/s, {', '.join(beside)}")
+    return measured
 
 
-def _ours(extra: Sequence[str], whole: Path, part: Path, options: argparse.Namespace) -> Measured:
-    command = [sys.executable, "-m", "mmposter", "extract", "--config", options.config, "--offline", *extra]
-    command += [word for override in options.set for word in ("--set", override)]
+def _ours(name: str, whole: Path, part: Path, options: argparse.Namespace) -> Measured:
+    extra = ROWS[name].options
+    command = ["--config", options.config, *extra, *(word for one in options.set for word in ("--set", one))]
     command += ["--device", options.device, "--workers", options.workers]
     command += ["--threads", options.threads] if options.threads else []
-    overrides = [word for flag, word in pairwise(extra) if flag == "--set"]
-    taken = []
-    for data in (part, whole):
-        shutil.rmtree(data / "features", ignore_errors=True)
-        taken.append(run_measured([*command, str(data)])[:2])
-    (short, _), (long, peak) = taken
-    posters = [len(pd.read_parquet(data / "manifest.parquet")) for data in (part, whole)]
-    return Measured(
-        rate=(posters[1] - posters[0]) / (long - short),
-        wall=long,
-        peak_gb=peak,
-        boxes=our_boxes(whole, [options.config, *options.set, *overrides]),
-    )
+    rate, wall, peak = run_ours(command, whole, part)
+    return Measured(rate, wall, peak, boxes_of(whole, options.config, options.set, extra))
 
 
-def _table(rounds: Sequence[dict[str, Measured]], manifest: pd.DataFrame) -> str:
+def _table(against: str, rounds: Sequence[dict[str, Measured]], titles: Sequence[str]) -> str:
+    """The loops with one reader, and the rows that stand beside them."""
     head = ("", "posters/s", "ratio to its loop", "whole run, s", "peak, GB", "title words", "text as the loop's")
-    lines = [f"| {' | '.join(head)} |", "|---|" + "---|" * (len(head) - 1)]
-    for name in rounds[0]:
+    lines = [f"Against the loop with {against}:", "", f"| {' | '.join(head)} |", "|---|" + "---|" * (len(head) - 1)]
+    beside = {name: ROWS[name].beside[against] for name in rounds[0] if name in ROWS and against in ROWS[name].beside}
+    loops = list(dict.fromkeys(beside.values()))
+    for name in [*loops, *beside]:
         runs = [measured[name] for measured in rounds]
-        loops = [measured[ROWS[name][0]] for measured in rounds] if name in ROWS else []
-        ratios = [run.rate / loop.rate for run, loop in zip(runs, loops, strict=False)]
+        own = [measured[beside[name]] for measured in rounds] if name in beside else []
         cells = [
             name,
             _spread([run.rate for run in runs]),
-            _spread(ratios) if ratios else "",
+            _spread([run.rate / loop.rate for run, loop in zip(runs, own, strict=True)]) if own else "",
             _spread([run.wall for run in runs], 1),
             f"{max(run.peak_gb for run in runs):.2f}",
-            title_words(runs[0].boxes, manifest["title"]),
-            agreement(runs[0].boxes, loops[0].boxes) if loops else "",
+            title_words(runs[0].boxes, titles),
+            agreement(runs[0].boxes, own[0].boxes) if own else "",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    for name in LOOPS:
-        if name in rounds[0]:
-            parts = {part: statistics.median(m[name].parts[part] for m in rounds) for part in rounds[0][name].parts}
-            lines += ["", f"{name} by part, ms a poster: " + ", ".join(f"{p} {1e3 * s:.0f}" for p, s in parts.items())]
+    for name in loops:
+        parts = {part: statistics.median(m[name].parts[part] for m in rounds) for part in rounds[0][name].parts}
+        lines += ["", f"{name} by part, ms a poster: " + ", ".join(f"{p} {1e3 * s:.0f}" for p, s in parts.items())]
     return "\n".join(lines)
 
 

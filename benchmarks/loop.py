@@ -58,6 +58,23 @@ def _ocr(spec: dict[str, Any]) -> Any:
     return read
 
 
+def _rapidocr(spec: dict[str, Any]) -> Any:
+    from rapidocr import RapidOCR
+
+    reader = RapidOCR(params={"EngineConfig.onnxruntime.use_cuda": True} if spec["gpu"] else None)
+
+    def read(path: str, _: Any) -> list[Any]:
+        found = reader(path)
+        if found.txts is None:
+            return []
+        return [
+            [quad.tolist(), text, float(score)]
+            for quad, text, score in zip(found.boxes, found.txts, found.scores, strict=True)
+        ]
+
+    return read
+
+
 def _text(spec: dict[str, Any]) -> Any:
     from transformers import AutoModel, AutoTokenizer
 
@@ -92,32 +109,33 @@ def _cnn(spec: dict[str, Any]) -> Any:
     from PIL import Image
     from torchvision.transforms import v2
 
-    from fusion import backbone_spec, build_backbone
+    from fusion import build_backbone
 
-    facts = backbone_spec(spec["backbone"])
-    state = torch.load(spec["backbone_file"], map_location="cpu", weights_only=True)
-    network = build_backbone(spec["backbone"], state).eval().to(spec["device"])
+    network = build_backbone(spec["backbone"])
+    network.load_state_dict(torch.load(spec["backbone_file"], map_location="cpu", weights_only=True))
+    network.eval().to(spec["device"])
+    stage = spec["stage"] or network.map_stage
     transform = v2.Compose(
         [
             v2.ToImage(),
-            v2.Resize(facts.input_size, interpolation=v2.InterpolationMode(facts.resize)),
+            v2.Resize(spec["size"], interpolation=v2.InterpolationMode(spec["resize"])),
             v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(facts.mean, facts.std),
+            v2.Normalize(spec["mean"], spec["std"]),
         ]
     )
 
     def look(path: str, _: Any) -> None:
         image = transform(Image.open(path).convert("RGB"))[None].to(spec["device"])
         with torch.no_grad():
-            tapped = network.forward_stages(image, stop=spec["stage"])
+            tapped = network.forward_stages(image, stop=stage)
             rows = tapped.flatten(2)
             (rows @ rows.transpose(1, 2)).cpu()
-            network.forward_stages(tapped, start=spec["stage"]).mean((2, 3)).cpu().numpy()
+            network.forward_stages(tapped, start=stage).mean((2, 3)).cpu().numpy()
 
     return look
 
 
-_STEPS = {"ocr": _ocr, "text": _text, "yolo": _yolo, "cnn": _cnn}
+_STEPS = {"ocr": _ocr, "rapidocr": _rapidocr, "text": _text, "yolo": _yolo, "cnn": _cnn}
 
 if __name__ == "__main__":
     main()

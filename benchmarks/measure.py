@@ -9,11 +9,13 @@ look costs them time); Linux only.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -26,8 +28,25 @@ def main() -> None:
     print(f"{seconds:.1f} s, peak {peak:.2f} GB", file=sys.stderr)
 
 
-def run_measured(command: Sequence[str]) -> tuple[float, float, str]:
-    """Seconds, the most memory that the program and its children held at a time (GB), and what it printed."""
+class CommandError(SystemExit):
+    """The command and what it said; where nobody minds, the benchmark ends with it."""
+
+
+class DeadlineError(Exception):
+    """The command took longer than it may, and was ended with all its processes."""
+
+
+def run_measured(command: Sequence[str], limit: float | None = None) -> tuple[float, float, str]:
+    """Seconds, the most memory that the program and its children held at a time (GB), and what it printed.
+
+    Args:
+        command: the program and its arguments.
+        limit: seconds that it may take; None: any time.
+
+    Raises:
+        CommandError: its exit code was not 0.
+        DeadlineError: it took longer than `limit`.
+    """
     begun = time.perf_counter()
     # Its own session: everything of the program can be found.
     program = subprocess.Popen(
@@ -37,12 +56,21 @@ def run_measured(command: Sequence[str]) -> tuple[float, float, str]:
     ended = threading.Event()
     watcher = threading.Thread(target=_watch, args=(program.pid, peak, ended.wait), daemon=True)
     watcher.start()
-    out, err = program.communicate()
-    wall = time.perf_counter() - begun
-    ended.set()
-    watcher.join()
+    try:
+        out, err = program.communicate(timeout=limit)
+    except BaseException as error:  # a deadline, or Ctrl-C: in its own session it would go on
+        with suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise DeadlineError(f"{' '.join(command)} took longer than {limit:.0f} s") from None
+        raise
+    finally:
+        wall = time.perf_counter() - begun
+        ended.set()
+        watcher.join()
     if program.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{err}")
+        raise CommandError(f"{' '.join(command)}\n{out}{err}")
     return wall, peak[0], out
 
 

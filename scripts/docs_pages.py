@@ -10,8 +10,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mkdocs.structure.files import File
-
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
@@ -24,10 +22,17 @@ _LINK = re.compile(r"\[([^\]]+)\]\((?![a-z]+:|#)([^)\s]+)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
+    from mkdocs.structure.files import File
+
     for source, page in PAGES.items():
-        text = (Path(config.config_file_path).parent / source).read_text(encoding="utf-8")
-        files.append(File.generated(config, page, content=_LINK.sub(_link_of_checkout, text)))
+        text = page_of(Path(config.config_file_path).parent / source)
+        files.append(File.generated(config, page, content=text))
     return files
+
+
+def page_of(source: Path) -> str:
+    """A file of the checkout as a page: its links lead to other pages, or are plain text."""
+    return _LINK.sub(_link_of_checkout, source.read_text(encoding="utf-8"))
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

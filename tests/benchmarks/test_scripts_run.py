@@ -1,0 +1,276 @@
+"""Every script of benchmarks/ and scripts/ runs as its users run it, over a few drawn posters.
+
+A script without a test here fails the first one.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import importlib.util
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from mmposter import Dataset, Run
+from mmposter.measurement.evaluate import examine_run
+from mmposter.packs.read import COMPANION
+from mmposter.runs.seen import SeenPosters
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted([*ROOT.glob("benchmarks/*.py"), *ROOT.glob("scripts/*.py")])
+HOOKS = {"docs_pages"}  # mkdocs calls it
+
+
+def table(text: str) -> dict[str, list[str]]:
+    """Rows of the Markdown tables in a text by their first cell."""
+    rows = [
+        [cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines() if line.startswith("|")
+    ]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_each_script_has_a_test_and_each_module_a_script() -> None:
+    imported, scripts = set(), set()
+    for file in FILES:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            imported |= {node.module} if isinstance(node, ast.ImportFrom) else set()
+            imported |= {name.name for name in node.names} if isinstance(node, ast.Import) else set()
+        if any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in tree.body):
+            scripts.add(file.stem)
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert scripts | HOOKS <= tested, "these scripts have no test here"
+    modules = {file.stem for file in FILES} - scripts - HOOKS
+    assert modules <= imported, "no script uses these modules"
+
+
+def test_draw_posters(project) -> None:
+    with (project.posters / "posters.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(list(project.posters.glob("*.jpg"))) == len(Dataset.load(project.data))
+
+
+def test_duplicates(run, project) -> None:
+    lines = run("benchmarks/duplicates.py", project.posters, "--count", "4", "--all").splitlines()
+    assert lines[0].startswith("4 posters;")
+    shares = {line.split()[0]: [float(part.rstrip("%")) for part in line.split()[1:]] for line in lines[1:8]}
+    assert shares["cut_evenly"][1] == 100.0, "of four posters, cut a little, each is found by its picture"
+    assert all(0 <= hashed <= both <= 100 for hashed, both in shares.values())
+    assert lines[8] == "0 of 6 pairs of these taken for one picture"
+
+
+def test_explanations(run, project) -> None:
+    out = run("benchmarks/explanations.py", project.data, "--model", project.run, "--count", "3", "--device", "cpu")
+    assert "3 of 3 posters, branches cnn,style,yolo,ocr" in out
+    gap = re.search(r"\(logit - logit of the empty poster\)\|: (\S+)", out)
+    assert gap is not None
+    assert float(gap[1]) < 1e-4
+    assert int(table(out)["boxes and words"][0]) == 3
+
+
+def test_exported(run, project) -> None:
+    out = run("benchmarks/exported.py", project.run, project.data, "--count", "2", "--to", "torchscript")
+    assert "2 posters, torchscript, branches cnn,style" in out
+    assert "same genres, surest first: 2" in out
+    assert "the same by the program beside the file: 2" in out
+
+
+def test_extract(run, project) -> None:
+    few = ["--config", "default", "--posters", "3", "--warm", "1", "--rounds", "1", "--workers", "1"]
+    only = ["--only", "all-ppocr", "--against", "rapidocr"]
+    rows = table(run("benchmarks/extract.py", project.data, *few, *only, *project.settings))
+    assert set(rows) == {"", "---", "loop-all-rapidocr", "all-ppocr"}
+    assert float(rows["loop-all-rapidocr"][0].split()[0]) > 0
+    assert int(re.search(r"of (\d+) boxes", rows["all-ppocr"][5])[1]) >= 6, "each poster has a title and more"
+
+
+def test_extract_refuses_what_it_cannot_measure(run, project) -> None:
+    out = run("benchmarks/extract.py", project.data, "--posters", "3", code=2)
+    assert "--warm must lie between 0 and --posters; got 64 of 3" in out
+    out = run("benchmarks/extract.py", project.data, "--only", "ocr-fast", "--against", "rapidocr", code=2)
+    assert "no row of --only stands beside the loop of rapidocr" in out
+
+
+def test_floor(run, project) -> None:
+    """It is `extract.py --floor`."""
+    pytest.importorskip("easyocr_en_models", reason="needs the extra offline")
+    floor = ["--floor", "--config", "default", "--posters", "2", "--seconds", "0.1"]
+    easyocr, ppocr = run("benchmarks/extract.py", project.data, *floor, *project.settings).split("With ppocr")
+    for text, networks in ((easyocr, ("CRAFT", "recogniser")), (ppocr, ("detector", "recogniser"))):
+        rows = table(text)
+        assert set(rows) == {"network", "---", *networks, "text encoder", "YOLO", "backbone", "all"}
+        each = [float(row[2]) for name, row in rows.items() if name not in ("network", "---", "all")]
+        assert float(rows["all"][2]) == pytest.approx(sum(each), abs=0.4)
+    assert rows["detector"][:2] == ["1.0 calls", "onnxruntime, CPU"]
+    assert float(rows["detector"][2]) > 0
+
+
+def test_few_posters(run, project) -> None:
+    few = ["--train", "3", "--split", "test"]
+    rows = table(run("benchmarks/few_posters.py", project.data, *few, *project.settings))
+    assert rows["3"][6] == "1", "one pass"
+
+
+def test_genres_decided(run, project) -> None:
+    rows = table(run("benchmarks/genres_decided.py", project.run, project.data))
+    assert len(rows) == 2 + 15
+    posters = len(Dataset.load(project.data).split("test"))
+    assert rows["cnn, style, yolo, ocr"][:2] == [str(posters), "0"]
+
+
+def test_gpu(run, project, tmp_path) -> None:
+    """The parts that take longest are left to `test_gpu_all_parts`."""
+    asked = ["--device", "cpu", "--posters", "few", "--branches", "cnn", "--only", "predict", "--only", "extract"]
+    out = run("benchmarks/gpu.py", *asked, "--model", project.run, "--out", tmp_path, *project.settings)
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found["device"] == "no GPU (--device cpu)"
+    assert found["versions"]["torch"] != "not installed"
+    rows = {row["what"]: row for row in found["rows"]}
+    assert not [row for row in rows.values() if row["result"].startswith(("failed", "left out"))], out
+    assert rows["extract cnn"]["numbers"].keys() >= {"posters_s", "loop_posters_s", "wall_s", "peak_gb", "posters"}
+    assert rows["predict one poster, warm"]["numbers"]["seconds"] > 0
+    assert table((tmp_path / "gpu.md").read_text())["extract cnn"][0] == rows["extract cnn"]["result"]
+
+
+@pytest.mark.slow
+def test_gpu_all_parts(run, project, tmp_path) -> None:
+    asked = ["--device", "cpu", "--posters", "few", "--model", project.run, "--minutes", "30", "--out", tmp_path]
+    run("benchmarks/gpu.py", *asked, *project.settings, python=sys.executable)
+    rows = {row["what"]: row for row in json.loads((tmp_path / "gpu.json").read_text())["rows"]}
+    assert rows["finetune, bf16"]["numbers"]["steps_s"] > 0
+    assert rows["extract cnn,style,yolo,ocr (ppocr)"]["numbers"]["loop_posters_s"] > 0
+    assert re.match(r"\d+ (passed|skipped)", rows["tests that need a GPU"]["result"])
+
+
+def test_gpu_says_what_is_missing_and_what_finds_no_time(run, project, tmp_path) -> None:
+    out = run("benchmarks/gpu.py", "--device", "cpu", "--posters", tmp_path, code=2)
+    assert f"{tmp_path} is no folder that `mmposter prepare` wrote" in out
+    asked = ["--device", "cpu", "--posters", project.data, "--minutes", "0.01", "--out", tmp_path / "late"]
+    out = run("benchmarks/gpu.py", *asked)
+    assert out.count("left out: no time left of 0.01 minutes") >= 4
+    asked = ["--device", "cpu", "--posters", project.data, "--only", "extract", "--out", tmp_path / "without"]
+    out = run("benchmarks/gpu.py", *asked, "--branches", "ocr", "--set", "ocr.encoder=nowhere")
+    assert len(re.findall(r"^\| extract ocr \((?:ppocr|easyocr)\) \| left out: .*nowhere", out, re.MULTILINE)) == 2
+
+
+@pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="there is a GPU here")
+def test_gpu_without_a_gpu_says_so(run) -> None:
+    out = run("benchmarks/gpu.py", code=2)
+    assert "sees none" in out
+    assert "--device cpu --posters few" in out
+
+
+def test_loop(run, project, tmp_path) -> None:
+    """As extract.py runs it; here with easyocr."""
+    models = pytest.importorskip("easyocr_en_models", reason="needs the extra offline")
+    poster = min(project.posters.glob("*.jpg"))
+    spec = {
+        "posters": [str(poster)],
+        "parts": ["ocr", "text"],
+        "device": "cpu",
+        "gpu": False,
+        "easyocr": str(Path(models.__file__).parent / "models"),
+        "encoder": str(project.weights / "encoder"),
+    }
+    (tmp_path / "loop.txt").write_text(json.dumps(spec))
+    found = json.loads(run("benchmarks/loop.py", tmp_path / "loop.txt").splitlines()[-1])
+    assert found["parts"].keys() == {"ocr", "text"}
+    assert 0 < found["parts"]["ocr"] <= found["seconds"]
+    assert any(len(text) > 2 for _, text, _ in found["texts"][0])
+
+
+def test_measure(run) -> None:
+    assert run("benchmarks/measure.py", sys.executable, "-S", "-c", "print(6 * 7)") == "42\n"
+    out = run("benchmarks/measure.py", sys.executable, "-S", "-c", "raise SystemExit('no')", code=1)
+    assert out.endswith("no\n\n")
+
+
+def test_predicting(run, project) -> None:
+    few = ["--model", project.run, "--branches", "cnn,style", "--device", "cpu", "--repeat", "2", "--count", "3"]
+    found = json.loads(run("benchmarks/predicting.py", project.posters, *few))
+    assert found["branches"] == ["cnn", "style"]
+    assert found["first_s"] > 0 < found["one_s"]
+    assert found["posters_s"] > 0
+
+
+def test_random_detector(project) -> None:
+    """The project's is one."""
+    from mmposter.features.store import ExtractorStore
+
+    (folder,) = project.data.glob("features/yolo-*")
+    dataset = Dataset.load(project.data)
+    fingerprint = json.loads((folder / "fingerprint.json").read_text())
+    store = ExtractorStore(dataset.features_folder, fingerprint.pop("name"), fingerprint)
+    assert all(len(record["boxes"]) for record in store.read(dataset.table["sha256"]))
+
+
+def test_readers(run, project) -> None:
+    pytest.importorskip("easyocr_en_models", reason="needs the extra offline")
+    rows = table(run("benchmarks/readers.py", project.data, "--posters", "2"))
+    assert set(rows) == {"reader", "---", "ppocr", "ppocr, split", "easyocr", "easyocr, split"}
+    assert float(rows["ppocr"][0].split()[0]) > 40, "drawn titles are read"
+
+
+def test_serving(run, project) -> None:
+    few = ["--model", project.run, "--branches", "cnn", "--seconds", "2", "--clients", "2", "--count", "4"]
+    # The server is a program of its own, to which signals are sent.
+    out = run("benchmarks/serving.py", project.posters, *few, "--growth", "1", python=sys.executable)
+    assert out.splitlines()[-1] == "all as they should be"
+    assert "SIGTERM: exit code 0" in out
+
+
+def test_verdicts(run) -> None:
+    few = ["--sets", "1", "--posters", "30", "--n-boot", "2", "--size", "300", "--no-coverage"]
+    assert "mAP" in table(run("benchmarks/verdicts.py", *few))
+
+
+def test_release_model(run, project, tmp_path) -> None:
+    run_folder = Path(shutil.copytree(project.run, tmp_path / "run"))
+    dataset = Dataset.load(project.data)
+    found = examine_run(Run.load(run_folder), dataset, calibration=None, device="cpu", offline=True)
+    (tmp_path / "evaluation.json").write_text(json.dumps(found.to_json()))
+    out = run(
+        "scripts/release_model.py", run_folder, project.data, tmp_path / "small",
+        "--evaluation", tmp_path / "evaluation.json",
+    )  # fmt: skip
+    assert "largest change of a probability" in out
+    assert Run.load(tmp_path / "small").config.branches == ("cnn", "style", "yolo", "ocr")
+    half = tmp_path / "half.safetensors"
+    out = run(
+        "scripts/release_model.py", "--round-tower", run_folder / "tower.safetensors", half,
+        "--backbone", "mobilenet_v3_small",
+    )  # fmt: skip
+    assert {str(value.dtype) for value in load_file(half).values() if value.ndim > 1} == {"torch.float16"}
+
+
+def test_seen_posters(run, project, tmp_path) -> None:
+    run_folder = Path(shutil.copytree(project.run, tmp_path / "run"))
+    (run_folder / "seen.parquet").unlink()
+    pack = tmp_path / "small.mmpack"
+    run("-m", "mmposter", "pack", project.data, *project.settings, "--out", pack, "--offline")
+    run("scripts/seen_posters.py", project.posters, "--model", run_folder, "--pack", pack)
+    seen, dataset = SeenPosters.load(run_folder), Dataset.load(project.data)
+    assert seen is not None
+    assert seen.among(dataset.table).tolist() == (dataset.table["split"] != "test").tolist()
+    assert pack.with_suffix(COMPANION).is_file()
+    out = run("scripts/seen_posters.py", tmp_path, "--model", run_folder, "--pack", pack, code=1)
+    assert f"{len(dataset)} of {len(dataset)} pictures are not there" in out
+
+
+def test_docs_pages() -> None:
+    spec = importlib.util.spec_from_file_location("docs_pages", ROOT / "scripts" / "docs_pages.py")
+    assert spec is not None
+    hooks = importlib.util.module_from_spec(spec)
+    assert spec.loader is not None
+    spec.loader.exec_module(hooks)
+    page = hooks.page_of(ROOT / "README.md")
+    assert "](docs/" not in page
+    links = {link.partition("#")[0] for link in re.findall(r"\]\((?![a-z]+:|#)([^)\s]+)\)", page)}
+    assert links
+    assert all((ROOT / "docs" / link).is_file() or link in hooks.PAGES.values() for link in links), links
