@@ -45,6 +45,7 @@ def main() -> None:
         bench = gpu_parts.Bench.make(report, Path(folder), asked)
         for name in asked.only or parts:
             with report.part(name):
+                report.limit()
                 parts[name](bench)
     report.write()
     print((asked.out / "gpu.md").read_text(encoding="utf-8"))

@@ -104,10 +104,6 @@ class Bench:
         """``--config`` and ``--set`` of a command."""
         return ["--config", self.config, *(word for one in (*self.overrides, *more) for word in ("--set", one))]
 
-    def limit(self, most: float = float("inf")) -> float:
-        """Seconds that a command may take."""
-        return max(1.0, min(most, self.report.left))
-
 
 def copies(data: Path, times: int, folder: Path) -> Path:
     """A data set with each poster so many times, each time as another file with the same picture."""
@@ -160,7 +156,7 @@ def run_tests(bench: Bench) -> None:
     ]
     with bench.report.part(what):
         try:
-            _, _, out = run_measured([*command, *files], bench.limit(TESTS_S))
+            _, _, out = run_measured([*command, *files], bench.report.limit(TESTS_S))
         except CommandError as error:
             found = re.search(r"^.*\b(?:failed|error|no tests)\b.* in [\d.]+ ?s.*$", str(error), re.MULTILINE)
             raise RuntimeError(found[0].strip("= ") if found else reason(error)) from error
@@ -177,11 +173,11 @@ def run_predict(bench: Bench) -> None:
     with bench.report.part(cold, warm, many):
         poster = min(bench.posters.iterdir())
         command = [sys.executable, "-m", "mmposter", "predict", str(poster), *common, "--offline"]
-        seconds, _, _ = run_measured(command, bench.limit(PREDICT_S))
+        seconds, _, _ = run_measured(command, bench.report.limit(PREDICT_S))
         said = f"`mmposter predict --model {Path(bench.model).name}` in a fresh process"
         bench.report.add(Row(cold, f"{seconds:.1f} s", said, {"seconds": seconds}))
         command = [sys.executable, "-W", "ignore", str(HERE / "predicting.py"), str(bench.posters), *common]
-        _, _, out = run_measured([*command, "--repeat", "3" if bench.few else "21"], bench.limit(PREDICT_S))
+        _, _, out = run_measured([*command, "--repeat", "3" if bench.few else "21"], bench.report.limit(PREDICT_S))
         found = json.loads(out.splitlines()[-1])
         said = f"`PosterClassifier.predict`, {','.join(found['branches'])}; the first one {found['first_s']:.1f} s"
         bench.report.add(Row(warm, f"{1e3 * found['one_s']:.0f} ms", said, {"seconds": found["one_s"]}))
@@ -201,7 +197,7 @@ def run_finetune(bench: Bench) -> None:
         out = bench.folder / "run"
         command = [sys.executable, "-m", "mmposter", "train", str(data), "--branches", "cnn,style", *bench.sets(*sets)]
         command += ["--regime", "finetune", "--device", bench.device, "--offline", "--out", str(out)]
-        _, peak, _ = run_measured(command, bench.limit(FINETUNE_S))
+        _, peak, _ = run_measured(command, bench.report.limit(FINETUNE_S))
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
         steps = lines[0]["step"]
         rate = statistics.median(steps / line["seconds"] for line in lines[1:])
@@ -245,7 +241,7 @@ def _loop(bench: Bench, reader: str, branches: list[str], few: Path) -> dict[str
         parts += ["rapidocr" if reader == "ppocr" else "ocr", "text"]
     parts += ["yolo"] if "yolo" in branches else []
     parts += ["cnn"] if {"cnn", "style"} & set(branches) else []
-    found = run_loop(parts, few, bench.config, bench.overrides, bench.device, bench.limit())
+    found = run_loop(parts, few, bench.config, bench.overrides, bench.device, bench.report.limit())
     taken = {"yolo": found.parts.get("yolo"), **dict.fromkeys(("cnn", "style"), found.parts.get("cnn"))}
     if "ocr" in branches:
         taken["ocr"] = found.parts[parts[0]] + found.parts["text"]
@@ -259,7 +255,7 @@ def _ours(bench: Bench, name: str, branches: str, reader: str, few: Path, loop: 
     count = most if bench.few else min(most, max(2 * WARM, wanted))
     whole = subset(bench.data, count, bench.folder / f"whole-{len(bench.report.rows)}")
     options = ["--branches", branches, *bench.sets(f"ocr.reader={reader}"), "--device", bench.device]
-    rate, wall, peak = run_ours(options, whole, few, bench.limit())
+    rate, wall, peak = run_ours(options, whole, few, bench.report.limit())
     numbers = {"posters_s": rate, "wall_s": wall, "peak_gb": peak, "posters": float(count)}
     beside = "no loop was measured"
     if loop is not None:

@@ -46,6 +46,19 @@ class Report:
         """Seconds."""
         return 60 * self._minutes - END_S - (time.monotonic() - self._begun)
 
+    def limit(self, most: float = float("inf")) -> float:
+        """Seconds that a command may take.
+
+        Args:
+            most: that it is given, however much is left.
+
+        Raises:
+            DeadlineError: too little is left to begin it.
+        """
+        if self.left < LEAST_S:
+            raise DeadlineError
+        return min(most, self.left)
+
     def add(self, row: Row) -> None:
         """Keep a row, and write what there is."""
         self.rows.append(row)
@@ -56,11 +69,10 @@ class Report:
     def part(self, *what: str) -> Iterator[None]:
         """A part that may fail or come too late: then its rows that are not there yet say why."""
         try:
-            if self.left < LEAST_S:
-                raise DeadlineError
             yield
-        except DeadlineError:
-            self._missing(what, f"left out: no time left of {self._minutes:g} minutes")
+        except DeadlineError as error:
+            late = f"no time left of {self._minutes:g} minutes"
+            self._missing(what, reason(error) if str(error) else f"left out: {late}")
         except (Exception, CommandError) as error:  # whatever it is, the others go on
             self._missing(what, f"failed: {reason(error)}")
 

@@ -63,7 +63,7 @@ def run_measured(command: Sequence[str], limit: float | None = None) -> tuple[fl
             os.killpg(program.pid, signal.SIGKILL)
         program.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise DeadlineError(f"{' '.join(command)} took longer than {limit:.0f} s") from None
+            raise DeadlineError(f"{' '.join(command)}\nended after {limit:.0f} s") from None
         raise
     finally:
         wall = time.perf_counter() - begun

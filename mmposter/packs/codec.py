@@ -110,6 +110,9 @@ def relative_error(values: Array, decoded: Array, scale: Array | None = None) ->
     Args:
         values: n x ...
         scale: by which the columns are divided before; None: they count as they are.
+
+    Returns:
+        0 where nothing is wrong; infinity where something is, and no row differs from the mean.
     """
     flat = _rows(values).astype(np.float64)
     if not len(flat):
@@ -117,8 +120,10 @@ def relative_error(values: Array, decoded: Array, scale: Array | None = None) ->
     wrong, spread = flat - decoded.reshape(flat.shape), flat - flat.mean(axis=0)
     if scale is not None:
         wrong, spread = wrong / scale, spread / scale
-    error = float((wrong**2).sum())
-    return error / float((spread**2).sum()) if error else 0.0
+    error, whole = float((wrong**2).sum()), float((spread**2).sum())
+    if not error:
+        return 0.0
+    return error / whole if whole else float("inf")
 
 
 def _rows(values: Array) -> Array:

@@ -13,6 +13,8 @@ from string import ascii_lowercase
 
 import pytest
 
+from mmposter.pretrained.resolver import ENVIRONMENT
+
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = 12
 """Posters: the fewest of which each split has some."""
@@ -79,22 +81,19 @@ class Project:
     settings: list[str]
 
 
-def _settings(weights: Path) -> list[str]:
-    return [
-        "cnn.backbone=mobilenet_v3_small",
-        "cnn.init=none",
-        "cnn.size=[64,48]",
-        "style.reduced=8",
-        f"yolo.model={weights / 'detector.pt'}",
-        "yolo.size=64",
-        "yolo.confidence=0",  # the detector is sure of nothing
-        "ocr.reader=ppocr",
-        f"ocr.encoder={weights / 'encoder'}",
-        "fusion.options.hidden=16",
-        "train.epochs=1",
-        "train.batch_size=8",
-        "evaluation.bootstrap=100",
-    ]
+SETTINGS = [
+    "cnn.backbone=mobilenet_v3_small",
+    "cnn.init=none",
+    "cnn.size=[64,48]",
+    "style.reduced=8",
+    "yolo.size=64",
+    "yolo.confidence=0",  # the detector is sure of nothing
+    "ocr.reader=ppocr",
+    "fusion.options.hidden=16",
+    "train.epochs=1",
+    "train.batch_size=8",
+    "evaluation.bootstrap=100",
+]
 
 
 def _make_encoder(folder: Path) -> None:
@@ -102,7 +101,6 @@ def _make_encoder(folder: Path) -> None:
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    folder.mkdir()
     named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     words = [*named.values(), *ascii_lowercase, *(f"##{letter}" for letter in ascii_lowercase)]
     (folder / "vocab.txt").write_text("\n".join(words))
@@ -112,31 +110,38 @@ def _make_encoder(folder: Path) -> None:
     BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=160, **sizes)).save_pretrained(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     runner = Runner(tmp_path_factory.mktemp("runner"))
     yield runner
     runner.end()
 
 
-@pytest.fixture(scope="session")
-def project(run: Runner, tmp_path_factory: pytest.TempPathFactory) -> Project:
+@pytest.fixture(scope="module")
+def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def project(run: Runner, monkeypatch_module: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Project:
     from mmposter import Dataset, Run, load_config
     from mmposter.measurement.calibrate import calibrate_run
     from mmposter.training.train import train
 
     folder = tmp_path_factory.mktemp("project")
     posters, data, weights, trained = (folder / name for name in ("posters", "data", "weights", "run"))
-    values = _settings(weights)
-    settings = [word for value in values for word in ("--set", value)]
+    settings = [word for value in SETTINGS for word in ("--set", value)]
     weights.mkdir()
-    _make_encoder(weights / "encoder")
-    run("benchmarks/random_detector.py", weights / "detector.pt")
+    monkeypatch_module.setenv(ENVIRONMENT, str(weights))  # a released model names its encoder, and no folder
+    run.environment[ENVIRONMENT] = str(weights)
+    _make_encoder(weights)
+    run("benchmarks/random_detector.py", weights / "yolo11n.pt")
     run("scripts/draw_posters.py", posters, "--count", COUNT)
     run("-m", "mmposter", "prepare", posters / "posters.csv", "--format", "csv", "--out", data)
     run("-m", "mmposter", "extract", data, *settings, "--offline", "--workers", "1", "--device", "cpu")
     # Here, where figures are not drawn.
-    config, dataset = load_config(None, values), Dataset.load(data)
+    config, dataset = load_config(None, SETTINGS), Dataset.load(data)
     train(config, dataset, trained, device="cpu", offline=True, quiet=True)
     subsets = calibrate_run(Run.load(trained), dataset, device="cpu", offline=True, quiet=True)
     subsets.save(trained)

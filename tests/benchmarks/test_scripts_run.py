@@ -29,9 +29,8 @@ HOOKS = {"docs_pages"}  # mkdocs calls it
 
 def table(text: str) -> dict[str, list[str]]:
     """Rows of the Markdown tables in a text by their first cell."""
-    rows = [
-        [cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines() if line.startswith("|")
-    ]
+    lines = [line.strip()[1:].removesuffix("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line] for line in lines]
     return {row[0]: row[1:] for row in rows}
 
 
@@ -176,7 +175,7 @@ def test_loop(run, project, tmp_path) -> None:
         "device": "cpu",
         "gpu": False,
         "easyocr": str(Path(models.__file__).parent / "models"),
-        "encoder": str(project.weights / "encoder"),
+        "encoder": str(project.weights),
     }
     (tmp_path / "loop.txt").write_text(json.dumps(spec))
     found = json.loads(run("benchmarks/loop.py", tmp_path / "loop.txt").splitlines()[-1])

@@ -49,6 +49,13 @@ def test_what_goes_together_is_kept_once():
     assert len(coded.body) < LOW_RANK.astype(np.float32).nbytes / 40
 
 
+def test_a_constant_is_nothing_like_another():
+    """Two fields of one shape are compared, to be kept once; of a constant there is no share that could be lost."""
+    ones = np.ones((3, 2), np.float32)
+    assert relative_error(ones, ones) == 0.0
+    assert relative_error(ones, ones + 1) == float("inf")
+
+
 def test_a_constant_column_is_exact():
     _, back = there_and_back(WITH_CONSTANTS.astype(np.float32))
     assert np.allclose(back[:, 40:], 7.25, atol=1e-6)
