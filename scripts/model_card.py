@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmposter.branches import declared
 from mmposter.document.markdown import markdown_table
 from mmposter.evaluation import Difference, get_metric
 from mmposter.runs.decisions import ERROR, MEASURED, Subsets
 from mmposter.runs.run import Run
-
-_SEES = {
-    "cnn": "the whole picture, through an image network ({backbone})",
-    "style": "colours and textures: Gram statistics of the same network",
-    "yolo": "objects ({model})",
-    "ocr": "words, read by {reader} and embedded by {encoder}",
-}
 
 
 def card(
@@ -58,17 +52,14 @@ def unseen_genres(evaluation: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def _what(run: Run, name: str, megabytes: float) -> list[str]:
-    config = run.config
-    words = {"backbone": config.cnn.backbone, "model": config.yolo.model, "encoder": config.ocr.encoder}
-    words["reader"] = "easyocr" if config.ocr.reader == "easyocr" else "PP-OCR"
-    sees = [f"- `{branch}`: {_SEES[branch].format(**words)}" for branch in config.branches]
+    sees = [f"- `{branch}`: {declared(branch).describe(run.config)}" for branch in run.config.branches]
     return [
         f"Genres of a movie from its poster: a probability for each of {len(run.vocabulary)} ("
         f"{', '.join(run.vocabulary.genres)}), and those above their thresholds. {megabytes:.1f} MB, half precision.",
         "It looks at",
         "\n".join(sees),
-        "The first two are in this folder. The files behind the others belong to their owners: without them the model "
-        "looks through what is left, and says so.",
+        "The image network of the first two is in this folder. The files behind the others belong to their owners: "
+        "without them the model looks through what is left, and says so.",
         f"    mmposter predict poster.jpg --model {name}",
         "Meant for sorting and searching collections of posters, for teaching, and as a baseline and starting point "
         "(`--init posters`) for other models. Not meant for decisions about people, and not for saying what a film is "
@@ -81,11 +72,14 @@ def _data(run: Run, subsets: Subsets) -> list[str]:
     return [
         "## Data",
         f"`{facts['data']}`: posters of films of 1980 to 2015 with their genres of IMDb. Near-duplicates stay on one "
-        "side of the split. "
-        f"{facts['train_posters']:,} posters to train on, {facts['val_posters']:,} to stop, to scale the probabilities "
-        f"and to tune thresholds, {measured.count:,} to measure ({measured.split}), which nothing else has seen. The "
-        "posters themselves are not in this package.",
+        f"side of the split. {facts['train_posters']:,} posters to train on{_films(facts)}, {facts['val_posters']:,} to "
+        f"stop, to scale the probabilities and to tune thresholds, {measured.count:,} to measure ({measured.split}), "
+        "which nothing else has seen. The posters themselves are not in this package.",
     ]
+
+
+def _films(facts: Mapping[str, Any]) -> str:
+    return f" (and the titles of {facts['films']:,} other films, for the words)" if facts.get("films") else ""
 
 
 def _made(run: Run, subsets: Subsets, how: str) -> list[str]:
@@ -152,14 +146,16 @@ def _on_pack(evaluation: Mapping[str, Any] | None, name: str) -> list[str]:
 
 
 def _by_branches(run: Run, subsets: Subsets) -> list[str]:
+    sets = [(",".join(names), subset) for names, subset in subsets.subsets.items()]
+    sets += [(f"{','.join(names)}, without the encoder", subset) for names, subset in subsets.spared.items()]
     rows = [
         [
-            ",".join(names),
+            label,
             *(_measured(subset.metrics[name]) for name in MEASURED),
             "" if subset.difference is None else _measured(subset.difference[MEASURED[0]], "+"),
             f"{subset.error_before.value:.3f} to {subset.error_after.value:.3f}",
         ]
-        for names, subset in subsets.subsets.items()
+        for label, subset in sets
     ]
     constant = [_number(subsets.constant[name]) for name in MEASURED]
     rows.append(["constant", *constant, "", _number(subsets.constant[ERROR])])
@@ -182,7 +178,7 @@ def _limits(evaluation: Mapping[str, Any]) -> list[str]:
         f"{', '.join(unseen) or 'none'}.",
         *([f"Genres with too few test posters to tell: {', '.join(unknown)}."] if unknown else []),
         "Posters after 2015 were not measured; fashions in posters change.",
-        "Text is read in English. Words in other languages are read badly, other scripts not at all.",
+        "Words are split, and understood, in English. Other languages help little, other scripts hardly at all.",
         "Most films are from the US and in English: posters of other countries look different, and it will be wrong "
         "more often there.",
         "Genres are IMDb's, which are many a film and not always to be seen on its poster.",
@@ -201,7 +197,7 @@ def _licence(run: Run) -> list[str]:
     if "yolo" in others:
         text += " The object detector behind `yolo` is not here: its weights and library are under AGPL-3.0."
     if "ocr" in others:
-        text += " Nor are the reader and the text encoder behind `ocr` (Apache-2.0)."
+        text += " Nor are the reader of words and the text encoder behind `ocr` (Apache-2.0)."
     return ["## Licence", text]
 
 

@@ -32,6 +32,11 @@ def write_plots(run: Run, progress: TrainingProgress, validation: Evaluation, da
         save_png(plot_average_precision(validation), run.folder / PLOTS / "average_precision.png")
 
 
+def _films(run: Run) -> str:
+    films = run.facts.get("films")
+    return f" and the titles of {films:,} films without a poster" if films else ""
+
+
 def write_card(run: Run, validation: Evaluation) -> None:
     """The model card (README.md) and the validation metrics (validation.json) of a run."""
     write_json(run.folder / VALIDATION, validation.to_json())
@@ -47,8 +52,8 @@ def write_card(run: Run, validation: Evaluation) -> None:
         f"{_joined(run)}; {facts['parameters']:,} parameters in all; regime `{config.regime}`, seed {config.seed}, "
         f"loss `{config.loss.name}`.",
         "## How it was made",
-        f"Trained on {facts['train_posters']:,} posters of `{facts['data']}`, watched on {facts['val_posters']:,} "
-        f"others; kept is epoch {facts['best_epoch'] + 1} of {facts['epochs']}, the {kept} one; "
+        f"Trained on {facts['train_posters']:,} posters of `{facts['data']}`{_films(run)}, watched on "
+        f"{facts['val_posters']:,} others; kept is epoch {facts['best_epoch'] + 1} of {facts['epochs']}, the {kept} one; "
         f"{facts['seconds']:.0f} s. {_decided(run)} Test posters were not looked at.",
         f"Libraries: {versions}. The whole configuration is in `model.json`.",
         "## Validation",

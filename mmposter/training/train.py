@@ -190,6 +190,8 @@ def fit(
         model.fusion.head.start_at(base_logits(loss, labels), labels.any(dim=0))
         _measure(model, inputs, films)
     facts = {**_facts(dataset), BASE_RATES: inputs.shares().tolist()}
+    if films is not None:
+        facts["films"] = len(films)
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=facts)
     run.save()
     trainer = _trainer(config, dataset, inputs, model, loss, device, out, films)
@@ -356,7 +358,7 @@ def _require_same(out: Path, config: Config, dataset: Dataset) -> None:
         there = there.with_network(resize=old.resize)
     require_same_config(out, there.model_dump(mode="json"), config.model_dump(mode="json"))
     old.vocabulary.require_same(dataset.vocabulary, mine=str(out), theirs=str(dataset.folder))
-    if old.facts.get("manifest") != _facts(dataset)["manifest"]:
+    if any(old.facts.get(name) != _facts(dataset)[name] for name in ("manifest", "titles")):
         raise UserError(f"{out} was started on another state of {dataset.folder}; give another --out")
 
 
@@ -375,5 +377,6 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
     return {
         "data": dataset.folder.resolve().name,
         "manifest": dataset.info["manifest_sha256"],
+        "titles": dataset.info.get("titles", {}).get("sha256"),
         "versions": {name: package_version(name) for name in libraries},
     }
