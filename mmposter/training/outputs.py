@@ -53,8 +53,8 @@ def write_card(run: Run, validation: Evaluation) -> None:
         f"loss `{config.loss.name}`.",
         "## How it was made",
         f"Trained on {facts['train_posters']:,} posters of `{facts['data']}`{_films(run)}, watched on "
-        f"{facts['val_posters']:,} others; kept is epoch {facts['best_epoch'] + 1} of {facts['epochs']}, the {kept} one; "
-        f"{facts['seconds']:.0f} s. {_decided(run)} Test posters were not looked at.",
+        f"{facts['val_posters']:,} others; kept is epoch {facts['best_epoch'] + 1} of {facts['epochs']}, the {kept} "
+        f"one; {facts['seconds']:.0f} s. {_decided(run)} Test posters were not looked at.",
         f"Libraries: {versions}. The whole configuration is in `model.json`.",
         "## Validation",
         "Training was watched on these posters, so the numbers may flatter; those to quote come from "
