@@ -217,7 +217,7 @@ def run_extraction(bench: Bench) -> None:
         if why[kind] is not None:
             bench.report.add(Row(_named(*kind), f"left out: {why[kind]}"))
     loops: dict[str, float] = {}
-    few = subset(bench.data, 4 if bench.few else WARM, bench.folder / "few")
+    few = subset(bench.data, min(WARM, max(1, len(Dataset.load(bench.data)) // 3)), bench.folder / "few")
     for reader in dict.fromkeys(reader for branch, reader in usable if branch == "ocr" or reader == "ppocr"):
         with bench.report.part(f"the loop with {'rapidocr' if reader == 'ppocr' else reader}"):
             loops |= _loop(bench, reader, [branch for branch, other in usable if other == reader], few)

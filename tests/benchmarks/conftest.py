@@ -31,7 +31,8 @@ class Runner:
 
     def __init__(self, folder: Path) -> None:
         wrapper, place = folder / "python", folder / "socket"
-        own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "YOLO_CONFIG_DIR": str(folder), "MPLBACKEND": "agg"}
+        own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+        own |= dict.fromkeys(("YOLO_CONFIG_DIR", "TORCH_HOME"), str(folder))
         self.environment = {**os.environ, **own}
         self._python = str(wrapper)
         self._server = subprocess.Popen(
