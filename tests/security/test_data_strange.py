@@ -83,6 +83,8 @@ class Branch:
 
             return {"cnn.pooled": torch.from_numpy(np.concatenate([record["pooled"] for record in records]))}
 
+    features = (feature,)
+
 
 def read_all(folder: Path) -> None:
     dataset = Dataset.load(folder)

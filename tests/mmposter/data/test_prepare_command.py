@@ -41,8 +41,8 @@ def test_defaults_are_those_of_the_library():
     ours, library = inspect.signature(prepare_command).parameters, inspect.signature(prepare).parameters
     shared = set(ours) & set(library) - {"source", "out", "format"}
     assert shared == {
-        "vocabulary", "seed", "ratios", "min_side", "duplicate_distance", "workers", "posters", "allow_unknown",
-        "overwrite",
+        "vocabulary", "seed", "ratios", "min_side", "duplicate_distance", "workers", "titles", "posters",
+        "allow_unknown", "overwrite",
     }  # fmt: skip
     assert {name: ours[name].default for name in shared} == {name: library[name].default for name in shared}
     manners = {name for name in ours if hasattr(DownloadOptions(), name)}

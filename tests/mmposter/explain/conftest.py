@@ -37,6 +37,9 @@ TINY = (
     "cnn.size=[128,96]",
     "style.reduced=8",
     "yolo.encoding=set",  # in which a box of another kind stands out
+    "ocr.encoding=embedded",  # in which a word of another vector does
+    "ocr.dim=128",
+    "ocr.buckets=256",
     "fusion.hidden=16",
     "evaluation.thresholds=0.5",
 )
@@ -137,6 +140,9 @@ def _untrained(folder: Path, config: Config) -> tuple[Run, torch.nn.Module]:
         model: torch.nn.Module = build_image_classifier(config, weights.build(), size, genres)
     else:
         model = build_model(config, sizes, genres, tower if config.regime == "finetune" else None)
+        for name, values in model.named_parameters():
+            if name.endswith("ngrams.weight"):  # which begin at zero
+                torch.nn.init.normal_(values)
     learnt = ("cnn", "style") if config.regime == "finetune" else ()
     extractors = build_extractors(config, [name for name in config.branches if name not in learnt], offline=True)
     single = config.evaluation.thresholds == "top1"

@@ -83,9 +83,15 @@ def test_what_was_planted_counts_most(calibrated, poster):
     assert (horse.branch, horse.box) == ("yolo", pytest.approx((0.6, 0.2, 0.9, 0.8)))
 
 
-@pytest.mark.parametrize("encoding", ["counts", "histogram", "set", "joined"])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        *(f"yolo.encoding={name}" for name in ("counts", "histogram", "set", "joined")),
+        *(f"ocr.encoding={name}" for name in ("joined", "ngrams")),
+    ],
+)
 def test_a_contribution_is_what_predict_says_without_it(make_run, eyes, poster, encoding):
-    classifier = load(make_run(f"yolo.encoding={encoding}", "ocr.min_confidence=0.2", "yolo.max_boxes=3"))
+    classifier = load(make_run(encoding, "ocr.min_confidence=0.2", "yolo.max_boxes=3"))
     (before,) = classifier.explain(poster, genres=["Drama"])
     assert [item.label for item in before.genres[0].objects].count("person") == 2, "the fourth box has no slot"
     assert "noise" not in [item.label for item in before.genres[0].words], "it was not read"

@@ -42,12 +42,12 @@ def test_it_is_resumed_and_no_other_rate_is(world, tmp_path, monkeypatch):
     whole = _train(world, tmp_path / "whole", own)
     steps, count = loop.Trainer._step, 0
 
-    def dies(self, inputs, labels):
+    def dies(self, *arguments):
         nonlocal count
         count += 1
         if count == 4:
             raise KeyboardInterrupt
-        return steps(self, inputs, labels)
+        return steps(self, *arguments)
 
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     with monkeypatch.context() as patch:

@@ -37,6 +37,9 @@ def _inputs(count: int = 6) -> dict[str, torch.Tensor]:
         "ocr.embeddings": torch.randn(count, 3, 8, generator=generator),
         "ocr.geometry": torch.rand(count, 3, 5, generator=generator),
         "ocr.mask": torch.ones(count, 3, dtype=torch.bool),
+        "ocr.ngrams": torch.randint(0, 256, (count, 7), generator=generator),
+        "ocr.ngram_counts": torch.ones(count, 7),
+        "ocr.ngram_mask": torch.ones(count, 7, dtype=torch.bool),
     }
 
 

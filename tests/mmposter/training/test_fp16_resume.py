@@ -40,9 +40,9 @@ def scaled(monkeypatch):
 
     steps = loop.Trainer._step
 
-    def step(self, inputs, labels):
+    def step(self, *arguments):
         scales.append(self.accelerator.scaler.get_scale())
-        return steps(self, inputs, labels)
+        return steps(self, *arguments)
 
     monkeypatch.setattr(train_module, "make_accelerator", accelerator)
     monkeypatch.setattr(loop.Trainer, "_step", step)
@@ -60,10 +60,10 @@ def test_a_resumed_training_goes_on_with_the_scale_it_had(world, tmp_path, monke
     with monkeypatch.context() as patch:
         step = loop.Trainer._step
 
-        def dies(self, inputs, labels):
+        def dies(self, *arguments):
             if self.progress.step == 3:
                 raise KeyboardInterrupt
-            return step(self, inputs, labels)
+            return step(self, *arguments)
 
         patch.setattr(loop.Trainer, "_step", dies)
         with pytest.raises(KeyboardInterrupt):

@@ -70,12 +70,12 @@ def test_resume_with_every_optimiser(world, tmp_path, monkeypatch, optimizer):
     steps = loop.Trainer._step
     count = 0
 
-    def dies(self, inputs, labels):
+    def dies(self, *arguments):
         nonlocal count
         count += 1
         if count == 4:
             raise KeyboardInterrupt
-        return steps(self, inputs, labels)
+        return steps(self, *arguments)
 
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     with monkeypatch.context() as patch:
