@@ -31,8 +31,6 @@ from mmposter.files.strict_values import StrictValues, fitting
 from mmposter.images.reading import Crop
 
 MANIFEST, INFO, VOCABULARY, FEATURES = "manifest.parquet", "dataset.json", "vocabulary.json", "features"
-HASHES = "phash.parquet"
-"""Perceptual hashes beside a manifest without them: the pack that travels with mmposter is older than they are."""
 KIND, SCHEMA = "mmposter-dataset", 1
 _LISTS = ("genres", "raw_genres", "actors")
 _OPTIONAL = {"phash": pa.uint64(), "crop": pa.list_(pa.int32())}
@@ -98,8 +96,6 @@ class Dataset:
             table["crop"] = pd.Series(
                 [None if box is None else [int(n) for n in box] for box in table["crop"]], dtype=object
             )
-        if "phash" not in table and (folder / HASHES).is_file():
-            table["phash"] = _hashes(folder, len(table))
         vocabulary = None if info["vocabulary"] is None else read_vocabulary(folder)
         return cls(folder, Path(root if root is not None else info["root"]), table, vocabulary, info)
 
@@ -398,16 +394,6 @@ class _Info(StrictValues):
     pack: dict[str, Any] = Field(default_factory=dict)
     titles: dict[str, Any] | None = None
     pins: dict[str, Any] = Field(default_factory=dict)
-
-
-def _hashes(folder: Path, posters: int) -> NDArray[np.uint64]:
-    """What lies beside a manifest of earlier times, in its order."""
-    with sound(folder / HASHES, f"remove it, or {_again(folder)}"):
-        column = read_parquet(folder / HASHES, pa.schema({"phash": pa.uint64()}))["phash"]
-        if column.null_count or len(column) != posters:
-            raise ValueError(f"it must have a number for each of {posters} posters")
-        found: NDArray[np.uint64] = column.to_numpy()
-        return found
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:

@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmposter.data.dataset import FEATURES, HASHES, INFO, KIND, MANIFEST, SCHEMA, VOCABULARY, read_info, read_manifest
+from mmposter.data.dataset import FEATURES, INFO, KIND, MANIFEST, SCHEMA, VOCABULARY, read_info, read_manifest
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.features.store import ExtractorStore, Failure, Record
-from mmposter.files.atomic import atomic_path, write_json
+from mmposter.files.atomic import write_json
 from mmposter.files.strict_json import parse_json
 from mmposter.packs.archive import SUFFIX, Archive
 from mmposter.packs.codec import decode
@@ -29,8 +28,6 @@ from mmposter.packs.facts import Facts, FieldFacts
 from mmposter.progress import say
 from mmposter.shipped import BENCHMARK
 
-COMPANION = ".phash.parquet"
-"""Beside a pack whose manifest is older than perceptual hashes: these, in its order."""
 _SHARD = 256
 """Posters in a file of the store: as many as are read at a time."""
 _THREADS = 4
@@ -67,16 +64,6 @@ def open_pack(file: Path) -> Path:
     Raises:
         UserError: it is no pack, is damaged, or is of a newer format.
     """
-    folder = _opened(file)
-    companion, there = file.with_suffix(COMPANION), folder / HASHES
-    if companion.is_file() and not there.is_file():
-        with suppress(OSError), atomic_path(there) as temporary:  # without them its posters are known by their files
-            temporary.write_bytes(companion.read_bytes())
-    return folder
-
-
-def _opened(file: Path) -> Path:
-    """As `open_pack`, without what lies beside the file."""
     archive = Archive(file)
     digest = archive.digest()
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))

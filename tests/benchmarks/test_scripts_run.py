@@ -19,8 +19,6 @@ from safetensors.torch import load_file
 
 from mmposter import Dataset, Run
 from mmposter.measurement.evaluate import examine_run
-from mmposter.packs.read import COMPANION
-from mmposter.runs.seen import SeenPosters
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted([*ROOT.glob("benchmarks/*.py"), *ROOT.glob("scripts/*.py")])
@@ -248,20 +246,6 @@ def test_release_model(run, project, tmp_path) -> None:
         "--backbone", "mobilenet_v3_small",
     )  # fmt: skip
     assert {str(value.dtype) for value in load_file(half).values() if value.ndim > 1} == {"torch.float16"}
-
-
-def test_seen_posters(run, project, tmp_path) -> None:
-    run_folder = Path(shutil.copytree(project.run, tmp_path / "run"))
-    (run_folder / "seen.parquet").unlink()
-    pack = tmp_path / "small.mmpack"
-    run("-m", "mmposter", "pack", project.data, *project.settings, "--out", pack, "--offline")
-    run("scripts/seen_posters.py", project.posters, "--model", run_folder, "--pack", pack)
-    seen, dataset = SeenPosters.load(run_folder), Dataset.load(project.data)
-    assert seen is not None
-    assert seen.among(dataset.table).tolist() == (dataset.table["split"] != "test").tolist()
-    assert pack.with_suffix(COMPANION).is_file()
-    out = run("scripts/seen_posters.py", tmp_path, "--model", run_folder, "--pack", pack, code=1)
-    assert f"{len(dataset)} of {len(dataset)} pictures are not there" in out
 
 
 def test_docs_pages() -> None:
