@@ -18,16 +18,18 @@ Settings = dict[str, Any]
 def differing_settings(config: Config) -> Settings:
     """The branches, and by dotted key all values that are not the default; without the seed, as a grid has several.
 
-    Of a key that is younger than some grids, what those mean is no difference either.
+    Of a key that is younger than some grids, what those mean is no difference, and the default of today is one; of a
+    branch that is off, such a key is none.
     """
     values = comparable(config.model_dump(mode="json"))
     usual = comparable(Config(branches=config.branches).model_dump(mode="json"))
     earlier = earlier_values()
+    off = [key for key in earlier if key.split(".")[0] not in config.branches]
+    usual |= {key: value for key, value in earlier.items() if key not in off}
     return {
         key: value
         for key, value in values.items()
-        if key == "branches"
-        or (key != "seed" and value not in [known[key] for known in (usual, earlier) if key in known])
+        if key == "branches" or (key != "seed" and key not in off and (key not in usual or value != usual[key]))
     }
 
 

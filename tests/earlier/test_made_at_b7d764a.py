@@ -117,6 +117,7 @@ def _overrides(run: Run) -> list[str]:
         "cnn.size=[64,48]",
         "style.reduced=8",
         "yolo.encoding=set",  # which nobody had to type then
+        "ocr.encoding=embedded",  # nor that
         "train.epochs=3",
         "train.batch_size=16",
         "evaluation.bootstrap=100",

@@ -45,6 +45,16 @@ def test_a_grid_of_that_time_knows_its_cells_again():
     assert wordless.ocr.reader == "easyocr"  # as all that time said
 
 
+def test_a_grid_tells_the_usual_encoding_from_that_of_before_there_was_a_choice():
+    joined, embedded = (Config(branches=("ocr",), ocr=OcrConfig(encoding=name)) for name in ("joined", "embedded"))
+    values = embedded.model_dump(mode="json")
+    del values["ocr"]["encoding"], values["ocr"]["buckets"]
+    assert identity(joined) != identity(embedded) == identity(parse_stored(values))
+    wordless = Config(branches=("cnn",)).model_dump(mode="json")
+    del wordless["ocr"]["encoding"], wordless["ocr"]["buckets"]
+    assert identity(parse_stored(wordless)) == identity(Config(branches=("cnn",)))
+
+
 @pytest.mark.parametrize("reading", ["exact", "fast"])
 def test_readings_that_ppocr_does_not_have_are_refused_by_name(reading):
     with pytest.raises(UserError, match="allowed are default, careful") as told:
