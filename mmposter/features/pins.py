@@ -176,8 +176,8 @@ class Pins:
                 f"{self.pack} holds features of other settings, and no pictures to make new ones from:\n"
                 + "\n".join(lines)
                 + f"\nFor those of the pack: {' '.join(f'--set {key}={value}' for key, value in values)}\n"
-                "Other settings need posters: mmposter prepare SOURCE --out DATA. A finished run is measured on the pack "
-                "that it was trained on"
+                "Other settings need posters: mmposter prepare SOURCE --out DATA. A finished run is measured on the "
+                "pack that it was trained on"
             )
 
     def require_same(self, branches: Iterable[BranchExtractors]) -> None:
