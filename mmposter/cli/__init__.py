@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli.prepare import PrepareCommand
 from mmposter.cli.stop import INTERRUPTED, ends_in_time, leave
 from mmposter.errors import UserError
 from mmposter.files.disk import plain_words
@@ -56,7 +57,9 @@ _COMMANDS = (
 for _name in _COMMANDS.split():
     _command = getattr(import_module(f"mmposter.cli.{_name}"), f"{_name}_command")
     # A server finishes what is in work when it is told to end, and takes its own time for it.
-    app.command(_name)(_command if _name == "serve" else ends_in_time(_command))
+    app.command(_name, cls=PrepareCommand if _name == "prepare" else None)(
+        _command if _name == "serve" else ends_in_time(_command)
+    )
 
 
 def main() -> None:

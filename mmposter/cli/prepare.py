@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from typer.core import TyperCommand
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
 from mmposter.data.sources import format_help
 from mmposter.data.vocabulary import builtin_vocabularies
+from mmposter.errors import UserError
 from mmposter.progress import console, say
 from mmposter.visible import visible
 
@@ -19,21 +21,51 @@ if TYPE_CHECKING:
     from mmposter.data import PrepareReport
 
 
+class PrepareCommand(TyperCommand):
+    """The three numbers after a `--ratios` are one value: so it can be given again, for which typer has no type."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Join the numbers, then parse as ever."""
+        joined: list[str] = []
+        rest = list(args)
+        while rest:
+            joined.append(rest.pop(0))
+            if joined[-1] == "--ratios":
+                joined.append(" ".join(rest[:3]))
+                del rest[:3]
+        return super().parse_args(ctx, joined)
+
+
 # A blank line between two, because the help runs lines together.
 _FORMATS = "\n\n".join(f"{name}: {text}" for name, text in format_help().items())
 
 
 def prepare_command(
-    source: Annotated[Path, typer.Argument(help="Folder of the posters, or the table file: see --format.")],
+    source: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folder of the posters, or the table file: see --format. Several become one data set, of which the "
+            "first keeps its split as it is.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; made if it is not there.")],
-    format: Annotated[str, typer.Option("--format", "-f", help=_FORMATS)],
+    format: Annotated[
+        list[str],
+        typer.Option("--format", "-f", help=f"Once for all sources, or once for each.\n\n{_FORMATS}"),
+    ],
     vocabulary: Annotated[
         str, typer.Option(help=f"Genres: built in ({', '.join(builtin_vocabularies())}) or the path of a YAML file.")
     ] = "posters20",
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     ratios: Annotated[
-        tuple[float, float, float], typer.Option(help="Shares of train, val and test; their sum is 1.")
-    ] = (0.7, 0.1, 0.2),
+        list[str],
+        typer.Option(
+            metavar="TRAIN VAL TEST",
+            help="Shares of train, val and test; their sum is 1. Once for all sources, or once for each; 1 0 0 is for "
+            "training alone.",
+        ),
+    ] = ["0.7 0.1 0.2"],  # noqa: B006 (typer reads it, and nobody changes it)
     min_side: Annotated[int, typer.Option(help="Drop posters whose shorter side has fewer pixels.")] = 32,
     duplicate_distance: Annotated[
         int,
@@ -54,7 +86,7 @@ def prepare_command(
         Path | None,
         typer.Option(
             help="Folder in which a poster that the source does not hold is looked up as <id>.jpg, and into which "
-            "posters are downloaded. Default: OUT/posters."
+            "posters are downloaded. Default: OUT/posters. Of several sources each has a folder of its own in it."
         ),
     ] = None,
     mirror: Annotated[
@@ -91,6 +123,8 @@ def prepare_command(
       mmposter prepare MovieGenre.csv --out data --format kaggle --posters posters
 
       mmposter prepare holiday_posters --out unlabelled --format folder
+
+      mmposter prepare ccu more/posters.csv --out both --format ccu --format csv --ratios 0.7 0.1 0.2 --ratios 1 0 0
     """
     from mmposter.data import prepare
     from mmposter.data.downloading import DownloadOptions
@@ -101,7 +135,7 @@ def prepare_command(
         format=format,
         vocabulary=vocabulary,
         seed=seed,
-        ratios=ratios,
+        ratios=[_numbers(text) for text in ratios],
         min_side=min_side,
         duplicate_distance=duplicate_distance,
         workers=workers,
@@ -114,6 +148,8 @@ def prepare_command(
         overwrite=overwrite,
     )
     console.print(summary_table(report))
+    if report.sources:
+        console.print(sources_table(report))
     for note in report.notes:
         say(f"Note: {visible(note)}")
     if report.passed_over:
@@ -122,6 +158,28 @@ def prepare_command(
         say(passed_over_text(report.passed_over))
     # The one result on standard output, so that a script can go on with it.
     answer_path(report.report_path)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split()]
+    except ValueError:
+        raise UserError(
+            f"--ratios takes three numbers, the shares of train, val and test; got {text}.\n"
+            "Type for example: --ratios 0.7 0.1 0.2"
+        ) from None
+
+
+def sources_table(report: PrepareReport) -> Table:
+    """The counts by source, one column each, for a terminal."""
+    from mmposter.data.preparation import source_rows
+
+    table = Table("", title="by source")
+    for name in report.sources:
+        table.add_column(visible(name), justify="right")
+    for row in source_rows(report.sources):
+        table.add_row(*row, style="bold" if row[0] == "kept" else None)
+    return table
 
 
 def summary_table(report: PrepareReport) -> Table:

@@ -33,7 +33,7 @@ from mmposter.images.reading import Crop
 MANIFEST, INFO, VOCABULARY, FEATURES = "manifest.parquet", "dataset.json", "vocabulary.json", "features"
 KIND, SCHEMA = "mmposter-dataset", 1
 _LISTS = ("genres", "raw_genres", "actors")
-_OPTIONAL = {"phash": pa.uint64(), "crop": pa.list_(pa.int32())}
+_OPTIONAL = {"phash": pa.uint64(), "crop": pa.list_(pa.int32()), "source": pa.string()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,8 @@ class Dataset:
     The table has one row a poster, sorted by id, with the columns id, path (relative to `root`), title, year, genres
     (names of the vocabulary), raw_genres (as the source has them), actors, split (train, val, test or none), group
     (smallest id of its film and its near-duplicates), sha256, width and height (pixels, upright), and phash (64-bit
-    perceptual hash; not in data of earlier times). A missing title is None, a missing year `pandas.NA`.
+    perceptual hash; not in data of earlier times). A missing title is None, a missing year `pandas.NA`. Where several
+    sources were prepared together, there is a column source, the short name of each poster's own.
 
     Rows may also be crops of posters (see `mmposter.data.crops`): then there is a column crop (left, top, right, bottom
     in pixels of the upright poster, or None for the whole of it), ids are ``POSTER#k``, and several rows have one path.
@@ -188,6 +189,11 @@ class Dataset:
             return None
         return [None if box is None else (box[0], box[1], box[2], box[3]) for box in self.table["crop"]]
 
+    @property
+    def sources(self) -> list[str] | None:
+        """The name of each row's source; None where all posters are of one."""
+        return list(self.table["source"]) if "source" in self.table else None
+
     def labels(self) -> NDArray[np.float32]:
         """Multi-hot matrix N x G, one row a row of `table`.
 
@@ -331,6 +337,10 @@ def read_manifest(source: bytes) -> pa.Table:
         table = table.drop(["phash"])
     elif unknown:
         raise ValueError("a poster has no phash")
+    if (unknown := table["source"].null_count) == len(table):
+        table = table.drop(["source"])
+    elif unknown:
+        raise ValueError("a poster has no source")
     if table["crop"].null_count == len(table):
         return table.drop(["crop"])
     boxes = table["crop"].drop_null()

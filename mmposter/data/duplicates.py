@@ -32,6 +32,8 @@ from mmposter.data.sources.base import Issue
 DUPLICATE_DISTANCE = 6
 # Past this the chance pairs of any large set join into one group.
 MAX_DISTANCE = 16
+SAME_PICTURE = "same_picture"
+"""The kind of an issue: a poster whose picture was found where its hash does not show it."""
 _BLOCK = 2048
 _IMDB = re.compile(r"(?<![a-z0-9])tt[0-9]{1,10}(?![0-9])", re.IGNORECASE)
 _TITLE_YEAR = re.compile(r"(.*\S)\s*\(([0-9]{4})\)\s*")
@@ -61,8 +63,17 @@ def film(poster: str, title: str | None, year: int | None) -> str | None:
 
     Two films of one name in one year are one here: better too few sides than a film on two.
     """
-    if found := _IMDB.search(poster):
-        return found.group().lower()
+    return imdb_id(poster) or title_year(title, year)
+
+
+def imdb_id(poster: str) -> str | None:
+    """The film's number in a poster's id, in small letters; None where it holds none."""
+    found = _IMDB.search(poster)
+    return None if found is None else found.group().lower()
+
+
+def title_year(title: str | None, year: int | None) -> str | None:
+    """The title without case, accents and punctuation, and the year; None where one of them is not known."""
     if title is None:
         return None
     if year is None and (dated := _TITLE_YEAR.fullmatch(title)):
@@ -84,15 +95,23 @@ def group_posters(table: pd.DataFrame, distance: int) -> tuple[list[str], list[s
     """Name of each poster's group, the smallest id in it; that by film and hash; and what sketches joined further.
 
     Args:
-        table: N rows with the columns id, title, year, phash and sketch.
+        table: N rows with the columns id, title, year, phash and sketch. With a column source, posters of several
+            sources are of one film by title and year too, whatever their ids say: sources may count films otherwise.
         distance: Hamming distance, 0-64, up to which two hashes are near.
     """
     ids = list(table["id"])
-    rows = table[["id", "title", "year"]].itertuples(index=False)
-    films = [film(name, title, None if pd.isna(year) else int(year)) for name, title, year in rows]
-    pairs = np.concatenate([_of_one_film(films), hash_pairs(table["phash"].to_numpy(), distance)])
+    rows = [
+        (name, title, None if pd.isna(year) else int(year))
+        for name, title, year in table[["id", "title", "year"]].itertuples(index=False)
+    ]
+    pairs = np.concatenate(
+        [_of_one_film([film(*row) for row in rows]), hash_pairs(table["phash"].to_numpy(), distance)]
+    )
+    if "source" in table:
+        dated = [title_year(title, year) for _, title, year in rows]
+        pairs = np.concatenate([pairs, _of_one_film(_shared(dated, list(table["source"])))])
     found = _unknown_pairs(list(table["sketch"]), _chains(len(ids), pairs))
-    issues = [Issue("same_picture", ids[max(pair)], f"shows the picture of {ids[min(pair)]}") for pair in found]
+    issues = [Issue(SAME_PICTURE, ids[max(pair)], f"shows the picture of {ids[min(pair)]}") for pair in found]
     groups = name_groups(ids, np.concatenate([pairs, np.array(found, np.intp).reshape(-1, 2)]))
     return groups, name_groups(ids, pairs), issues
 
@@ -130,6 +149,15 @@ def _of_one_film(names: Sequence[str | None]) -> Pairs:
     first: dict[str, int] = {}
     pairs = [(first.setdefault(name, at), at) for at, name in enumerate(names) if name is not None]
     return np.array(pairs, np.intp).reshape(-1, 2)
+
+
+def _shared(names: Sequence[str | None], sources: Sequence[str]) -> list[str | None]:
+    """The names that are in several sources; None for the others."""
+    where: dict[str, set[str]] = {}
+    for name, source in zip(names, sources, strict=True):
+        if name is not None:
+            where.setdefault(name, set()).add(source)
+    return [name if name is not None and len(where[name]) > 1 else None for name in names]
 
 
 def _chains(count: int, pairs: Pairs) -> NDArray[Any]:

@@ -22,15 +22,17 @@ from mmposter.data.dataset import (
     relative_path,
     write_dataset,
 )
-from mmposter.data.downloading import DownloadOptions, Links, place_posters
+from mmposter.data.downloading import DownloadOptions, Links, place_posters, sum_links
 from mmposter.data.duplicates import DUPLICATE_DISTANCE, MAX_DISTANCE, group_posters
 from mmposter.data.inspection import inspect_posters
-from mmposter.data.preparation import REPORT, Prepared, PrepareReport
+from mmposter.data.joining import join_sources
+from mmposter.data.preparation import REPORT, Prepared, PrepareReport, source_counts
 from mmposter.data.report import notes, report_text
+from mmposter.data.several import ask_sources, require_same_kind, source_options
 from mmposter.data.sources import read_source
 from mmposter.data.sources.base import PASSED_OVER, SourceRows
-from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits, check_ratios
-from mmposter.data.titles import Titles, TitlesFile, choose_titles, read_titles_file
+from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits
+from mmposter.data.titles import TitlesFile, choose_titles, read_titles_file
 from mmposter.data.uniting import unite_files, unite_ids
 from mmposter.data.unknown import refuse_unknown, unknown_names
 from mmposter.data.vocabulary import Vocabulary
@@ -49,13 +51,13 @@ _PACKAGES = ("mmposter", "numpy", "pandas", "pyarrow", "pillow", "imagehash", "i
 
 
 def prepare(
-    source: Path,
+    source: Path | Sequence[Path],
     out: Path,
     *,
-    format: str,
+    format: str | Sequence[str],
     vocabulary: str = "posters20",
     seed: int = 0,
-    ratios: Sequence[float] = RATIOS,
+    ratios: Sequence[float] | Sequence[Sequence[float]] = RATIOS,
     min_side: int = MIN_SIDE,
     duplicate_distance: int = DUPLICATE_DISTANCE,
     workers: int | None = None,
@@ -68,21 +70,22 @@ def prepare(
 ) -> PrepareReport:
     """Read, clean, group, label and split the posters of `source`, and write the prepared folder `out`.
 
-    Posters that the source knows by a link alone are downloaded first.
+    Posters that the source knows by a link alone are downloaded first. Several sources become one data set, see
+    `mmposter.data.joining`: each is split as it would be alone, and no film of one's validation or test teaches.
 
     Args:
-        source: folder or table of the posters.
+        source: folder or table of the posters; or several, the one whose split shall stay as it is first.
         out: folder to write; made if it is not there.
-        format: name of the source reader, see `source_formats`.
+        format: name of the source reader, see `source_formats`; or one for each source.
         vocabulary: built-in name or file; not used for sources without labels.
         seed: of the split.
-        ratios: shares of train, val and test.
+        ratios: shares of train, val and test; or three for each source.
         min_side: posters whose shorter side has fewer pixels are dropped.
         duplicate_distance: Hamming distance of 64-bit perceptual hashes up to which posters are one group.
         workers: threads that decode; None for one a core.
         titles: table of films without a poster, for the branch that reads words, see `mmposter.data.titles`.
         posters: folder in which a row without a file is looked up as ``<id>.jpg``, and into which links are downloaded;
-            None for ``out/posters``.
+            None for ``out/posters``. Of several sources each has its own folder in it, by the source's name.
         download: manners of the download; None for the defaults.
         allow_unknown: go on where more than a twentieth of the posters have a genre name that the vocabulary does not
             know.
@@ -91,36 +94,47 @@ def prepare(
 
     Raises:
         UserError: bad options, no such source, many unknown genres, nothing left after cleaning, a different manifest
-            or files of others in `out`, or another process that writes there.
+            or files of others in `out`, another process that writes there, or sources that cannot be one data set.
         OSError: `out` cannot be written.
     """
     start = time.monotonic()
-    ratios = check_ratios(ratios)
+    asked = ask_sources(source, format, ratios)
     _check_options(min_side, duplicate_distance, workers, seed)
     with claim(out, PREPARED, go_on=True):
-        found = read_source(source, format)
+        found = [read_source(one.path, one.format) for one in asked]
+        labelled = require_same_kind(asked, found)
         options = {
-            "format": format,
-            "vocabulary": vocabulary if found.labelled else None,
+            **source_options(asked),
+            "vocabulary": vocabulary if labelled else None,
             "seed": seed,
-            "ratios": list(ratios),
+            "ratios": [list(one.ratios) for one in asked] if len(asked) > 1 else list(asked[0].ratios),
             "min_side": min_side,
             "duplicate_distance": duplicate_distance,
         }
         if not overwrite:
             _refuse_other_options(out, options)
-        words = Vocabulary.load(vocabulary) if found.labelled else None
+        words = Vocabulary.load(vocabulary) if labelled else None
         if words is not None and not allow_unknown:
-            refuse_unknown(((row.id, row.genres) for row in found.rows if row.problem is None and row.genres), words)
-        films = _titles_file(titles, found)
-        if found.unpack is not None:
-            found.unpack(posters or out / POSTERS)
-        found, links = place_posters(found, posters or out / POSTERS, download or DownloadOptions(), quiet=quiet)
-        result = run_steps(found, words, options, films, workers=workers, quiet=quiet)
+            for rows in found:
+                named = ((row.id, row.genres) for row in rows.rows if row.problem is None and row.genres)
+                refuse_unknown(named, words)
+        films = _titles_file(titles, labelled)
+        parts: dict[str, Prepared] = {}
+        links: list[Links] = []
+        for one, rows in zip(asked, found, strict=True):
+            folder = (posters or out / POSTERS) / (one.name if len(asked) > 1 else "")
+            if rows.unpack is not None:
+                rows.unpack(folder)
+            placed, placed_links = place_posters(rows, folder, download or DownloadOptions(), quiet=quiet)
+            links.append(placed_links)
+            own = {**options, "ratios": one.ratios}
+            parts[one.name] = run_steps(placed, words, own, workers=workers, quiet=quiet)
+        result = join_sources(parts, duplicate_distance) if len(parts) > 1 else parts[asked[0].name]
+        result = _finish(result, films)
         if not overwrite:
             result = _refuse_other_manifest(out, result)
-        report = _summary(out, result, links, time.monotonic() - start)
-        _write(out, result, links, report, options)
+        report = _summary(out, result, sum_links(links), time.monotonic() - start)
+        _write(out, result, sum_links(links), report, options)
         return report
 
 
@@ -128,12 +142,13 @@ def run_steps(
     found: SourceRows,
     vocabulary: Vocabulary | None,
     options: Mapping[str, Any],
-    films: TitlesFile | None = None,
     *,
     workers: int | None,
     quiet: bool,
 ) -> Prepared:
-    """All steps over the table of a source, nothing written; without a vocabulary, without labels.
+    """All steps over the table of one source, nothing written; without a vocabulary, without labels.
+
+    The paths of the result are absolute.
 
     Raises:
         UserError: no poster is left.
@@ -184,17 +199,33 @@ def run_steps(
         issues += moved
     else:
         table["split"] = NO_SPLIT
-    table["path"] = [relative_path(path, found.root) for path in table["path"]]
-    titles: Titles | None = None
-    out: Mapping[str, int] = {}
-    if films is not None and vocabulary is not None:
-        titles, out = choose_titles(films, table, vocabulary)
-        issues += films.issues
-    return Prepared(found, table, dropped, issues, unknown, vocabulary, titles, out, with_poster, total - with_poster)
+    return Prepared(
+        root=found.root,
+        records=found.records,
+        table=table,
+        dropped=dropped,
+        issues=issues,
+        unknown=unknown,
+        vocabulary=vocabulary,
+        titles=None,
+        titles_out={},
+        posters_found=with_poster,
+        without_poster=total - with_poster,
+    )
 
 
-def _titles_file(file: Path | None, found: SourceRows) -> TitlesFile | None:
-    if file is not None and not found.labelled:
+def _finish(result: Prepared, films: TitlesFile | None) -> Prepared:
+    """With paths relative to the root, and with the films without a poster that may teach."""
+    table = result.table.assign(path=[relative_path(path, result.root) for path in result.table["path"]])
+    result = replace(result, table=table)
+    if films is None or result.vocabulary is None:
+        return result
+    titles, out = choose_titles(films, table, result.vocabulary)
+    return replace(result, titles=titles, titles_out=out, issues=[*result.issues, *films.issues])
+
+
+def _titles_file(file: Path | None, labelled: bool) -> TitlesFile | None:
+    if file is not None and not labelled:
         raise UserError("--titles teaches genres, and this source has none; leave it out, or give a table with genres")
     return None if file is None else read_titles_file(file)
 
@@ -210,7 +241,7 @@ def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> Prepa
         dropped=dict(Counter(result.dropped["reason"])),
         issues=dict(Counter(issue.kind for issue in result.issues)),
         passed_over=[issue.id for issue in result.issues if issue.kind == PASSED_OVER],
-        records=result.source.records,
+        records=result.records,
         splits={side: sides[side] for side in (*SPLITS, NO_SPLIT) if sides[side]},
         near_duplicate_groups=sum(size > 1 for size in sizes.values()),
         near_duplicate_posters=sum(size for size in sizes.values() if size > 1),
@@ -218,16 +249,17 @@ def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> Prepa
         links=links.counts,
         unknown_genres={name.name: name.posters for name in result.unknown},
         notes=tuple(notes(result)),
+        sources=source_counts(result),
         downloaded=links.saved,
         seconds=seconds,
     )
 
 
 def _write(out: Path, result: Prepared, links: Links, report: PrepareReport, options: Mapping[str, Any]) -> None:
-    root = result.source.root
+    root = result.root
     dropped = result.dropped.copy()
     dropped["path"] = [None if path is None else relative_path(path, root) for path in dropped["path"]]
-    columns = list(cleaning.DROPPED_COLUMNS)
+    columns = [*cleaning.DROPPED_COLUMNS, *(["source"] if result.parts else [])]
     cells = dropped[columns].astype(object).where(dropped[columns].notna(), None)
     write_text(out / DROPPED, table_text(columns, cells.to_numpy().tolist(), line_end="\n"))
     issues = [(issue.kind, issue.id, issue.message) for issue in result.issues]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from mmposter.data.sources.base import Issue, SourceRows
+from mmposter.data.sources.base import Issue
+from mmposter.data.splitting import NO_SPLIT, SPLITS
 from mmposter.data.titles import Titles
 from mmposter.data.unknown import UnknownName
 from mmposter.data.vocabulary import Vocabulary
@@ -38,12 +40,16 @@ class PrepareReport:
     near_duplicate_posters: int  # posters in these groups
     unknown_genres: Mapping[str, int]  # posters by a name that the vocabulary does not know, commonest first
     notes: tuple[str, ...]  # for people: what became of genres that is not as the source has it
+    sources: Mapping[str, Mapping[str, int]]  # of each of several sources: found, kept, by side, dropped by reason
     downloaded: int = field(compare=False)  # of those that are there, how many came in this run
     seconds: float = field(compare=False)
 
     def counts(self) -> dict[str, Any]:
         """What dataset.json keeps of it: all that does not depend on when and where it was made."""
-        return {name: value for name, value in asdict(self).items() if name not in _NOT_KEPT}
+        kept = {name: value for name, value in asdict(self).items() if name not in _NOT_KEPT}
+        if not self.sources:
+            del kept["sources"]
+        return kept
 
     @property
     def report_path(self) -> Path:
@@ -66,7 +72,8 @@ class PrepareReport:
 class Prepared:
     """Everything that the report and the files are written from."""
 
-    source: SourceRows
+    root: Path  # absolute; the manifest's paths are relative to it
+    records: Mapping[str, int]  # see `SourceRows.records`; of several sources, each has its own in `parts`
     table: pd.DataFrame
     dropped: pd.DataFrame
     issues: list[Issue]
@@ -76,3 +83,29 @@ class Prepared:
     titles_out: Mapping[str, int]  # films left out, by reason
     posters_found: int
     without_poster: int
+    parts: Mapping[str, Prepared] = field(default_factory=dict)  # by name, of several sources what each is alone
+
+
+def source_counts(result: Prepared) -> dict[str, dict[str, int]]:
+    """Of each of several sources what was found, kept, on which side, and dropped by reason; empty for one source."""
+    counts = {}
+    for name, part in result.parts.items():
+        kept = result.table[result.table["source"] == name]
+        sides = Counter(kept["split"])
+        counts[name] = {
+            "posters found": part.posters_found,
+            "rows without a poster": part.without_poster,
+            "kept": len(kept),
+            **{side: sides[side] for side in (*SPLITS, NO_SPLIT) if sides[side]},
+            **Counter(f"dropped: {reason}" for reason in result.dropped["reason"][result.dropped["source"] == name]),
+        }
+    return counts
+
+
+def source_rows(sources: Mapping[str, Mapping[str, int]]) -> list[list[str]]:
+    """A table for people: one row a count, one column a source."""
+    names = dict.fromkeys(name for counts in sources.values() for name in counts)
+    # Sides and reasons that the first source has not come after its own; sorted as they are told elsewhere.
+    order = ["posters found", "rows without a poster", "kept", *SPLITS, NO_SPLIT]
+    ranked = sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+    return [[name, *(f"{counts.get(name, 0):,}" for counts in sources.values())] for name in ranked]

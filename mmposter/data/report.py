@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmposter.data.downloading import Links
-from mmposter.data.preparation import Prepared, PrepareReport
+from mmposter.data.duplicates import SAME_PICTURE
+from mmposter.data.joining import MEASURED_ELSEWHERE, MOVED, TAKEN_ID
+from mmposter.data.preparation import Prepared, PrepareReport, source_rows
 from mmposter.data.splitting import SPLITS
 from mmposter.data.uniting import UNITED
 from mmposter.data.unknown import first_names
@@ -34,6 +36,7 @@ _REASONS = {
     "no_genre": "no genre, or only N/A and the like",
     "no_known_genre": "genres, but none that the vocabulary keeps",
     "same_file": "same bytes as another poster; the first id is kept",
+    MEASURED_ELSEWHERE: "of a film that an earlier source measures, and not on the same side",
 }
 _ISSUES = {
     "bad_record": "metadata record that is no JSON or has no id",
@@ -52,7 +55,9 @@ _ISSUES = {
     "unknown_split_id": "split file with movies that are not there",
     "two_splits": "movie that the split file names on two sides; not used",
     "parted_group": "the source's own split parts a film or near-duplicates; it was left as it is",
-    "same_picture": "cut, framed, mirrored or with another title; found beside the perceptual hash, and in one group",
+    MOVED: "poster of validation or test whose film is for training in an earlier source; it is for training too",
+    TAKEN_ID: "id that an earlier source has for another film; its source's name stands before it",
+    SAME_PICTURE: "cut, framed, mirrored or with another title; found beside the perceptual hash, and in one group",
 }
 
 _TITLES = {
@@ -88,7 +93,10 @@ _LINK_REASONS = {
 def report_text(result: Prepared, links: Links, report: PrepareReport, options: Mapping[str, Any]) -> str:
     """The whole report. It has no dates and no durations: the same input gives the same text."""
     made_with = "Options: " + ", ".join(f"{name} {value}" for name, value in options.items()) + "."
-    parts = ["# Prepared posters", made_with, *_sums(report), "## Dropped", _dropped(result, report)]
+    parts = ["# Prepared posters", made_with, *_sums(report)]
+    if report.sources:
+        parts += ["## Sources", *_sources(result, report)]
+    parts += ["## Dropped", _dropped(result, report)]
     if links.total:
         parts += ["## Links", *_links(links)]
     parts += ["## Counted, not dropped", _issues(result, report)]
@@ -136,10 +144,26 @@ def _sums(report: PrepareReport) -> list[str]:
         f"{report.posters_found + report.without_poster}",
     ]
     if report.records:
-        (whole, count), *terms = report.records.items()
-        right = " + ".join(f"{number} {name}" for name, number in terms)
-        lines.append(f"Metadata: {right} = {sum(number for _, number in terms)} = {count} {whole}")
+        lines.append(f"Metadata: {_records(report.records)}")
     return lines
+
+
+def _records(records: Mapping[str, int]) -> str:
+    (whole, count), *terms = records.items()
+    right = " + ".join(f"{number} {name}" for name, number in terms)
+    return f"{right} = {sum(number for _, number in terms)} = {count} {whole}"
+
+
+def _sources(result: Prepared, report: PrepareReport) -> Iterator[str]:
+    yield (
+        "Each source is split as it is alone. Where a film or a picture is in several, the first has its way: a "
+        f"later one's posters are for training where the first one's are ({MOVED}), and are dropped where the first "
+        f"one's are measured and they are not on the same side ({MEASURED_ELSEWHERE})."
+    )
+    yield markdown_table(("", *report.sources), source_rows(report.sources))
+    for name, part in result.parts.items():
+        if part.records:
+            yield f"Metadata of {name}: {_records(part.records)}"
 
 
 def _dropped(result: Prepared, report: PrepareReport) -> str:

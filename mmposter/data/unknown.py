@@ -49,6 +49,16 @@ def unknown_names(genres: Iterable[Sequence[str]], vocabulary: Vocabulary) -> li
     ]
 
 
+def sum_unknown(parts: Iterable[Sequence[UnknownName]]) -> list[UnknownName]:
+    """The unknown names of several sources together, commonest first."""
+    sums: dict[str, UnknownName] = {}
+    for one in (name for part in parts for name in part):
+        before = sums.get(one.name, UnknownName(one.name, 0, 0, None))
+        nearest = before.nearest or one.nearest
+        sums[one.name] = UnknownName(one.name, before.posters + one.posters, before.beside + one.beside, nearest)
+    return sorted(sums.values(), key=lambda name: (-name.posters, name.name))
+
+
 def first_names(unknown: Sequence[UnknownName]) -> list[str]:
     """A line for each of the commonest, and one for the others."""
     more = len(unknown) - _SHOWN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +43,16 @@ class Links:
     counts: Mapping[str, int] = field(default_factory=dict)  # `THERE`, and the dead ones by reason
     dead: tuple[DeadLink, ...] = ()
     saved: int = 0  # of those that are there, how many came in this run
+
+
+def sum_links(parts: Sequence[Links]) -> Links:
+    """The links of several sources together."""
+    counts = sum((Counter(part.counts) for part in parts), Counter[str]())
+    there = counts.pop(THERE, 0)
+    total = sum(part.total for part in parts)
+    ordered = {THERE: there, **dict(sorted(counts.items()))} if total else {}
+    dead = tuple(link for part in parts for link in part.dead)
+    return Links(total, ordered, dead, sum(part.saved for part in parts))
 
 
 def place_posters(
