@@ -34,6 +34,14 @@ def evaluate_command(
             "change. Reported, not applied."
         ),
     ] = "temperature",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="source|period|decade|size",
+            help="Measure parts of the posters by themselves too; repeatable. The size is that of the picture. "
+            "Default: source, where the data were prepared from several.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -75,17 +83,20 @@ def evaluate_command(
       mmposter evaluate runs/cnn-yolo data --branches cnn
 
       mmposter evaluate posters data --thumbnails
+
+      mmposter evaluate posters data --by decade --by size
     """
     method, source = parse_calibration(calibration), opt.choose_data(data, data_option)
     from mmposter.config import parse_branches
     from mmposter.data import Dataset
     from mmposter.data.crops import split_warning
+    from mmposter.document.terminal import print_table
     from mmposter.measurement.evaluate import examine_run
     from mmposter.measurement.unseen import other_data
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import EVALUATION
     from mmposter.report.evaluation import evaluation_folder, write_evaluation
-    from mmposter.report.evaluation_text import calibration_note, data_note, render
+    from mmposter.report.evaluation_text import calibration_note, data_note, parts_notes, parts_tables, render
     from mmposter.report.thumbnails import hardest_thumbnails
     from mmposter.runs.run import Run
     from mmposter.shipped import find_run
@@ -107,6 +118,7 @@ def evaluate_command(
             offline=offline,
             workers="auto",
             include_trained=include_trained,
+            by=by or None,
         )
         page = write_evaluation(found, place, hardest_thumbnails(found, dataset) if thumbnails else None)
     if json_output:
@@ -114,6 +126,10 @@ def evaluate_command(
     else:
         results = make_console()
         render(found.evaluation, results)
+        for table in parts_tables(found):
+            print_table(results, table)
+        for line in parts_notes(found):
+            results.print(f"- {line}", style="dim")
         results.print(f"- {calibration_note(found)}", style="dim")
         if (note := data_note(found)) is not None:
             results.print(f"- {note}", style="dim")

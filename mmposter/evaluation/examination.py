@@ -20,6 +20,21 @@ from mmposter.evaluation.plain import plain_values
 from mmposter.evaluation.scored import ScoredPosters
 
 
+@dataclass(frozen=True)
+class PartResult:
+    """The metrics on a part of the posters, such as those of one source."""
+
+    by: str  # what the posters are parted by, such as ``source``
+    name: str  # of the part
+    posters: int
+    evaluation: Evaluation | None  # None: none of its posters has a genre
+
+    def to_json(self) -> dict[str, Any]:
+        """The number of posters, and every metric beside the constant answer's; null where there is none."""
+        metrics = None if self.evaluation is None else plain_values(self.evaluation.metrics)
+        return {"posters": self.posters, "metrics": metrics}
+
+
 @dataclass(frozen=True, eq=False)
 class Examination(Shown):
     """The metrics, and what they are made of.
@@ -35,6 +50,7 @@ class Examination(Shown):
         hardest: the posters with the highest loss.
         listing: of each poster, in the order of `scored`, its title, year and three surest genres, as text; not in
             `to_json`.
+        parts: the metrics on parts of the posters, if any were asked for.
     """
 
     scored: ScoredPosters
@@ -45,14 +61,19 @@ class Examination(Shown):
     thresholds: tuple[GenreThresholds, ...]
     hardest: tuple[HardPoster, ...]
     listing: tuple[str, ...]
+    parts: tuple[PartResult, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """`Evaluation.to_json` and the rest, as plain values."""
         source = plain_values(self.scored.source)
         del source["constant"]  # stands beside each metric
         thresholds = plain_values(self.thresholds)
+        parts: dict[str, dict[str, Any]] = {}
+        for part in self.parts:
+            parts.setdefault(part.by, {})[part.name] = part.to_json()
         return {
             **self.evaluation.to_json(),
+            **({"parts": parts} if parts else {}),
             "calibration": None if self.calibration is None else self.calibration.to_json(),
             "reliability": plain_values(self.reliability),
             "cooccurrence": self.together.to_json(),
@@ -74,6 +95,7 @@ def examine(
     method: Method | None = None,
     fit: tuple[ArrayLike, ArrayLike] | None = None,
     titles: Sequence[tuple[str | None, int | None]] | None = None,
+    parts: Sequence[PartResult] = (),
 ) -> Examination:
     """Look at scored posters from all sides.
 
@@ -83,6 +105,7 @@ def examine(
         method: how to calibrate; None: not.
         fit: target and probabilities of the validation posters; None where there are none.
         titles: title and year of each poster, None for what is not known; a poster without a title is listed by id.
+        parts: the metrics on parts of the posters.
 
     Raises:
         ValueError: a wrong shape or value.
@@ -114,4 +137,5 @@ def examine(
                 scored.ids, titles or [(None, None)] * len(scored.ids), probs, strict=True
             )
         ),
+        parts=tuple(parts),
     )

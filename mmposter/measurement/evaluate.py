@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from mmposter.data.dataset import Dataset
+from mmposter.data.parts import poster_parts, usual_parts
 from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate
 from mmposter.evaluation.calibration import Method
-from mmposter.evaluation.examination import Examination, examine
+from mmposter.evaluation.examination import Examination, PartResult, examine
 from mmposter.evaluation.scored import ScoredPosters, Source, file_hash
 from mmposter.measurement.unseen import Rows, unseen_rows
 from mmposter.runs.decisions import Decision
@@ -78,6 +79,7 @@ def examine_run(
     offline: bool = False,
     workers: Workers = 1,
     include_trained: bool = False,
+    by: Sequence[str] | None = None,
 ) -> Examination:
     """`evaluate_run` and all that `mmposter evaluate` reports beside it.
 
@@ -85,10 +87,13 @@ def examine_run(
         run: as in `evaluate_run`; so are the arguments that are not named here.
         dataset: its validation posters are those that the calibration is fitted on.
         calibration: ``temperature``, ``isotonic``, or None for none.
+        by: parts of the posters that are measured by themselves too, names of `mmposter.data.parts.PARTS`; None: the
+            sources, of several.
 
     Raises:
-        UserError: as `evaluate_run`.
+        UserError: as `evaluate_run`, or for parts that there are not.
     """
+    parts = {name: poster_parts(dataset, name) for name in (usual_parts(dataset) if by is None else by)}
     run.vocabulary.require_same(dataset.vocabulary, mine=str(run.folder), theirs=str(dataset.folder))
     check_branches(run, only)
     device, config = resolve_device(device), run.serving_config()
@@ -99,7 +104,20 @@ def examine_run(
     if calibration is not None and split != "val":
         val = unseen_rows(run, dataset, inputs, "val", by=(TRAIN,), include_trained=include_trained, quiet=True)
     scores = _score(run, dataset, inputs, split, only, device, rows, val.kept, also_val=calibration is not None)
-    return examine(scores.posters, scores.evaluation, method=calibration, fit=scores.val, titles=scores.titles)
+    train = inputs.labels[inputs.rows("train")]
+    return examine(
+        scores.posters,
+        scores.evaluation,
+        method=calibration,
+        fit=scores.val,
+        titles=scores.titles,
+        parts=[
+            _measure_part(scores, by, name, members[scores.kept], train)
+            for by, named in parts.items()
+            for name, members in named.items()
+            if members[scores.kept].any()
+        ],
+    )
 
 
 def score_split(
@@ -136,6 +154,7 @@ class _Scores:
     """One pass of the model: the split and its metrics, titles and years, and target and probabilities of ``val``."""
 
     posters: ScoredPosters
+    kept: NDArray[np.intp]  # their rows in the data set
     evaluation: Evaluation
     titles: list[tuple[str | None, int | None]]
     val: tuple[NDArray[Any], NDArray[np.float32]] | None
@@ -187,7 +206,31 @@ def _score(
     )
     named = dataset.table[["title", "year"]].iloc[kept]
     titles = [(title, None if pd.isna(year) else int(year)) for title, year in named.itertuples(index=False)]
-    return _Scores(posters, evaluation, titles, val if also_val and val[0].any() else None)
+    return _Scores(posters, kept, evaluation, titles, val if also_val and val[0].any() else None)
+
+
+def _measure_part(
+    scores: _Scores, by: str, name: str, members: NDArray[np.bool_], train: NDArray[np.float32]
+) -> PartResult:
+    """The metrics on some of the posters; the constant answers are those of the whole."""
+    posters, whole = scores.posters, scores.evaluation
+    count = int(members.sum())
+    if not posters.target[members].any():
+        return PartResult(by, name, count, None)
+    evaluation = evaluate(
+        posters.target[members],
+        posters.probs[members],
+        posters.thresholds,
+        posters.genres,
+        train_target=train,
+        split=whole.split,
+        n_boot=whole.bootstrap["n_boot"],
+        seed=whole.bootstrap["seed"],
+        groups=posters.groups[members],
+        empty=whole.empty,
+        decisions=posters.decisions[members],
+    )
+    return PartResult(by, name, count, evaluation)
 
 
 def _source(

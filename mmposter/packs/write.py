@@ -42,7 +42,7 @@ _NOTE = (
 _CHUNK = 256  # posters that are read at a time
 _SAME = 1e-9  # the relative squared error up to which one field is kept as another
 # Of what `mmposter prepare` was asked for; other options may name folders of this machine.
-_OPTIONS = ("format", "vocabulary", "seed", "ratios", "min_side", "duplicate_distance")
+_OPTIONS = ("sources", "format", "vocabulary", "seed", "ratios", "min_side", "duplicate_distance")
 
 
 @dataclass(frozen=True)

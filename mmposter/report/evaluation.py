@@ -34,7 +34,7 @@ from mmposter.evaluation.single_label import SingleLabelResult
 from mmposter.files.atomic import write_json, write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import EVALUATION
-from mmposter.report.evaluation_text import data_note, genres_table, metrics_table, notes
+from mmposter.report.evaluation_text import data_note, genres_table, metrics_table, notes, parts_notes, parts_tables
 from mmposter.report.plots import (
     plot_average_precision,
     plot_confusion,
@@ -102,6 +102,7 @@ def evaluation_document(found: Examination, pictures: Mapping[str, str] | None =
         _metrics(found),
         *([] if single is None else [_confusion(found, single)]),
         _by_genre(found),
+        *([_parts(found)] if found.parts else []),
         _precision_recall(found.scored),
         *([] if found.evaluation.surest_alone else [_thresholds(found)]),
         *([_together(found)] if single is None else []),
@@ -215,6 +216,16 @@ def _by_genre(found: Examination) -> PageSection:
             ),
             genres_table(found.evaluation),
         ],
+    )
+
+
+def _parts(found: Examination) -> PageSection:
+    kinds = ", ".join(dict.fromkeys(part.by for part in found.parts))
+    return PageSection(
+        "parts",
+        "Parts of the posters",
+        [f"The headline metrics on the posters of each part, by {kinds}."],
+        [*parts_tables(found), ListBlock(parts_notes(found))],
     )
 
 

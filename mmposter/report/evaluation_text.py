@@ -11,7 +11,7 @@ from mmposter.document.numbers import interval, number, with_interval
 from mmposter.document.terminal import print_table
 from mmposter.evaluation import weighted
 from mmposter.evaluation.evaluate import Evaluation
-from mmposter.evaluation.examination import Examination
+from mmposter.evaluation.examination import Examination, PartResult
 from mmposter.evaluation.intervals import MIN_POSTERS
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.thresholds import NEVER
@@ -88,6 +88,42 @@ def genres_table(evaluation: Evaluation) -> TableBlock:
         (at, None): "muted" for at, row in enumerate(rows) if not evaluation.by_genre[row[0]].support
     }
     return TableBlock("By genre, the most frequent first", GENRE_COLUMNS, rows, emphasis=emphasis)
+
+
+def parts_tables(found: Examination) -> list[TableBlock]:
+    """One table a kind of parts: the headline metrics on each, beside the constant answer on the same posters."""
+    tables = []
+    for by in dict.fromkeys(part.by for part in found.parts):
+        rows: list[list[str]] = []
+        emphasis: dict[tuple[int, int | None], Emphasis] = {}
+        for part in found.parts:
+            if part.by == by:
+                measured = _part_rows(part)
+                at = len(rows)
+                rows += measured
+                emphasis |= {(at + k, 6): VERDICTS[row[-1]] for k, row in enumerate(measured)}
+        header = [by, "posters", *(name for name in METRIC_COLUMNS if name != "minus the constant")]
+        tables.append(TableBlock(f"By {by}", header, rows, align="lrlrrrl", emphasis=emphasis))
+    return tables
+
+
+def _part_rows(part: PartResult) -> list[list[str]]:
+    named = [part.name, str(part.posters)]
+    if part.evaluation is None:
+        return [[*named, "–", "–", "–", "–", "undefined"]]
+    headlines = {metric.title for metric in part.evaluation.headlines}
+    rows = [[*row[:4], row[-1]] for row in metric_rows(part.evaluation) if row[0] in headlines]
+    return [[*(named if k == 0 else ["", ""]), *row] for k, row in enumerate(rows)]
+
+
+def parts_notes(found: Examination) -> list[str]:
+    """What a reader must know to read the tables of parts right."""
+    if not found.parts:
+        return []
+    return [
+        "by parts: the constant is chosen on all training posters; a genre without a positive in a part is left out of "
+        "its means, so two parts answer slightly different questions: compare each with its constant"
+    ]
 
 
 def metric_rows(evaluation: Evaluation) -> list[list[str]]:

@@ -31,6 +31,8 @@ def examination(result: Examination) -> str:
     """As an evaluation, with what was measured, and the calibration."""
     source, note = result.scored.source, evaluation_text.calibration_note(result)
     blocks, facts = evaluation_blocks(result.evaluation), evaluation_facts(result)
+    if result.parts:
+        blocks.append(DetailsBlock("Parts", evaluation_text.parts_tables(result)))
     return render_fragment(f"{source.run} on {source.data}", blocks, facts=facts, text=[note])
 
 

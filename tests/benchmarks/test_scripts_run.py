@@ -259,10 +259,3 @@ def test_docs_pages() -> None:
     links = {link.partition("#")[0] for link in re.findall(r"\]\((?![a-z]+:|#)([^)\s]+)\)", page)}
     assert links
     assert all((ROOT / "docs" / link).is_file() or link in hooks.PAGES.values() for link in links), links
-
-
-def test_periods(run, project) -> None:
-    rows = table(run("benchmarks/periods.py", project.run, project.data, "--branches", "yolo,ocr", "--years", "1990"))
-    assert list(rows)[2:] == ["all", "before 1990", "1990 and later"]
-    everything, before, later = (int(rows[name][0]) for name in list(rows)[2:])
-    assert everything == before + later == len(Dataset.load(project.data).split("test"))
