@@ -29,8 +29,11 @@ class PrepareCommand(TyperCommand):
         joined: list[str] = []
         rest = list(args)
         while rest:
-            joined.append(rest.pop(0))
-            if joined[-1] == "--ratios":
+            name, given, value = rest.pop(0).partition("=")
+            joined.append(name + given + value)
+            if name == "--ratios":
+                if given:
+                    joined[-1], rest = name, [value, *rest]
                 joined.append(" ".join(rest[:3]))
                 del rest[:3]
         return super().parse_args(ctx, joined)

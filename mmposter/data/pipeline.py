@@ -28,7 +28,7 @@ from mmposter.data.inspection import inspect_posters
 from mmposter.data.joining import join_sources
 from mmposter.data.preparation import REPORT, Prepared, PrepareReport, source_counts
 from mmposter.data.report import notes, report_text
-from mmposter.data.several import ask_sources, require_same_kind, source_options
+from mmposter.data.several import ask_sources, of_source, require_common_root, require_same_kind, source_options
 from mmposter.data.sources import read_source
 from mmposter.data.sources.base import PASSED_OVER, SourceRows
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits
@@ -114,21 +114,26 @@ def prepare(
         if not overwrite:
             _refuse_other_options(out, options)
         words = Vocabulary.load(vocabulary) if labelled else None
+        names = [one.name if len(asked) > 1 else None for one in asked]
         if words is not None and not allow_unknown:
-            for rows in found:
+            for name, rows in zip(names, found, strict=True):
                 named = ((row.id, row.genres) for row in rows.rows if row.problem is None and row.genres)
-                refuse_unknown(named, words)
+                with of_source(name):
+                    refuse_unknown(named, words)
         films = _titles_file(titles, labelled)
+        folders = [(posters or out / POSTERS) / (name or "") for name in names]
+        if len(asked) > 1:
+            require_common_root(found, folders)
         parts: dict[str, Prepared] = {}
         links: list[Links] = []
-        for one, rows in zip(asked, found, strict=True):
-            folder = (posters or out / POSTERS) / (one.name if len(asked) > 1 else "")
+        for one, name, rows, folder in zip(asked, names, found, folders, strict=True):
             if rows.unpack is not None:
                 rows.unpack(folder)
             placed, placed_links = place_posters(rows, folder, download or DownloadOptions(), quiet=quiet)
             links.append(placed_links)
             own = {**options, "ratios": one.ratios}
-            parts[one.name] = run_steps(placed, words, own, workers=workers, quiet=quiet)
+            with of_source(name):
+                parts[one.name] = run_steps(placed, words, own, workers=workers, quiet=quiet)
         result = join_sources(parts, duplicate_distance) if len(parts) > 1 else parts[asked[0].name]
         result = _finish(result, films)
         if not overwrite:

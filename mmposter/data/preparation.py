@@ -61,11 +61,13 @@ class PrepareReport:
         found = self.posters_found + self.without_poster
         counts = {f"kept, {side}": count for side, count in self.splits.items()}
         counts |= {f"dropped, {reason}": count for reason, count in self.dropped.items()}
-        table = TableBlock("", ["", "posters"], [[name, str(count)] for name, count in counts.items()])
+        tables = [TableBlock("", ["", "posters"], [[name, str(count)] for name, count in counts.items()])]
+        if self.sources:
+            tables.append(TableBlock("By source", ["", *self.sources], source_rows(self.sources)))
         title = f"Prepared {self.out.name}: {self.kept} of {found} posters kept"
         facts = {"folder": str(self.out), "report": str(self.report_path)}
         facts |= {f"note {number}": note for number, note in enumerate(self.notes, 1)}
-        return render_fragment(title, [table], facts=facts)
+        return render_fragment(title, tables, facts=facts)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -121,6 +122,28 @@ def common_root(roots: Sequence[Path]) -> Path:
             "Move the sources below one folder; downloaded posters go there with --posters FOLDER."
         )
     return root
+
+
+def require_common_root(found: Sequence[SourceRows], folders: Sequence[Path]) -> None:
+    """Refuse sources that cannot be one data set before their posters are downloaded, see `common_root`.
+
+    Args:
+        found: what was read.
+        folders: for each source that into which its posters are downloaded or unpacked, if they are.
+    """
+    fetched = [rows.unpack is not None or any(row.url is not None for row in rows.rows) for rows in found]
+    common_root(
+        [folder.resolve() if far else rows.root for rows, folder, far in zip(found, folders, fetched, strict=True)]
+    )
+
+
+@contextmanager
+def of_source(name: str | None) -> Iterator[None]:
+    """Say in an error which of several sources it is of; None: there is one alone."""
+    try:
+        yield
+    except UserError as error:
+        raise error if name is None else UserError(f"source {name}: {error}") from None
 
 
 def _each(given: Sequence[Value], count: int) -> list[Value]:

@@ -140,6 +140,12 @@ def test_what_is_told_of_it(first, second, tmp_path):
     assert {sides(joined)[name] for name in moved["id"]} <= {"train"}
 
 
+def test_a_notebook_shows_the_sources(first, second, tmp_path):
+    report = prepare([first, second], tmp_path / "data", format="csv", quiet=True)
+    assert "By source" in report._repr_html_()
+    assert "By source" not in prepare(first, tmp_path / "one", format="csv", quiet=True)._repr_html_()
+
+
 def test_the_same_command_gives_the_same_bytes_and_another_order_is_refused(first, second, tmp_path):
     out = tmp_path / "data"
     run([first, second], out, ratios=RATIOS)
@@ -239,6 +245,26 @@ def test_sources_without_a_common_folder_are_told_what_to_do(tmp_path):
     assert common_root([tmp_path / "one", tmp_path / "two" / "deep"]) == tmp_path
 
 
+def test_an_error_says_which_source_it_is_of(first, make_csv, tmp_path):
+    odd = make_csv(["image,genres", "x.jpg,Xyzzy"], {"x.jpg": 1}, "odd")
+    with pytest.raises(UserError, match="source posters-2: 1 of 1 posters"):
+        run([first, odd], tmp_path / "data")
+    with pytest.raises(UserError, match="source posters-2: no poster is left of 1"):
+        run([first, odd], tmp_path / "data", allow_unknown=True)
+
+
+def test_sources_of_no_common_folder_are_refused_before_a_download(first, tmp_path, monkeypatch):
+    links = tmp_path / "links.csv"
+    links.write_text("imdbId,Title,Genre,Poster\n1,One (1990),Drama,https://images.example/1.jpg\n", encoding="utf-8")
+
+    def never(*_, **__):
+        raise AssertionError("it was asked")
+
+    monkeypatch.setattr("mmposter.data.downloading.place.download", never)
+    with pytest.raises(UserError, match="downloaded posters go there with --posters"):
+        run([first, links], tmp_path / "data", format=["csv", "kaggle"], posters=Path("/nowhere"))
+
+
 def test_names_are_short_and_different_and_no_films(tmp_path):
     paths = [tmp_path / name for name in ("a/posters.csv", "b/Posters.csv", "my films.csv", "tt0111161.csv", "...")]
     assert source_names(paths) == ["posters", "Posters-2", "my-films", "source", "source-2"]
@@ -246,7 +272,7 @@ def test_names_are_short_and_different_and_no_films(tmp_path):
 
 def test_the_command_takes_formats_and_ratios_for_each(first, second, tmp_path):
     arguments = ["prepare", str(first), str(second), "--format", "csv", "--out", str(tmp_path / "data")]
-    arguments += ["--ratios", "0.5", "0.25", "0.25", "--ratios", "1", "0", "0"]
+    arguments += ["--ratios", "0.5", "0.25", "0.25", "--ratios=1", "0", "0"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "by source" in result.stderr
