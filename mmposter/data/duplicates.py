@@ -91,13 +91,17 @@ def plain_title(title: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", title.casefold()) if c.isalnum())
 
 
-def group_posters(table: pd.DataFrame, distance: int) -> tuple[list[str], list[str], list[Issue]]:
+def group_posters(
+    table: pd.DataFrame, distance: int, alone: Sequence[str] | None = None
+) -> tuple[list[str], list[str], list[Issue]]:
     """Name of each poster's group, the smallest id in it; that by film and hash; and what sketches joined further.
 
     Args:
         table: N rows with the columns id, title, year, phash and sketch. With a column source, posters of several
             sources are of one film by title and year too, whatever their ids say: sources may count films otherwise.
         distance: Hamming distance, 0-64, up to which two hashes are near.
+        alone: for N rows of several sources the group that each has in its own source; pictures are then compared
+            between sources alone, for within them it was done.
     """
     ids = list(table["id"])
     rows = [
@@ -110,7 +114,11 @@ def group_posters(table: pd.DataFrame, distance: int) -> tuple[list[str], list[s
     if "source" in table:
         dated = [title_year(title, year) for _, title, year in rows]
         pairs = np.concatenate([pairs, _of_one_film(_shared(dated, list(table["source"])))])
-    found = _unknown_pairs(list(table["sketch"]), _chains(len(ids), pairs))
+    apart = None
+    if alone is not None:
+        own = [f"{source} {group}" for source, group in zip(table["source"], alone, strict=True)]
+        pairs, apart = np.concatenate([pairs, _of_one_film(own)]), list(table["source"])
+    found = _unknown_pairs(list(table["sketch"]), _chains(len(ids), pairs), apart)
     issues = [Issue(SAME_PICTURE, ids[max(pair)], f"shows the picture of {ids[min(pair)]}") for pair in found]
     groups = name_groups(ids, np.concatenate([pairs, np.array(found, np.intp).reshape(-1, 2)]))
     return groups, name_groups(ids, pairs), issues
@@ -131,13 +139,20 @@ def name_groups(ids: Sequence[str], pairs: Pairs) -> list[str]:
     return named
 
 
-def _unknown_pairs(sketches: Sequence[Sketches], group: NDArray[Any]) -> list[tuple[int, int]]:
-    """Pairs of posters of one picture that are of two groups, no more than it takes to join them."""
+def _unknown_pairs(
+    sketches: Sequence[Sketches], group: NDArray[Any], sources: Sequence[str] | None
+) -> list[tuple[int, int]]:
+    """Pairs of posters of one picture that are of two groups, no more than it takes to join them.
+
+    With `sources`, those of two sources alone.
+    """
     # Of equal sketches one: see `hash_pairs`. They are joined by their hashes.
     first = sorted({sketch.tobytes(): at for at, sketch in reversed(list(enumerate(sketches)))}.values())
     group, found = group.copy(), []
     for pair in alike_pairs(np.array([sketches[at] for at in first], np.uint8).reshape(-1, HEIGHT, WIDTH)):
         one, other = first[pair.one], first[pair.other]
+        if sources is not None and sources[one] == sources[other]:
+            continue
         if group[one] != group[other] and same_picture(sketches[one], sketches[other], pair):
             group[group == group[one]] = group[other]
             found.append((one, other))

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from mmposter.data.cleaning import cut
-from mmposter.data.duplicates import SAME_PICTURE, group_posters
+from mmposter.data.duplicates import group_posters
 from mmposter.data.preparation import Prepared
 from mmposter.data.several import common_root
 from mmposter.data.sources.base import Issue
@@ -52,7 +52,7 @@ def join_sources(parts: Mapping[str, Prepared], distance: int) -> Prepared:
         for row_id, name, source in zip(table["id"], met, table["source"], strict=True)
         if row_id != name
     ]
-    table["group"], _, alike = group_posters(table, distance)
+    table["group"], _, alike = group_posters(table, distance, alone=list(table["group"]))
     fates, moved = _fates(table, met)
     table["split"] = [fate.split for fate in fates]
     bad = [fate for fate in fates if fate.reason is not None]
@@ -71,10 +71,7 @@ def join_sources(parts: Mapping[str, Prepared], distance: int) -> Prepared:
         kept.loc[loose, "group"] = group_posters(kept[loose].reset_index(drop=True), distance)[0]
     ids = set(kept["id"])
     issues = [
-        replace(issue, message=f"{name}: {issue.message}")
-        for name, part in parts.items()
-        for issue in part.issues
-        if issue.kind != SAME_PICTURE
+        replace(issue, message=f"{name}: {issue.message}") for name, part in parts.items() for issue in part.issues
     ]
     first = next(iter(parts.values()))
     return replace(

@@ -130,3 +130,30 @@ def test_prepare_keeps_films_together_and_leaves_a_given_split_alone(tmp_path):
     assert pd.read_parquet(tmp_path / "given" / "manifest.parquet")["split"].tolist() == given
     assert report.issues == {"parted_group": 18}
     assert "it was left as it is" in (tmp_path / "given" / "report.md").read_text()
+
+
+def test_joined_sources_share_pictures_that_their_hashes_do_not_show(tmp_path):
+    """Of twelve posters each comes mirrored in a second source, and two of the first are one picture, too."""
+    for source, change in (("one", None), ("two", CHANGES["mirrored"])):
+        (tmp_path / source).mkdir()
+        rows = []
+        for number in range(12):
+            poster = draw(200 + number) if change is None else change(draw(200 + number))
+            poster.save(tmp_path / source / f"{source}{number:02}.png")
+            rows.append({"image": f"{source}{number:02}.png", "genres": "Drama" if number % 2 else "Comedy"})
+        if change is None:
+            new_title(draw(200)).save(tmp_path / source / "one99.png")
+            rows.append({"image": "one99.png", "genres": "Drama"})
+        pd.DataFrame(rows).to_csv(tmp_path / source / f"{source}.csv", index=False)
+    sources = [tmp_path / name / f"{name}.csv" for name in ("one", "two")]
+    prepare(sources, tmp_path / "data", format="csv", ratios=[(0.5, 0.2, 0.3), (1, 0, 0)], quiet=True)
+    table = pd.read_parquet(tmp_path / "data" / "manifest.parquet").set_index("id")
+    dropped = pd.read_csv(tmp_path / "data" / "dropped.csv").set_index("id")
+    issues = pd.read_csv(tmp_path / "data" / "issues.csv")
+    assert set(dropped["reason"]) == {"measured_elsewhere"}
+    for number in range(12):
+        taught = table["split"][f"one{number:02}.png"] == "train"
+        assert (f"two{number:02}.png" in table.index) == taught
+        assert taught or f"two{number:02}.png" in dropped.index
+    assert table["group"]["one00.png"] == table["group"]["one99.png"]
+    assert (issues["kind"] == "same_picture").sum() == 13
