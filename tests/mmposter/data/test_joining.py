@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mmposter.cli import app
-from mmposter.data import Dataset, prepare
+from mmposter.data import Dataset, prepare, write_dataset
 from mmposter.data.dataset import read_manifest
 from mmposter.data.downloading import DownloadOptions
 from mmposter.data.duplicates import group_posters, imdb_id, plain_title, title_year
@@ -177,6 +177,15 @@ def test_the_sources_of_posters_are_named(first, second, tmp_path):
     assert set(joined.split("test").sources) <= {"posters", "more"}
     table = read_manifest((tmp_path / "data" / "manifest.parquet").read_bytes())
     assert "source" in table.column_names
+
+
+def test_a_manifest_in_which_some_posters_have_no_source_is_refused(first, second, tmp_path):
+    joined = run([first, second], tmp_path / "data", ratios=RATIOS)
+    table = joined.table.copy()
+    table.loc[3, "source"] = None
+    write_dataset(tmp_path / "data", table, joined.vocabulary, {"root": str(joined.root)})
+    with pytest.raises(UserError, match="a poster has no source"):
+        Dataset.load(tmp_path / "data")
 
 
 def test_a_source_for_training_alone(first, second, tmp_path):
