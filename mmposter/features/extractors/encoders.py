@@ -29,11 +29,10 @@ _AS_DATA: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False
 _MAX_TOKENS = 128
 
 # By the model_type of what sees texts and images: the class of its text side, and its output that images are compared
-# with.
+# with. SigLIP 2 of one size (all but NaFlex) says that it is a SigLIP.
 _TEXT_SIDES = {
     "clip": ("CLIPTextModelWithProjection", "text_embeds"),
     "siglip": ("SiglipTextModel", "pooler_output"),
-    "siglip2": ("Siglip2TextModel", "pooler_output"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The text side of CLIP and SigLIP 2 as the encoder of words.
+"""The text side of CLIP and SigLIP 2 as the encoder of words, and the recipes that take both sides of one model.
 
 The models are tiny and random, and their tokenizers know letters; files and formats are those of the published ones.
 """
@@ -11,14 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from mmposter.config import Config, load_config
 from mmposter.errors import UserError
+from mmposter.explain.classifier import PosterClassifier
+from mmposter.features.extractors import PpocrExtractor
 from mmposter.features.extractors.encoders import encoder_width, load_encoder
+from mmposter.features.extractors.lines import encode_lines
+from mmposter.measurement.evaluate import evaluate_run
 from mmposter.pretrained import catalogue, resolver
+from mmposter.training.train import train
 
 KINDS = ("clip", "siglip2")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -209,3 +216,41 @@ def test_another_models_files_are_not_taken_for_it(written, tmp_path, monkeypatc
     monkeypatch.setenv(resolver.ENVIRONMENT, str(written))
     with pytest.raises(UserError, match=r"org/tiny is not on this machine \(needed: config\.json, model\.safetens"):
         resolver.resolve(catalogue.text_encoder("org/tiny"), offline=True)
+
+
+# --- the recipes ---
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_recipe_takes_both_sides_of_one_model_and_differs_in_nothing_else(name):
+    config = load_config(name)
+    assert config.cnn.backbone == f"hf/{config.ocr.encoder}"
+    changed = {"cnn.backbone": config.cnn.backbone, "ocr.encoder": config.ocr.encoder}
+    assert config == load_config(None, [f"{key}={value}" for key, value in changed.items()])
+    assert config != Config()
+
+
+def lines(self: Any, batch: Any) -> list[dict[str, np.ndarray]]:
+    quad = np.array([[0.1, 0.1], [0.9, 0.2], [0.9, 0.3], [0.1, 0.25]], np.float32)
+    record = {
+        "quads": np.stack([quad, quad + np.float32(0.3)]),
+        "confidences": np.array([0.9, 0.8], np.float32),
+        "text": encode_lines(["The", "END"]),
+    }
+    return [record for _ in batch]
+
+
+def test_a_recipe_extracts_trains_and_predicts(world, written, kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(PpocrExtractor, "start", lambda self: None)
+    monkeypatch.setattr(PpocrExtractor, "__call__", lines)
+    settings = (f"cnn.backbone=hf/{written}", f"ocr.encoder={written}", "branches=cnn,style,ocr", "style.reduced=8")
+    quick = ("train.epochs=1", "train.batch_size=16", "evaluation.bootstrap=100", "ocr.buckets=256")
+    config = load_config(kind, [*settings, *quick, "ocr.reading=careful"])
+    result = train(config, world.dataset, tmp_path / "run", device="cpu", offline=True, quiet=True)
+    assert result.run.sizes.num_features == result.run.sizes.embedding_dim == WIDTH[kind]
+    assert result.run.sizes.style_channels == SIDE["hidden_size"]
+    evaluate_run(result.run, world.dataset, device="cpu", offline=True)
+    classifier = PosterClassifier.load(tmp_path / "run", device="cpu", offline=True)
+    (prediction,) = classifier.predict(world.dataset.image_path(0))
+    assert prediction.error is None
+    assert prediction.scores.keys() == set(world.dataset.vocabulary.genres)
