@@ -118,6 +118,42 @@ class WeightedBCELoss(Loss):
         return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), pos_weight=self.pos_weight)
 
 
+@register_loss("ranked_bce")
+class RankedBCELoss(Loss):
+    """Binary cross entropy, and how often posters without a genre rank before those with it.
+
+        L = BCE + weight * mean_g [ sum_ij (y_ig - y_jg)+ softplus(x_jg - x_ig) / sum_ij (y_ig - y_jg)+ ]
+
+    The second term is RankNet's (C. Burges et al., "Learning to rank using gradient descent", ICML 2005) between the
+    posters of a batch, the same for a rare genre as for a common one, as average precision is. Genres that all posters
+    of the batch have, or none, are left out of it.
+
+    Args:
+        weight: of the second term, at least 0.
+        neighbours: with so many others each poster is compared, those that follow it in the batch.
+    """
+
+    def __init__(self, weight: float = 0.3, neighbours: int = 16) -> None:
+        super().__init__()
+        if weight < 0:
+            raise ValueError(f"weight must be at least 0, got {weight}")
+        if neighbours < 1:
+            raise ValueError(f"neighbours must be at least 1, got {neighbours}")
+        self.weight, self.neighbours = weight, neighbours
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        with without_autocast(logits):
+            x, y = logits.float(), targets.float()
+            cost, pairs = torch.zeros_like(x[0]), torch.zeros_like(x[0])
+            for shift in range(1, min(self.neighbours, len(x) - 1) + 1):
+                more = y - y.roll(shift, 0)  # of the pair's first; where it has less, the pair is turned round
+                cost = cost + (more.abs() * F.softplus((x.roll(shift, 0) - x) * more.sign())).sum(dim=0)
+                pairs = pairs + more.abs().sum(dim=0)
+            told = pairs > 0
+            ranked = (cost / pairs.clamp_min(FOCUS_EPS)).where(told, 0).sum() / told.sum().clamp(min=1)
+            return F.binary_cross_entropy_with_logits(x, y) + self.weight * ranked
+
+
 @register_loss("focal")
 class FocalLoss(Loss):
     """Focal loss (Lin et al. 2017, arXiv 1708.02002): -(1 - p_t)^gamma log p_t; gamma 0 without alpha is BCE.

@@ -101,8 +101,8 @@ class LossConfig(ConfigSection):
     """What is minimised; the mean over posters and genres."""
 
     name: Annotated[str, LOSSES] = LOSSES.usual
-    """``bce``, ``weighted_bce``, ``focal``, ``asl``, or one from outside. ``cross_entropy``: one genre a poster,
-    softmax. ``double_sigmoid_bce``: a published fault, to be measured."""
+    """``bce``, ``weighted_bce``, ``ranked_bce``, ``focal``, ``asl``, or one from outside. ``cross_entropy``: one genre
+    a poster, softmax. ``double_sigmoid_bce``: a published fault, to be measured."""
     options: Options = Field(default_factory=dict)
     """Of the loss, such as ``--set loss.options.gamma=1``"""
 

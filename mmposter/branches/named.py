@@ -152,6 +152,7 @@ LOSSES = Registered(
     {
         "bce": (),
         "weighted_bce": (_option("max_pos_weight", Annotated[float, Field(gt=0, le=1e9)], 20.0),),
+        "ranked_bce": (_option("weight", _FOCUS, 0.3),),
         "focal": (_option("gamma", _FOCUS, 2.0),),
         "asl": (
             _option("gamma_neg", _FOCUS, 2.0),

@@ -52,6 +52,7 @@ MEAN, STD = [0.6232192, -0.46745587, 0.25767552], [0.38002939, 0.52108144, 0.620
     [
         ("bce", {}, TARGETS, 1.509071567),
         ("weighted_bce", {"pos_weight": torch.tensor([1.0, 3.0, 0.5])}, TARGETS, 1.740120627),
+        ("ranked_bce", {"weight": 0.5}, TARGETS, 1.665702343),
         ("focal", {}, TARGETS, 1.186809972),
         ("focal", {"alpha": 0.25}, TARGETS, 0.644993246),
         ("asl", {}, TARGETS, 0.891846567),

@@ -15,6 +15,7 @@ TARGETS = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
 ALL = {
     "bce": {},
     "weighted_bce": {"pos_weight": torch.tensor([1.0, 3.0, 0.5])},
+    "ranked_bce": {"weight": 0.5},
     "focal": {"gamma": 2.0, "alpha": 0.25},
     "asl": {},
     "cross_entropy": {},
@@ -36,7 +37,12 @@ def test_all_are_listed_here():
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("bce", {}), ("focal", {"gamma": 0.0}), ("asl", {"gamma_neg": 0.0, "gamma_pos": 0.0, "clip": 0.0})],
+    [
+        ("bce", {}),
+        ("ranked_bce", {"weight": 0.0}),
+        ("focal", {"gamma": 0.0}),
+        ("asl", {"gamma_neg": 0.0, "gamma_pos": 0.0, "clip": 0.0}),
+    ],
 )
 @pytest.mark.parametrize("targets", [TARGETS, TARGETS * 0.8 + 0.1], ids=["hard", "soft"])
 def test_without_focus_all_are_bce(name, options, targets):
@@ -60,6 +66,30 @@ def test_asl_by_hand():
     assert value("asl", 0.7, 0.0) == pytest.approx(-(0.65**4) * math.log(0.35), rel=1e-5)
     assert value("asl", 0.7, 0.0, gamma_neg=2.0, clip=0.0) == pytest.approx(-(0.7**2) * math.log(0.3), rel=1e-5)
     assert value("asl", 0.04, 0.0) == 0.0  # below the clip a negative costs nothing
+
+
+def test_ranking_compares_posters_with_and_without_a_genre():
+    """By hand: all posters have genre 0 and none has genre 2; of genre 1 poster 1 (0) is ranked over poster 0 (-1)."""
+    bce = F.binary_cross_entropy_with_logits(LOGITS, TARGETS).item()
+    ranked = build_loss("ranked_bce", weight=0.5)(LOGITS, TARGETS).item() - bce
+    assert ranked == pytest.approx(0.5 * math.log(1 + math.exp(-1.0)), rel=1e-5)
+
+
+def test_each_pair_counts_once_however_far_apart_and_each_genre_the_same():
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(9, 2, generator=generator), torch.zeros(9, 2)
+    targets[0, 0] = targets[2:7, 1] = 1
+    expected = 0.0
+    for genre in range(2):
+        with_it, without = (logits[targets[:, genre] == kind, genre] for kind in (1, 0))
+        expected += F.softplus(without[None] - with_it[:, None]).mean().item() / 2
+    bce = F.binary_cross_entropy_with_logits(logits, targets).item()
+    assert build_loss("ranked_bce", weight=1.0)(logits, targets).item() - bce == pytest.approx(expected, rel=1e-5)
+
+
+def test_ranking_of_one_poster_is_bce():
+    expected = F.binary_cross_entropy_with_logits(LOGITS[:1], TARGETS[:1])
+    torch.testing.assert_close(build_loss("ranked_bce")(LOGITS[:1], TARGETS[:1]), expected)
 
 
 def test_weighted_bce_weighs_the_positives_of_its_genre():
@@ -155,6 +185,10 @@ def test_errors():
         build_loss("focal", alpha=0.0)
     with pytest.raises(ValueError, match=r"clip must be in \[0, 1\), got 1.0"):
         build_loss("asl", clip=1.0)
+    with pytest.raises(ValueError, match="weight must be at least 0, got -1"):
+        build_loss("ranked_bce", weight=-1)
+    with pytest.raises(ValueError, match="neighbours must be at least 1, got 0"):
+        build_loss("ranked_bce", neighbours=0)
     with pytest.raises(ValueError, match="pos_weight must be a vector of positive numbers"):
         build_loss("weighted_bce", pos_weight=torch.tensor([1.0, 0.0]))
     with pytest.raises(ValueError, match=r"loss 'weighted_bce' must be given \['pos_weight'\], got \[\]"):

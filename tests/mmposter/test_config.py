@@ -257,7 +257,8 @@ def test_heads_and_losses_have_options(overrides, head, loss):
         ("loss.options.alpha=x", "loss.options.alpha: Input should be a valid number"),
         ("loss.options.gamma_neg=-1", "loss.options.gamma_neg: Input should be greater than or equal to 0; got -1"),
         ("fusion.hidden=0", "fusion.options.hidden: Input should be greater than or equal to 1; got 0"),
-        ("loss.name=hinge", "loss.name: allowed are bce, weighted_bce, focal, asl, cross_entropy, double_sigmoid_bce; "
+        ("loss.name=hinge", "loss.name: allowed are bce, weighted_bce, ranked_bce, focal, asl, cross_entropy, "
+         "double_sigmoid_bce; "
          "got 'hinge'. One from outside comes with its file: mmposter --plugin FILE COMMAND"),
         ("style.gate=cbam", "style.gate: allowed are gram, se, srm; got 'cbam'. One from outside"),
     ],
