@@ -14,17 +14,21 @@ Plain `torch.nn` modules without files, YAML or detectors. A batch is a flat dic
 | ocr.embeddings | B x T x E | one text embedding a line |
 | ocr.geometry | B x T x 5 | centre x, centre y, width, height in 0-1, confidence |
 | ocr.mask | B x T | bool |
+| ocr.ngrams | B x S | int64, rows of the table of hashed n-grams |
+| ocr.ngram_counts | B x S | how often each is there |
+| ocr.ngram_mask | B x S | bool |
 
 A mask is True where a slot is real. Letters, the same in all files: B posters, C channels, H W height and width,
-N detections, T text lines, E text embedding, D embedding, G genres, R reduced channels, K branches.
+N detections, T text lines, S n-grams, E text embedding, D embedding, G genres, R reduced channels, K branches.
 """
 
-from fusion.averaging import hold_batch_norms, renew_batch_norms
+from fusion.averaging import follow, renew_batch_norms
 from fusion.backbones import (
     Backbone,
     BackboneSpec,
     backbone_spec,
     build_backbone,
+    hold_batch_norms,
     list_backbones,
     register_backbone,
     register_library,
@@ -117,6 +121,7 @@ __all__ = [
     "build_loss",
     "convolution_weights",
     "crop_maps",
+    "follow",
     "gate_names",
     "gate_options",
     "genre_head",

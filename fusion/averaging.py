@@ -1,4 +1,4 @@
-"""Batch norms: new statistics for averaged weights, and norms whose statistics are fixed in training."""
+"""Averaged weights, and statistics of batch norms that fit them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from fusion.backbones.base import evaluating
+from fusion.backbones.base import batch_norms, evaluating
 
 
 def renew_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
@@ -28,7 +27,7 @@ def renew_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
         >>> norm.running_mean
         tensor([4.])
     """
-    norms = _batch_norms(network)
+    norms = batch_norms(network)
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
@@ -44,22 +43,29 @@ def renew_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
                 norm.momentum = momentum
 
 
-def hold_batch_norms(network: nn.Module) -> None:
-    """Normalise by the running statistics in training too, until `network.train()` is called.
+def follow(average: nn.Module, model: nn.Module, step: int, kept: float) -> None:
+    """Move averaged weights, and statistics, a little towards those of a model of the same kind.
 
-    Training and use then agree: with a batch's own statistics a network can come to depend on the other images of the
-    batch, and does badly without them. (Y. Wu and J. Johnson, "Rethinking 'Batch' in BatchNorm", 2021, arXiv
-    2105.07576, on frozen batch norms.)
+    The average with falling weights of A. Tarvainen and H. Valpola, "Mean teachers are better role models", NeurIPS
+    2017, arXiv 1703.01780; in the first steps it forgets faster, so that what it began with does not linger.
+
+    Args:
+        step: how many steps were taken, from 1.
+        kept: in 0-1, what a late step leaves of the average.
 
     Examples:
-        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).train()
-        >>> hold_batch_norms(network)
-        >>> [part.training for part in network]
-        [True, False]
+        >>> average, model = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+        >>> for network, value in ((average, 0.0), (model, 1.0)):
+        ...     _ = nn.init.constant_(network.weight, value)
+        >>> follow(average, model, step=1000, kept=0.75)
+        >>> average.weight.item()
+        0.25
     """
-    for norm in _batch_norms(network):
-        norm.eval()
-
-
-def _batch_norms(network: nn.Module) -> list[_BatchNorm]:
-    return [part for part in network.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    share = 1 - min(kept, (step + 1) / (step + 20))
+    pairs = ((average.parameters(), model.parameters()), (average.buffers(), model.buffers()))
+    with torch.no_grad():
+        for old, new in (pair for mine, theirs in pairs for pair in zip(mine, theirs, strict=True)):
+            if old.is_floating_point():
+                old.lerp_(new, share)
+            else:
+                old.copy_(new)

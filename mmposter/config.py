@@ -37,7 +37,7 @@ from mmposter.branches.cnn import NAME as CNN
 from mmposter.branches.cnn import CnnConfig
 from mmposter.branches.named import HEADS, LOSSES, Options, Registered
 from mmposter.branches.ocr import Mask, OcrConfig
-from mmposter.branches.settings import FROM_OUTSIDE, ConfigSection, Name, Rate, Side, Slots, Width
+from mmposter.branches.settings import FROM_OUTSIDE, ConfigSection, Name, Rate, Share, Side, Slots, Width, in_order
 from mmposter.branches.style import StyleConfig
 from mmposter.branches.yolo import YoloConfig
 from mmposter.errors import UserError
@@ -62,6 +62,7 @@ __all__ = [
     "OcrConfig",
     "Rate",
     "Regime",
+    "Share",
     "Side",
     "Slots",
     "StyleConfig",
@@ -70,6 +71,7 @@ __all__ = [
     "check_values",
     "flat_config",
     "given",
+    "in_order",
     "load_config",
     "parse_branches",
     "parse_config",
@@ -143,11 +145,23 @@ class TrainConfig(ConfigSection):
     """The weights of the epoch with the best validation mAP, or those of the last epoch (then nothing stops early)."""
     augment: bool = True
     """finetune: random crop, flip and colour"""
+    crop: tuple[Share, Share] = (0.6, 1.0)
+    """augment: the smallest and the largest part of a poster that is shown"""
+    sizes: tuple[tuple[Side, Side], ...] = Field((), max_length=16)
+    """augment: heights and widths of pictures in pixels, of which each step draws one; none: ``cnn.size`` alone"""
+    average: float = Field(0.0, ge=0, lt=1)
+    """What a step leaves of the averaged weights, such as 0.999 (less in the first steps): these are validated and
+    kept. 0: no average is made."""
     workers: int = Field(0, ge=0, le=1024)
     """finetune: processes that decode posters"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     tensorboard: bool = False
     """Also write the curves for TensorBoard (``pip install 'mmposter[tensorboard]'``)."""
+
+    @field_validator("crop")
+    @classmethod
+    def _in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
+        return in_order(value)
 
     @field_validator("lr")
     @classmethod

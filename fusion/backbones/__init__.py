@@ -7,7 +7,7 @@ libraries that `register_library` adds.
 
 # The first line imports what registers its networks and is used for nothing else here.
 from fusion.backbones import efficientnet_lite, gated_resnets, published_cnns, torchvision_families  # noqa: F401
-from fusion.backbones.base import RESIZES, Backbone, BackboneSpec, Undrawn, global_average
+from fusion.backbones.base import RESIZES, Backbone, BackboneSpec, Undrawn, global_average, hold_batch_norms
 from fusion.backbones.catalogue import (
     backbone_spec,
     build_backbone,
@@ -35,6 +35,7 @@ __all__ = [
     "build_backbone",
     "count_parameters",
     "global_average",
+    "hold_batch_norms",
     "list_backbones",
     "of_library",
     "quiet_transformers",

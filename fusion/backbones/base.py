@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 RESIZES = ("bicubic", "bilinear", "nearest")
@@ -63,6 +64,7 @@ class Backbone(nn.Module):
         stage_channels: channels of each stage's output.
         num_features: channels of the final map.
         map_stage: the last stage whose map has a style to be measured.
+        norms_held: whether batch norms stay in evaluation mode in training, see `hold_batch_norms`.
 
     Examples:
         >>> backbone = Backbone("tiny", {"one": nn.Conv2d(3, 8, 3, stride=2), "two": nn.Conv2d(8, 16, 3, stride=2)})
@@ -89,6 +91,7 @@ class Backbone(nn.Module):
         self.num_features = self.stage_channels[self.last_stage]
         self.map_stage = self.last_stage if map_stage is None else map_stage
         self._frozen: frozenset[str] = frozenset()
+        self.norms_held = False
 
     @property
     def stage_names(self) -> list[str]:
@@ -153,8 +156,10 @@ class Backbone(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """As `nn.Module.train`, but frozen stages stay in evaluation mode."""
+        """As `nn.Module.train`, but frozen stages stay in evaluation mode, and so do batch norms that are held."""
         super().train(mode)
+        if self.norms_held:
+            hold_batch_norms(self)
         for name in self._frozen:
             self.stages[name].eval()
         return self
@@ -163,6 +168,29 @@ class Backbone(nn.Module):
         if stage not in self.stages:
             raise ValueError(f"stage must be one of {self.stage_names}, got {stage!r}")
         return self.stage_names.index(stage)
+
+
+def hold_batch_norms(network: nn.Module) -> None:
+    """Normalise by the running statistics in training too, until `network.train()` is called.
+
+    Training and use then agree: with a batch's own statistics a network can come to depend on the other images of the
+    batch, and does badly without them. (Y. Wu and J. Johnson, "Rethinking 'Batch' in BatchNorm", 2021, arXiv
+    2105.07576, on frozen batch norms.)
+
+    Examples:
+        >>> from fusion import hold_batch_norms
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).train()
+        >>> hold_batch_norms(network)
+        >>> [part.training for part in network]
+        [True, False]
+    """
+    for norm in batch_norms(network):
+        norm.eval()
+
+
+def batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    """Those with running statistics."""
+    return [part for part in network.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
 
 
 def global_average(x: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ class GridTask(Task[Unit, Unit, UnitResult]):
         probs, unseen, scored = {}, {}, None
         for cell in cells:
             features = shuffle_branches(inputs.features, cell.shuffled, dataset, config.seed)
-            data = poster_batches(config, dataset, replace(inputs, features=features), augment=False)
+            data = poster_batches(dataset, replace(inputs, features=features))
             probs[cell.name], scored, seen = trainer.predict(rows, cell.only, data)
             unseen[cell.name] = ~seen
         assert scored is not None  # a training has a cell

@@ -43,6 +43,8 @@ class CnnConfig(ConfigSection):
     """classifier dense: dropout follows so many of the hidden layers, the first ones; None: each"""
     trainable: Name = "full"
     """finetune only: ``full``, ``frozen``, or the first stage that learns (such as ``block4``)."""
+    batch_norms: Literal["batch", "held"] = "batch"
+    """finetune only: normalise by each batch, or ``held``: by the statistics that came with the weights, as in use"""
     dim: Width = 256
     dropout: float = Field(0.6, ge=0, lt=1)
 

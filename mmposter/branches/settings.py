@@ -13,6 +13,8 @@ asks for a machine's whole memory, or its time."""
 
 Slots = Annotated[int, Field(ge=1, le=1000)]
 Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+"""Of a picture's area."""
 Name = Annotated[str, Field(max_length=4096)]
 
 
@@ -24,3 +26,10 @@ class ConfigSection(BaseModel):
     """A mapping of keys in a configuration: no key but these, and no value without a check."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+def in_order(parts: tuple[float, float]) -> tuple[float, float]:
+    """A smallest and a largest part of a picture (ValueError: the other way round)."""
+    if parts[0] > parts[1]:
+        raise ValueError(f"the smallest part comes first; got {list(parts)}")
+    return parts

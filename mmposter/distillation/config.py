@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from mmposter.config import ConfigSection, Name, Rate, Side, check_values, given, read_values
-
-Share = Annotated[float, Field(gt=0, le=1)]
+from mmposter.config import ConfigSection, Name, Rate, Share, Side, check_values, given, in_order, read_values
 
 
 class Phase(ConfigSection):
@@ -27,9 +25,7 @@ class Phase(ConfigSection):
     @field_validator("scale")
     @classmethod
     def _in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if value[0] > value[1]:
-            raise ValueError(f"the smallest part comes first; got {list(value)}")
-        return value
+        return in_order(value)
 
 
 class DistillationConfig(ConfigSection):

@@ -33,6 +33,7 @@ from mmposter.outputs.kinds import DISTILLATION, TEACHERS
 from mmposter.progress import say
 from mmposter.runs.provenance import package_version, source_commit
 from mmposter.runs.run import TOWER
+from mmposter.runs.seen import TRAIN, VAL, SeenPosters, seen_through
 from mmposter.training.checkpoint import require_same_config
 
 INFO = "distillation.json"
@@ -159,9 +160,18 @@ class _Distilling:
             }
         # Its batch norms were measured at this size, so whoever uses it without another `cnn.size` gets this one.
         replace(self.weights, size=loop.size).save_trained(out / TOWER, loop.average.student)
+        self._seen().save(out)
         write_card(out, config, facts, progress.history)
         write_json(out / INFO, _info(config, facts, progress.history))  # with its history it is finished
         return Distillation(out, config, facts, progress.history)
+
+    def _seen(self) -> SeenPosters:
+        """The posters that were learnt from or watched, and those that the student had seen before."""
+        table = self.dataset.table
+        seen = seen_through(self.weights, self.config.init)
+        for split in (VAL, TRAIN):
+            seen = SeenPosters.of(table[table["split"] == split], split).with_more(seen)
+        return seen
 
     def facts(self) -> dict[str, Any]:
         """What is known before the training."""

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from fusion import crop_maps, genre_head
 from fusion.backbones import global_average
-from mmposter.distillation.views import PosterMaps, random_boxes
+from mmposter.distillation.views import PosterMaps
 from mmposter.errors import UserError
 from mmposter.evaluation.metrics import mean_average_precision
 from mmposter.files.strict_json import sound
 from mmposter.files.tensors import load_tensors, save_tensors
+from mmposter.images.views import BOX_DRAWS, boxes
 from mmposter.progress import progress
 
 FILE = "genres.safetensors"
@@ -153,8 +154,8 @@ class SoftGenres(nn.Module):
                 whole = {name: torch.from_numpy(posters.maps[name][part]).to(device).float() for name in self.final}
                 pooled[0].append(self._pooled(whole).half().cpu())
                 for view in pooled[1:]:
-                    boxes = random_boxes(rng, len(part), _SCALE)
-                    crops = {name: crop_maps(maps, boxes, _PLACES) for name, maps in whole.items()}
+                    cut = boxes(rng.random((BOX_DRAWS, len(part))), _SCALE)
+                    crops = {name: crop_maps(maps, cut, _PLACES) for name, maps in whole.items()}
                     view.append(self._pooled(crops).half().cpu())
                 ticker.advance(len(part))
         return torch.stack([torch.cat(view) for view in pooled])

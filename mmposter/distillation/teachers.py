@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,17 @@ from fusion import Backbone, Hint, backbone_spec, linear_classifier, match_stage
 from fusion.backbones import of_library
 from mmposter.config import CnnConfig
 from mmposter.data.dataset import Dataset
+from mmposter.data.pixels import Resized, decode_posters
+from mmposter.data.row_arrays import RowArrays
 from mmposter.data.splitting import SPLIT_ADVICE
 from mmposter.distillation.config import DistillationConfig
-from mmposter.distillation.rows import RowArrays
 from mmposter.distillation.views import PosterMaps
-from mmposter.engines.machine import memory
-from mmposter.errors import BadImageError, UserError
+from mmposter.errors import UserError
 from mmposter.features.tower import EARLIER_RESIZE, SharedTower, TowerWeights
 from mmposter.images.picture import Picture
-from mmposter.images.reading import crop_image, load_image
-from mmposter.progress import say
-from mmposter.visible import visible
 
 FOLDER = "teachers"
-_PIXELS, _USABLE = "pixels-", "usable"
-_PART = 16  # posters decoded, or shown to a teacher, between two looks at the clock
-_SHARE = 0.8  # of the memory that maps may take
+_PART = 16  # posters shown to a teacher between two looks at the clock
 _LARGEST = 60_000.0  # float16 ends at 65504
 
 
@@ -94,7 +88,7 @@ def poster_maps(
         resize: the filter of the student's pictures; each teacher sees those of its own.
 
     Raises:
-        UserError: too few posters, or more than the memory holds.
+        UserError: too few posters.
     """
     splits = np.array(dataset.table["split"], dtype=object)
     train, val = np.flatnonzero(splits == "train"), np.flatnonzero(splits == "val")
@@ -102,16 +96,14 @@ def poster_maps(
     val = val[np.arange(count) * len(val) // max(count, 1)]  # evenly, as the manifest is sorted
     _require_posters(dataset, len(train), count)
     rows = np.concatenate([train, val])
-    _require_memory(len(rows), teachers, config)
-    # The student's last: its pictures stay in memory.
-    filters = [*{teacher.weights.filter for teacher in teachers} - {resize}, resize]
-    made = _decode(dataset, rows, config.teacher_size, filters, folder, quiet=quiet)
+    filters = {resize, *(teacher.weights.filter for teacher in teachers)}
+    made = {name: _resized(config.teacher_size, name) for name in sorted(filters)}
+    posters = decode_posters(dataset, rows, made, folder, "posters", quiet=quiet)
     maps: dict[str, NDArray[np.float16]] = {}
-    for name in filters:
-        pixels = made.load(_PIXELS + name)
-        for teacher in (one for one in teachers if one.weights.filter == name):
-            maps |= _look(teacher, pixels, config.teacher_size, folder, device=device, quiet=quiet)
-    usable = made.load(_USABLE)
+    for teacher in teachers:
+        pixels = posters.pixels[teacher.weights.filter]
+        maps |= _look(teacher, pixels, config.teacher_size, folder, device=device, quiet=quiet)
+    usable = posters.usable
     to_learn = np.arange(len(rows)) < len(train)
     learnt, watched = np.flatnonzero(usable & to_learn), np.flatnonzero(usable & ~to_learn)
     _require_posters(dataset, len(learnt), len(watched))
@@ -119,7 +111,7 @@ def poster_maps(
     if dataset.has_labels and config.genre_weight > 0:
         labels, groups = dataset.labels()[rows], np.array(dataset.table["group"], dtype=object)[rows]
     unreadable = tuple(str(name) for name in dataset.table["id"].iloc[rows[~usable]])
-    return PosterMaps(pixels, maps, learnt, watched, labels, groups, unreadable)
+    return PosterMaps(posters.pixels[resize], maps, learnt, watched, labels, groups, unreadable)
 
 
 def _require_posters(dataset: Dataset, train: int, val: int) -> None:
@@ -129,50 +121,9 @@ def _require_posters(dataset: Dataset, train: int, val: int) -> None:
         )
 
 
-def _require_memory(posters: int, teachers: Sequence[Teacher], config: DistillationConfig) -> None:
-    each = 3 * math.prod(config.teacher_size)
-    each += sum(2 * math.prod(shape) for teacher in teachers for shape in teacher.shapes.values())
-    needed, here = posters * each, memory()
-    if needed > _SHARE * here:
-        raise UserError(
-            f"the maps of {posters:,} posters take {needed / 1e9:.1f} GB, and this machine has {here / 1e9:.1f} GB.\n"
-            "Take fewer teachers, or smaller pictures for them, such as --set teacher_size=[224,160]"
-        )
-
-
-def _decode(
-    dataset: Dataset,
-    rows: NDArray[np.int64],
-    size: tuple[int, int],
-    filters: Iterable[str],
-    folder: Path,
-    *,
-    quiet: bool,
-) -> RowArrays:
-    """Pixels of the posters at one size, by each filter; one that cannot be read is black, and not usable."""
-    table, crops = dataset.table, dataset.crops
-    shapes = {_PIXELS + name: ((*size, 3), np.dtype(np.uint8)) for name in filters}
-    arrays = RowArrays(folder, "posters", {**shapes, _USABLE: ((), np.dtype(bool))}, len(rows))
-
-    def decode(part: range) -> dict[str, NDArray[Any]]:
-        usable = np.zeros(len(part), bool)
-        pixels = {name: np.zeros((len(part), *size, 3), np.uint8) for name in filters}
-        for place, row in enumerate(int(rows[number]) for number in part):
-            try:
-                poster = load_image(dataset.image_path(row))
-                crop = None if crops is None else crops[row]
-                poster = poster if crop is None else crop_image(poster, crop)
-            except BadImageError as error:
-                name = table["id"].iloc[row]
-                say(visible(f"left out: {name}: {error.reason} ({error})"))
-                continue
-            for name, made in pixels.items():
-                made[place] = np.asarray(poster.resize(size[::-1], Image.Resampling[name.upper()]))
-            usable[place] = True
-        return {_USABLE: usable, **{_PIXELS + name: made for name, made in pixels.items()}}
-
-    arrays.fill(decode, _PART, title="posters", quiet=quiet)
-    return arrays
+def _resized(size: tuple[int, int], name: str) -> Resized:
+    how = Image.Resampling[name.upper()]
+    return Resized(size, lambda poster: np.asarray(poster.resize(size[::-1], how)))
 
 
 def _look(

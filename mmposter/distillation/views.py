@@ -14,6 +14,7 @@ from torch import Tensor
 from fusion import crop_maps
 from fusion.distillation import GENRES
 from mmposter.distillation.config import DistillationConfig
+from mmposter.images.views import BOX_DRAWS, COLOUR_DRAWS, boxes, recoloured
 
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels of pictures, or of a map."""
@@ -23,13 +24,11 @@ Batch: TypeAlias = tuple[Tensor, dict[str, Tensor]]
 """Pictures B x 3 x H x W, normalised; by a hint's name B x C x H' x W', with soft genres B x G."""
 
 _PLAIN_SCALE = (0.3, 1.0)
-_STRETCH = 0.3  # logarithm of the most that a crop's aspect differs from the poster's
-_BRIGHTNESS, _CONTRAST, _SATURATION = 0.2, 0.2, 0.25  # logarithms of the largest factors
 
 
 @dataclass(frozen=True, eq=False)
 class PosterMaps:
-    """Posters with their teachers' maps, in memory."""
+    """Posters with their teachers' maps, mapped from disk."""
 
     pixels: NDArray[np.uint8]  # N x H x W x 3, uint8
     maps: Mapping[str, NDArray[np.float16]]  # by a hint's name N x C x H' x W', float16
@@ -75,12 +74,12 @@ class Views:
         """
         rng = np.random.default_rng((self.config.seed, step))
         rows = rng.choice(self.posters.train, batch, replace=False)
-        images, targets = self._cut(rows, random_boxes(rng, batch, scale), size, places)
+        images, targets = self._cut(rows, boxes(rng.random((BOX_DRAWS, batch)), scale), size, places)
         flipped = torch.from_numpy(rng.random(batch) < 0.5).to(self.device)
         for values in (images, *targets.values()):
             values[flipped] = values[flipped].flip(3)
         targets = self._with_genres(targets, rows)
-        images = recolour(images, rng)
+        images = recoloured(images, rng.random((COLOUR_DRAWS, batch)))
         if rng.random() < self.config.mixup:
             share = float(rng.uniform(0.5, 1.0))  # Beta(1, 1), its larger side
             order = torch.from_numpy(rng.permutation(batch)).to(self.device)
@@ -97,7 +96,7 @@ class Views:
         """Pictures of random crops, neither coloured nor mixed: a function of the seed and the batch's number alone."""
         rng = np.random.default_rng((self.config.seed, number, 1))  # other draws than those of a step
         rows = rng.choice(self.posters.train, batch, replace=False)
-        images = self._pictures(rows, random_boxes(rng, batch, _PLAIN_SCALE), size)
+        images = self._pictures(rows, boxes(rng.random((BOX_DRAWS, batch)), _PLAIN_SCALE), size)
         return (images - self._mean) / self._std
 
     def _cut(self, rows: NDArray[np.int64], boxes: Tensor, size: Size, places: Places) -> Batch:
@@ -116,29 +115,3 @@ class Views:
 
     def _take(self, values: NDArray[Any], rows: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(values[rows]).to(self.device)
-
-
-def random_boxes(rng: np.random.Generator, count: int, scale: tuple[float, float]) -> Tensor:
-    """Boxes `count` x 4 in 0-1: of a random area, stretched a little, at a random place.
-
-    Args:
-        scale: the smallest and the largest area, of the whole; less where a stretched box would reach over the edge.
-    """
-    area, aspect = rng.uniform(*scale, count), np.exp(rng.uniform(-_STRETCH, _STRETCH, count))
-    height, width = np.minimum(np.sqrt(area / aspect), 1), np.minimum(np.sqrt(area * aspect), 1)
-    top, left = rng.uniform(0, 1 - height), rng.uniform(0, 1 - width)
-    return torch.from_numpy(np.stack([left, top, left + width, top + height], axis=1)).float()
-
-
-def recolour(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Other brightness, contrast and saturation for every picture of B x 3 x H x W in 0-255."""
-
-    def factors(most: float) -> Tensor:
-        drawn = np.exp(rng.uniform(-most, most, (len(images), 1, 1, 1)))
-        return torch.from_numpy(drawn).float().to(images.device)
-
-    images = images * factors(_BRIGHTNESS)
-    for most, dims in ((_CONTRAST, (1, 2, 3)), (_SATURATION, (1,))):
-        grey = images.mean(dims, keepdim=True)
-        images = (images - grey) * factors(most) + grey
-    return images.clamp(0, 255)

@@ -214,9 +214,14 @@ class TowerInput:
             return cls((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), size, weights.filter)
         return cls(facts.mean, facts.std, size, weights.filter)
 
-    def transform(self, *, augment: bool = False) -> PosterTransform:
+    def transform(self) -> PosterTransform:
         """What makes the tensor of a poster's pixels."""
-        return PosterTransform(self.mean, self.std, self.size, self.resize, augment=augment)
+        return PosterTransform(self.mean, self.std, self.size, self.resize)
+
+    def normalised(self, images: torch.Tensor) -> torch.Tensor:
+        """As the backbone takes them, of images B x 3 x H x W in 0-255."""
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return (images * (1 / 255) - mean) / std  # as torchvision, to the last bit
 
     def __call__(self, picture: Picture) -> torch.Tensor:
         """Resize and normalise one poster."""

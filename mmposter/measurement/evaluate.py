@@ -135,7 +135,7 @@ def score_split(
     """
     accelerator = make_accelerator(resolve_device(device), run.config.train.precision)
     model: torch.nn.Module = accelerator.prepare_model(run.load_model(), evaluation_mode=True)
-    data = poster_batches(run.config, dataset, inputs, augment=False)
+    data = poster_batches(dataset, inputs)
     return predict_rows(accelerator, model, data, rows, run.config, only)
 
 

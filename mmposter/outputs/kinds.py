@@ -18,6 +18,9 @@ EVALUATION = Kind(
     ),
 )
 
+POSTERS_DECODED = Kind("decoded posters", {}, ("*.npy", "*.json"))
+"""What a training keeps of its posters while it runs."""
+
 RUN = Kind(
     "a run",
     {"model.json": ("config", "vocabulary")},
@@ -36,6 +39,7 @@ RUN = Kind(
         "plots/genres.png",
         "plots/average_precision.png",
         "tensorboard/events.out.tfevents.*",
+        *POSTERS_DECODED.under("posters"),
         *EVALUATION.under("evaluation/*"),
         *EVALUATION.under("evaluation/*/*"),  # on other data than the run's own
     ),
@@ -52,6 +56,7 @@ DISTILLATION = Kind(
         "tower.safetensors",
         "state.safetensors",
         "genres.safetensors",
+        "seen.parquet",
         "metrics.csv",
         "README.md",
         "plots/curves.png",

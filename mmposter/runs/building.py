@@ -37,6 +37,7 @@ _MOST_PARAMETERS = 2_000_000_000
 def build_tower(config: Config, backbone: Backbone) -> ImageTower:
     """The image tower for the finetune regime, with the Gram layer where the style branch is on."""
     try:
+        backbone.norms_held = config.cnn.batch_norms == "held"
         backbone.set_trainable(config.cnn.trainable)
         tapped = measured_stage(backbone, config.style) if STYLE in config.branches else (None, None)
         return ImageTower(backbone, *tapped)
@@ -122,6 +123,7 @@ def build_image_classifier(
             state_dict=state_dict,
         )
         model = ImageClassifier(backbone, classifier)
+        backbone.norms_held = cnn.batch_norms == "held"
         model.set_trainable(cnn.trainable)
     except ValueError as error:
         raise UserError(str(error)) from error

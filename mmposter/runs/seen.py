@@ -19,9 +19,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmposter.data.duplicates import DUPLICATE_DISTANCE, near_pairs
+from mmposter.features.tower import TowerWeights
 from mmposter.files.atomic import atomic_path
 from mmposter.files.strict_json import sound
 from mmposter.files.strict_parquet import read_parquet
+from mmposter.shipped import POSTERS, shipped_model, shipped_models
 
 SEEN = "seen.parquet"
 TRAIN, VAL = "train", "val"
@@ -107,6 +109,18 @@ class SeenPosters:
                 pc.fill_null(table["phash"], 0).to_numpy().astype(np.uint64),
                 pc.is_valid(table["phash"]).to_numpy(),
             )
+
+
+def seen_through(weights: TowerWeights, init: str) -> SeenPosters:
+    """What an image network had seen, where that is known: its run's or its distillation's own posters.
+
+    Args:
+        init: as in ``cnn.init``; of the model that travels with mmposter it is known without the network's file, too.
+    """
+    folder = None if weights.file is None else weights.file.parent
+    if init == POSTERS and POSTERS in shipped_models():
+        folder = shipped_model(POSTERS)
+    return (None if folder is None else SeenPosters.load(folder)) or SeenPosters()
 
 
 def _short(sums: pd.Series[str]) -> NDArray[np.object_]:

@@ -101,6 +101,7 @@ def load_checkpoint(
     try:
         model.load_state_dict(_under(tensors, "model."))
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        _lay_out(optimizer)
         if scaler is not None and scale is not None:
             scaler.load_state_dict(dict(scale))
         torch.set_rng_state(random)
@@ -109,6 +110,14 @@ def load_checkpoint(
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} cannot be resumed ({shorten(str(error))}); {mend}") from error
     return progress
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Give moments the layout of their weights: fused optimisers go through both in the order of memory."""
+    for weights, state in optimizer.state.items():
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.shape == weights.shape and value.stride() != weights.stride():
+                state[name] = torch.empty_like(weights, dtype=value.dtype).copy_(value)
 
 
 def require_same_config(out: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:

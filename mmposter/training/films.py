@@ -11,7 +11,7 @@ from mmposter.branches import declared
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
 from mmposter.features.ragged import Features, batch_of, take
-from mmposter.training.batches import mixed_seed
+from mmposter.training.seeds import mixed_seed
 
 
 @dataclass(frozen=True)

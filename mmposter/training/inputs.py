@@ -20,6 +20,7 @@ from mmposter.features.shuffling import shuffle_branches
 from mmposter.features.table import FeatureTable, dataset_extractors, extract_dataset, load_features
 from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.training.batches import PosterBatches
+from mmposter.training.pictures import Pictures, ReadPosters
 
 if TYPE_CHECKING:
     from mmposter.runs.run import Run
@@ -95,11 +96,13 @@ def cached_branches(
     return dataset_extractors(dataset, config, frozen, device=device, offline=offline)
 
 
-def poster_batches(config: Config, dataset: Dataset, inputs: Inputs, *, augment: bool) -> PosterBatches:
-    """The posters of a data set as the loop reads them."""
+def poster_batches(dataset: Dataset, inputs: Inputs, pictures: Pictures | None = None) -> PosterBatches:
+    """The posters of a data set as the loop reads them.
+
+    Args:
+        pictures: where the model sees the posters; None reads them anew, which is for one pass over them.
+    """
     labels = torch.from_numpy(inputs.labels)
-    if inputs.image is None:
-        return PosterBatches(inputs.features.tensors, labels)
-    transform = inputs.image.transform(augment=augment)
-    paths = [dataset.root / path for path in dataset.table["path"]]
-    return PosterBatches(inputs.features.tensors, labels, paths, transform, config.seed, crops=dataset.crops)
+    if inputs.image is not None and pictures is None:
+        pictures = ReadPosters(dataset, inputs.image)
+    return PosterBatches(inputs.features.tensors, labels, pictures)

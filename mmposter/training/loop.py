@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
-from fusion import ImageClassifier, Loss, PosterModel, parameter_groups, probabilities
+from fusion import ImageClassifier, Loss, PosterModel, follow, parameter_groups, probabilities
 from mmposter.config import Config, TrainConfig
 from mmposter.engines.parent import end_with_the_parent, lasts
 from mmposter.errors import DivergedError, UserError
@@ -29,10 +30,11 @@ from mmposter.files.atomic import write_text
 from mmposter.files.tensors import save_tensors
 from mmposter.progress import progress as show_progress
 from mmposter.progress import say
-from mmposter.training.batches import EpochSampler, PosterBatches, mixed_seed
+from mmposter.training.batches import EpochSampler, PosterBatches, as_it_is
 from mmposter.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 from mmposter.training.epochs import validation_columns
 from mmposter.training.films import Films
+from mmposter.training.seeds import mixed_seed
 
 # A long epoch (finetune) is not lost to a kill: the state is also kept in between, at most this often.
 CHECKPOINT_SECONDS = 30.0
@@ -90,7 +92,12 @@ class Trainer:
         optimizer = build_optimizer(groups, settings)
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.model: nn.Module
+        if train.pictures is not None and accelerator.device.type == "cpu":
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.average: nn.Module | None = None
+        if settings.average:
+            self.average = copy.deepcopy(self.plain_model).eval().requires_grad_(False)
         self.loss = loss.to(accelerator.device)
         self.films = films
         if films is not None:
@@ -107,8 +114,7 @@ class Trainer:
         """Go on from `last.safetensors`, if it is there yet."""
         path, scaler = self.out / LAST, self.accelerator.scaler
         if path.exists():
-            model, optimizer = self.plain_model, self.optimizer.optimizer
-            self.progress = load_checkpoint(path, model, optimizer, TrainingProgress, scaler)
+            self.progress = load_checkpoint(path, self._whole(), self.optimizer.optimizer, TrainingProgress, scaler)
 
     def fit(self, *, quiet: bool = False) -> TrainingProgress:
         """Train to the last epoch or until validation mAP has not risen for `patience` epochs.
@@ -141,8 +147,12 @@ class Trainer:
         self, rows: Sequence[int], only: Sequence[str] | None = None, data: PosterBatches | None = None
     ) -> Scored:
         """Posters of `data` (None: the validation's) by row, see `predict_rows`; with the answer `unseen`."""
-        data = self.val_data if data is None else data
-        found = predict_rows(self.accelerator, self.model, data, rows, self.config, only)
+        return self._predict(self.model, rows, self.val_data if data is None else data, only)
+
+    def _predict(
+        self, model: nn.Module, rows: Sequence[int], data: PosterBatches, only: Sequence[str] | None = None
+    ) -> Scored:
+        found = predict_rows(self.accelerator, model, data, rows, self.config, only)
         return found._replace(probs=self.unseen.fill(found.probs, found.seen))
 
     def _train_epoch(self) -> None:
@@ -182,6 +192,8 @@ class Trainer:
         if self.settings.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
+        if self.average is not None:
+            follow(self.average, self.plain_model, self.progress.step + 1, self.settings.average)
         return float(loss.detach())
 
     def _learn_films(self, films: Films, steps: int) -> None:
@@ -204,7 +216,8 @@ class Trainer:
 
     def _end_epoch(self) -> dict[str, Any]:
         state = self.progress
-        probs, rows, _ = self.predict(self.val_rows)
+        kept = self.model if self.average is None else self.average
+        probs, rows, _ = self._predict(kept, self.val_rows, self.val_data)
         if np.isnan(probs).any():  # a batch norm's running statistics may overflow where a batch's own do not
             raise self._diverged("scores of validation posters are")
         columns = validation_columns(self.val_data.labels[rows].numpy(), probs, self.config)
@@ -221,7 +234,8 @@ class Trainer:
         if self.keeps_last or val_map > state.best:
             state.best, state.best_epoch = val_map, state.epoch
             if self.accelerator.is_main_process:
-                save_tensors(self.out / BEST, self.plain_model.state_dict())
+                best = self.plain_model if self.average is None else self.average
+                save_tensors(self.out / BEST, best.state_dict())
         waited = state.epoch - state.best_epoch
         state.finished = state.epoch + 1 >= self.epochs or (not self.keeps_last and waited >= self.patience)
         state.epoch, state.batch, state.loss_sum, state.seen, state.seconds = state.epoch + 1, 0, 0.0, 0, 0.0
@@ -244,7 +258,13 @@ class Trainer:
     def _save(self, name: str) -> None:
         if self.accelerator.is_main_process:
             progress, scaler = vars(self.progress), self.accelerator.scaler
-            save_checkpoint(self.out / name, self.plain_model, self.optimizer.optimizer, progress, scaler)
+            save_checkpoint(self.out / name, self._whole(), self.optimizer.optimizer, progress, scaler)
+
+    def _whole(self) -> nn.Module:
+        """All weights that a continuation needs."""
+        if self.average is None:
+            return self.plain_model
+        return nn.ModuleDict({"model": self.plain_model, "average": self.average})
 
 
 def passes(settings: TrainConfig, steps: int) -> tuple[int, int]:
@@ -337,7 +357,7 @@ def _loader(data: PosterBatches, sampler: EpochSampler, workers: int) -> DataLoa
     return DataLoader(
         data,
         batch_sampler=sampler,
-        collate_fn=data.collate,
+        collate_fn=as_it_is,
         num_workers=workers,
         generator=torch.Generator(),
         worker_init_fn=partial(_tied, at_once=lasts()) if workers else None,

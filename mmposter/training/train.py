@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -29,8 +29,8 @@ from mmposter.features.sizes import Sizes
 from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.files.atomic import write_csv
 from mmposter.files.tensors import load_tensors
-from mmposter.outputs import claim
-from mmposter.outputs.kinds import RUN
+from mmposter.outputs import claim, remove_folder
+from mmposter.outputs.kinds import POSTERS_DECODED, RUN
 from mmposter.progress import say
 from mmposter.runs.building import (
     build_image_classifier,
@@ -42,17 +42,18 @@ from mmposter.runs.building import (
 from mmposter.runs.decisions import Decision, unseen_answer
 from mmposter.runs.provenance import package_version
 from mmposter.runs.run import BASE_RATES, MODEL, TOWER, WEIGHTS, Run
-from mmposter.runs.seen import TRAIN, VAL, SeenPosters
-from mmposter.shipped import POSTERS, shipped_model, shipped_models
+from mmposter.runs.seen import TRAIN, VAL, SeenPosters, seen_through
 from mmposter.training.checkpoint import TrainingProgress, require_same_config
 from mmposter.training.films import Films, films_of
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import Scored, Trainer
 from mmposter.training.outputs import write_card, write_plots
+from mmposter.training.pictures import FOLDER as PICTURES
+from mmposter.training.pictures import training_pictures, whole_pictures
 from mmposter.visible import visible
 
 if TYPE_CHECKING:
-    from fusion import ImageClassifier
+    from fusion import Backbone, ImageClassifier
 
 
 _WITHOUT_TOWER = (
@@ -194,7 +195,7 @@ def fit(
         facts["films"] = len(films)
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=facts)
     run.save()
-    trainer = _trainer(config, dataset, inputs, model, loss, device, out, films)
+    trainer = _trainer(config, dataset, inputs, model, loss, device, out, films, quiet=quiet)
     if resume:
         trainer.resume()
     progress = trainer.fit(quiet=quiet)
@@ -219,16 +220,23 @@ def _trainer(
     device: str,
     out: Path,
     films: Films | None,
+    *,
+    quiet: bool,
 ) -> Trainer:
+    train_rows, val_rows, settings = inputs.rows("train"), inputs.rows("val"), config.train
+    learnt, watched, looks, folder = None, None, inputs.image, out / PICTURES
+    if looks is not None:
+        learnt = training_pictures(dataset, train_rows, looks, settings, config.seed, folder, quiet=quiet)
+        watched = whole_pictures(dataset, val_rows, looks, folder, "val", quiet=quiet)
     return Trainer(
         model,
         loss,
         config,
-        make_accelerator(device, config.train.precision),
-        train=poster_batches(config, dataset, inputs, augment=config.train.augment),
-        val=poster_batches(config, dataset, inputs, augment=False),
-        train_rows=inputs.rows("train"),
-        val_rows=inputs.rows("val"),
+        make_accelerator(device, settings.precision, convolutions=looks is not None),
+        train=poster_batches(dataset, inputs, learnt),
+        val=poster_batches(dataset, inputs, watched),
+        train_rows=train_rows,
+        val_rows=val_rows,
         unseen=unseen_answer(config, inputs.shares()),
         out=out,
         films=films,
@@ -258,14 +266,13 @@ def _require_posters(dataset: Dataset, inputs: Inputs) -> None:
 def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> TrainingResult:
     """Make a whole run folder of what `fit` returned: frozen tower, validation metrics, plots, card, thresholds.
 
+    Its posters, decoded for the training, are removed.
+
     `seconds` is what the training took, for the card.
     """
     run, trainer, progress, decision = fitted.run, fitted.trainer, fitted.progress, fitted.decision
     probs, rows, seen = fitted.validation
-    # The frozen tower travels with the run: whoever gets the folder needs no other file of ours. One trained on a pack
-    # goes without where the tower is not on this machine.
-    if run.config.regime == "features" and fitted.weights is not None and not isinstance(fitted.weights, PinnedTower):
-        fitted.weights.save(run.folder / TOWER)
+    _save_tower(fitted)
     settings = run.config.evaluation
     validation = evaluate(
         inputs.labels[rows],
@@ -296,7 +303,24 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
     write_plots(run, progress, validation, dataset)
     write_card(run, validation)
     run.save()
+    if (run.folder / PICTURES).is_dir():
+        remove_folder(run.folder / PICTURES, POSTERS_DECODED)
     return TrainingResult(run, progress, validation)
+
+
+def _save_tower(fitted: Fitted) -> None:
+    """The image network travels with the run: whoever gets the folder needs no other file of ours, and what was learnt
+    can be begun from (``--init RUN/tower.safetensors``). One trained on a pack goes without where it is not here."""
+    run, weights, model = fitted.run, fitted.weights, fitted.trainer.plain_model
+    if weights is None or isinstance(weights, PinnedTower):
+        return
+    if run.config.regime == "features":
+        weights.save(run.folder / TOWER)
+        return
+    size = TowerInput.of(run.config.cnn, weights).size
+    network = model.tower if isinstance(model, PosterModel) else model
+    assert network is not None  # as the posters themselves are looked at
+    replace(weights, size=size).save_trained(run.folder / TOWER, cast("Backbone", network.backbone))
 
 
 def seen_posters(config: Config, dataset: Dataset, inputs: Inputs, weights: TowerWeights | None) -> SeenPosters:
@@ -304,11 +328,7 @@ def seen_posters(config: Config, dataset: Dataset, inputs: Inputs, weights: Towe
     seen = SeenPosters()
     for split in (TRAIN, VAL):
         seen = seen.with_more(SeenPosters.of(dataset.table.iloc[inputs.rows(split)], split))
-    tower = weights.file.parent if weights is not None and weights.file is not None else None
-    if weights is not None and config.cnn.init == POSTERS and POSTERS in shipped_models():
-        tower = shipped_model(POSTERS)  # a run on the pack goes without the file
-    before = None if tower is None else SeenPosters.load(tower)
-    return seen if before is None else seen.with_more(before)
+    return seen if weights is None else seen.with_more(seen_through(weights, config.cnn.init))
 
 
 def _fresh_model(

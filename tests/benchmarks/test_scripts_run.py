@@ -71,6 +71,13 @@ def test_explanations(run, project) -> None:
     assert int(table(out)["boxes and words"][0]) == 3
 
 
+def test_finetuning(run, project) -> None:
+    out = run("benchmarks/finetuning.py", project.data, "--config", "default", "--rounds", "1", *project.settings)
+    rows = table(out)
+    assert all(float(rows[name][0]) > 0 for name in ("plain loop", "mmposter train"))
+    assert "1 rounds" in out
+
+
 def test_exported(run, project) -> None:
     out = run("benchmarks/exported.py", project.run, project.data, "--count", "2", "--to", "torchscript")
     assert "2 posters, torchscript, branches cnn,style" in out

@@ -191,7 +191,7 @@ def test_maps_are_reserved_before_they_are_filled(tmp_path: Path, monkeypatch: p
     """A disk that gets full under a mapped file would kill the process without a word (SIGBUS)."""
     import numpy as np
 
-    from mmposter.distillation.rows import RowArrays
+    from mmposter.data.row_arrays import RowArrays
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -26,6 +26,7 @@ from mmposter.distillation.genres import SoftGenres
 from mmposter.distillation.loop import STATE, DistillationLoop
 from mmposter.errors import DivergedError, UserError
 from mmposter.features.tower import TowerWeights
+from mmposter.runs.seen import SeenPosters
 
 STEPS = 6 + 5
 TERMS = ("s1/map", "s2/map", "s2/pooled", "s2/logits")
@@ -63,6 +64,11 @@ def test_a_distillation_from_data_to_card(quick, posters_of, tmp_path, monkeypat
         torch.testing.assert_close(weights.build()(images), global_average(student.forward_stages(images)))
     assert weights.identity()["weights"].startswith("trained-")
     assert weights.identity() != TowerWeights.find(CnnConfig(backbone="tiny", init="none")).identity()
+
+    seen = SeenPosters.load(tmp_path / "out")
+    table = posters.dataset.table
+    assert seen.among(table, ["train"]).tolist() == (table["split"] == "train").tolist()
+    assert seen.among(table).tolist() == (table["split"] != "test").tolist()
 
     # Rows every fourth step, and where a phase ends.
     table = metrics(tmp_path / "out")
@@ -299,12 +305,6 @@ def test_posters_to_watch_are_needed(quick, posters_of, tmp_path):
         run(quick(), posters_of(splits=("train",)), tmp_path / "out")
 
 
-def test_maps_that_memory_does_not_hold_are_refused(quick, posters_of, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmposter.distillation.teachers.memory", lambda: 100_000)
-    with pytest.raises(UserError, match=r"(?s)maps of 16 posters take .* --set teacher_size="):
-        run(quick(), posters_of(), tmp_path / "out")
-
-
 def test_another_distillation_in_the_folder_is_kept(quick, posters_of, tmp_path):
     posters, out = posters_of(), tmp_path / "out"
     run(quick(), posters, out)
@@ -372,5 +372,5 @@ def test_the_command(networks, quick_overrides, posters_of, tmp_path, monkeypatc
     assert "the teachers' mean in place of the network" in told.err
     assert (out / "plots" / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in out.iterdir()} == {
-        "README.md", "distillation.json", "metrics.csv", "plots", "tower.safetensors",
+        "README.md", "distillation.json", "metrics.csv", "plots", "seen.parquet", "tower.safetensors",
     }  # fmt: skip

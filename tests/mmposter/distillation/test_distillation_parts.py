@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from fusion.distillation import GENRES
-from mmposter.distillation import rows as rows_module
+from mmposter.data import row_arrays as rows_module
+from mmposter.data.row_arrays import RowArrays
 from mmposter.distillation import views as views_module
 from mmposter.distillation.config import DistillationConfig, Phase, load_distillation_config
-from mmposter.distillation.rows import RowArrays
 from mmposter.distillation.schedule import Schedule
-from mmposter.distillation.views import PosterMaps, Views, random_boxes, recolour
+from mmposter.distillation.views import PosterMaps, Views
 from mmposter.errors import UserError
 
 
@@ -98,7 +98,7 @@ def ramps(config: DistillationConfig, genres=None) -> Views:
 @pytest.mark.parametrize("mixup", [0.0, 1.0])
 def test_targets_are_of_the_same_part_as_the_picture(monkeypatch, mixup):
     """However it is cropped, stretched, flipped and mixed, the map goes with the picture."""
-    monkeypatch.setattr(views_module, "recolour", lambda images, rng: images)
+    monkeypatch.setattr(views_module, "recoloured", lambda images, draws: images)
     views = ramps(DistillationConfig(mixup=mixup))
     seen = []
     for step in range(20):
@@ -142,28 +142,6 @@ def test_a_batch_is_a_function_of_seed_and_step():
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     assert not torch.equal(one, ramps(DistillationConfig(seed=1)).random(3, *asked)[0])
-
-
-def test_boxes_lie_inside_and_have_the_area_that_was_drawn():
-    boxes = random_boxes(np.random.default_rng(0), 2000, (0.2, 0.8)).numpy()
-    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    assert boxes.min() >= 0
-    assert boxes.max() <= 1 + 1e-6
-    assert (width * height).min() == pytest.approx(0.2, abs=0.01)
-    assert (width * height).max() == pytest.approx(0.8, abs=0.01)
-    free = np.maximum(width, height) < 0.999
-    assert np.abs(np.log(width / height))[free].max() < 0.3 + 1e-4
-
-
-def test_colours_stay_colours():
-    grey = torch.full((5, 3, 4, 4), 100.0)
-    changed = recolour(grey, np.random.default_rng(0))
-    # A flat grey picture has neither contrast nor saturation; its brightness changes by at most a factor e^0.2.
-    assert (changed - changed[:, :1, :1, :1]).abs().max() < 1e-3
-    factors = changed[:, 0, 0, 0] / 100
-    assert len(set(factors.tolist())) == 5
-    assert math.exp(-0.2) <= factors.min() < factors.max() <= math.exp(0.2)
-    assert recolour(torch.rand(5, 3, 4, 4) * 400, np.random.default_rng(0)).max() <= 255
 
 
 def test_arrays_go_on_where_they_stopped(tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from mmposter.config import Config
@@ -76,35 +75,3 @@ def test_rate_rises_then_falls_to_nothing():
     assert factors[10] == pytest.approx(1.0)
     assert all(a >= b for a, b in pairwise(factors[10:]))
     assert factors[-1] < 0.001
-
-
-def _pixels(poster, seed):
-    """A transform that changes nothing."""
-    return torch.from_numpy(np.array(poster))
-
-
-def test_a_crop_is_the_pictures_own_slice_and_none_is_the_whole(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (72, 48, 3), dtype=np.uint8)
-    upright, turned = tmp_path / "upright.png", tmp_path / "turned.png"
-    Image.fromarray(pixels).save(upright)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # rotate by 90 degrees clockwise to see it upright
-    Image.fromarray(np.rot90(pixels)).save(turned, exif=exif)
-    paths = [upright, turned, upright, upright]
-    crops = [(3, 10, 43, 60), (3, 10, 43, 60), None, (0, 0, 48, 72)]
-    data = PosterBatches({}, torch.zeros(4, 1), paths, _pixels, crops=crops)
-    for row in (0, 1):
-        np.testing.assert_array_equal(data[row][1], pixels[10:60, 3:43])
-    for row in (2, 3):
-        np.testing.assert_array_equal(data[row][1], pixels)
-    np.testing.assert_array_equal(PosterBatches({}, torch.zeros(4, 1), paths, _pixels)[0][1], pixels)
-
-
-@pytest.mark.parametrize("crop", [(10, 0, 49, 40), (0, 40, 40, 73), (-1, 0, 39, 40), (0, -1, 40, 39), (9, 0, 9, 40)])
-def test_a_crop_that_the_picture_does_not_hold_is_left_out(tmp_path, crop):
-    path = tmp_path / "poster.png"
-    Image.new("RGB", (48, 72)).save(path)
-    data = PosterBatches({}, torch.zeros(2, 1), [path, path], _pixels, crops=[crop, (0, 0, 40, 40)])
-    inputs, _, rows = data.collate([data[0], data[1]])
-    assert rows.tolist() == [1]
-    assert inputs["image"].shape == (1, 40, 40, 3)

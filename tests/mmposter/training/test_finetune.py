@@ -100,3 +100,43 @@ def test_a_poster_that_vanished_is_left_out_not_fatal(world, tmp_path):
     config = world.config(*QUICK, regime="finetune", branches="cnn")
     result = train(config, world.dataset, tmp_path / "run", device="cpu", offline=True, quiet=True)
     assert len(result.progress.history) == 1
+
+
+def test_held_batch_norms_keep_their_statistics_while_weights_learn(world, tmp_path):
+    config = world.config(*QUICK, "cnn.batch_norms=held", regime="finetune", branches="cnn")
+    train(config, world.dataset, tmp_path / "run", device="cpu", offline=True, quiet=True)
+    before = TowerWeights(config.cnn.backbone, None, config.seed).build().state_dict()
+    after = load_file(tmp_path / "run" / WEIGHTS)
+    moved = {key for key in before if not torch.equal(after[f"tower.backbone.{key}"], before[key])}
+    assert not any("running" in key or "num_batches" in key for key in moved)
+    assert any(key.endswith("weight") for key in moved)
+
+
+def test_averaged_weights_are_kept_and_lie_near_the_start(world, tmp_path):
+    moved = {}
+    for average in (0.0, 0.9):
+        config = world.config(*QUICK, f"train.average={average}", regime="finetune", branches="cnn")
+        train(config, world.dataset, tmp_path / str(average), device="cpu", offline=True, quiet=True)
+        before = TowerWeights(config.cnn.backbone, None, config.seed).build().state_dict()
+        after = load_file(tmp_path / str(average) / WEIGHTS)
+        key = next(key for key, value in before.items() if value.ndim == 4)
+        moved[average] = float((after[f"tower.backbone.{key}"] - before[key]).norm())
+    assert 0 < moved[0.9] < 0.95 * moved[0.0]
+
+
+def test_decoded_posters_go_when_the_training_is_finished(world, tmp_path):
+    config = world.config(*QUICK, regime="finetune", branches="cnn")
+    train(config, world.dataset, tmp_path / "run", device="cpu", offline=True, quiet=True)
+    assert not (tmp_path / "run" / "posters").exists()
+
+
+def test_what_a_tower_learnt_can_be_begun_from(world, tmp_path):
+    config = world.config(*QUICK, regime="finetune", branches="cnn,style")
+    train(config, world.dataset, tmp_path / "run", device="cpu", offline=True, quiet=True)
+    learnt = load_file(tmp_path / "run" / WEIGHTS)
+    tower = tmp_path / "run" / "tower.safetensors"
+    for key, value in load_file(tower).items():
+        assert torch.equal(learnt[f"tower.backbone.{key}"], value), key
+    config = world.config(*QUICK, f"cnn.init={tower}", branches="cnn")
+    result = train(config, world.dataset, tmp_path / "next", device="cpu", offline=True, quiet=True)
+    assert result.run.config.cnn.init == str(tower)

@@ -33,8 +33,8 @@ def scaled(monkeypatch):
     """`train` on the CPU with the scaler that accelerate has on a GPU in fp16; gives the scale at each step."""
     scales: list[float] = []
 
-    def accelerator(device, precision):
-        made = make_accelerator(device, precision)
+    def accelerator(device, precision, **options):
+        made = make_accelerator(device, precision, **options)
         made.scaler = _scaler()
         return made
 

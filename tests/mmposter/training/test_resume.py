@@ -84,6 +84,22 @@ def test_resumed_training_equals_an_uninterrupted_one(world, whole, tmp_path, mo
     assert len(taken) == 6 - kept
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_resumed_finetuning_equals_an_uninterrupted_one(world, tmp_path, monkeypatch, steps):
+    """With averaged weights, and random views of posters that are decoded once."""
+    config = world.config(
+        "train.average=0.9", "train.epochs=2", "cnn.batch_norms=held", regime="finetune", branches="cnn,style,yolo"
+    )
+    train(config, world.dataset, tmp_path / "whole", device="cpu", offline=True, quiet=True)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        _stop_after(patch, steps)
+        with pytest.raises(_StopError):
+            train(config, world.dataset, tmp_path / "run", device="cpu", offline=True, quiet=True)
+    train(config, world.dataset, tmp_path / "run", device="cpu", resume=True, offline=True, quiet=True)
+    _assert_same(tmp_path / "whole", tmp_path / "run")
+
+
 def test_resume_of_a_finished_run_changes_nothing(world, whole, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
     before = (tmp_path / "run" / WEIGHTS).read_bytes()

@@ -76,13 +76,13 @@ class RowArrays:
                     kept = time.monotonic()
 
     def load(self, key: str) -> NDArray[Any]:
-        """One of the arrays, in memory."""
+        """One of the arrays, mapped from its file, read-only."""
         path, (shape, dtype) = self._file(key), self.arrays[key]
         with sound(path, _MEND):
             values: NDArray[Any] = np.load(path, mmap_mode="r")
             if values.shape != (self.count, *shape) or values.dtype != dtype:
                 raise ValueError(f"it holds {values.dtype} {values.shape}")
-            return np.array(values)
+            return values
 
     def _reserve(self) -> None:
         """Make the files, with all of their space: a disk that gets full under a mapped file kills the process."""
