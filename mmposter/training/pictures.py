@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fusion import crop_maps
 from mmposter.config import TrainConfig
 from mmposter.data.dataset import Dataset
 from mmposter.data.pixels import DecodedPosters, Resized, decode_posters
 from mmposter.errors import BadImageError
 from mmposter.features.tower import TowerInput
 from mmposter.images.reading import crop_image, load_image
-from mmposter.images.views import BOX_DRAWS, COLOUR_DRAWS, boxes, recoloured
+from mmposter.images.views import BOX_DRAWS, COLOUR_DRAWS, boxes, cut, recoloured
 from mmposter.training.seeds import mixed_seed
 
 FOLDER = "posters"
@@ -72,10 +71,10 @@ class RandomViews:
         """Views B x 3 x H' x W' in 0-255 of posters B x H x W x 3, uint8."""
         draws = np.stack([self._generator(epoch, row).random(_ROW_DRAWS) for row in rows], axis=1)
         size = self.sizes[int(self._generator(epoch, rows[0], 1).integers(len(self.sizes)))]
-        images = crop_maps(pixels.permute(0, 3, 1, 2).float(), boxes(draws[:BOX_DRAWS], self.scale), size)
+        images = cut(pixels, boxes(draws[:BOX_DRAWS], self.scale), size)
         mirrored = torch.from_numpy(draws[-1] < 0.5)
         images[mirrored] = images[mirrored].flip(3)
-        return recoloured(images, draws[BOX_DRAWS:-1])
+        return recoloured(images.to(torch.float32, memory_format=torch.contiguous_format), draws[BOX_DRAWS:-1])
 
     def _generator(self, epoch: int, *numbers: int) -> np.random.Generator:
         return np.random.default_rng((mixed_seed(self.seed, epoch, numbers[0]), *numbers[1:]))
