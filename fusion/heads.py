@@ -8,7 +8,7 @@ Letters: B posters, K branches, D_k embedding of branch k, G genres, D the head'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -47,6 +47,48 @@ class Head(nn.Module):
         """
         layers = [m for m in self.modules() if isinstance(m, nn.Linear) and m.out_features == self.num_genres]
         return ([layers[-1].weight], layers[-1].bias) if layers and layers[-1].bias is not None else None
+
+    def continue_from(self, before: Head, genres: Mapping[int, int]) -> None:
+        """Take over what a trained head has learnt, which may have other genres; before the first step of a training.
+
+        What does not depend on the genres is taken over wholly. Of the others the weights become zero: a new genre
+        begins at its bias, and what random weights would add to that are differences between few posters.
+
+        Args:
+            before: a head of the same class, dims and widths.
+            genres: by the number of a genre here, its number there; their weights and bias are those of `before`.
+
+        Raises:
+            ValueError: another class or other widths, a number out of range, or a head without `outputs`.
+        """
+        mine, theirs = self.outputs(), before.outputs()
+        if type(before) is not type(self) or before.dims != self.dims:
+            raise ValueError(
+                f"before must be a {type(self).__name__} of dims {self.dims}, got a {type(before).__name__} of dims "
+                f"{before.dims}"
+            )
+        if mine is None or theirs is None:
+            raise ValueError(f"before must say which of its weights are the genres' (`outputs`), got {type(before)}")
+        if not all(0 <= here < self.num_genres and 0 <= there < before.num_genres for here, there in genres.items()):
+            raise ValueError(
+                f"genres must lead numbers below {self.num_genres} to numbers below {before.num_genres}, got "
+                f"{dict(genres)}"
+            )
+        by_genre = {id(tensor) for tensor in (*mine[0], mine[1])}
+        state = before.state_dict()
+        rest = {name: tensor for name, tensor in self.state_dict(keep_vars=True).items() if id(tensor) not in by_genre}
+        pairs = list(zip((*mine[0], mine[1]), (*theirs[0], theirs[1]), strict=True))
+        same = all(name in state and state[name].shape == tensor.shape for name, tensor in rest.items())
+        if not same or any(ours.shape[1:] != other.shape[1:] for ours, other in pairs):
+            raise ValueError("before must have the same widths")
+        here, there = list(genres), list(genres.values())
+        with torch.no_grad():
+            for name, tensor in rest.items():
+                tensor.copy_(state[name])
+            for weight in mine[0]:
+                weight.zero_()
+            for ours, other in pairs:
+                ours[here] = other[there].to(ours)
 
     def start_at(self, logits: Tensor, learnt: Tensor) -> None:
         """Begin at these logits, to which the weights add what they see; before the first step of a training.

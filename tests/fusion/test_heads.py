@@ -188,3 +188,43 @@ def test_a_head_without_a_last_layer_of_its_own_begins_as_it_is():
     head = Odd([4], 3)
     assert head.outputs() is None
     head.start_at(torch.zeros(3), torch.ones(3).bool())
+
+
+@heads
+def test_going_on_takes_over_all_but_genres_that_are_new(name):
+    torch.manual_seed(1)
+    before, head = make(name, dropout=0.0).eval(), build_head(name, dims=DIMS, num_genres=3, dropout=0.0).eval()
+    with torch.no_grad():
+        before.outputs()[1].normal_()
+    bias = head.outputs()[1].detach().clone()
+    head.continue_from(before, {0: 4, 2: 1})
+    x = embeddings()
+    got, expected = head(x, PRESENT), before(x, PRESENT)
+    torch.testing.assert_close(got[:, [0, 2]], expected[:, [4, 1]])
+    torch.testing.assert_close(got[:, 1], bias[1].expand(len(PRESENT)), msg="a new genre says its bias")
+
+
+@heads
+def test_going_on_with_the_same_genres_in_another_order(name):
+    before, head = make(name, dropout=0.0).eval(), make(name, dropout=0.0).eval()
+    order = {here: (here + 1) % GENRES for here in range(GENRES)}
+    head.continue_from(before, order)
+    x = embeddings()
+    torch.testing.assert_close(head(x, PRESENT), before(x, PRESENT)[:, list(order.values())])
+
+
+def test_as_many_hidden_units_as_genres_are_not_taken_for_genres():
+    before, head = make("concat", hidden=3, dropout=0.0).eval(), build_head("concat", dims=DIMS, num_genres=3, hidden=3)
+    head.eval().continue_from(before, {0: 5})
+    x = embeddings()
+    torch.testing.assert_close(head(x, PRESENT)[:, 0], before(x, PRESENT)[:, 5])
+
+
+def test_what_does_not_fit_is_refused():
+    head = make("sum")
+    with pytest.raises(ValueError, match=r"before must be a SumHead of dims \(3, 5, 4\), got a ConcatHead"):
+        head.continue_from(make("concat"), {})
+    with pytest.raises(ValueError, match="numbers below 6"):
+        head.continue_from(make("sum"), {0: 6})
+    with pytest.raises(ValueError, match="the same widths"):
+        make("gated", hidden=8).continue_from(make("gated", hidden=4), {})
