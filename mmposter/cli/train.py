@@ -25,6 +25,14 @@ def train_command(
         ),
     ] = None,
     init: opt.Init = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on from the branches and the head of a trained model, which decides what is looked at: a run "
+            "folder, or posters, the model that travels with mmposter. For few posters.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the weights, the order and the augmentation.")] = None,
     device: opt.Device = "auto",
     out: Annotated[
@@ -52,16 +60,28 @@ def train_command(
 
       mmposter train data --branches cnn,style --regime finetune --resume --out runs/tuned
 
+      mmposter train data --start posters --out runs/mine
+
       mmposter train data --branches cnn --init none --set cnn.backbone=timm/resnet26d --regime finetune
     """
     source = opt.choose_data(data, data_option)
-    from mmposter.config import load_config
+    from mmposter.config import given, parse_config, read_values
     from mmposter.data import Dataset
+    from mmposter.document.terminal import print_table
     from mmposter.evaluation.thresholds import TELLING
     from mmposter.report.evaluation_text import render
+    from mmposter.report.gains_text import gains_table
 
-    resolved = load_config(config, opt.overrides(set, init), branches=branches, regime=regime, seed=seed)
-    folder = out or Path("runs") / f"{'-'.join(resolved.branches)}-{resolved.regime}-{resolved.seed}"
+    said = read_values(config, opt.overrides(set, init)) | given({"branches": branches, "regime": regime, "seed": seed})
+    if start is None:
+        resolved, beginning = parse_config(said), None
+    else:
+        from mmposter.training.start import Start
+
+        beginning = Start.load(start)
+        resolved = beginning.config(said)
+    looks = "-".join(resolved.branches) if beginning is None else f"from-{beginning.name}"
+    folder = out or Path("runs") / f"{looks}-{resolved.regime}-{resolved.seed}"
     dataset = Dataset.load(source, root)
     from mmposter.training.train import train  # and torch, which takes seconds: a mistake is told before
 
@@ -74,10 +94,13 @@ def train_command(
         overwrite=overwrite,
         offline=offline,
         workers="auto",
+        start=beginning,
     )
     watched = ""
     if result.validation.n >= TELLING:
         render(result.validation, console)
         watched = " These are validation numbers, on which training was watched;"
+    if beginning is not None and result.gains:
+        print_table(console, gains_table(beginning.name, result.gains))
     console.print(f"{result.told}.{watched} next: mmposter evaluate {folder} {source}", soft_wrap=True)
     answer_path(folder)

@@ -45,6 +45,9 @@ BASE_RATES = "base_rates"
 OTHER_WEIGHTS = "other_weights_allowed"
 """The fact that names branches whose files need not be the very ones that the run was trained behind."""
 
+START = "start"
+"""The fact that names the model that the run went on from, with the digest of its weights, and what was gained."""
+
 _LARGEST = 16 * MEGABYTE  # of model.json: of ours, that is a few kilobytes
 _MEND = "get the run folder again, or train again with --overwrite"
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mmposter.branches import declared
 from mmposter.data.dataset import Dataset
 from mmposter.evaluation import Evaluation
+from mmposter.evaluation.gains import Gain
 from mmposter.evaluation.thresholds import TELLING
 from mmposter.files.atomic import write_json, write_text
 from mmposter.report.balance import FIGURE, genre_balance
 from mmposter.report.evaluation_text import to_markdown
+from mmposter.report.gains_text import gains_markdown
 from mmposter.report.plots import plot_average_precision, plot_genre_balance, plot_training_curves
 from mmposter.report.plots.style import save_png
-from mmposter.runs.run import VALIDATION, Run
+from mmposter.runs.run import START, VALIDATION, Run
 from mmposter.training.checkpoint import TrainingProgress
 
 PLOTS, CARD = "plots", "README.md"
@@ -37,8 +41,26 @@ def _films(run: Run) -> str:
     return f" and the titles of {films:,} films without a poster" if films else ""
 
 
-def write_card(run: Run, validation: Evaluation) -> None:
-    """The model card (README.md) and the validation metrics (validation.json) of a run."""
+def _started(run: Run, gains: Sequence[Gain]) -> list[str]:
+    """Paragraphs on the model that a run went on from; none where it began anew."""
+    start = run.facts.get(START)
+    if start is None:
+        return []
+    said = (
+        f"It went on from the branches and the head of `{start['name']}` (weights `{start['weights'][:12]}`), and "
+        "counts the posters of that model as seen."
+    )
+    return ["## What it was started from", said, *([gains_markdown(gains)] if gains else [])]
+
+
+def write_card(run: Run, validation: Evaluation, gains: Sequence[Gain] = ()) -> None:
+    """The model card (README.md) and the validation metrics (validation.json) of a run.
+
+    Args:
+        run: with its facts.
+        validation: its metrics.
+        gains: against the model that it went on from.
+    """
     write_json(run.folder / VALIDATION, validation.to_json())
     facts, config = run.facts, run.config
     few = validation.n < TELLING
@@ -56,6 +78,7 @@ def write_card(run: Run, validation: Evaluation) -> None:
         f"{facts['val_posters']:,} others; kept is epoch {facts['best_epoch'] + 1} of {facts['epochs']}, the {kept} "
         f"one; {facts['seconds']:.0f} s. {_decided(run)} Test posters were not looked at.",
         f"Libraries: {versions}. The whole configuration is in `model.json`.",
+        *_started(run, gains),
         "## Validation",
         "Training was watched on these posters, so the numbers may flatter; those to quote come from "
         "`mmposter evaluate RUN DATA`.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +20,7 @@ from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
+from mmposter.evaluation.gains import Gain
 from mmposter.evaluation.thresholds import NEVER, TELLING, fallback_notice
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.pins import PinnedTower, Pins
@@ -41,15 +42,17 @@ from mmposter.runs.building import (
 )
 from mmposter.runs.decisions import Decision, unseen_answer
 from mmposter.runs.provenance import package_version
-from mmposter.runs.run import BASE_RATES, MODEL, TOWER, WEIGHTS, Run
+from mmposter.runs.run import BASE_RATES, MODEL, START, TOWER, WEIGHTS, Run
 from mmposter.runs.seen import TRAIN, VAL, SeenPosters, seen_through
 from mmposter.training.checkpoint import TrainingProgress, require_same_config
 from mmposter.training.films import Films, films_of
+from mmposter.training.gained import measure_gains
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import Scored, Trainer
 from mmposter.training.outputs import write_card, write_plots
 from mmposter.training.pictures import FOLDER as PICTURES
 from mmposter.training.pictures import training_pictures, whole_pictures
+from mmposter.training.start import Start, require_same_start
 from mmposter.visible import visible
 
 if TYPE_CHECKING:
@@ -73,6 +76,7 @@ class TrainingResult:
     run: Run  # the run folder's content
     progress: TrainingProgress  # epochs and the best validation mAP
     validation: Evaluation  # metrics on the validation posters, at thresholds tuned on the same posters
+    gains: Sequence[Gain] = ()  # against the model that it went on from; none where it began anew
 
     @property
     def told(self) -> str:
@@ -122,27 +126,36 @@ def train(
     offline: bool = False,
     quiet: bool = False,
     workers: Workers = 1,
+    start: Start | None = None,
 ) -> TrainingResult:
     """Train on the ``train`` posters, stop and tune thresholds on the ``val`` posters, never look at ``test``.
 
-    Features that the store lacks are extracted first, by `workers` processes (see `mmposter.engines.run`).
+    Features that the store lacks are extracted first, by `workers` processes (see `mmposter.engines.run`). With `start`
+    the training goes on from that model's branches and head, and `config` is made by `Start.config`.
 
     Raises:
         UserError: for data without labels or splits, missing weights, an `out` that holds another run, or that
-            another process is writing.
+            another process is writing; for a `config` that does not fit `start`, or frozen models other than its own.
         OSError: `out` cannot be written, see `mmposter.files.disk`.
     """
     started = time.monotonic()
     begun = Run.load(out, finished=False).config.model_dump(mode="json") if resume and (out / MODEL).exists() else None
+    if start is not None:
+        start.require(config)
     config, device = settle(config, Pins.of(dataset), begun), resolve_device(device)
     with claim(out, RUN, go_on=resume, overwrite=overwrite) as there:
         if there:
-            _require_same(out, config, dataset)
+            _require_same(out, config, dataset, start)
         elif resume:
             say(f"nothing to resume in {out}: starting anew")
-        inputs = load_inputs(config, dataset, device=device, offline=offline, quiet=quiet, workers=workers)
-        fitted = fit(config, dataset, inputs, out, device=device, offline=offline, resume=resume, quiet=quiet)
-        result = finish(fitted, dataset, inputs, time.monotonic() - started)
+        behind = None if start is None else start.run
+        inputs = load_inputs(
+            config, dataset, device=device, offline=offline, quiet=quiet, behind=behind, workers=workers
+        )
+        fitted = fit(
+            config, dataset, inputs, out, device=device, offline=offline, resume=resume, quiet=quiet, start=start
+        )
+        result = finish(fitted, dataset, inputs, time.monotonic() - started, start)
     if not quiet:
         _say_what_is_lacking(result, inputs)
     if isinstance(fitted.weights, PinnedTower) and not quiet:
@@ -173,11 +186,12 @@ def fit(
     offline: bool = False,
     resume: bool = False,
     quiet: bool = False,
+    start: Start | None = None,
 ) -> Fitted:
     """The training itself, with the weights of the best epoch and thresholds tuned on the validation posters.
 
     `inputs` are what `load_inputs` read for this configuration; `out` is there already, and holds weights and
-    checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one.
+    checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one. `start` is as in `train`.
     """
     weights = image_network(config, config.branches, Pins.of(dataset), offline=offline)
     _require_posters(dataset, inputs)
@@ -189,8 +203,13 @@ def fit(
     films = films_of(config, dataset)
     if isinstance(model, PosterModel):  # a network without fusion begins as its library, or its paper, has it
         model.fusion.head.start_at(base_logits(loss, labels), labels.any(dim=0))
-        _measure(model, inputs, films)
+        if start is None:
+            _measure(model, inputs, films)
+        else:
+            start.put_into(model, sizes, dataset.vocabulary, labels.any(dim=0))
     facts = {**_facts(dataset), BASE_RATES: inputs.shares().tolist()}
+    if start is not None:
+        facts[START] = start.facts()
     if films is not None:
         facts["films"] = len(films)
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=facts)
@@ -263,12 +282,14 @@ def _require_posters(dataset: Dataset, inputs: Inputs) -> None:
         )
 
 
-def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> TrainingResult:
+def finish(
+    fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float, start: Start | None = None
+) -> TrainingResult:
     """Make a whole run folder of what `fit` returned: frozen tower, validation metrics, plots, card, thresholds.
 
     Its posters, decoded for the training, are removed.
 
-    `seconds` is what the training took, for the card.
+    `seconds` is what the training took, for the card; `start` is what `fit` went on from.
     """
     run, trainer, progress, decision = fitted.run, fitted.trainer, fitted.progress, fitted.decision
     probs, rows, seen = fitted.validation
@@ -287,7 +308,7 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
         empty=settings.empty,
         decisions=decision.decide(probs, settings.empty, seen),
     )
-    facts = {
+    facts: dict[str, Any] = {
         "train_posters": len(inputs.rows("train")),
         "val_posters": len(rows),
         "unusable_posters": int((~inputs.features.usable).sum()),
@@ -297,15 +318,20 @@ def finish(fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float) -> 
         "best_val_map": progress.best,
         "seconds": round(seconds, 1),
     }
-    seen_posters(run.config, dataset, inputs, fitted.weights).save(run.folder)
+    posters = seen_posters(run.config, dataset, inputs, fitted.weights, start)
+    posters.save(run.folder)
+    gains = []
+    if start is not None:
+        gains = measure_gains(start, trainer, dataset, inputs, fitted.validation, posters)
+        facts[START] = {**start.facts(), "gains": [gain.to_json() for gain in gains]}
     run = replace(run, thresholds=decision.thresholds, facts={**run.facts, **facts})
     write_csv(run.folder / "metrics.csv", progress.history)
     write_plots(run, progress, validation, dataset)
-    write_card(run, validation)
+    write_card(run, validation, gains)
     run.save()
     if (run.folder / PICTURES).is_dir():
         remove_folder(run.folder / PICTURES, POSTERS_DECODED)
-    return TrainingResult(run, progress, validation)
+    return TrainingResult(run, progress, validation, gains)
 
 
 def _save_tower(fitted: Fitted) -> None:
@@ -323,12 +349,17 @@ def _save_tower(fitted: Fitted) -> None:
     replace(weights, size=size).save_trained(run.folder / TOWER, cast("Backbone", network.backbone))
 
 
-def seen_posters(config: Config, dataset: Dataset, inputs: Inputs, weights: TowerWeights | None) -> SeenPosters:
-    """What a run has seen of its data; and what its image network had seen, where that is known."""
+def seen_posters(
+    config: Config, dataset: Dataset, inputs: Inputs, weights: TowerWeights | None, start: Start | None = None
+) -> SeenPosters:
+    """What a run has seen of its data; and what its image network and its start had seen, where that is known."""
     seen = SeenPosters()
     for split in (TRAIN, VAL):
         seen = seen.with_more(SeenPosters.of(dataset.table.iloc[inputs.rows(split)], split))
-    return seen if weights is None else seen.with_more(seen_through(weights, config.cnn.init))
+    if weights is not None:
+        seen = seen.with_more(seen_through(weights, config.cnn.init))
+    before = None if start is None else SeenPosters.load(start.run.folder)
+    return seen if before is None else seen.with_more(before)
 
 
 def _fresh_model(
@@ -370,9 +401,10 @@ def choose_thresholds(
     return np.full(target.shape[1], fixed)
 
 
-def _require_same(out: Path, config: Config, dataset: Dataset) -> None:
+def _require_same(out: Path, config: Config, dataset: Dataset, start: Start | None) -> None:
     """Make sure that `out` holds just the run that is to go on."""
     old = Run.load(out, finished=False)
+    require_same_start(out, start, old.facts)
     there = old.config
     if config.cnn.resize == old.resize:  # named now, it is still the same
         there = there.with_network(resize=old.resize)
