@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mmposter.pretrained.trust import trusting
     from mmposter.runs.run import Run
     from mmposter.shipped import shipped_model
+    from mmposter.training.start import Start
     from mmposter.training.train import train
 
 _HOMES = {
@@ -38,6 +39,7 @@ _HOMES = {
     "PosterClassifier": "mmposter.explain.classifier",
     "Prediction": "mmposter.inference.classifier",
     "Run": "mmposter.runs.run",
+    "Start": "mmposter.training.start",
     "UserError": "mmposter.errors",
     "Vocabulary": "mmposter.data.vocabulary",
     "ablate": "mmposter.ablation.run",
@@ -61,6 +63,7 @@ __all__ = [
     "PosterClassifier",
     "Prediction",
     "Run",
+    "Start",
     "UserError",
     "Vocabulary",
     "ablate",

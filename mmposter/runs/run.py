@@ -148,6 +148,7 @@ class Run:
                 facts=mapping(known["facts"], "facts"),
             )
             texts(run.facts.get(OTHER_WEIGHTS, ()), OTHER_WEIGHTS)
+            mapping(run.facts.get(START, {}), START)
             if BASE_RATES in run.facts:
                 base_rates(run.facts[BASE_RATES], len(vocabulary))
             _ = run.architecture, run.resize  # made of the file's values, too

@@ -50,6 +50,11 @@ def _started(run: Run, gains: Sequence[Gain]) -> list[str]:
         f"It went on from the branches and the head of `{start['name']}` (weights `{start['weights'][:12]}`), and "
         "counts the posters of that model as seen."
     )
+    if start["val_seen"]:
+        said += (
+            f" It had learnt of {start['val_seen']:,} of the {run.facts['val_posters']:,} validation posters, so their "
+            "numbers say little of new ones."
+        )
     return ["## What it was started from", said, *([gains_markdown(gains)] if gains else [])]
 
 

@@ -91,6 +91,7 @@ class TrainingResult:
         from mmposter.document import render_fragment
         from mmposter.report.evaluation import evaluation_blocks
         from mmposter.report.evaluation_text import title
+        from mmposter.report.gains_text import gains_table
 
         epochs = (
             self.told
@@ -100,7 +101,9 @@ class TrainingResult:
         facts = {"folder": str(self.run.folder), "branches": ", ".join(self.run.config.branches), "epochs": epochs}
         note = "Thresholds were tuned on these posters, so these numbers flatter; measure with evaluate_run."
         heading = f"{self.run.folder.name}, {title(self.validation)}"
-        return render_fragment(heading, evaluation_blocks(self.validation), facts=facts, text=[note])
+        start = self.run.facts.get(START)
+        gained = [gains_table(start["name"], self.gains)] if start is not None and self.gains else []
+        return render_fragment(heading, [*gained, *evaluation_blocks(self.validation)], facts=facts, text=[note])
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,11 @@ def _say_what_is_lacking(result: TrainingResult, inputs: Inputs) -> None:
         said = lack if said is None else f"{said}; {lack}"
     if said is not None:
         say(f"warning: {said}")
+    if known := result.run.facts.get(START, {}).get("val_seen"):
+        say(
+            f"{known:,} of {result.validation.n:,} validation posters were seen in training by "
+            f"{result.run.facts[START]['name']}: the numbers say little of new posters"
+        )
 
 
 def fit(
@@ -323,7 +331,8 @@ def finish(
     gains = []
     if start is not None:
         gains = measure_gains(start, trainer, dataset, inputs, fitted.validation, posters)
-        facts[START] = {**start.facts(), "gains": [gain.to_json() for gain in gains]}
+        known = start.trained_on(dataset.table.iloc[rows])
+        facts[START] = {**start.facts(), "gains": [gain.to_json() for gain in gains], "val_seen": known}
     run = replace(run, thresholds=decision.thresholds, facts={**run.facts, **facts})
     write_csv(run.folder / "metrics.csv", progress.history)
     write_plots(run, progress, validation, dataset)

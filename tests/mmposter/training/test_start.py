@@ -105,6 +105,7 @@ def test_a_run_says_what_it_was_started_from_and_what_was_gained(trained, mine, 
     card = (out / "README.md").read_text()
     assert "went on from the branches and the head of `before`" in card
     assert "| validation |" in card
+    assert "Started from before" in result._repr_html_()
     assert Run.load(out).load_model().fusion.head.num_genres == 3
 
 
@@ -191,6 +192,16 @@ def test_a_genre_without_a_training_poster_stays_at_its_base_rate(trained, mine,
     assert np.array_equal(none.labels().sum(axis=0) > 0, [True, True, False])
 
 
+def test_a_network_that_learnt_on_posters_is_taken_over_too(world, mine, tmp_path):
+    config = world.config("train.epochs=1", branches="cnn", regime="finetune", seed=4)
+    how = {"device": "cpu", "offline": True, "quiet": True}
+    before = train(config, world.dataset, tmp_path / "tuned", **how).run
+    start = Start.load(before)
+    model, old = begun(start, mine, start.config(SHORT), tmp_path / "run"), before.load_model()
+    theirs = old.tower.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in model.tower.state_dict().items())
+
+
 def command(*arguments):
     return CliRunner().invoke(app, ["train", *map(str, arguments), "--offline", "--device", "cpu"])
 
@@ -231,8 +242,11 @@ def test_what_was_lost_on_the_benchmark(world, trained, mine, tmp_path, monkeypa
     assert (lost.posters, lost.n, lost.genres) == (f"{world.dataset.folder}, validation", len(validation), 1)
     same = result.gains[1]  # the same posters under the same genre
     assert (lost.before, lost.after) == pytest.approx((same.before, same.after))
-    # Where they are what was trained on, nothing is left to be measured.
+    assert "validation posters were seen" not in (tmp_path / "run" / "README.md").read_text()
+    # Where they are what was trained on, nothing is left to be measured, and the own ones had been learnt of.
     table = mine.table.copy()
     table["split"] = ["train" if side == "val" else "val" if side == "train" else side for side in table["split"]]
     swapped = train(start.config(SHORT), replace(mine, table=table), tmp_path / "swapped", **how)
     assert [gain.posters for gain in swapped.gains] == ["validation", "validation"]
+    assert swapped.run.facts[START]["val_seen"] == (table["split"] == "val").sum()
+    assert "had learnt of 32 of the 32 validation posters" in (tmp_path / "swapped" / "README.md").read_text()
