@@ -121,6 +121,15 @@ def test_few_posters(run, project) -> None:
     assert rows["3"][6] == "1", "one pass"
 
 
+def test_started(run, project) -> None:
+    few = ["--count", "5", "--draws", "2", "--split", "train", "--genres", "groups", "periods"]
+    rows = table(run("benchmarks/started.py", project.data, "--start", project.run, *few, *project.settings[-4:]))
+    assert set(rows) == {"genres", "---", "groups", "periods"}
+    constant, anew, started, gained = rows["groups"][:4]
+    assert 0 < float(constant) <= 1
+    assert float(gained.split(" ")[0]) == pytest.approx(float(started) - float(anew), abs=0.002)
+
+
 def test_genres_decided(run, project) -> None:
     rows = table(run("benchmarks/genres_decided.py", project.run, project.data))
     assert len(rows) == 2 + 15
