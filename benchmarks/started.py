@@ -134,12 +134,13 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--split", default="test")
     parser.add_argument("--set", action="append", default=[], help="of both trainings")
+    parser.add_argument("--set-anew", action="append", default=[], help="of the one that begins anew")
     parser.add_argument("--set-start", action="append", default=[], help="of the one that goes on from the start")
     asked = parser.parse_args()
     dataset, start = Dataset.load(asked.data), Start.load(asked.start)
     pins = Pins.of(dataset)
     configs = {
-        "anew": settle(load_config(None, asked.set), pins),
+        "anew": settle(load_config(None, [*asked.set, *asked.set_anew]), pins),
         "began": settle(start.config(read_values(None, [*asked.set, *asked.set_start])), pins),
     }
     everything = {

@@ -122,8 +122,21 @@ def test_few_posters(run, project) -> None:
 
 
 def test_started(run, project) -> None:
-    few = ["--count", "5", "--draws", "2", "--split", "train", "--genres", "groups", "periods"]
-    rows = table(run("benchmarks/started.py", project.data, "--start", project.run, *few, *project.settings[-4:]))
+    few = [
+        "--count",
+        "5",
+        "--draws",
+        "2",
+        "--split",
+        "train",
+        "--genres",
+        "groups",
+        "periods",
+        "--set",
+        "train.epochs=1",
+    ]
+    anew = [word.replace("--set", "--set-anew") for word in project.settings]
+    rows = table(run("benchmarks/started.py", project.data, "--start", project.run, *few, *anew))
     assert set(rows) == {"genres", "---", "groups", "periods"}
     constant, anew, started, gained = rows["groups"][:4]
     assert 0 < float(constant) <= 1
