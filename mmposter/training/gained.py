@@ -97,7 +97,7 @@ def _scores(
 ) -> NDArray[np.float32]:
     """A model's probabilities of posters whose labels may be of other genres than its own: M x `genres`."""
     unlabelled = replace(inputs, labels=np.zeros((len(inputs.labels), genres), np.float32))
-    data = poster_batches(config, dataset, unlabelled, augment=False)
+    data = poster_batches(dataset, unlabelled)
     found = predict_rows(trainer.accelerator, model, data, rows.tolist(), config)
     if not np.array_equal(found.rows, rows):  # those of `rows` could be decoded before
         raise UserError(f"posters of {dataset.folder} cannot be read any more")
