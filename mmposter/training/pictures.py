@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -89,6 +89,15 @@ class MappedPosters:
     places: Mapping[int, int]  # by a row of the manifest the number of the poster
     looks: TowerInput
     views: RandomViews | None = None  # None: as they are
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For processes that are no copies of this one: the file's name, where all of it would be sent."""
+        file = getattr(self.pixels, "filename", None)  # None where they are in memory
+        return {**vars(self), "pixels": self.pixels if file is None else Path(file)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        pixels = state["pixels"]
+        vars(self).update(state, pixels=np.load(pixels, mmap_mode="r") if isinstance(pixels, Path) else pixels)
 
     def batch(self, rows: Sequence[int], epoch: int) -> tuple[list[int], torch.Tensor]:
         good = [row for row in rows if self.usable[self.places[row]]]

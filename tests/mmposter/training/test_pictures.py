@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,6 +29,13 @@ def test_decoded_once_is_to_the_last_bit_what_is_read_anew(world, tmp_path, resi
         assert torch.equal(images, anew[1])
     assert torch.equal(mapped.batch([11], 0)[1], anew[1][2:])
     assert not mapped.pixels.flags.writeable
+
+
+def test_another_process_maps_the_same_file(world, tmp_path):
+    mapped = whole_pictures(world.dataset, range(60), LOOKS, tmp_path, "val", quiet=True)
+    sent = pickle.dumps(mapped)
+    assert len(sent) < 60 * 48 * 32 * 3 / 10
+    assert torch.equal(pickle.loads(sent).batch([3, 7], 0)[1], mapped.batch([3, 7], 0)[1])
 
 
 def test_posters_are_decoded_once_also_when_a_training_goes_on(world, tmp_path, monkeypatch):
