@@ -89,8 +89,12 @@ def floor(data: Path, config_name: str, overrides: Sequence[str], device: str, s
         else:
             shares, texts = _ppocr(lines._model, posters, threads)
             count_lines = len(texts) / len(posters)
-            tokens = round(np.mean([len(encoder._tokenizer(text)["input_ids"]) for text in texts])) if texts else TOKENS
-        words = count(encoder._model.float(), torch.ones(1, tokens, dtype=torch.long, device=device))
+            tokens = (
+                round(np.mean([len(encoder._encoder._tokenizer(text)["input_ids"]) for text in texts]))
+                if texts
+                else TOKENS
+            )
+        words = count(encoder._encoder._model.float(), torch.ones(1, tokens, dtype=torch.long, device=device))
         shares["text encoder"] = counted(2 * count_lines * words, best)  # each line, and all of them as one text
         yolo = branches["yolo"].steps[0]._model._model.model.to(device)
         side = config.yolo.size

@@ -289,12 +289,12 @@ def _problems(genres: Sequence[str], mapping: Mapping[str, str | None]) -> Itera
     raw_seen: dict[str, str] = {}
     for raw, target in mapping.items():
         if strict_name(raw) in raw_seen:
-            yield f"raw name {raw!r} is mapped twice (as {raw_seen[strict_name(raw)]!r})"
+            yield f"raw name {shown(raw)} is mapped twice (as {shown(raw_seen[strict_name(raw)])})"
         raw_seen.setdefault(strict_name(raw), raw)
         if target is not None and target not in known:
-            yield f"{raw!r} is mapped to {target!r}, which is no genre of the list"
+            yield f"{shown(raw)} is mapped to {shown(target)}, which is no genre of the list"
         elif strict_name(raw) in seen and seen[strict_name(raw)] != target:
-            yield f"{raw!r} is a genre of the list and is mapped to {target!r}"
+            yield f"{shown(raw)} is a genre of the list and is mapped to {shown(target)}"
 
 
 def _parse(text: str, where: str) -> Any:

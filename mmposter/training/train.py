@@ -353,9 +353,11 @@ def _save_tower(fitted: Fitted) -> None:
         weights.save(run.folder / TOWER)
         return
     size = TowerInput.of(run.config.cnn, weights).size
-    network = model.tower if isinstance(model, PosterModel) else model
-    assert network is not None  # as the posters themselves are looked at
-    replace(weights, size=size).save_trained(run.folder / TOWER, cast("Backbone", network.backbone))
+    backbone = model.tower
+    if isinstance(model, PosterModel):
+        assert model.tower is not None  # as the posters themselves are looked at
+        backbone = model.tower.backbone
+    replace(weights, size=size).save_trained(run.folder / TOWER, cast("Backbone", backbone))
 
 
 def seen_posters(

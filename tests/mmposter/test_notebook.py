@@ -136,7 +136,7 @@ def test_what_prepare_did_adds_up():
         out=Path("out"), posters_found=9, without_poster=1, kept=7, dropped={"too_small": 2, "missing_poster": 1},
         issues={}, records={}, splits={"train": 4, "val": 1, "test": 2}, near_duplicate_groups=0,
         near_duplicate_posters=0, titles={}, links={}, unknown_genres={"Zombie": 2}, notes=("Zombie 2 & more",),
-        downloaded=0, seconds=1.0,
+        downloaded=0, sources={}, seconds=1.0,
     )  # fmt: skip
     found = shown(report)
     assert "7 of 10 posters kept" in found.text

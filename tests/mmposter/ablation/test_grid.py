@@ -89,7 +89,7 @@ def test_controls():
     assert {cell.config.style.gate for cell in plan.cells if cell.section == "style.gate"} == {"gram", "se", "srm"}
     assert {cell.config.yolo.encoding for cell in plan.cells} == {"counts", "histogram", "set", "joined"}
     assert {cell.config.fusion.head for cell in plan.cells} == {"concat", "gated", "attention", "sum"}
-    assert {cell.config.loss.name for cell in plan.cells} == {"bce", "weighted_bce", "focal", "asl"}
+    assert {cell.config.loss.name for cell in plan.cells} == {"bce", "weighted_bce", "ranked_bce", "focal", "asl"}
     assert len({cell.name for cell in plan.cells}) == len(plan.cells)
 
 

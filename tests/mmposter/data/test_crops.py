@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mmposter.data.crops as crops_module
-from mmposter.data import Dataset, write_dataset
+from mmposter.data import Dataset, pixels, write_dataset
 from mmposter.data.crops import (
     CropOptions,
     balance_by_crops,
@@ -31,7 +31,7 @@ from mmposter.data.splitting import stratified_sides
 from mmposter.data.vocabulary import Vocabulary
 from mmposter.errors import UserError
 from mmposter.measurement.evaluate import evaluate_run
-from mmposter.training import batches
+from mmposter.training import pictures
 from mmposter.training.inputs import load_inputs
 from mmposter.training.train import train
 
@@ -347,7 +347,8 @@ def test_features_of_crops_are_refused(world, tmp_path, regime, branches):
 def test_a_network_learns_and_is_measured_on_the_crops(world, tmp_path, monkeypatch):
     data = balance_by_crops(world.dataset, tmp_path / "crops", CropOptions(target=70, size=40, order="crops_first"))
     seen = []
-    monkeypatch.setattr(batches, "crop_image", lambda image, crop: seen.append(crop) or image.crop(crop))
+    for module in (pixels, pictures):  # of a training, and of one pass
+        monkeypatch.setattr(module, "crop_image", lambda image, crop: seen.append(crop) or image.crop(crop))
     config = world.config("train.epochs=1", regime="finetune", branches="cnn")
     run = train(config, data, tmp_path / "run", device="cpu", offline=True, quiet=True).run
     assert set(seen) == {*data.split("train").crops, *data.split("val").crops}

@@ -44,4 +44,4 @@ def test_a_resized_poster_is_what_is_normalised(make_drawn):
     poster, transform = np.asarray(make_drawn(4)), PosterTransform((0, 0, 0), (1, 1, 1), (48, 32))
     resized = transform.resized(poster)
     assert resized.dtype == np.uint8
-    assert torch.equal(transform(poster), torch.from_numpy(resized).permute(2, 0, 1) / 255)
+    torch.testing.assert_close(transform(poster), torch.from_numpy(resized).permute(2, 0, 1) / 255)
