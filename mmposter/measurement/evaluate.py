@@ -97,6 +97,11 @@ def examine_run(
     run.vocabulary.require_same(dataset.vocabulary, mine=str(run.folder), theirs=str(dataset.folder))
     check_branches(run, only)
     device, config = resolve_device(device), run.serving_config()
+    if not (dataset.table["split"] == TRAIN).any():  # before an hour of looking at posters
+        raise UserError(
+            f"{dataset.folder} has no training posters: the constant answer beside each metric is chosen on them.\n"
+            "Prepare it with some, such as --ratios 0.1 0 0.9"
+        )
     inputs = load_inputs(config, dataset, device=device, offline=offline, behind=run, workers=workers)
     run.require_same_sizes(inputs.features.metadata)
     rows = unseen_rows(run, dataset, inputs, split, include_trained=include_trained)

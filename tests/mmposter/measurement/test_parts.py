@@ -88,3 +88,11 @@ def test_data_of_one_source_have_no_parts_but_those_asked_for(world, tmp_path):
     ]
     with pytest.raises(UserError, match="--by source"):
         examine_run(run, world.dataset, device="cpu", offline=True, by=["source"])
+
+
+def test_data_without_training_posters_are_refused_before_they_are_looked_at(world, joined, tmp_path):
+    run = trained(world, joined, tmp_path / "run")
+    table = joined.table[joined.table["split"] != "train"].reset_index(drop=True)
+    write_dataset(tmp_path / "rest", table, joined.vocabulary, {"root": str(joined.root)})
+    with pytest.raises(UserError, match=r"(?s)has no training posters: the constant .* --ratios 0\.1 0 0\.9"):
+        examine_run(run, Dataset.load(tmp_path / "rest"), device="cpu", offline=True)
