@@ -39,9 +39,6 @@ class DecodedPosters:
     pixels: Mapping[str, NDArray[np.uint8]]  # by the name of a `Resized`, N x H x W x 3
     usable: NDArray[np.bool_]  # N; one that could not be read is black
 
-    def __len__(self) -> int:
-        return len(self.usable)
-
 
 def decode_posters(
     dataset: Dataset,
