@@ -1,10 +1,12 @@
-"""How many genres models of few posters decide, against the truth.
+"""What models of few posters are worth, and how many genres they decide, against the truth.
 
     python benchmarks/few_posters.py DATA --train 35 70 140 280 560 [--split val] [--set KEY=VALUE ...]
+    python benchmarks/few_posters.py DATA --train 2000 4000 8000 16000 --watch val [--source NAME]
 
 For each number n the first n training posters of a shuffled list teach, the next n / 7 stand in for the validation
-posters (as with the ratios 0.7 0.1 0.2), and all posters of the split are measured. DATA may be a pack; `benchmark` is
-the one that travels with mmposter. Settings are chosen with ``--split val``.
+posters (as with the ratios 0.7 0.1 0.2), and all posters of the split are measured. With ``--watch val`` the validation
+posters are DATA's own, whatever n. DATA may be a pack; `benchmark` is the one that travels with mmposter; of DATA from
+several sources ``--source`` measures the posters of one. Settings are chosen with ``--split val``.
 """
 
 from __future__ import annotations
@@ -27,13 +29,21 @@ from mmposter.training.inputs import Inputs, load_inputs
 from mmposter.training.train import Fitted, fit
 
 
-def few(inputs: Inputs, count: int, seed: int) -> Inputs:
-    """Only `count` posters to train on, and a seventh of that to validate on, out of the training posters."""
+def few(inputs: Inputs, count: int, seed: int, watch: str) -> Inputs:
+    """Only `count` posters to train on; of the others a seventh of that to validate on, or the validation posters."""
     rows = np.random.default_rng(seed).permutation(inputs.rows("train"))
-    splits = np.where(np.isin(inputs.splits, ["train", "val"]), "left out", inputs.splits).astype(object)
+    replaced = ["train"] if watch == "val" else ["train", "val"]
+    splits = np.where(np.isin(inputs.splits, replaced), "left out", inputs.splits).astype(object)
     splits[rows[:count]] = "train"
-    splits[rows[count : count + max(count // 7, 1)]] = "val"
+    if watch != "val":
+        splits[rows[count : count + max(count // 7, 1)]] = "val"
     return replace(inputs, splits=splits)
+
+
+def measured(inputs: Inputs, dataset: Dataset, split: str, source: str | None) -> list[int]:
+    """The rows of the split, of one source or of all."""
+    rows = inputs.rows(split)  # in the manifest's order
+    return [row for row in rows if source is None or dataset.table["source"].iloc[row] == source]
 
 
 def line(count: int, fitted: Fitted, inputs: Inputs, rows: list[int], config: Config) -> str:
@@ -61,6 +71,8 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--train", type=int, nargs="+", default=[35, 70, 140, 280, 560])
     parser.add_argument("--split", default="test")
+    parser.add_argument("--watch", choices=("train", "val"), default="train", help="where validation posters are from")
+    parser.add_argument("--source", help="measure the posters of this source")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--branches", default=None)
     parser.add_argument("--set", action="append", default=[])
@@ -71,9 +83,9 @@ def main() -> None:
     for seed in asked.seeds:
         config = settle(load_config(None, asked.set, seed=seed, branches=asked.branches), Pins.of(dataset))
         everything = load_inputs(config, dataset, device="cpu", offline=True, quiet=True)
-        rows = everything.rows(asked.split)
+        rows = measured(everything, dataset, asked.split, asked.source)
         for count in asked.train:
-            inputs, started = few(everything, count, seed), time.monotonic()
+            inputs, started = few(everything, count, seed, asked.watch), time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
                 fitted = fit(config, dataset, inputs, Path(folder), device="cpu", offline=True, quiet=True)
                 print(line(count, fitted, inputs, rows, config), f"{time.monotonic() - started:.0f} s", flush=True)

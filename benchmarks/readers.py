@@ -13,6 +13,7 @@ import argparse
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -22,7 +23,7 @@ import torch
 from PIL import Image
 from reading import Boxes, false_words, title_words
 
-from detectors import READINGS, PpocrReader, TextReader, reader_files, split_glued
+from detectors import PPOCR_READINGS, READINGS, PpocrReader, PpocrReading, TextReader, reader_files, split_glued
 from mmposter.data import Dataset
 from mmposter.pretrained import catalogue, resolver
 
@@ -34,19 +35,25 @@ def main() -> None:
     parser.add_argument("--posters", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="which posters")
     parser.add_argument("--only", choices=("ppocr", "easyocr"), help="one reader alone")
+    parser.add_argument("--enlarge", type=int, nargs="+", help="ppocr, once with each of these settings `ocr.enlarge`")
+    parser.add_argument("--source", help="of DATA from several sources, posters of this one")
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     dataset = Dataset.load(options.data)
-    rows = sorted(Random(options.seed).sample(range(len(dataset)), min(options.posters, len(dataset))))
-    table = dataset.table.iloc[rows]
+    table = dataset.table
+    if options.source is not None:
+        table = table[table["source"] == options.source]
+    table = table.iloc[sorted(Random(options.seed).sample(range(len(table)), min(options.posters, len(table))))]
     names = {word.lower() for actors in dataset.table["actors"] for name in actors for word in name.split()}
     readers = {name: make() for name, make in _READERS.items() if options.only in (None, name)}
+    for enlarge in options.enlarge or ():
+        readers[f"ppocr, enlarge {enlarge}"] = _ppocr(replace(PPOCR_READINGS["default"], enlarge=enlarge))
     print(_table(readers, [dataset.root / path for path in table["path"]], list(table["title"]), names))
 
 
-def _ppocr() -> PpocrReader:
-    return PpocrReader(resolver.resolve(catalogue.ppocr(), offline=True), split=False)
+def _ppocr(reading: PpocrReading = PPOCR_READINGS["default"]) -> PpocrReader:
+    return PpocrReader(resolver.resolve(catalogue.ppocr(), offline=True), reading=reading, split=False)
 
 
 def _easyocr() -> TextReader:

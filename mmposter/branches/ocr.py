@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NAME = "ocr"
 USUAL_READER = "ppocr"
 """What reads where nothing says otherwise."""
+_NOT_LOOKED_AT = {"easyocr": ("ocr.split", "ocr.enlarge"), "ppocr": ("ocr.languages",)}
 Mask = Literal["none", "title", "names", "both"]
 
 
@@ -46,6 +47,9 @@ class OcrConfig(ConfigSection):
     reading: Literal["exact", "default", "fast", "careful", "turned"] = "default"
     """How carefully to read: ``careful`` with some gain. With easyocr also ``fast`` with some loss, ``turned`` with
     words that run up or down the poster, and ``exact`` as its own `readtext` does."""
+    enlarge: Literal["auto"] | Annotated[int, Field(ge=0, le=960)] = "auto"
+    """ppocr only: a poster whose longer side has fewer pixels is read at 1.75 times its size; 0: none is. ``auto``: as
+    in the pack, or in what is resumed, else 400, with ``reading=careful`` 800."""
     split: bool = True
     """ppocr only: take words apart that were read as one, by a list of English words."""
     min_confidence: float = Field(0.0, ge=0, le=1)
@@ -68,8 +72,11 @@ class OcrConfig(ConfigSection):
     dim: Width = 64
     dropout: float = Field(0.3, ge=0, lt=1)
 
-    def settled(self, before: str | None = None) -> OcrConfig:
-        """The same settings with what ``reader=auto`` means: that of a pack, or of what goes on, else the usual one.
+    def settled(self, before: Mapping[str, Any] | None = None) -> OcrConfig:
+        """The same settings with what ``auto`` means: as in a pack, or in what goes on, else the usual.
+
+        Args:
+            before: the settings of that pack, or of what goes on, by dotted key; None: there is no such thing.
 
         Raises:
             UserError: for settings that the reader does not have.
@@ -77,7 +84,9 @@ class OcrConfig(ConfigSection):
         from detectors import PPOCR_LANGUAGES, PPOCR_READINGS
         from mmposter.errors import UserError
 
-        known = before if before in ("ppocr", "easyocr") else USUAL_READER
+        before = before or {}
+        known = before.get("ocr.reader")
+        known = known if known in ("ppocr", "easyocr") else USUAL_READER
         reader = known if self.reader == "auto" else self.reader
         if reader == "ppocr" and self.reading not in PPOCR_READINGS:
             raise UserError(
@@ -89,7 +98,17 @@ class OcrConfig(ConfigSection):
                 f"ocr.reader=ppocr does not read {', '.join(other)}; it reads {', '.join(PPOCR_LANGUAGES)}.\n"
                 "Type --set ocr.reader=easyocr for other languages"
             )
-        return self.model_copy(update={"reader": reader})
+        return self.model_copy(update={"reader": reader, "enlarge": self._enlarge(reader, before)})
+
+    def _enlarge(self, reader: str, before: Mapping[str, Any]) -> int:
+        from detectors import PPOCR_READINGS
+
+        if self.enlarge != "auto":
+            return self.enlarge
+        if reader != "ppocr":
+            return 0  # it means nothing there
+        known = before.get("ocr.enlarge") if before.get("ocr.reader") == reader else None
+        return known if isinstance(known, int) else PPOCR_READINGS[self.reading].enlarge
 
 
 class OcrDeclaration(BranchDeclaration):
@@ -106,12 +125,14 @@ class OcrDeclaration(BranchDeclaration):
         "ocr.reader",
         "ocr.languages",
         "ocr.reading",
+        "ocr.enlarge",
         "ocr.split",
         "ocr.min_confidence",
         "ocr.encoder",
     )
     earlier: ClassVar[Mapping[str, Any]] = {
         "ocr.reader": "easyocr",
+        "ocr.enlarge": 0,
         "ocr.split": True,
         "ocr.encoding": "embedded",
         "ocr.buckets": 2**15,
@@ -229,7 +250,7 @@ class OcrDeclaration(BranchDeclaration):
         from mmposter.files.paths import folder_here
         from mmposter.pretrained import catalogue, resolver
 
-        if key == {"easyocr": "ocr.split", "ppocr": "ocr.languages"}.get(config.ocr.reader):
+        if key in _NOT_LOOKED_AT.get(config.ocr.reader, ()):
             return True  # the reader does not look at it
         if key != "ocr.encoder" or (folder := folder_here(asked)) is None:
             return None

@@ -1,5 +1,5 @@
 """The one place that settles a configuration: what ``cnn.init=auto`` means, and which network that is, in which size;
-and what ``ocr.reader=auto`` means.
+and what the reader of words and its ``auto`` mean.
 
 Every door (`train`, `ablate`, `extract`, `pack`, `reproduce`, `doctor`) settles what it is given; all behind it get the
 settled configuration, and ask no more.
@@ -19,12 +19,13 @@ from mmposter.features.tower import TowerWeights, made_for
 from mmposter.shipped import POSTERS, shipped_tower
 
 EARLIER_READER = WORDS.earlier["ocr.reader"]
+_UNREAD = {"reader": EARLIER_READER, "enlarge": WORDS.earlier["ocr.enlarge"]}
 
 
 def settle(config: Config, pins: Pins | None = None, begun: Mapping[str, Any] | None = None) -> Config:
     """The configuration with what ``auto`` means here, so that a run says what it began with.
 
-    Without `ocr` its reader means nothing, and is what such runs have always said; see `OcrConfig.settled`. Of the
+    Without `ocr` its reader means nothing, and all is what such runs have always said; see `OcrConfig.settled`. Of the
     image network: on a pack that is the network that it was made with. Elsewhere, where no ``cnn.size`` is set and the
     weights are a file of ours that was made for one, that size is set, too. Without an image network ``auto`` means
     nothing, and becomes what such runs have always said: ``imagenet``. What is settled stays as it is.
@@ -40,9 +41,10 @@ def settle(config: Config, pins: Pins | None = None, begun: Mapping[str, Any] | 
     """
     before = comparable(begun) if begun is not None else pins.settings if pins is not None else {}
     if OCR in config.branches:
-        config = config.model_copy(update={OCR: config.ocr.settled(before.get("ocr.reader"))})
-    elif config.ocr.reader == "auto":
-        config = config.model_copy(update={OCR: config.ocr.model_copy(update={"reader": EARLIER_READER})})
+        config = config.model_copy(update={OCR: config.ocr.settled(before)})
+    else:
+        unread = {key: was for key, was in _UNREAD.items() if getattr(config.ocr, key) == "auto"}
+        config = config.model_copy(update={OCR: config.ocr.model_copy(update=unread)})
     init, size = config.cnn.init, config.cnn.size
     if init == "auto" and pins is not None and pins.init is not None:
         return config.with_network(init=pins.init)

@@ -119,6 +119,8 @@ def test_few_posters(run, project) -> None:
     few = ["--train", "3", "--split", "test"]
     rows = table(run("benchmarks/few_posters.py", project.data, *few, *project.settings))
     assert rows["3"][6] == "1", "one pass"
+    rows = table(run("benchmarks/few_posters.py", project.data, *few, "--watch", "val", *project.settings))
+    assert rows["3"][6] == "1", "one pass"
 
 
 def test_started(run, project) -> None:
@@ -238,11 +240,16 @@ def test_random_detector(project) -> None:
     assert all(len(record["boxes"]) for record in store.read(dataset.table["sha256"]))
 
 
+_PLAIN = ", enlarge 0", ", enlarge 0, split"
+
+
 def test_readers(run, project) -> None:
     pytest.importorskip("easyocr_en_models", reason="needs the extra offline")
     rows = table(run("benchmarks/readers.py", project.data, "--posters", "2"))
     assert set(rows) == {"reader", "---", "ppocr", "ppocr, split", "easyocr", "easyocr, split"}
     assert float(rows["ppocr"][0].split()[0]) > 40, "drawn titles are read"
+    rows = table(run("benchmarks/readers.py", project.data, "--posters", "2", "--only", "ppocr", "--enlarge", "0"))
+    assert set(rows) == {"reader", "---", *(f"ppocr{which}" for which in ("", ", split", *_PLAIN))}
 
 
 def test_serving(run, project) -> None:

@@ -66,6 +66,29 @@ def test_careful_reads_lines_that_run_up_and_down():
     assert [lines.texts for lines in found] == [("RISING SUN",)] * 3
 
 
+def test_small_posters_are_enlarged_before_they_are_read(monkeypatch):
+    seen: list[tuple[int, int]] = []
+
+    def sizes(reading: PpocrReading, *posters: tuple[int, int]) -> list[tuple[int, int]]:
+        reader = PpocrReader(FOLDER, reading=reading)
+        monkeypatch.setattr(reader, "_model", lambda poster: seen.append(poster.shape[:2]))
+        seen.clear()
+        reader([np.zeros((*size, 3), np.uint8) for size in posters])
+        return seen.copy()
+
+    posters = (268, 182), (399, 300), (400, 300), (900, 600), (100, 60)
+    assert sizes(PpocrReading(), *posters) == [(469, 318), (698, 525), (400, 300), (900, 600), (175, 105)]
+    assert sizes(PpocrReading(enlarge=0), *posters) == list(posters)
+
+
+def test_small_print_is_read_where_a_poster_is_enlarged():
+    small = Image.fromarray(draw("THE LONG WAY HOME", (640, 480))).resize((100, 75), Image.Resampling.LANCZOS)
+    found = {enlarge: PpocrReader(FOLDER, reading=PpocrReading(enlarge=enlarge)) for enlarge in (0, 400)}
+    lines = {enlarge: reader([np.asarray(small)])[0] for enlarge, reader in found.items()}
+    assert lines[400].texts == ("THE LONG WAY HOME",) != lines[0].texts
+    assert np.abs(lines[400].quads - lines[0].quads).max() < 0.1  # the same place on the poster
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 90), (8, 320), (4000, 110), (12, 12)])
 def test_odd_sizes_have_no_lines_and_take_no_time(reader, size):
     assert len(reader([np.full((*size, 3), 200, np.uint8)])[0]) == 0
@@ -87,7 +110,9 @@ def test_missing_and_damaged_files_are_named(tmp_path):
         PpocrReader(tmp_path)
 
 
-@pytest.mark.parametrize("values", [{"max_side": 0}, {"max_side": 4000}, {"min_confidence": 2.0}])
+@pytest.mark.parametrize(
+    "values", [{"max_side": 0}, {"max_side": 4000}, {"min_confidence": 2.0}, {"enlarge": -1}, {"enlarge": 961}]
+)
 def test_readings_out_of_bounds_are_refused(values):
     with pytest.raises(ValueError, match="must lie in"):
         PpocrReading(**values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -100,18 +100,22 @@ class PpocrExtractor(LinesExtractor):
     ) -> None:
         super().__init__(config)
         self._device, self._pinned = device, pinned
-        self._reading, self._split = PPOCR_READINGS[config.reading], config.split
+        enlarge = int(config.settled().enlarge)
+        self._reading = replace(PPOCR_READINGS[config.reading], enlarge=enlarge)
+        self._split = config.split
         self._folder = None if pinned is not None else resolver.resolve(catalogue.ppocr(), offline=offline)
 
     def fingerprint(self) -> dict[str, Any]:
-        known = self._pinned
+        known, reading = self._pinned, asdict(self._reading)
+        if not reading["enlarge"]:  # stores of before posters were enlarged have no such key
+            del reading["enlarge"]
         return {
             "version": 1,
             "reader": "ppocr",
             "weights": self._digest() if known is None else known["weights"],
             # Other versions cut and split in other ways; a store does not mix them.
             "package": ppocr_package() if known is None else known.get("package"),
-            "reading": asdict(self._reading),
+            "reading": reading,
             "split": (splitter() if known is None else known.get("split")) if self._split else None,
         }
 

@@ -107,3 +107,31 @@ def test_what_is_resumed_reads_on_as_it_began():
         assert settle(Config(), begun=values).ocr.reader == reader
     del values["ocr"]["reader"]
     assert settle(Config(), begun=values).ocr.reader == "easyocr"
+
+
+def test_posters_are_enlarged_as_they_were_where_something_goes_on():
+    fresh = settle(Config(branches=("ocr",)))
+    assert fresh.ocr.enlarge == 400
+    assert settle(load_config(None, ["ocr.reader=easyocr"])).ocr.enlarge == 0
+    assert settle(load_config(None, ["ocr.reading=careful"], branches="ocr")).ocr.enlarge == 800
+    assert settle(load_config(None, ["ocr.enlarge=600"])).ocr.enlarge == 600
+    assert settle(Config(branches=("cnn",))).ocr.enlarge == 0
+    values = fresh.model_dump(mode="json")
+    assert settle(Config(), begun=values).ocr.enlarge == 400
+    del values["ocr"]["enlarge"]  # a run of the time when there was no such key
+    assert parse_stored(values).ocr.enlarge == 0
+    assert settle(Config(), begun=values).ocr.enlarge == 0
+    assert settle(Config(), packed(**{"ocr.reader": "ppocr", "ocr.enlarge": 0})).ocr.enlarge == 0
+    assert settle(Config(), packed(**{"cnn.init": "posters"})).ocr.enlarge == 400  # of a pack without words
+    assert identity(fresh) != identity(parse_stored(values))
+
+
+def test_records_of_enlarged_posters_are_others():
+    kinds = [
+        PpocrExtractor(OcrConfig(reader="ppocr", enlarge=enlarge), device="cpu", offline=True)
+        for enlarge in (0, 400, "auto")
+    ]
+    plain, enlarged, usual = (kind.fingerprint() for kind in kinds)
+    assert "enlarge" not in plain["reading"]  # as in stores of before there was a choice
+    assert enlarged["reading"]["enlarge"] == 400
+    assert usual == enlarged != plain
