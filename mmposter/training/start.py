@@ -28,7 +28,7 @@ from mmposter.runs.seen import TRAIN, SeenPosters
 from mmposter.shipped import POSTERS, find_run, is_shipped
 
 STEPS, HEAD_RATE, BRANCH_RATE = 100, 1e-3, 2e-4
-"""How a training goes on where nothing is said, found on validation posters (`docs/results.md`).
+"""How a training goes on where nothing is said, found on validation posters (`docs/checks.md`).
 
 In a quarter of the usual steps, as what was learnt need not be learnt again. The head, whose new genres begin at zero,
 learns at twice the usual rate, the branches at less than half of it: so few posters do not spoil them."""
