@@ -160,23 +160,33 @@ class Evidence:
         """
         require_share(precision, "precision")
         require_share(confidence, "confidence")
-        step = self._loosest(precision, confidence)
-        if step is None:
-            tried = (percent / 100 for percent in range(99, 0, -1))
-            highest = next((p for p in tried if p < precision and self._loosest(p, confidence) is not None), None)
-            return Promise(precision, confidence, NOTHING, 0.0, 0.0, highest)
-        posters, true = self._cells[step].sum() / self.count, self._cells[step] @ _TRUE / self.genres
-        return Promise(precision, confidence, int(_STEPS[step]), share=float(true), posters=float(posters))
+        begin = self._begin(precision, confidence)
+        steps = int(np.argmin(np.append(self._rejected(slice(begin, None), precision, confidence), False)))
+        if not steps:
+            return Promise(precision, confidence, NOTHING, 0.0, 0.0, self._highest(precision, confidence))
+        found = self._cells[begin + steps - 1]
+        share, posters = found @ _TRUE / self.genres, found.sum() / self.count
+        return Promise(precision, confidence, int(_STEPS[begin + steps - 1]), float(share), float(posters))
 
-    def _loosest(self, precision: float, confidence: float) -> int | None:
-        """The place in `_STEPS` of the last threshold that is rejected; None: the first is not."""
-        posters = self._cells.sum(axis=1)
-        begin = int(np.searchsorted(posters, first_count(precision, confidence)))
-        bets = bet(posters[begin:], precision, confidence)
-        worth = np.log1p(bets[:, None] * (_TRUE - precision * _GIVEN))
-        rejected = (self._cells[begin:] * worth).sum(axis=1) >= -np.log1p(-confidence)
-        steps = int(np.argmin(np.append(rejected, False)))
-        return begin + steps - 1 if steps else None
+    def _highest(self, below: float, confidence: float) -> float | None:
+        """The highest precision in whole percents that can be promised, below one that cannot."""
+        for precision in (percent / 100 for percent in range(99, 0, -1)):
+            if precision < below:
+                begin = self._begin(precision, confidence)
+                if self._rejected(slice(begin, begin + 1), precision, confidence).any():
+                    return precision
+        return None
+
+    def _begin(self, precision: float, confidence: float) -> int:
+        """The place in `_STEPS` of the strictest threshold with enough posters; one behind them all if none has."""
+        return int(np.searchsorted(self._cells.sum(axis=1), first_count(precision, confidence)))
+
+    def _rejected(self, steps: slice, precision: float, confidence: float) -> BoolArray:
+        """At which of these thresholds the bet against a lower precision is won."""
+        cells = self._cells[steps]
+        bets = bet(cells.sum(axis=1), precision, confidence)
+        won = (cells * np.log1p(bets[:, None] * (_TRUE - precision * _GIVEN))).sum(axis=1)
+        return np.asarray(won >= -np.log1p(-confidence))
 
     @cached_property
     def _cells(self) -> IntArray:
