@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmposter.cli import options as opt
+from mmposter.cli.accepting import print_tally
 from mmposter.cli.answers import answer_json, answer_line, answer_path, require_result
 from mmposter.errors import UserError
 from mmposter.progress import console, make_console, progress
@@ -35,6 +36,13 @@ def predict_command(
     top_k: Annotated[
         int | None, typer.Option("--top-k", "-k", min=1, help="The K surest genres, not those above their thresholds.")
     ] = None,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            "--precision",
+            help="Give genres of which at least this share is true, such as .85; mark each poster accept or review.",
+        ),
+    ] = None,
     listing: Annotated[
         bool,
         typer.Option("--listing", help="Print lines to read: Name  Genre (0.736), ...: the three surest, or --top-k."),
@@ -54,6 +62,10 @@ def predict_command(
     survive a stop at any moment: the same command goes on. The model posters goes without branches whose files are not
     here, and says what that costs; with --branches it gets the files of those that are named.
 
+    With --precision genres are given where that share of them is promised to be true of new posters, found on the run's
+    validation posters with a confidence of .95. Posters without such a genre are for review: look first at those of
+    which a look puts most genres right (the column review).
+
     Examples:
 
       mmposter predict poster.jpg
@@ -61,6 +73,8 @@ def predict_command(
       mmposter predict poster.jpg --model runs/cnn-yolo
 
       mmposter predict posters/ --model runs/cnn-yolo --out genres.csv
+
+      mmposter predict posters/ --precision .85 --out genres.csv
 
       mmposter predict posters/ --model runs/cnn-yolo --listing > genres.txt
 
@@ -72,15 +86,17 @@ def predict_command(
         raise UserError(
             "--listing prints and --out writes another format; for a file: mmposter predict ... --listing > FILE"
         )
+    _check_precision(precision, top_k=top_k, listing=listing)
     from mmposter.config import parse_branches
     from mmposter.explain.classifier import PosterClassifier
     from mmposter.images.listing import list_posters, passed_over_text
+    from mmposter.inference.accepting import Tally
     from mmposter.inference.predictions import PredictionFile
 
     only = None if branches is None else parse_branches(branches)
     processes = opt.parse_workers(workers)
     folder = find_run(model)
-    identity = _identity(folder, only, top_k)
+    identity = _identity(folder, only, top_k, precision)
     target = None if out is None else PredictionFile(out, made_with=identity, overwrite=overwrite)
     from_pipe = not paths and not sys.stdin.isatty()
     # Ours before anything is loaded: a second command for the same file is refused at once.
@@ -93,26 +109,46 @@ def predict_command(
                 f"no poster to look at; {passed}Give files, folders, globs, or a list of paths on standard input"
             )
         classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
-        stream = partial(classifier.stream, top_k=top_k, workers=processes, threads=threads, engine=engine)
+        tally = None if precision is None else Tally(classifier.evidence(), precision)
+        answers = partial(classifier.stream, top_k=top_k, precision=precision)
+        stream = partial(answers, workers=processes, threads=threads, engine=engine)
         if target is not None:
             todo = [path for path in posters if path not in target.done]
             for prediction in _watched(stream, todo):
                 target.write(prediction)
             count, failed = target.count, target.failed
+            if tally is not None:
+                for prediction in target.predictions():
+                    tally.add(prediction)
         else:
             found = _watched(stream, posters)
+            found = found if tally is None else tally.counted(found)
             if sys.stdout.isatty() and not listing:
                 count, failed = _table(list(found), top_k)
             else:
                 count, failed = _lines(found, listing=listing, top_k=top_k)
     _summary(count, failed)
+    if tally is not None:
+        print_tally(tally)
     console.print(passed, end="", soft_wrap=True)
     if target is not None:
         answer_path(target.path)
     require_result(count > len(failed))
 
 
-def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None) -> str:
+def _check_precision(precision: float | None, *, top_k: int | None, listing: bool) -> None:
+    """Refuse a precision that is none, or beside what gives genres of any."""
+    if precision is None:
+        return
+    from mmposter.evaluation.promise import require_share
+
+    require_share(precision, "--precision")
+    if top_k is not None or listing:
+        other = "--listing" if listing else "--top-k"
+        raise UserError(f"give one of --precision and {other}: the surest genres may be of any precision")
+
+
+def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None, precision: float | None = None) -> str:
     """What must be the same for an unfinished file to be gone on with."""
     import hashlib
 
@@ -121,7 +157,7 @@ def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None) -
     from mmposter.runs.decisions import SUBSETS
     from mmposter.runs.run import MODEL, Run
 
-    known = [str(folder), str(branches), str(top_k)]
+    known = [str(folder), str(branches), str(top_k), *([] if precision is None else [str(precision)])]
     if (folder / MODEL).is_file():
         files = [folder / name for name in (MODEL, SUBSETS)]
         known[0] = "\n".join(read_text(file) for file in files if file.is_file())
@@ -152,8 +188,12 @@ def _lines(predictions: Iterator[Prediction], *, listing: bool, top_k: int | Non
 
 
 def _table(predictions: Sequence[Prediction], top_k: int | None) -> tuple[int, list[Prediction]]:
-    table = Table("poster", "genres" if top_k is None else f"top {top_k}", "next")
-    for prediction in predictions:
+    from mmposter.inference.predictions import review_ranks
+
+    asked, ranks = any(prediction.verdict for prediction in predictions), review_ranks(predictions)
+    verdict = ["verdict"] if asked else []
+    table = Table("poster", *verdict, "genres" if top_k is None else f"top {top_k}", "next")
+    for row, prediction in enumerate(predictions):
         ranked = sorted(prediction.scores.items(), key=lambda item: -item[1])
         chosen = Text("\n").join(
             Text.assemble(f"{genre} ", (f"{prediction.scores[genre]:.2f}", "bold")) for genre in prediction.genres
@@ -162,7 +202,9 @@ def _table(predictions: Sequence[Prediction], top_k: int | None) -> tuple[int, l
         error = Text(visible(prediction.error or ""), style="red")
         if prediction.note:
             chosen = Text("\n").join([chosen, Text(prediction.note, style="dim")])
-        table.add_row(visible(Path(prediction.path or "").name), chosen or error, ", ".join(others))
+        said = f"review {ranks[row]}" if row in ranks else prediction.verdict or ""
+        name = visible(Path(prediction.path or "").name)
+        table.add_row(name, *([said] if asked else []), chosen or error, ", ".join(others))
     make_console().print(table)
     return len(predictions), [p for p in predictions if p.error]
 

@@ -17,6 +17,7 @@ from mmposter.branches import branch_names, declared, frozen_branches
 from mmposter.engines import Workers, run
 from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
+from mmposter.evaluation.promise import CONFIDENCE, Evidence
 from mmposter.features.extractors import BranchExtractors, build_extractors
 from mmposter.features.parts import SIZE
 from mmposter.images.reading import ImageInput
@@ -121,11 +122,24 @@ class GenrePredictor:
         decision = self._task.decision(None if branches is None else self._chosen(branches))
         return dict(zip(self.genres, decision.thresholds.tolist(), strict=True))
 
+    def evidence(self, branches: Sequence[str] | None = None) -> Evidence:
+        """What the validation posters say of which precision can be promised: ask its `promise`.
+
+        Args:
+            branches: as for `predict`: what is promised of some does not hold for others.
+
+        Raises:
+            UserError: the run keeps none (with what to type), or for branches that are not looked through.
+        """
+        return self.run.evidence(self.branches if branches is None else self._chosen(branches))
+
     def predict(
         self,
         posters: Iterable[ImageInput] | ImageInput,
         *,
         top_k: int | None = None,
+        precision: float | None = None,
+        confidence: float = CONFIDENCE,
         branches: Sequence[str] | None = None,
         workers: Workers = 1,
         threads: int | None = None,
@@ -136,6 +150,10 @@ class GenrePredictor:
         Args:
             posters: paths, bytes, PIL images or arrays (see `mmposter.images.reading.load_image`), or one of them.
             top_k: give the k surest genres in place of those above their thresholds.
+            precision: give genres of which at least this share is true, as far as validation posters can promise it,
+                and mark each poster ``accept`` or ``review`` (see `Prediction.verdict`). Where that cannot be promised
+                no genre is given, and it is said.
+            confidence: in that promise.
             branches: look through these only, of those in `branches` of this object; nothing is loaded again for it.
             workers: as for `stream`.
             threads: as for `stream`.
@@ -143,16 +161,31 @@ class GenrePredictor:
 
         Returns:
             One prediction a poster, in order; a poster that cannot be used has its `error` set and no scores.
+
+        Raises:
+            UserError: as `stream`.
         """
         items = several(posters)
-        stream = self.stream(items, top_k=top_k, branches=branches, workers=workers, threads=threads, engine=engine)
-        return list(stream)
+        return list(
+            self.stream(
+                items,
+                top_k=top_k,
+                precision=precision,
+                confidence=confidence,
+                branches=branches,
+                workers=workers,
+                threads=threads,
+                engine=engine,
+            )
+        )
 
     def stream(
         self,
         posters: Iterable[ImageInput],
         *,
         top_k: int | None = None,
+        precision: float | None = None,
+        confidence: float = CONFIDENCE,
         branches: Sequence[str] | None = None,
         workers: Workers = 1,
         threads: int | None = None,
@@ -165,6 +198,8 @@ class GenrePredictor:
         Args:
             posters: as for `predict`; for several workers best paths, as they are sent to them.
             top_k: as for `predict`.
+            precision: as for `predict`.
+            confidence: as for `predict`.
             branches: as for `predict`.
             workers: processes that compute (see `mmposter.engines.run`); 1 is this one.
             threads: CPU threads of each worker.
@@ -172,12 +207,21 @@ class GenrePredictor:
 
         Raises:
             ValueError: if `top_k` is not positive.
-            UserError: for an unknown engine, branches that are not looked through, or a worker that died.
+            UserError: for an unknown engine, branches that are not looked through, or a worker that died; for a
+                precision or a confidence that does not lie between 0 and 1, beside `top_k`, or of a run that keeps
+                nothing to promise one by, see `evidence`.
         """
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k must be 1 or more; got {top_k}")
         names = None if branches is None else self._chosen(branches)
-        parts = (Request(part, top_k, names) for part in cut(posters))
+        promise = None
+        if precision is not None:
+            if top_k is not None:
+                raise UserError("give one of precision and top_k: the k surest genres may be of any precision")
+            promise = self.evidence(branches).promise(precision, confidence)
+            if not promise.holds:
+                _say_once(promise.text())
+        parts = (Request(part, top_k, names, promise) for part in cut(posters))
         with closing(run(self._task, parts, workers=workers, threads=threads, engine=engine)) as results:
             for predictions in results:
                 yield from predictions

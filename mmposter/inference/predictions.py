@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -57,6 +57,7 @@ class PredictionFile:
         self.path, self._overwrite = path, overwrite
         self._partial = path.with_name(f"{path.name}.{made_with}.partial" if made_with else f"{path.name}.partial")
         self._seen: tuple[int, int] | None = None
+        self._verdicts = False
         self._stack = ExitStack()
         self._stream: IO[str] | None = None
         self._look()
@@ -81,7 +82,11 @@ class PredictionFile:
         with naming(self._partial):
             self._stream.write(json.dumps(prediction.to_json(), ensure_ascii=False) + "\n")
             self._stream.flush()
+        self._add(prediction)
+
+    def _add(self, prediction: Prediction) -> None:
         self.count += 1
+        self._verdicts = self._verdicts or prediction.verdict is not None
         if prediction.error:
             self.failed.append(prediction)
 
@@ -96,11 +101,14 @@ class PredictionFile:
                 if not self._partial.stat().st_size:  # nothing was finished
                     self._partial.unlink()
                 return
+            ranks = review_ranks(self.predictions()) if self._verdicts else None
             with atomic_path(self.path) as temporary:
                 if self.path.suffix == ".csv":
-                    self._write_csv(temporary)
-                else:
+                    self._write_csv(temporary, ranks)
+                elif ranks is None:
                     shutil.copyfile(self._partial, temporary)
+                else:
+                    self._write_ranked(temporary, ranks)
             self._partial.unlink()
 
     def _look(self) -> None:
@@ -110,8 +118,8 @@ class PredictionFile:
             raise UserError(f"{self._partial} is no file of mmposter predict; move it, or give another --out")
         if not self._overwrite and (others := [file for file in self._unfinished() if file != self._partial]):
             raise UserError(
-                f"{others[0]} was begun with another model, branches or --top-k; go on with those, or start anew with "
-                "--overwrite"
+                f"{others[0]} was begun with another model, branches, --top-k or --precision; go on with those, or "
+                "start anew with --overwrite"
             )
         found = self._partial.stat() if self._partial.exists() and not self._overwrite else None
         seen = None if found is None else (found.st_size, found.st_mtime_ns)
@@ -121,11 +129,10 @@ class PredictionFile:
         self.done: set[str | None] = set()
         self.count = 0
         self.failed: list[Prediction] = []
+        self._verdicts = False
         for prediction, end in self._read() if seen is not None else ():
             self.done.add(prediction.path)
-            self.count += 1
-            if prediction.error:
-                self.failed.append(prediction)
+            self._add(prediction)
             self._whole = end
 
     def _unfinished(self) -> list[Path]:
@@ -150,14 +157,38 @@ class PredictionFile:
                 end += len(line)
                 yield prediction, end
 
-    def _write_csv(self, target: Path) -> None:
+    def predictions(self) -> Iterator[Prediction]:
+        """Those in the file so far, in its order; within the block that writes it."""
+        for prediction, _ in self._read():
+            yield prediction
+
+    def _write_ranked(self, target: Path, ranks: Mapping[int, int]) -> None:
+        """The lines with the ranks of the posters for review."""
+        with target.open("w", encoding="utf-8", errors=_UNWRITABLE) as stream:
+            for row, prediction in enumerate(self.predictions()):
+                line = {**prediction.to_json(), "review": ranks.get(row)}
+                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def _write_csv(self, target: Path, ranks: Mapping[int, int] | None) -> None:
         genres = next((list(prediction.scores) for prediction, _ in self._read() if prediction.scores), [])
         with target.open("w", encoding="utf-8", errors=_UNWRITABLE, newline="") as stream:
             writer = TableWriter(stream)
-            writer.write(["path", "genres", "error", "saw_nothing", *genres])
-            for p, _ in self._read():
+            asked = [] if ranks is None else ["verdict", "review", "gain"]
+            writer.write(["path", "genres", *asked, "error", "saw_nothing", *genres])
+            for row, p in enumerate(self.predictions()):
+                gain = "" if p.gain is None else p.gain
+                verdict = [] if ranks is None else [p.verdict or "", ranks.get(row, ""), gain]
                 scores = [p.scores.get(genre, "") for genre in genres]
-                writer.write([p.path, "|".join(p.genres), p.error or "", "|".join(p.saw_nothing), *scores])
+                writer.write([p.path, "|".join(p.genres), *verdict, p.error or "", "|".join(p.saw_nothing), *scores])
+
+
+def review_ranks(predictions: Iterable[Prediction]) -> dict[int, int]:
+    """By the place of each poster for review when to look at it, from 1 on.
+
+    First come those of which a look is expected to put most genres right; of equal ones, those that came first.
+    """
+    gains = [(-(p.gain or 0.0), row) for row, p in enumerate(predictions) if p.verdict == "review"]
+    return {row: rank for rank, (_, row) in enumerate(sorted(gains), start=1)}
 
 
 def _is_unfinished(file: Path) -> bool:

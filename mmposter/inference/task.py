@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from mmposter.engines import Task, finished
 from mmposter.engines.device import resolve_device
 from mmposter.engines.libraries import release_memory
 from mmposter.evaluation.listing import SUREST, heading, listing_line
+from mmposter.evaluation.promise import Promise, expected_gain
 from mmposter.features.extractors import BranchExtractors, Preparation
 from mmposter.features.loading import Loader, PosterWish, Prepared, prepared
 from mmposter.images.reading import ImageInput
@@ -29,6 +30,8 @@ from mmposter.visible import visible
 
 _NEXT = 5  # genres that a notebook shows beside those that are given
 _BAR = 20  # letters of a bar in a notebook that stands for 1
+
+Verdict: TypeAlias = Literal["accept", "review"]
 
 _Said: TypeAlias = tuple[NDArray[np.float32], bool]
 """Of one poster the probabilities (G) as they are shown, and whether anything was seen on it."""
@@ -45,6 +48,11 @@ class Prediction:
         error: what was wrong with the poster or with one of its branches; None if nothing was.
         saw_nothing: the branches that were looked through, where none of them saw anything on the poster; empty where
             one did. Then the scores are the base rates, and the genres those of the best constant answer.
+        verdict: where a precision was asked for, ``accept`` if the genres may stand without a look, ``review`` if none
+            may and a person should look; else None. Of a poster that could not be used it is None, too; one of which a
+            branch failed is for review, as nothing was promised of what the others say alone.
+        gain: with a verdict, how many genres a person's look is expected to put right: those that it adds and takes
+            away (see `mmposter.evaluation.promise.expected_gain`).
     """
 
     path: str | None
@@ -52,6 +60,8 @@ class Prediction:
     scores: dict[str, float] = field(default_factory=dict)
     error: str | None = None
     saw_nothing: list[str] = field(default_factory=list)
+    verdict: Verdict | None = None
+    gain: float | None = None
 
     @property
     def note(self) -> str | None:
@@ -62,7 +72,10 @@ class Prediction:
         """The line of a `.jsonl` file."""
         scores = {genre: round(score, 6) for genre, score in self.scores.items()}
         plain = {"path": self.path, "genres": self.genres, "scores": scores, "error": self.error}
-        return {**plain, "saw_nothing": self.saw_nothing}
+        plain["saw_nothing"] = self.saw_nothing
+        if self.verdict is None or self.gain is None:
+            return plain
+        return {**plain, "verdict": self.verdict, "gain": round(self.gain, 6)}
 
     def listing(self, title: str | None = None, year: int | None = None, k: int = SUREST) -> str:
         """The line ``Title (year)  Genre (0.736), Genre (0.385), ...`` of the k surest genres.
@@ -84,7 +97,8 @@ class Prediction:
         """Short, so that a list of predictions can be read: the file's name and the genres that are given."""
         given = ", ".join(f"{genre} {self.scores[genre]:.3f}" if self.scores else genre for genre in self.genres)
         error = None if self.error is None else f"error: {visible(' '.join(self.error.split()))}"
-        parts = [part for part in (given or ("no genre" if self.scores else None), self.note, error) if part]
+        given = given or ("no genre" if self.scores else "")
+        parts = [part for part in (self.verdict, given, self.note, error) if part]
         return f"<Prediction {self._name}: {'; '.join(parts)}>"
 
     def _repr_html_(self) -> str:
@@ -116,6 +130,7 @@ class Request:
     posters: Sequence[ImageInput]  # in the order of the answers
     top_k: int | None = None  # how many genres are wanted of each; None: those above their thresholds
     branches: tuple[str, ...] | None = None  # to look through, in the task's order; None: all that the task has
+    promise: Promise | None = None  # the genres that it gives are wanted, and a verdict
 
 
 @dataclass(frozen=True)
@@ -201,8 +216,14 @@ class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
             return Prediction(path, error=error)
         probs, seen = said
         genres = self._run.vocabulary.genres
+        verdict: Verdict | None = None
+        gain: float | None = None
         order = np.argsort(-probs, kind="stable").tolist()
-        if request.top_k is None:
+        if request.promise is not None:
+            given = request.promise.give(probs[None]) & (error is None)
+            verdict, gain = ("accept" if given.any() else "review"), float(expected_gain(probs[None], given)[0])
+            order = [index for index in order if given[0, index]]
+        elif request.top_k is None:
             policy = self._run.config.evaluation.empty
             chosen = self.decision(request.branches).decide(probs[None], policy, np.array([seen]))[0]
             order = [index for index in order if chosen[index]]
@@ -210,7 +231,7 @@ class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
             order = order[: request.top_k]
         scores = {genre: float(score) for genre, score in zip(genres, probs, strict=True)}
         nothing = [] if seen else list(self._looked_at(request)[0])
-        return Prediction(path, [genres[index] for index in order], scores, error, nothing)
+        return Prediction(path, [genres[index] for index in order], scores, error, nothing, verdict, gain)
 
     def _probabilities(
         self, posters: Sequence[Prepared], names: tuple[str, ...], image: Preparation | None

@@ -23,6 +23,7 @@ from mmposter.evaluation import (
     get_metric,
 )
 from mmposter.evaluation.metrics import labelled
+from mmposter.evaluation.promise import Evidence
 from mmposter.evaluation.scaling import fit_scaling
 from mmposter.evaluation.scored import file_hash
 from mmposter.evaluation.thresholds import fallback_notice
@@ -148,7 +149,9 @@ class _Fitter:
         val = inputs.splits[kept] == "val"
         target, raw, groups = inputs.labels[kept[~val]], probs[~val], self._groups[kept[~val]]
 
-        decision = self._decision(inputs.labels[kept[val]], Scored(probs[val], kept[val], seen[val]))
+        fitted_on = inputs.labels[kept[val]], Scored(probs[val], kept[val], seen[val])
+        decision = fit_decision(self._run, *fitted_on, inputs.shares(), len(inputs.rows("train")))
+        shown = decision.apply(probs[val], seen[val])
         scaled = decision.apply(raw, seen[~val])
         decided = decision.decide(scaled, settings.empty, seen[~val])
 
@@ -167,22 +170,8 @@ class _Fitter:
             error_before=Difference(_ERROR.value(target, raw), ends_before[_ERROR.name]),
             error_after=Difference(values[_ERROR.name], ends[_ERROR.name]),
             difference=difference,
+            evidence=Evidence.of(fitted_on[0] > 0, shown, self._groups[kept[val]]),
         )
-
-    def _decision(self, target: NDArray[np.float32], val: Scored) -> Decision:
-        """Fitted on validation posters: scaling and thresholds on those of which something is seen."""
-        shares, config = self._inputs.shares(), self._run.config
-        usable = val.seen & target.any(axis=1)
-        kept = usable if usable.any() else np.ones_like(usable)
-        scaling = fit_scaling(target[kept], val.probs[kept])
-        # A genre that no training poster has is as rare as the model began with, however all others are moved.
-        least = 0.5 / max(len(self._inputs.rows("train")), 1)
-        prior = np.log(least / (1 - least))
-        offsets = np.where(shares > 0, scaling.offsets, np.minimum(scaling.offsets, prior * (1 - scaling.slope)))
-        unscaled = Decision(np.zeros(0), replace(scaling, offsets=offsets))
-        thresholds = choose_thresholds(config.evaluation, target, val._replace(probs=unscaled.apply(val.probs)), shares)
-        of_kind = unseen_of_kind(target[~val.seen & target.any(axis=1)], shares)
-        return replace(unscaled, thresholds=thresholds, unseen=unseen_answer(config, of_kind.probs))
 
     def posters(self, split: str) -> PosterCounts:
         target = self._inputs.labels[self._rows[split]]
@@ -193,6 +182,32 @@ class _Fitter:
         """The best constant answers, chosen on the training posters, on the measured ones."""
         train, measured = (self._inputs.labels[rows] for rows in (self._inputs.rows("train"), self._rows[self._split]))
         return {m.name: ConstantPredictor.fit(train, m).score(measured) for m in (*_METRICS, _ERROR)}
+
+
+def fit_decision(
+    run: Run, target: NDArray[np.float32], val: Scored, shares: NDArray[np.float64], trained: int
+) -> Decision:
+    """How a run decides, fitted on validation posters: scaling and thresholds on those of which something is seen.
+
+    Args:
+        run: whose configuration says how thresholds are chosen.
+        target: N x G of {0, 1}.
+        val: the model's own probabilities of the same posters.
+        shares: of the training posters that have each genre (G).
+        trained: how many training posters there are.
+    """
+    usable = val.seen & target.any(axis=1)
+    kept = usable if usable.any() else np.ones_like(usable)
+    scaling = fit_scaling(target[kept], val.probs[kept])
+    # A genre that no training poster has is as rare as the model began with, however all others are moved.
+    least = 0.5 / max(trained, 1)
+    prior = np.log(least / (1 - least))
+    offsets = np.where(shares > 0, scaling.offsets, np.minimum(scaling.offsets, prior * (1 - scaling.slope)))
+    unscaled = Decision(np.zeros(0), replace(scaling, offsets=offsets))
+    scaled = val._replace(probs=unscaled.apply(val.probs))
+    thresholds = choose_thresholds(run.config.evaluation, target, scaled, shares)
+    of_kind = unseen_of_kind(target[~val.seen & target.any(axis=1)], shares)
+    return replace(unscaled, thresholds=thresholds, unseen=unseen_answer(run.config, of_kind.probs))
 
 
 def remember_fit(run: Run, dataset: Dataset) -> None:

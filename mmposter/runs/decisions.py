@@ -23,6 +23,7 @@ from mmposter.config import Config
 from mmposter.errors import UserError
 from mmposter.evaluation import Difference
 from mmposter.evaluation.arrays import BoolArray, FloatArray
+from mmposter.evaluation.promise import Evidence
 from mmposter.evaluation.scaling import Scaling
 from mmposter.evaluation.thresholds import NEVER, EmptyPolicy, apply_thresholds
 from mmposter.evaluation.unseen import Unseen
@@ -87,6 +88,8 @@ class Subset:
     error_after: Difference  # of the scaled ones
     # To all branches, paired by poster, of the same; None for all branches themselves.
     difference: Mapping[str, Difference] | None
+    # What the validation posters say of which precision can be promised; None: of a file of before.
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,7 @@ def _subset_json(subset: Subset) -> dict[str, Any]:
             "after": _measured_json(subset.error_after),
         },
         "difference": None if difference is None else {name: _measured_json(d) for name, d in difference.items()},
+        **({} if subset.evidence is None else {"evidence": subset.evidence.to_json()}),
     }
 
 
@@ -246,7 +250,14 @@ def _subset(values: Mapping[str, Any], genres: int) -> Subset:
         error_before=_measured(error["before"]),
         error_after=_measured(error["after"]),
         difference=None if difference is None else {name: _measured(difference[name]) for name in MEASURED},
+        evidence=_evidence(values["evidence"]) if "evidence" in values else None,
     )
+
+
+def _evidence(values: Any) -> Evidence:
+    known = mapping(values, "evidence")
+    posters, genres = (whole(known[name], name) for name in ("posters", "genres"))
+    return Evidence.from_json(posters, genres, text(known["surest"], "surest"))
 
 
 def base_rates(values: Any, count: int) -> FloatArray:

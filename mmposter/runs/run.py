@@ -33,6 +33,7 @@ from mmposter.shipped import is_shipped
 
 if TYPE_CHECKING:
     from fusion import ImageClassifier, PosterModel
+    from mmposter.evaluation.promise import Evidence
     from mmposter.evaluation.unseen import Unseen
     from mmposter.features.extractors import BranchExtractors
 
@@ -264,6 +265,33 @@ class Run:
         if decision.unseen is None:
             return replace(decision, unseen=self._unseen())
         return replace(decision, unseen=unseen_answer(self.config, decision.unseen.probs))
+
+    def evidence(self, only: Collection[str] | None = None) -> Evidence:
+        """What the validation posters say of which precision can be promised (see `mmposter.evaluation.promise`).
+
+        Args:
+            only: as for `decision`: what is promised of some branches does not hold for others.
+
+        Raises:
+            UserError: as `subsets`, or the run keeps none, with what to type.
+        """
+        fitted = self.subsets()
+        names = tuple(name for name in self.config.branches if only is None or name in only)
+        found = None if fitted is None else fitted.of(names, spare=self.spare).evidence
+        if found is not None:
+            return found
+        if self.config.single_label:
+            raise UserError(
+                f"no precision can be promised of {self.folder}: it gives each poster one genre, and such a run cannot "
+                "be calibrated. Train one with another loss, such as bce"
+            )
+        folder, copy = self.folder, ""
+        if is_shipped(folder):  # it belongs to the package
+            folder, copy = Path(f"{folder.name}-calibrated"), f"cp -r {self.folder} {folder.name}-calibrated\n  "
+        raise UserError(
+            f"no precision can be promised of {self.folder}: it does not keep what its validation posters say of that. "
+            f"Type:\n  {copy}mmposter calibrate {folder} DATA"
+        )
 
     def _unseen(self) -> Unseen | None:
         """The answer where nothing was seen: the base rates of the training, or as an earlier run knew them."""

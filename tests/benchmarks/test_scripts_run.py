@@ -53,6 +53,16 @@ def test_draw_posters(project) -> None:
     assert len(rows) == len(list(project.posters.glob("*.jpg"))) == len(Dataset.load(project.data))
 
 
+def test_accepting(run, project) -> None:
+    out = run("benchmarks/accepting.py", project.run, project.data, "--splits", "2", "--branches", "cnn,style")
+    rows = table(out)
+    of = {split: len(Dataset.load(project.data).split(split)) for split in ("val", "test")}
+    assert f"cnn, style: 2 re-splits, {of['val']} posters to promise by, {of['test']} to count on" in out
+    assert {".70", ".80", ".90", ".80, val to test"} <= set(rows)
+    assert rows[".90"][:3] == ["0", "0", "100.0"], "so few posters promise nothing, and break nothing"
+    assert rows[".90"][4:6] == ["0.0", "0.0"]
+
+
 def test_duplicates(run, project) -> None:
     lines = run("benchmarks/duplicates.py", project.posters, "--count", "4", "--all").splitlines()
     assert lines[0].startswith("4 posters;")
