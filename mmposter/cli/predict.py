@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from mmposter.cli import options as opt
-from mmposter.cli.accepting import print_tally
 from mmposter.cli.answers import answer_json, answer_line, answer_path, require_result
 from mmposter.errors import UserError
 from mmposter.progress import console, make_console, progress
@@ -129,6 +128,8 @@ def predict_command(
                 count, failed = _lines(found, listing=listing, top_k=top_k)
     _summary(count, failed)
     if tally is not None:
+        from mmposter.cli.accepting import print_tally
+
         print_tally(tally)
     console.print(passed, end="", soft_wrap=True)
     if target is not None:

@@ -29,7 +29,7 @@ from mmposter.files.tensors import load_tensors, require_shapes
 from mmposter.pretrained.trust import is_trusted
 from mmposter.runs.building import build_image_classifier, build_model, build_tower
 from mmposter.runs.decisions import Decision, Subsets, base_rates, unseen_answer
-from mmposter.shipped import is_shipped
+from mmposter.shipped import BENCHMARK, is_shipped
 
 if TYPE_CHECKING:
     from fusion import ImageClassifier, PosterModel
@@ -285,12 +285,13 @@ class Run:
                 f"no precision can be promised of {self.folder}: it gives each poster one genre, and such a run cannot "
                 "be calibrated. Train one with another loss, such as bce"
             )
-        folder, copy = self.folder, ""
-        if is_shipped(folder):  # it belongs to the package
-            folder, copy = Path(f"{folder.name}-calibrated"), f"cp -r {self.folder} {folder.name}-calibrated\n  "
+        folder, data, copy = str(self.folder), "DATA", ""
+        if is_shipped(self.folder):  # it belongs to the package
+            folder, data = f"{self.folder.name}-calibrated", BENCHMARK
+            copy = f"cp -r {self.folder} {folder}\n  "
         raise UserError(
             f"no precision can be promised of {self.folder}: it does not keep what its validation posters say of that. "
-            f"Type:\n  {copy}mmposter calibrate {folder} DATA"
+            f"Type:\n  {copy}mmposter calibrate {folder} {data}"
         )
 
     def _unseen(self) -> Unseen | None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -73,6 +74,33 @@ def test_a_stopped_run_goes_on(tmp_path, ending):
         for prediction in (ONE, BAD, TWO):
             file.write(prediction)
     assert path.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_reviews_are_ranked_also_where_a_stop_came_between(tmp_path, ending):
+    path, whole = tmp_path / f"out.{ending}", tmp_path / f"whole.{ending}"
+    gains = [("review", 1.5), ("accept", 9.0), ("review", 2.5), ("review", 1.5)]
+    all_ = [replace(ONE, path=f"{n}.jpg", verdict=verdict, gain=gain) for n, (verdict, gain) in enumerate(gains)]
+    stopped(path, all_[:2])
+    for name, predictions in ((path, [*all_[2:], BAD]), (whole, [*all_, BAD])):
+        with PredictionFile(name) as file:
+            for prediction in predictions:
+                file.write(prediction)
+    assert path.read_bytes() == whole.read_bytes()
+    if ending == "jsonl":
+        assert [line["review"] for line in lines(path)] == [2, None, 1, 3, None]
+        assert "verdict" not in lines(path)[-1]
+        return
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0] == ["path", "genres", "verdict", "review", "gain", "error", "saw_nothing", "Drama", "War"]
+    assert [row[2:5] for row in rows[1:]] == [
+        ["review", "2", "1.5"],
+        ["accept", "", "9.0"],
+        ["review", "1", "2.5"],
+        ["review", "3", "1.5"],
+        ["", "", ""],
+    ]
 
 
 def test_wherever_the_last_line_was_cut_the_rest_is_whole(tmp_path):

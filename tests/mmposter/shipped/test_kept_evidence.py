@@ -42,7 +42,8 @@ def test_of_a_shipped_model_a_copy_is_calibrated(shipped):
     (shipped / SUBSETS).unlink()
     with pytest.raises(UserError) as refused:
         Run.load(shipped).evidence()
-    assert f"cp -r {shipped} posters-calibrated\n  mmposter calibrate posters-calibrated DATA" in str(refused.value)
+    typed = f"cp -r {shipped} posters-calibrated\n  mmposter calibrate posters-calibrated benchmark"
+    assert str(refused.value).endswith(f"Type:\n  {typed}")
 
 
 @pytest.mark.parametrize("surest", [7, "87", "42-87+", "87+ " * 99])
