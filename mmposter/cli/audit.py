@@ -66,7 +66,7 @@ def audit_command(
     from mmposter.data import Dataset
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import AUDIT
-    from mmposter.report.audit import write_audit
+    from mmposter.report.audit import audit_thumbnails, write_audit
 
     settings = load_config(config, set or (), branches=branches, seed=seed)
     dataset = Dataset.load(source, root)
@@ -83,7 +83,7 @@ def audit_command(
             resume=resume,
             overwrite=overwrite,
         )
-        page = write_audit(found, out)
+        page = write_audit(found, out, audit_thumbnails(found, dataset) if thumbnails else None)
     results = make_console()
     results.print(_table(found))
     for pair in found.pairs:
