@@ -6,6 +6,7 @@
   const byKey = new Map(items.map((item) => [item.dataset.key, item]));
   const filter = document.getElementById("kind");
   const WORDS = { keep: "kept", fix: "fixed", skip: "skipped" };
+  const CHOOSE = "choose its genres first";
   let current = null;
   let decisions = read();
 
@@ -102,7 +103,7 @@
       // Nothing is suggested, or nothing would be left: the reader chooses first.
       if (wanted.join() === before || wanted.length === 0) {
         item.classList.add("open");
-        item.querySelector(".decided").textContent = "choose its genres first";
+        item.querySelector(".decided").textContent = CHOOSE;
         go(item);
         return;
       }
@@ -124,6 +125,7 @@
     else decisions[item.dataset.key] = { action: "fix", genres: wanted };
     write();
     show(item);
+    if (wanted.length === 0) item.querySelector(".decided").textContent = CHOOSE;
     count();
   }
 
