@@ -22,7 +22,7 @@ from mmposter.files.atomic import write_json
 from mmposter.files.strict_json import mapping, read_json
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import AUDIT
-from mmposter.runs.seen import seen_through
+from mmposter.runs.seen import TRAIN, seen_through
 from mmposter.training.checkpoint import require_same_config
 from mmposter.training.inputs import load_inputs
 
@@ -94,7 +94,8 @@ def audit(
         weights = image_network(config, config.branches, Pins.of(dataset), offline=offline)
         taught = 0
         if weights is not None:
-            taught = int(seen_through(weights, config.cnn.init).among(dataset.table.iloc[rows]).sum())
+            seen = seen_through(weights, config.cnn.init)
+            taught = int(seen.among(dataset.table.iloc[rows], [TRAIN]).sum())
         facts = {**plan, "unusable": len(dataset) - len(rows), "taught_network": taught}
         return find_mistakes(
             _posters(dataset, rows.tolist()),

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.progress import console, make_console
+from mmposter.progress import make_console, say
 
 if TYPE_CHECKING:
     from mmposter.evaluation.audited import Audited
@@ -89,10 +89,10 @@ def audit_command(
     for pair in found.pairs:
         results.print(f"- {pair.sentence()}", style="dim")
     if found.taught:
-        console.print(
+        remedy = " (--set cnn.init=imagenet knows none of them)" if dataset.has_pictures else ""
+        say(
             f"{found.taught:,} of {len(found.posters):,} posters taught the image network their genres as they are "
-            "given: mistakes in these are harder to see (--set cnn.init=imagenet knows none of them)",
-            soft_wrap=True,
+            f"given: mistakes in these are harder to see{remedy}"
         )
     answer_path(page)
 
