@@ -23,7 +23,7 @@ FLOORS = (
     ("packs", "readiness", "report"),
     ("training",),
     ("measurement", "ablation", "distillation"),
-    ("inference", "published"),
+    ("inference", "published", "audit"),
     ("explain", "export"),
     ("serve", "mmposter"),  # mmposter/__init__.py, the names that a notebook imports
     ("cli",),

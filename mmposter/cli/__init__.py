@@ -51,7 +51,7 @@ def _options(
 
 # In the order of the help: each is a module here, with the function `NAME_command`.
 _COMMANDS = (
-    "prepare extract pack train evaluate calibrate compare ablate reproduce distill "
+    "prepare extract pack audit train evaluate calibrate compare ablate reproduce distill "
     "predict explain serve export runs config weights doctor"
 )
 for _name in _COMMANDS.split():

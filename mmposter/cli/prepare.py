@@ -84,6 +84,13 @@ def prepare_command(
             "film of the validation or test posters is left out."
         ),
     ] = None,
+    corrections: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of genres corrected by hand (id, action, add, remove), as the page of `mmposter audit` gives "
+            "it. The split stays as it is; a row that cannot be applied is named in the report."
+        ),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that read posters. Default: one per core.")] = None,
     posters: Annotated[
         Path | None,
@@ -125,6 +132,8 @@ def prepare_command(
 
       mmposter prepare MovieGenre.csv --out data --format kaggle --posters posters
 
+      mmposter prepare posters.csv --out data --format csv --corrections corrections.csv --overwrite
+
       mmposter prepare holiday_posters --out unlabelled --format folder
 
       mmposter prepare ccu more/posters.csv --out both --format ccu --format csv --ratios 0.7 0.1 0.2 --ratios 1 0 0
@@ -147,6 +156,7 @@ def prepare_command(
         download=DownloadOptions(
             mirror=mirror, offline=offline, retry_dead=retry_dead, connections=connections, timeout=timeout
         ),
+        corrections=corrections,
         allow_unknown=allow_unknown,
         overwrite=overwrite,
     )
@@ -207,6 +217,8 @@ def summary_table(report: PrepareReport) -> Table:
     table.add_row("in near-duplicate groups", f"{report.near_duplicate_posters:,}", end_section=True)
     for kind, count in report.titles.items():
         table.add_row(f"titles: {kind}", f"{count:,}", end_section=kind == list(report.titles)[-1])
+    for kind, count in report.corrections.items():
+        table.add_row(f"corrections: {kind}", f"{count:,}", end_section=kind == list(report.corrections)[-1])
     for kind, count in report.issues.items():
         table.add_row(f"noted: {kind}", f"{count:,}")
     return table

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from mmposter.data import cleaning
+from mmposter.data.corrections import CorrectionsFile, apply_corrections, read_corrections
 from mmposter.data.dataset import (
     MANIFEST,
     VOCABULARY,
@@ -64,6 +65,7 @@ def prepare(
     titles: Path | None = None,
     posters: Path | None = None,
     download: DownloadOptions | None = None,
+    corrections: Path | None = None,
     allow_unknown: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
@@ -87,6 +89,7 @@ def prepare(
         posters: folder in which a row without a file is looked up as ``<id>.jpg``, and into which links are downloaded;
             None for ``out/posters``. Of several sources each has its own folder in it, by the source's name.
         download: manners of the download; None for the defaults.
+        corrections: table of genres corrected by hand, see `mmposter.data.corrections`; the split stays as it is.
         allow_unknown: go on where more than a twentieth of the posters have a genre name that the vocabulary does not
             know.
         overwrite: replace a different manifest that is already in `out`.
@@ -111,6 +114,9 @@ def prepare(
             "min_side": min_side,
             "duplicate_distance": duplicate_distance,
         }
+        mended = _corrections_file(corrections, labelled)
+        if mended is not None:
+            options["corrections"] = mended.digest
         if not overwrite:
             _refuse_other_options(out, options)
         words = Vocabulary.load(vocabulary) if labelled else None
@@ -135,7 +141,7 @@ def prepare(
             with of_source(name):
                 parts[one.name] = run_steps(placed, words, own, workers=workers, quiet=quiet)
         result = join_sources(parts, duplicate_distance) if len(parts) > 1 else parts[asked[0].name]
-        result = _finish(result, films)
+        result = _finish(_corrected(result, mended, asked[0].name), films)
         if not overwrite:
             result = _refuse_other_manifest(out, result)
         report = _summary(out, result, sum_links(links), time.monotonic() - start)
@@ -229,6 +235,20 @@ def _finish(result: Prepared, films: TitlesFile | None) -> Prepared:
     return replace(result, titles=titles, titles_out=out, issues=[*result.issues, *films.issues])
 
 
+def _corrections_file(file: Path | None, labelled: bool) -> CorrectionsFile | None:
+    if file is not None and not labelled:
+        raise UserError("--corrections mends genres, and this source has none; leave it out")
+    return None if file is None else read_corrections(file)
+
+
+def _corrected(result: Prepared, file: CorrectionsFile | None, name: str) -> Prepared:
+    """With the genres that were corrected by hand; after the split, which they do not change."""
+    if file is None or result.vocabulary is None:
+        return result
+    table, counts, issues = apply_corrections(file, result.table, result.vocabulary, name)
+    return replace(result, table=table, corrections=counts, issues=[*result.issues, *issues])
+
+
 def _titles_file(file: Path | None, labelled: bool) -> TitlesFile | None:
     if file is not None and not labelled:
         raise UserError("--titles teaches genres, and this source has none; leave it out, or give a table with genres")
@@ -257,6 +277,7 @@ def _summary(out: Path, result: Prepared, links: Links, seconds: float) -> Prepa
         sources=source_counts(result),
         downloaded=links.saved,
         seconds=seconds,
+        corrections=result.corrections,
     )
 
 
@@ -326,7 +347,9 @@ def _refuse_other_manifest(out: Path, result: Prepared) -> Prepared:
     now = manifest_table(result.table)
     if not there.equals(now):
         rows = f"{there.num_rows} posters there, {now.num_rows} now"
-        raise _different(out, f"its {MANIFEST} holds other rows ({rows}), so the source or the code has changed")
+        raise _different(
+            out, f"its {MANIFEST} holds other rows ({rows}), so the source, its corrections or the code has changed"
+        )
     # The same names in another order give the same rows and other label columns. Its mapping may be another one: what
     # that changes would show in the rows.
     if result.vocabulary is not None and not read_vocabulary(out).same_labels(result.vocabulary):

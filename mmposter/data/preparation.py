@@ -43,12 +43,14 @@ class PrepareReport:
     sources: Mapping[str, Mapping[str, int]]  # of each of several sources: found, kept, by side, dropped by reason
     downloaded: int = field(compare=False)  # of those that are there, how many came in this run
     seconds: float = field(compare=False)
+    corrections: Mapping[str, int] = field(default_factory=dict)  # see `apply_corrections`; empty where none were given
 
     def counts(self) -> dict[str, Any]:
         """What dataset.json keeps of it: all that does not depend on when and where it was made."""
         kept = {name: value for name, value in asdict(self).items() if name not in _NOT_KEPT}
-        if not self.sources:
-            del kept["sources"]
+        for name in ("sources", "corrections"):
+            if not kept[name]:
+                del kept[name]
         return kept
 
     @property
@@ -86,6 +88,7 @@ class Prepared:
     posters_found: int
     without_poster: int
     parts: Mapping[str, Prepared] = field(default_factory=dict)  # by name, of several sources what each is alone
+    corrections: Mapping[str, int] = field(default_factory=dict)  # how many of each kind, see `apply_corrections`
 
 
 def source_counts(result: Prepared) -> dict[str, dict[str, int]]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from mmposter.data.corrections import BAD_ROW, NOT_POSSIBLE, TWICE, UNKNOWN_GENRE, UNKNOWN_ID
 from mmposter.data.downloading import Links
 from mmposter.data.duplicates import SAME_PICTURE
 from mmposter.data.joining import MEASURED_ELSEWHERE, MOVED, TAKEN_ID
@@ -57,6 +58,11 @@ _ISSUES = {
     "parted_group": "the source's own split parts a film or near-duplicates; it was left as it is",
     MOVED: "poster of validation or test whose film is for training in an earlier source; it is for training too",
     TAKEN_ID: "id that an earlier source has for another film; its source's name stands before it",
+    UNKNOWN_ID: "row of --corrections for a poster that is not among those kept; not applied",
+    UNKNOWN_GENRE: "row of --corrections with a genre that the vocabulary does not have; not applied",
+    BAD_ROW: "row of --corrections that is none; not applied",
+    NOT_POSSIBLE: "row of --corrections that would leave no genre, or more than the vocabulary allows; not applied",
+    TWICE: "further row of --corrections for a poster, which says something else; the first is used",
     SAME_PICTURE: "cut, framed, mirrored or with another title; found beside the perceptual hash, and in one group",
 }
 
@@ -104,6 +110,8 @@ def report_text(result: Prepared, links: Links, report: PrepareReport, options: 
     parts += ["## Split", _splits(report)]
     if report.titles:
         parts += ["## Films without a poster", *_titles(report)]
+    if report.corrections:
+        parts += ["## Corrections", *_corrections(report)]
     if result.unknown:
         parts += ["## Unknown genre names", *_unknown(result)]
     if result.vocabulary is not None:
@@ -114,6 +122,14 @@ def report_text(result: Prepared, links: Links, report: PrepareReport, options: 
 def _titles(report: PrepareReport) -> Iterator[str]:
     yield "They teach the branch `ocr` alone, and are never measured on."
     yield markdown_table(["films", "count"], [[_TITLES[kind], str(count)] for kind, count in report.titles.items()])
+
+
+def _corrections(report: PrepareReport) -> Iterator[str]:
+    yield (
+        "Genres corrected by hand, after the split, which stays as it is; `raw_genres` are as the source has them. "
+        "What is measured on corrected posters cannot be compared with what was measured on them before."
+    )
+    yield markdown_table(["corrections", "count"], [[kind, str(count)] for kind, count in report.corrections.items()])
 
 
 def notes(result: Prepared) -> Iterator[str]:
@@ -128,7 +144,7 @@ def notes(result: Prepared) -> Iterator[str]:
     if len(rows):
         row_id, message = rows[["id", "message"]].iloc[0]
         yield f"rows united with another of the same poster: {len(rows)}, such as {row_id}: {message}"
-    for kind in ("genres_differ", "contradiction"):
+    for kind in ("genres_differ", "contradiction", BAD_ROW, UNKNOWN_ID, UNKNOWN_GENRE, NOT_POSSIBLE, TWICE):
         found = [issue for issue in result.issues if issue.kind == kind]
         if found:
             yield f"{kind} {len(found)}: {_ISSUES[kind]}. For example {found[0].id}: {found[0].message}"

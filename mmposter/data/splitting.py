@@ -65,17 +65,35 @@ def stratified_sides(
     Returns:
         Group name -> ``train``, ``val`` or ``test``.
     """
-    from iterstrat.ml_stratifiers import IterativeStratification  # with scikit-learn, which only `prepare` needs
+    used = [index for index, ratio in enumerate(ratios) if ratio > 0]
+    parts = stratified_parts(groups, labels, [ratios[index] for index in used], seed)
+    return {group: SPLITS[used[part]] for group, part in parts.items()}
+
+
+def stratified_parts(
+    groups: Sequence[str], labels: NDArray[np.float32], shares: Sequence[float], seed: int
+) -> dict[str, int]:
+    """Give each group one of the parts 0, 1, ... of these `shares` (each above 0, sum 1), as `stratified_sides` does.
+
+    Args:
+        groups: N group names.
+        labels: N x G multi-hot.
+        shares: of the parts; for the folds of a cross-validation all alike.
+        seed: shuffles the items and breaks ties.
+
+    Returns:
+        Group name -> number of the part.
+    """
+    from iterstrat.ml_stratifiers import IterativeStratification  # with scikit-learn, which few commands need
 
     names, item = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     union = np.zeros((len(names), labels.shape[1]), dtype=bool)
     np.logical_or.at(union, item, labels > 0)
-    used = [index for index, ratio in enumerate(ratios) if ratio > 0]
     random = np.random.RandomState(seed)
     # The algorithm goes through items in the given order, and ids follow the year of the movie.
     order = random.permutation(len(names))
-    folds = IterativeStratification(union[order], np.array([ratios[index] for index in used]), random)
-    return {str(names[place]): SPLITS[used[fold]] for place, fold in zip(order, folds, strict=True)}
+    parts = IterativeStratification(union[order], np.array(shares), random)
+    return {str(names[place]): int(part) for place, part in zip(order, parts, strict=True)}
 
 
 def assign_splits(

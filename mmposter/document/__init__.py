@@ -1,5 +1,7 @@
 """Self-contained HTML pages: text, tables and figures in one file that needs no network and no script.
 
+One page has a script, its own and no other: that on which a person decides item by item (`review`).
+
 The rest of mmposter says what a page, or a notebook, holds (`PageSection` and its blocks); how it looks is decided here
 alone.
 """

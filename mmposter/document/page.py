@@ -31,10 +31,10 @@ def render_page(title: str, lead: str, facts: Mapping[str, str], sections: Seque
     Raises:
         ValueError: two sections, or two figures, share an id.
     """
-    template = _environment().get_template("page.html.j2")
+    template = environment().get_template("page.html.j2")
     pictures = any(isinstance(block, PicturesBlock) for section in sections for block in section.blocks)
     page = template.render(
-        title=title, lead=lead, facts=facts, sections=sections, css=_text("page.css"), pictures=pictures
+        title=title, lead=lead, facts=facts, sections=sections, css=resource_text("page.css"), pictures=pictures
     )
     # Not in `<code>`: a quotation mark in a text is escaped there, so only real attributes match.
     twice = [name for name, count in Counter(re.findall(r' id="([^"]+)"', page)).items() if count > 1]
@@ -57,12 +57,13 @@ def render_fragment(
         facts: name and value of what it is.
         text: paragraphs before the blocks.
     """
-    template = _environment().get_template("fragment.html.j2")
-    return template.render(title=title, facts=facts or {}, text=text, blocks=blocks, css=_text("fragment.css"))
+    template = environment().get_template("fragment.html.j2")
+    return template.render(title=title, facts=facts or {}, text=text, blocks=blocks, css=resource_text("fragment.css"))
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where templates are found and filled: every text is escaped, and what would steer a reader is shown as a code."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
@@ -70,7 +71,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=FunctionLoader(_text),
+        loader=FunctionLoader(resource_text),
         finalize=_visible,
     )
     environment.filters["pieces"] = _pieces
@@ -89,5 +90,6 @@ def _pieces(text: str) -> list[tuple[bool, str]]:
     return [(bool(i % 2), piece) for i, piece in enumerate(re.split(r"`([^`]+)`", text))]
 
 
-def _text(name: str) -> str:
+def resource_text(name: str) -> str:
+    """A template, a style or a script of this folder."""
     return (resources.files("mmposter.document") / name).read_text(encoding="utf-8")

@@ -115,3 +115,17 @@ COMPARISON = Kind(
     {"compare.csv": ("run,seeds,branches,metric",)},
     ("compare.csv", "compare.md", "compare.html"),
 )
+
+AUDIT = Kind(
+    "an audit",
+    {"plan.json": ("manifest", "folds"), "audit.json": ("posters", "findings")},
+    (
+        "plan.json",
+        "audit.html",
+        "audit.csv",
+        "audit.json",
+        "folds/*/scores.npz",
+        "folds/*/training.json",
+        *RUN.under("folds/*/run"),
+    ),
+)

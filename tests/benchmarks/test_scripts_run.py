@@ -133,6 +133,17 @@ def test_few_posters(run, project) -> None:
     assert rows["3"][6] == "1", "one pass"
 
 
+def test_auditing(run, project) -> None:
+    few = ["--folds", "2", "--flips", "pairs", "genres", "posters", "--share", "0.2"]
+    out = run("benchmarks/auditing.py", project.data, *few, *project.settings)
+    assert [line.split(":")[0] for line in out.splitlines() if "% flipped" in line] == ["pairs", "genres", "posters"]
+    pairs = len(Dataset.load(project.data)) * len(Dataset.load(project.data).vocabulary)
+    rows = table(out.partition("genres: ")[0])
+    assert int(rows["the list"][0]) == round(0.2 * pairs)
+    assert float(rows["the list"][1]) == pytest.approx(20, abs=0.5)
+    assert {"given genres", "genres not given", "base rates alone"} <= set(rows)
+
+
 def test_started(run, project) -> None:
     few = [
         "--count",

@@ -1,0 +1,111 @@
+"""`mmposter audit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from mmposter.cli import options as opt
+from mmposter.cli.answers import answer_path
+from mmposter.progress import make_console, say
+
+if TYPE_CHECKING:
+    from mmposter.evaluation.audited import Audited
+
+
+def audit_command(
+    data: opt.DataOrPack = None,
+    data_option: opt.DataOption = None,
+    branches: opt.Branches = None,
+    config: opt.ConfigSource = None,
+    set: opt.Overrides = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the folds and of the trainings.")] = None,
+    folds: Annotated[
+        int, typer.Option(help="Parts of the posters; each is judged by a model that learnt from the others.")
+    ] = 5,
+    most: Annotated[int, typer.Option(help="Findings of each kind to list.", min=1)] = 100,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page, the table and the folds.")] = Path(
+        "audit"
+    ),
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails/--no-thumbnails", help="Show the posters on the page as small pictures.")
+    ] = True,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the folds that --out holds, and train what is missing.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train all folds in --out anew.")] = False,
+    workers: opt.Workers = "auto",
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
+    root: opt.Root = None,
+) -> None:
+    """Find posters whose genres should be looked at: a list of probable mistakes, and a page to go through them.
+
+    Trains a head for each fold on cached features and asks it about posters that it did not learn from. Found are
+    genres that are probably missing or wrong, posters that mislead, posters of one film or picture with other genres,
+    and genres that are hardly told apart. Nothing of DATA is changed.
+
+    OUT/audit.html is a page that works without a network: keep, fix or skip each poster, then download a table of
+    corrections for `mmposter prepare --corrections FILE`. The same findings are in OUT/audit.csv and OUT/audit.json.
+
+    Examples:
+
+      mmposter audit data --out check
+
+      mmposter audit data --out check --resume
+
+      mmposter audit --branches cnn,ocr --folds 3
+    """
+    source = opt.choose_data(data, data_option)
+    from mmposter.audit.run import audit
+    from mmposter.config import load_config
+    from mmposter.data import Dataset
+    from mmposter.outputs import claim
+    from mmposter.outputs.kinds import AUDIT
+    from mmposter.report.audit import audit_thumbnails, write_audit
+
+    settings = load_config(config, set or (), branches=branches, seed=seed)
+    dataset = Dataset.load(source, root)
+    with claim(out, AUDIT, go_on=True):  # also between the trainings and the page
+        found = audit(
+            settings,
+            dataset,
+            out,
+            folds=folds,
+            most=most,
+            device=device,
+            offline=offline,
+            workers=opt.parse_workers(workers),
+            resume=resume,
+            overwrite=overwrite,
+        )
+        page = write_audit(found, out, audit_thumbnails(found, dataset) if thumbnails else None)
+    results = make_console()
+    results.print(_table(found))
+    for pair in found.pairs:
+        results.print(f"- {pair.sentence()}", style="dim")
+    if found.taught:
+        remedy = " (--set cnn.init=imagenet knows none of them)" if dataset.has_pictures else ""
+        say(
+            f"{found.taught:,} of {len(found.posters):,} posters taught the image network their genres as they are "
+            f"given: mistakes in these are harder to see{remedy}"
+        )
+    answer_path(page)
+
+
+def _table(found: Audited) -> Table:
+    from mmposter.evaluation.mistakes import KINDS
+
+    table = Table(title=f"{len(found.posters):,} posters looked at", title_justify="left", title_style="bold")
+    table.add_column("found")
+    table.add_column("posters", justify="right")
+    table.add_column("")
+    counts = found.counts
+    for kind, meaning in KINDS.items():
+        table.add_row(kind, f"{counts[kind]:,}", meaning)
+    table.add_row("confused", f"{len(found.pairs):,}", "pairs of genres that are hardly told apart")
+    return table
