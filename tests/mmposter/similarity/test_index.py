@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mmposter import Dataset, PosterClassifier, UserError
+from mmposter.features.store import ExtractorStore
 from mmposter.inference.classifier import embedding_identity
 from mmposter.similarity import PosterIndex, build_index
 from mmposter.similarity import writing as writing_module
@@ -96,14 +97,20 @@ def test_a_data_set_is_embedded_from_its_store_once(made, whole, pictures, monke
         again = build_index(whole, made.dataset.folder, offline=True, quiet=True)
         assert again.facts == index.facts
         assert build_index(whole, index.folder).facts == index.facts, "an index stands for itself"
+    (boxes,) = made.dataset.features_folder.glob("yolo-*")
+    known = json.loads((boxes / "fingerprint.json").read_text())
+    records = ExtractorStore(made.dataset.features_folder, known.pop("name"), known).read(made.dataset.table["sha256"])
+    seen = index.vectors(index.facts.parts[0])[:, whole.parts["yolo"]].any(axis=1)
+    assert seen.tolist() == [len(record["boxes"]) > 0 for record in records]
+    assert 0 < seen.sum() < len(seen)
     # What is embedded from the store and from the picture is the same, where both look through the same branches.
     looked = build_index(pictures, made.dataset.folder, offline=True, quiet=True)
     assert looked.folder != index.folder
-    (near,) = looked.search(pictures.embed(made.dataset.image_path(5)), 3)
-    assert near[0].id == made.dataset.table["id"][5]
-    assert near[0].similarity == pytest.approx(1, abs=1e-3)
-    assert near[0].title == "Film 5"
-    assert near[0].genres == tuple(made.dataset.table["genres"][5])
+    (near,) = looked.search(pictures.embed(made.dataset.image_path(5)), 24)
+    (same,) = [one for one in near if one.id == made.dataset.table["id"][5]]
+    assert same.similarity == pytest.approx(1, abs=1e-3)
+    assert min(one.similarity for one in near) < 0.9, "posters can be told apart"
+    assert (same.title, same.genres) == ("Film 5", tuple(made.dataset.table["genres"][5]))
     with pytest.raises(UserError, match="was made with another model or other branches"):
         build_index(whole, looked.folder)
     with pytest.raises(UserError, match="made with another model or other branches"):
