@@ -155,11 +155,13 @@ class PosterIndex:
             asked = _unit(np.asarray(vectors[start : start + _QUERIES], np.float32)[:, columns])
             best = _Best(len(asked), count)
             for part, first, block in self._blocks():
-                near = _unit(block[:, columns])
-                scores = near @ asked.T
+                near = block[:, columns]
+                lengths = np.sqrt(np.einsum("nd,nd->n", near, near))
+                left_out = lengths == 0
+                lengths[left_out] = 1
+                scores = near @ asked.T / lengths[:, None]
                 if not np.isfinite(scores).all():
                     raise self._damaged(part, "it has numbers that are not finite")
-                left_out = ~near.any(axis=1)
                 if split is not None:
                     sides = self.rows(part)["split"].slice(first, len(block))
                     left_out |= ~pc.equal(sides, split).to_numpy(zero_copy_only=False)

@@ -104,7 +104,7 @@ class IndexWriter:
         zeros = np.zeros(self._width, np.float32)
         values = np.stack([zeros if vector is None else vector for _, vector, _ in self._waiting])
         table = _table([{**vars(row), "genres": list(row.genres), "error": e} for row, _, e in self._waiting])
-        part = self._write(values.astype(np.float16), table)
+        part = write_part(self.folder, values.astype(np.float16), table)
         self._name([*self._facts.parts, part], self._facts.posters + len(table), finished=False)
         self._waiting = []
 
@@ -144,16 +144,7 @@ class IndexWriter:
                 values[[at for at, _ in mine]] = self._index.vectors(self._facts.parts[number])[rows]
                 tables.append(self._index.rows(self._facts.parts[number]).take(pa.array(rows)))
                 order += [at for at, _ in mine]
-            yield self._write(values, pa.concat_tables(tables).take(pa.array(np.argsort(order))))
-
-    def _write(self, values: NDArray[np.float16], table: pa.Table) -> str:
-        import torch
-
-        part = f"part-{uuid.uuid4().hex}"
-        save_tensors(self.folder / f"{part}.safetensors", {"vectors": torch.from_numpy(values)})
-        with atomic_path(self.folder / f"{part}.parquet") as temporary:
-            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-        return part
+            yield write_part(self.folder, values, pa.concat_tables(tables).take(pa.array(np.argsort(order))))
 
     def _name(self, parts: Sequence[str], posters: int, *, finished: bool) -> None:
         """Say in index.json which parts belong to it."""
@@ -165,6 +156,23 @@ class IndexWriter:
         for file in self.folder.glob("part-*.*"):
             if file.suffix in (".safetensors", ".parquet") and file.stem not in self._facts.parts:
                 file.unlink(missing_ok=True)
+
+
+def write_part(folder: Path, vectors: NDArray[np.float16], table: pa.Table) -> str:
+    """Write a part and return its name; it counts once index.json names it.
+
+    Args:
+        folder: of the index.
+        vectors: n x D.
+        table: n rows of `ROWS`.
+    """
+    import torch
+
+    part = f"part-{uuid.uuid4().hex}"
+    save_tensors(folder / f"{part}.safetensors", {"vectors": torch.from_numpy(vectors)})
+    with atomic_path(folder / f"{part}.parquet") as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    return part
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
