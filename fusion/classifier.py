@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusion.backbones.base import Backbone, named_sequence, other_shapes, probe_shapes
@@ -107,14 +108,30 @@ class ImageClassifier(nn.Module):
         Raises:
             ValueError: other branches are asked for, or there is no image.
         """
+        self._check(inputs, only)
+        logits: Tensor = self.classifier(self.tower.forward_stages(inputs[IMAGE]))
+        return logits
+
+    def represent(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
+        """What the last layer reads, each number times the norm of the weights behind it, of length 1: B x F.
+
+        That is `fusion.heads.Head.represent` of a network without fusion. Raises as `forward`.
+        """
+        self._check(inputs, only)
+        features = self.classifier.body(self.tower.forward_stages(inputs[IMAGE]))
+        return F.normalize((features * self.classifier.last.weight.norm(dim=0)).float(), dim=1)
+
+    def parts(self) -> dict[str, slice]:
+        """Where the one branch stands in the representation: it is all of it."""
+        return {self.branch: slice(0, self.classifier.last.in_features)}
+
+    def _check(self, inputs: Inputs, only: Collection[str] | None) -> None:
         if only is not None and set([only] if isinstance(only, str) else only) != {self.branch}:
             raise ValueError(
                 f"only must be None or hold {self.branch!r}, the one branch of an image classifier, got {only!r}"
             )
         if IMAGE not in inputs:
             raise ValueError(f"inputs must hold {IMAGE!r} for an image classifier, got {sorted(inputs)}")
-        logits: Tensor = self.classifier(self.tower.forward_stages(inputs[IMAGE]))
-        return logits
 
     def sees(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
         """Of which posters it sees something, B bool: of all."""

@@ -8,10 +8,11 @@ Letters: B posters, K branches, D_k embedding of branch k, G genres, D the head'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusion.layers import Dropout, check_probability
@@ -39,6 +40,31 @@ class Head(nn.Module):
     def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
         """K times B x D_k, B x K bool -> logits B x G."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def attention_to(self) -> list[Tensor]:
+        """How much the head makes of each number of the embeddings: K times D_k, 0 or more; here 1 for all.
+
+        Of our heads it is the norm of the weights by which the first layer reads that number.
+        """
+        device = next(self.parameters()).device
+        return [torch.ones(dim, device=device) for dim in self.dims]
+
+    def represent(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
+        """The fused representation of posters, in which near ones are near to the head: B x the sum of all D_k.
+
+        Side by side stand the embeddings of the branches, each number times `attention_to`, and the whole has length 1.
+        The cosine of two posters is their product, hence a sum with a term for each branch. An absent branch has zeros,
+        and adds nothing; with all of them absent the representation is 0.
+
+        Examples:
+            >>> head = SumHead(dims=[8, 4], num_genres=3)
+            >>> seen = head.represent([torch.rand(5, 8), torch.rand(5, 4)], torch.ones(5, 2).bool())
+            >>> seen.shape, bool(torch.allclose(seen.norm(dim=1), torch.ones(5)))
+            (torch.Size([5, 12]), True)
+        """
+        weighed = zip(embeddings, self.attention_to(), strict=True)
+        parts = [(values * much).masked_fill(~present[:, k, None], 0) for k, (values, much) in enumerate(weighed)]
+        return F.normalize(torch.cat(parts, dim=1).float(), dim=1)
 
     def outputs(self) -> tuple[list[Tensor], Tensor] | None:
         """The weights (each G x anything) and the bias (G) that make the logits; None where they are not to be had.
@@ -115,6 +141,11 @@ def _only_where(learnt: Tensor, gradient: Tensor) -> Tensor:
     return gradient * learnt.to(gradient).reshape(-1, *[1] * (gradient.ndim - 1))
 
 
+def _column_norms(layers: Iterable[nn.Module]) -> list[Tensor]:
+    """Of linear layers the norm of the weights behind each of their inputs: D_k each."""
+    return [layer.weight.norm(dim=0) for layer in layers if isinstance(layer, nn.Linear)]
+
+
 _HEADS = ClassRegistry("head", Head)
 register_head = _HEADS.register
 """Class decorator: register a `Head` under the name that configurations use."""
@@ -150,6 +181,10 @@ class ConcatHead(Head):
         layers += [Dropout(check_probability("dropout", dropout)), nn.Linear(hidden or sum(dims), num_genres)]
         self.layers = nn.Sequential(*layers)
 
+    def attention_to(self) -> list[Tensor]:
+        first = next(layer for layer in self.layers if isinstance(layer, nn.Linear))
+        return list(first.weight.norm(dim=0).split(list(self.dims)))
+
     def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
         filled = [torch.where(present[:, k, None], embedding, self.absent[k]) for k, embedding in enumerate(embeddings)]
         logits: Tensor = self.layers(torch.cat(filled, dim=1))
@@ -179,6 +214,9 @@ class GatedHead(Head):
         self.projections = nn.ModuleList([nn.Linear(dim, hidden) for dim in dims])
         self.gate = nn.Linear(len(dims) * hidden, len(dims))
         self.output = nn.Sequential(Dropout(check_probability("dropout", dropout)), nn.Linear(hidden, num_genres))
+
+    def attention_to(self) -> list[Tensor]:
+        return _column_norms(self.projections)
 
     def gate_weights(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
         """Weight of each branch: B x K, 1 in sum over the present ones; zeros where none is."""
@@ -244,6 +282,9 @@ class AttentionHead(Head):
         self.encoder = nn.TransformerEncoder(layer, depth, norm=nn.LayerNorm(hidden), enable_nested_tensor=False)
         self.output = nn.Sequential(Dropout(dropout), nn.Linear(hidden, num_genres))
 
+    def attention_to(self) -> list[Tensor]:
+        return _column_norms(self.projections)
+
     def forward(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
         pairs = zip(self.projections, embeddings, strict=True)
         tokens = torch.stack([layer(embedding) for layer, embedding in pairs], dim=1) + self.branch_type
@@ -277,6 +318,9 @@ class SumHead(Head):
 
     def outputs(self) -> tuple[list[Tensor], Tensor]:
         return [layer.weight for layer in self.maps if isinstance(layer, nn.Linear)], self.bias
+
+    def attention_to(self) -> list[Tensor]:
+        return _column_norms(self.maps)
 
     def contributions(self, embeddings: list[Tensor], present: Tensor) -> Tensor:
         """What each branch adds to each logit: B x K x G, zeros where absent."""

@@ -6,6 +6,7 @@ Letters: B posters, K branches, D_k embedding of branch k, G genres, C channels,
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import accumulate
 from typing import cast
 
 import torch
@@ -195,6 +196,18 @@ class PosterModel(nn.Module):
         keep = self.fusion.keep_mask(inputs, only)
         embeddings, keep = self.fusion.embeddings(self._complete(inputs, only, keep), only, keep)
         return {name: (embeddings[k], keep[:, k]) for k, name in enumerate(self.fusion.branch_names)}
+
+    def represent(self, inputs: Inputs, only: Collection[str] | None = None) -> Tensor:
+        """The fused representation B x D, see `fusion.heads.Head.represent`; raises as `forward`."""
+        keep = self.fusion.keep_mask(inputs, only)
+        embeddings, keep = self.fusion.embeddings(self._complete(inputs, only, keep), only, keep)
+        return self.fusion.head.represent(embeddings, keep)
+
+    def parts(self) -> dict[str, slice]:
+        """Where each branch stands in the fused representation."""
+        ends = list(accumulate(self.fusion.head.dims))
+        places = zip(self.fusion.branch_names, self.fusion.head.dims, ends, strict=True)
+        return {name: slice(end - dim, end) for name, dim, end in places}
 
     def _read_from_tower(self, names: Collection[str]) -> set[str]:
         """The entries of the tower that these branches read."""

@@ -17,7 +17,8 @@ LEAST = 3
 """Texts that an n-gram stands in at least; a rarer one is a slip of the reader, or one film's own name."""
 GAIN = 8.0
 """What the sum is multiplied by. Under Adam, whose steps are of one size, that is a learning rate as many times that of
-the rest: an n-gram stands in few posters, and its vector takes few steps. Found on validation (`docs/earlier-studies.md`)."""
+the rest: an n-gram stands in few posters, and its vector takes few steps. Found on validation
+(`docs/earlier-studies.md`)."""
 
 
 class NgramEncoder(nn.Module):

@@ -24,6 +24,7 @@ FLOORS = (
     ("training",),
     ("measurement", "ablation", "distillation"),
     ("inference", "published", "audit"),
+    ("similarity",),
     ("explain", "export"),
     ("serve", "mmposter"),  # mmposter/__init__.py, the names that a notebook imports
     ("cli",),

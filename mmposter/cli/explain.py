@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmposter.explain import Explanation
     from mmposter.explain.classifier import PosterClassifier
     from mmposter.explain.folder import ExplanationFolder
+    from mmposter.similarity import PosterIndex
 
 _ROWS = 40  # of the table: a screen or two
 
@@ -36,6 +37,18 @@ def explain_command(
         list[str] | None,
         typer.Option("--genre", "-g", help="Explain this genre, predicted or not; repeatable.", show_default=False),
     ] = None,
+    among: Annotated[
+        str | None,
+        typer.Option(
+            "--among",
+            "-a",
+            metavar="DATA|FOLDER|INDEX",
+            help="Name the nearest training posters of these, too (as `mmposter similar` finds them).",
+        ),
+    ] = None,
+    side_by_side: Annotated[
+        bool, typer.Option("--side-by-side", help="Of two posters also a page with what differs: NAME-and-NAME.html.")
+    ] = False,
     branches: opt.Only = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in --out.")] = False,
     device: opt.Device = "auto",
@@ -58,6 +71,10 @@ def explain_command(
       mmposter explain posters/ --model runs/all --out why
 
       mmposter explain poster.jpg --model runs/all --genre Horror --genre Comedy --out why
+
+      mmposter explain poster.jpg --among benchmark --out why
+
+      mmposter explain a.jpg b.jpg --side-by-side --out why
     """
     from mmposter.config import parse_branches
     from mmposter.explain.classifier import PosterClassifier
@@ -65,6 +82,7 @@ def explain_command(
     from mmposter.images.listing import list_posters, passed_over_text
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import EXPLANATIONS
+    from mmposter.similarity import build_index
 
     others: list[Path] = []
     posters = list_posters(paths, others)
@@ -72,15 +90,51 @@ def explain_command(
     if not posters:
         raise UserError(f"no poster to look at; {passed}Give files, folders or globs")
     console.print(passed, end="", soft_wrap=True)
+    page = _page_of(posters, out, overwrite=overwrite) if side_by_side else None
     only = None if branches is None else parse_branches(branches)
     classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
+    index = None if among is None else build_index(classifier, among, offline=offline)
     with claim(out, EXPLANATIONS, go_on=True):
-        target = ExplanationFolder(out, posters, made_with=identity(classifier, genre), overwrite=overwrite)
-        _explain(classifier, posters, target, genre)
+        made_with = identity(classifier, genre, index)
+        target = ExplanationFolder(out, posters, made_with=made_with, overwrite=overwrite)
+        _explain(classifier, posters, target, genre, index)
+        if page is not None:
+            _compare(classifier, posters, genre, page)
+
+
+def _page_of(posters: Sequence[str], out: Path, *, overwrite: bool) -> Path:
+    """Where the page of two posters goes (UserError: they are not two, or it is there)."""
+    from mmposter.explain.folder import file_names
+    from mmposter.outputs import refuse_file
+
+    if len(posters) != 2:
+        raise UserError(f"--side-by-side compares two posters; got {len(posters)}")
+    names = list(file_names(posters).values())
+    page = out / f"{names[0]}-and-{names[1]}.html"
+    refuse_file(page, overwrite=overwrite)
+    return page
+
+
+def _compare(classifier: PosterClassifier, posters: Sequence[str], genre: Sequence[str] | None, page: Path) -> None:
+    """Write the page of two posters, where both can be used."""
+    from mmposter.cli.answers import answer_path
+    from mmposter.explain.side_by_side import side_by_side_page
+    from mmposter.files.atomic import write_text
+
+    one, other = classifier.explain(posters, genres=list(classifier.genres) if genre is None else genre)
+    if one.picture is None or other.picture is None:
+        console.print("no page: one of the two posters could not be used", soft_wrap=True)
+        return
+    write_text(page, side_by_side_page(one, other, genre))
+    answer_path(page)
 
 
 def _explain(
-    classifier: PosterClassifier, posters: Sequence[str], target: ExplanationFolder, genre: Sequence[str] | None
+    classifier: PosterClassifier,
+    posters: Sequence[str],
+    target: ExplanationFolder,
+    genre: Sequence[str] | None,
+    among: PosterIndex | None,
 ) -> None:
     """Explain the posters that are not done, and say what became of them."""
     todo = [poster for poster in posters if poster not in target.done]
@@ -88,7 +142,7 @@ def _explain(
     failed: list[Explanation] = []
     count = 0
     with progress("explain", len(posters), done=len(target.done)) as ticker:
-        for explanation in classifier.stream_explanations(todo, genres=genre):
+        for explanation in classifier.stream_explanations(todo, genres=genre, among=among):
             if explanation.error:
                 failed.append(explanation)
             if explanation.picture is not None:
@@ -99,6 +153,7 @@ def _explain(
             ticker.advance()
     if explained:
         _table(explained, classifier.branches)
+        _nearest(explained)
     there = f", {len(target.done)} were there already" if target.done else ""
     more = f" (the table has the first {_ROWS})" if count > _ROWS else ""
     said = f"{count} of {len(todo)} posters explained{there}{more}: {target.folder}"
@@ -107,6 +162,17 @@ def _explain(
         line = visible(f"{explanation.path}: {explanation.error}")
         console.print(f"  {line}", soft_wrap=True)
     require_result(count > 0 or bool(target.done))
+
+
+def _nearest(explanations: Sequence[Explanation]) -> None:
+    """A line for each near film, with the branch that made it near."""
+    console_out = make_console()
+    for explanation in (one for one in explanations if one.nearest is not None):
+        console_out.print(f"nearest to {visible(explanation.name)}{'' if explanation.nearest else ': none'}")
+        for near in explanation.nearest or ():
+            most = max(near.shares, key=lambda branch: near.shares[branch])
+            about = f"most by {most} ({near.shares[most]:+.2f}); {near.id}"
+            console_out.print(visible(f"  {near.similarity:.3f}  {near.name}: {about}"), soft_wrap=True)
 
 
 def _table(explanations: Sequence[Explanation], branches: Sequence[str]) -> None:

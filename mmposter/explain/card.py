@@ -50,7 +50,7 @@ def draw_card(explanation: ExplainedPoster) -> Figure:
     size = picture.width * scale, picture.height * scale
     body = max(size[1], _ROW * len(genres))
     with figure_style():
-        page = CardPage(_HEAD + body + _FOOT)
+        page = CardPage(_HEAD + body + _foot(explanation))
         _draw_head(page, explanation)
         _draw_poster(page.axes(_MARGIN + (_POSTER - size[0]) / 2, _HEAD, *size), picture, numbers)
         left = _MARGIN + _POSTER + _GAP
@@ -196,6 +196,11 @@ def _draw_nothing(page: CardPage, left: float, explanation: ExplainedPoster) -> 
     page.text(left, _HEAD + 0.5, f"The surest:\n{lines}", fontsize=11, linespacing=1.5)
 
 
+def _foot(explanation: ExplainedPoster) -> float:
+    """Inches below the rows; two lines more where near posters are named."""
+    return _FOOT + (0.26 if explanation.nearest else 0)
+
+
 def _draw_foot(page: CardPage, explanation: ExplainedPoster, genres: Sequence[GenreExplanation]) -> None:
     said = []
     if any(genre.shares for genre in genres):
@@ -207,9 +212,12 @@ def _draw_foot(page: CardPage, explanation: ExplainedPoster, genres: Sequence[Ge
         said.append("Heat maps (Grad-CAM): the lighter, the more speaks for the genre; one scale for a column.")
     if any(genre.items for genre in genres):
         said.append("Numbered: the logit with the object or line minus the logit without it.")
+    if explanation.nearest:
+        near = ", ".join(f"{_short(one.name, 40)} {one.similarity:.2f}" for one in explanation.nearest)
+        said.insert(0, f"Nearest of the films it was compared with: {near}.")
     text = " ".join([*said, *(f"{note[0].upper()}{note[1:]}." for note in explanation.notes)])
-    lines = textwrap.wrap(text, 190)[:3]
-    page.text(_MARGIN, page.height - _FOOT + 0.1, "\n".join(lines), fontsize=_TINY, color="#666666")
+    lines = textwrap.wrap(text, 190)[: 3 if explanation.nearest is None else 5]
+    page.text(_MARGIN, page.height - _foot(explanation) + 0.1, "\n".join(lines), fontsize=_TINY, color="#666666")
 
 
 def _overlay(picture: Image.Image, heat: HeatMap, strongest: float) -> NDArray[np.float64]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
+
+import numpy as np
 
 from mmposter.engines import run
 from mmposter.errors import UserError
@@ -12,8 +15,11 @@ from mmposter.explain.result import Explanation
 from mmposter.explain.task import ExplainRequest, ExplainTask
 from mmposter.images.reading import ImageInput
 from mmposter.inference.classifier import GenrePredictor, cut, several
+from mmposter.runs.seen import TRAIN
+from mmposter.similarity.index import PosterIndex
 
 _EXPLAINED_TOGETHER = 8  # little is gained by more, and a command that is stopped loses what it has not written yet
+_NEAREST = 5
 
 
 class PosterClassifier(GenrePredictor):
@@ -34,6 +40,7 @@ class PosterClassifier(GenrePredictor):
         *,
         genres: Sequence[str] | None = None,
         branches: Sequence[str] | None = None,
+        among: PosterIndex | None = None,
     ) -> list[Explanation]:
         """Why posters get the genres that they get: see `mmposter.explain`.
 
@@ -41,6 +48,8 @@ class PosterClassifier(GenrePredictor):
             posters: as for `predict`.
             genres: explain these, predicted or not; None: those that are predicted.
             branches: as for `predict`.
+            among: an index of `mmposter.similarity` made with this model: its nearest posters are named (`nearest`),
+                training posters where it has some.
 
         Returns:
             One explanation a poster, in order; a poster that cannot be used has its `error` set and no genres.
@@ -48,7 +57,7 @@ class PosterClassifier(GenrePredictor):
         Raises:
             UserError: for a genre that the model does not know, or branches that are not looked through.
         """
-        return list(self.stream_explanations(several(posters), genres=genres, branches=branches))
+        return list(self.stream_explanations(several(posters), genres=genres, branches=branches, among=among))
 
     def stream_explanations(
         self,
@@ -56,6 +65,7 @@ class PosterClassifier(GenrePredictor):
         *,
         genres: Sequence[str] | None = None,
         branches: Sequence[str] | None = None,
+        among: PosterIndex | None = None,
     ) -> Iterator[Explanation]:
         """As `explain`, some 8 at a time: memory does not grow with the number of posters.
 
@@ -63,6 +73,7 @@ class PosterClassifier(GenrePredictor):
             posters: as for `predict`.
             genres: as for `explain`.
             branches: as for `predict`.
+            among: as for `explain`.
 
         Raises:
             UserError: as `explain`, at once.
@@ -70,12 +81,14 @@ class PosterClassifier(GenrePredictor):
         names = self.branches if branches is None else self._chosen(branches)
         numbers = None if genres is None else self._numbers(genres)
         parts = (ExplainRequest(part, names, numbers) for part in cut(posters, _EXPLAINED_TOGETHER))
-        return self._explanations(parts)
+        return self._explanations(parts, among, names)
 
-    def _explanations(self, parts: Iterable[ExplainRequest]) -> Iterator[Explanation]:
+    def _explanations(
+        self, parts: Iterable[ExplainRequest], among: PosterIndex | None, names: Sequence[str]
+    ) -> Iterator[Explanation]:
         with closing(run(self._explainer, parts)) as results:
             for explanations in results:
-                yield from explanations
+                yield from explanations if among is None else _with_nearest(explanations, among, names)
 
     @cached_property
     def _explainer(self) -> ExplainTask:
@@ -91,3 +104,14 @@ class PosterClassifier(GenrePredictor):
         if unknown or not genres:
             raise UserError(f"genres must be one or more of {', '.join(self.genres)}; got {', '.join(unknown)!r}")
         return tuple(dict.fromkeys(self.genres.index(genre) for genre in genres))
+
+
+def _with_nearest(explanations: Sequence[Explanation], among: PosterIndex, by: Sequence[str]) -> list[Explanation]:
+    """Explanations with the nearest posters of an index, of its training side where it has one."""
+    vectors = [one.vector for one in explanations if one.vector is not None]
+    if not vectors:
+        return list(explanations)
+    compared = [name for name in among.branches if name in by]
+    side = TRAIN if TRAIN in among.splits else None
+    found = iter(among.search(np.stack(vectors), _NEAREST, by=compared, split=side))
+    return [one if one.vector is None else replace(one, nearest=tuple(next(found))) for one in explanations]

@@ -18,6 +18,7 @@ from mmposter.files.atomic import write_text
 from mmposter.files.strict_json import read_json
 from mmposter.report.plots.style import save_png
 from mmposter.runs.run import WEIGHTS
+from mmposter.similarity.index import PosterIndex
 
 _SOFTWARE = "mmposter explain"
 """What a card says that it was made with."""
@@ -78,8 +79,8 @@ class ExplanationFolder:
             )
         if known.get("made_with") != self._made_with:
             raise UserError(
-                f"{file} was made with another model, branches or --genre; name another --out, or replace it with "
-                "--overwrite"
+                f"{file} was made with another model, branches, --genre or --among; name another --out, or replace it "
+                "with --overwrite"
             )
         return file.with_suffix(".png").exists()
 
@@ -96,11 +97,13 @@ def file_names(posters: Sequence[str]) -> dict[str, str]:
     }
 
 
-def identity(classifier: PosterClassifier, genres: Sequence[str] | None) -> str:
-    """What must be the same for explanations to be gone on with: weights, decision, branches and genres."""
+def identity(classifier: PosterClassifier, genres: Sequence[str] | None, among: PosterIndex | None = None) -> str:
+    """What must be the same for explanations to be gone on with: weights, decision, branches, genres, near posters."""
     run = classifier.run
     decision = run.decision(classifier.branches).digest
     known = [file_hash(run.folder / WEIGHTS), decision, classifier.branches, None if genres is None else sorted(genres)]
+    if among is not None:
+        known.append(sorted(among.facts.parts))
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
 

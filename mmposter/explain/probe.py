@@ -55,6 +55,11 @@ class Probe(ABC):
     def raw(self) -> Tensor:
         """The model's own logits: 1 x G."""
 
+    @property
+    @abstractmethod
+    def representation(self) -> NDArray[np.float32]:
+        """The fused representation, as `PosterClassifier.embed` gives it: D."""
+
     @abstractmethod
     def by_subset(self) -> dict[frozenset[str], Logits] | None:
         """The logits (G) that every subset of the branches gives; None for a network that cannot be masked."""
@@ -129,6 +134,12 @@ class FusionProbe(Probe):
     @property
     def raw(self) -> Tensor:
         return self._raw
+
+    @property
+    def representation(self) -> NDArray[np.float32]:
+        with torch.no_grad():
+            found: NDArray[np.float32] = self._fusion.head.represent(self._embeddings, self._keep)[0].cpu().numpy()
+        return found
 
     @property
     def sees(self) -> bool:
@@ -242,6 +253,7 @@ class NetworkProbe(Probe):
     def __init__(self, model: ImageClassifier, image: Tensor, decision: Decision) -> None:
         super().__init__(decision)
         self._classifier, self._backbone, self._name = model.classifier, model.tower, model.branch
+        self._image, self._represent = image, model.represent
         self._stage = cam_stage(self._backbone)
         with torch.no_grad():
             self._map = self._backbone.forward_stages(image, stop=self._stage)
@@ -250,6 +262,12 @@ class NetworkProbe(Probe):
     @property
     def raw(self) -> Tensor:
         return self._raw
+
+    @property
+    def representation(self) -> NDArray[np.float32]:
+        with torch.no_grad():
+            found: NDArray[np.float32] = self._represent({IMAGE: self._image})[0].cpu().numpy()
+        return found
 
     def by_subset(self) -> None:
         return None

@@ -207,6 +207,7 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
             notes=(*self._notes(heat, fused=values is not None), *([] if probe.sees else [saw_nothing_note(names)])),
             error=sighting.error,
             picture=picture,
+            vector=probe.representation,
         )
 
     def _notes(self, heat: dict[str, Any], *, fused: bool) -> tuple[str, ...]:

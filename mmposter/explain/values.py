@@ -14,6 +14,7 @@ from PIL import Image
 from mmposter.branches import declarations
 from mmposter.branches.ocr import NAME as OCR
 from mmposter.branches.yolo import NAME as YOLO
+from mmposter.similarity.neighbours import Neighbour
 
 Scale = Literal["calibrated", "raw"]
 
@@ -151,6 +152,8 @@ class ExplainedPoster:
     notes: tuple[str, ...] = ()  # what could not be explained, and why
     error: str | None = None  # what was wrong with the poster or with one of its branches; None if nothing was
     picture: Image.Image | None = field(default=None, repr=False)  # the poster, made small
+    vector: NDArray[np.float32] | None = field(default=None, repr=False)  # as `PosterClassifier.embed` gives it
+    nearest: tuple[Neighbour, ...] | None = None  # of the films that it was compared with; None where there were none
 
     @property
     def name(self) -> str:
@@ -163,6 +166,7 @@ class ExplainedPoster:
         Args:
             heat_maps: leave them out with False; they are most of the text.
         """
+        near = {} if self.nearest is None else {"nearest": [one.to_json() for one in self.nearest]}
         return {
             "path": self.path,
             "error": self.error,
@@ -171,4 +175,5 @@ class ExplainedPoster:
             "notes": list(self.notes),
             "scores": {genre: round(score, 6) for genre, score in self.scores.items()},
             "genres": [genre.to_json(heat_maps=heat_maps) for genre in self.genres],
+            **near,
         }

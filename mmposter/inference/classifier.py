@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from functools import cache
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fusion import ImageClassifier, PosterModel
@@ -18,17 +21,23 @@ from mmposter.engines import Workers, run
 from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
 from mmposter.evaluation.promise import CONFIDENCE, Evidence
+from mmposter.evaluation.scored import file_hash
 from mmposter.features.extractors import BranchExtractors, build_extractors
 from mmposter.features.parts import SIZE
 from mmposter.images.reading import ImageInput
-from mmposter.inference.task import Prediction, PredictTask, Request
+from mmposter.inference.embedding import Embedding, EmbedTask, require_format, write_embeddings
+from mmposter.inference.looking import Request
+from mmposter.inference.task import Prediction, PredictTask
 from mmposter.measurement.evaluate import check_branches
 from mmposter.progress import say
 from mmposter.readiness.states import BranchState, left_out, left_out_notice
-from mmposter.runs.run import Run
+from mmposter.runs.run import WEIGHTS, Run
 from mmposter.shipped import POSTERS, find_run, is_shipped
 
-__all__ = ["GenrePredictor", "Prediction"]
+__all__ = ["Embedding", "GenrePredictor", "Prediction"]
+
+_REPRESENTATION = 1
+"""Another number for another way to make embeddings of the same weights."""
 
 
 class GenrePredictor:
@@ -226,12 +235,102 @@ class GenrePredictor:
             for predictions in results:
                 yield from predictions
 
+    @property
+    def parts(self) -> dict[str, slice]:
+        """Where each branch stands in an embedding of D numbers: columns by branch, in the model's order."""
+        return self._model.parts()
+
+    def embed(
+        self,
+        posters: Iterable[ImageInput] | ImageInput,
+        *,
+        out: str | Path | None = None,
+        branches: Sequence[str] | None = None,
+        workers: Workers = 1,
+        threads: int | None = None,
+        engine: str = "local",
+    ) -> NDArray[np.float32]:
+        """The fused representation of posters: what the head reads, in which posters are near that are near to it.
+
+        Side by side stand the embeddings of the branches (`parts` says where), each number times the weight that the
+        head gives it (`fusion.heads.Head.represent`); a row has length 1, so that a product of two rows is their
+        cosine, and the product of the columns of one branch is the share of that branch in it. Columns of a branch that
+        sees nothing, or is not looked through, are zeros.
+
+        Args:
+            posters: as for `predict`.
+            out: write them, too, into a file ``.npy`` (the array alone) or ``.parquet`` (path, error, vector; the
+                columns of the branches and the model's identity beside them), which is replaced.
+            branches: as for `predict`.
+            workers: as for `stream`.
+            threads: as for `stream`.
+            engine: as for `stream`.
+
+        Returns:
+            N x D in the order of the posters; of a poster that cannot be used NaN (`stream_embeddings` says why).
+
+        Raises:
+            UserError: another ending of `out`; as `stream`.
+        """
+        if out is not None:
+            require_format(Path(out))
+        items = several(posters)
+        found = list(self.stream_embeddings(items, branches=branches, workers=workers, threads=threads, engine=engine))
+        width = max(place.stop for place in self.parts.values())
+        values = np.full((len(found), width), np.nan, np.float32)
+        for row, embedding in enumerate(found):
+            if embedding.vector is not None:
+                values[row] = embedding.vector
+        if out is not None:
+            write_embeddings(Path(out), found, values, self.parts, embedding_identity(self, branches))
+        return values
+
+    def stream_embeddings(
+        self,
+        posters: Iterable[ImageInput],
+        *,
+        branches: Sequence[str] | None = None,
+        workers: Workers = 1,
+        threads: int | None = None,
+        engine: str = "local",
+    ) -> Iterator[Embedding]:
+        """As `embed`, one poster after another, each with its path and what was wrong with it.
+
+        Args:
+            posters: as for `stream`; so are the others.
+            branches: as for `predict`.
+            workers: as for `stream`.
+            threads: as for `stream`.
+            engine: as for `stream`.
+
+        Raises:
+            UserError: as `stream`.
+        """
+        names = None if branches is None else self._chosen(branches)
+        parts = (Request(part, branches=names) for part in cut(posters))
+        with closing(run(self._embedder, parts, workers=workers, threads=threads, engine=engine)) as results:
+            for embeddings in results:
+                yield from embeddings
+
+    @cached_property
+    def _embedder(self) -> EmbedTask:
+        """What embeds; it shares the frozen extractors with what predicts."""
+        return EmbedTask(self.run, self._model, self._task.perception, branches=self.branches, device=self.device)
+
     def _chosen(self, branches: Sequence[str]) -> tuple[str, ...]:
         """Branches as they were asked for, in the model's order."""
         unknown = [name for name in branches if name not in self.branches]
         if unknown or not branches:
             raise UserError(f"branches must be one or more of {','.join(self.branches)}; got {','.join(branches)!r}")
         return tuple(name for name in self.branches if name in branches)
+
+
+def embedding_identity(classifier: GenrePredictor, branches: Sequence[str] | None = None) -> str:
+    """What must be the same for embeddings to be compared: the weights, what they stand behind, and the branches."""
+    run = classifier.run
+    names = classifier.branches if branches is None else tuple(branches)
+    known = [_REPRESENTATION, file_hash(run.folder / WEIGHTS), dict(run.fingerprints), sorted(names), run.spare]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def missing_branches(run: Run, branches: Sequence[str] | None) -> tuple[BranchState, ...]:

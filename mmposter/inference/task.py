@@ -1,29 +1,22 @@
-"""One part of a prediction: decode, run the frozen extractors, fuse."""
+"""One part of a prediction: what the model says of posters, and the genres that are made of it."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fusion import ImageClassifier, PosterModel, probabilities
-from mmposter.branches import on_images
-from mmposter.engines import Task, finished
-from mmposter.engines.device import resolve_device
-from mmposter.engines.libraries import release_memory
 from mmposter.evaluation.listing import SUREST, heading, listing_line
-from mmposter.evaluation.promise import Promise, expected_gain
-from mmposter.features.extractors import BranchExtractors, Preparation
-from mmposter.features.loading import Loader, PosterWish, Prepared, prepared
+from mmposter.evaluation.promise import expected_gain
+from mmposter.features.extractors import BranchExtractors
 from mmposter.images.reading import ImageInput
-from mmposter.inference.perception import Perception, decode, split_usable
+from mmposter.inference.looking import LookTask, Request
 from mmposter.runs.decisions import Decision, saw_nothing_note
 from mmposter.runs.run import Run
 from mmposter.visible import visible
@@ -123,30 +116,8 @@ class Prediction:
         return "untitled" if self.path is None else visible(" ".join(Path(self.path).name.split()))
 
 
-@dataclass(frozen=True)
-class Request:
-    """Posters to predict together."""
-
-    posters: Sequence[ImageInput]  # in the order of the answers
-    top_k: int | None = None  # how many genres are wanted of each; None: those above their thresholds
-    branches: tuple[str, ...] | None = None  # to look through, in the task's order; None: all that the task has
-    promise: Promise | None = None  # the genres that it gives are wanted, and a verdict
-
-
-@dataclass(frozen=True)
-class PredictLoading:
-    """A request that is being read."""
-
-    request: Request
-    posters: list[Future[Prepared]]
-
-
-class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
-    """Prediction as engines run it.
-
-    The model stays on the CPU, a copy goes to the device; `extractors` are those of the branches that it does not
-    compute itself, and are not started. All branches but `branches` are masked; a request may name fewer.
-    """
+class PredictTask(LookTask[_Said, Prediction]):
+    """Prediction as engines run it; see `LookTask`."""
 
     def __init__(
         self,
@@ -157,17 +128,8 @@ class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
         branches: Sequence[str],
         device: str,
     ) -> None:
-        self._run, self._branches, self.device = run, tuple(branches), device
+        super().__init__(run, model, extractors, branches=branches, device=device)
         self._decisions = {self._branches: run.decision(branches)}
-        self._model, self.perception = model.eval(), Perception(run, extractors)
-        self._image: Preparation | None = None
-        if model.tower is not None and on_images(branches):
-            self._image = run.tower_input()
-        self._started: PosterModel | ImageClassifier | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What other processes get: everything but what `start` has made."""
-        return {key: value for key, value in vars(self).items() if key != "_loader"} | {"_started": None}
 
     def decision(self, branches: tuple[str, ...] | None = None) -> Decision:
         """How probabilities are shown, and become genres, through these branches; None: all that the task has."""
@@ -176,42 +138,16 @@ class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
             self._decisions[names] = self._run.decision(names)
         return self._decisions[names]
 
-    def start(self, threads: int) -> None:
-        self._loader = Loader(threads)
-        if self._started is None:
-            resolve_device(self.device)
-            self._started = self._model if self.device == "cpu" else copy.deepcopy(self._model).to(self.device)
-        self.perception.start()
+    def ask(
+        self, model: PosterModel | ImageClassifier, inputs: Mapping[str, Tensor], names: tuple[str, ...]
+    ) -> Sequence[_Said]:
+        logits = model(inputs, names)
+        probs = probabilities(logits, single_label=self._run.config.single_label).cpu().numpy()
+        sees = model.sees(inputs, names).cpu().numpy()
+        return list(zip(self.decision(names).apply(probs, sees), sees.tolist(), strict=True))
 
-    def load(self, part: Request) -> PredictLoading:
-        names, image = self._looked_at(part)
-        wanted = self.perception.preparations(names) + (() if image is None else (image,))
-        return PredictLoading(part, self._loader.load((PosterWish(poster, wanted) for poster in part.posters), decode))
-
-    def compute(self, loading: PredictLoading) -> Future[list[Prediction]]:
-        request = loading.request
-        names, image = self._looked_at(request)
-        posters = [future.result() for future in loading.posters]
-        usable, errors = split_usable(posters, image)
-        found: dict[int, _Said] = {}
-        if usable:
-            said, failed = self._probabilities([posters[row] for row in usable], names, image)
-            errors |= {usable[index]: message for index, message in failed.items()}
-            found = {row: one for row, one in zip(usable, said, strict=True) if one is not None}
-        release_memory()
-        rows = enumerate(request.posters)
-        return finished([self._prediction(item, found.get(row), errors.get(row), request) for row, item in rows])
-
-    def stop(self) -> None:
-        self._loader.close()
-
-    def _looked_at(self, request: Request) -> tuple[tuple[str, ...], Preparation | None]:
-        """The branches of a request, and what feeds the model's own image network, where they need it."""
-        names = self._branches if request.branches is None else request.branches
-        return names, self._image if on_images(names) else None
-
-    def _prediction(self, item: ImageInput, said: _Said | None, error: str | None, request: Request) -> Prediction:
-        path = str(item) if isinstance(item, str | Path) else None
+    def answer(self, poster: ImageInput, said: _Said | None, error: str | None, request: Request) -> Prediction:
+        path = str(poster) if isinstance(poster, str | Path) else None
         if said is None:
             return Prediction(path, error=error)
         probs, seen = said
@@ -230,26 +166,5 @@ class PredictTask(Task[Request, PredictLoading, list[Prediction]]):
         else:
             order = order[: request.top_k]
         scores = {genre: float(score) for genre, score in zip(genres, probs, strict=True)}
-        nothing = [] if seen else list(self._looked_at(request)[0])
+        nothing = [] if seen else list(self.looked_at(request))
         return Prediction(path, [genres[index] for index in order], scores, error, nothing, verdict, gain)
-
-    def _probabilities(
-        self, posters: Sequence[Prepared], names: tuple[str, ...], image: Preparation | None
-    ) -> tuple[list[_Said | None], dict[int, str]]:
-        """What is said of decoded posters through the branches `names` (None where a needed extractor failed), and
-        what failed, by row."""
-        assert self._started is not None
-        seen = self.perception.look(posters, names)
-        if len(seen.unusable) == len(posters):
-            return [None] * len(posters), seen.failed
-        inputs = dict(seen.inputs)
-        if image is not None:
-            inputs["image"] = torch.stack(prepared(posters, image))
-        with torch.inference_mode():
-            on_device = {key: value.to(self.device) for key, value in inputs.items()}
-            logits = self._started(on_device, names)
-            probs = probabilities(logits, single_label=self._run.config.single_label).cpu().numpy()
-            sees = self._started.sees(on_device, names).cpu().numpy()
-        probs = self.decision(names).apply(probs, sees)
-        said = (None if row in seen.unusable else (probs[row], bool(sees[row])) for row in range(len(posters)))
-        return list(said), seen.failed

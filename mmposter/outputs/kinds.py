@@ -101,6 +101,12 @@ PREPARED = Kind(
 EXPLANATIONS = Kind("explanations", {}, ())
 """Two files a poster, named after it: `mmposter.explain.folder` looks at each by itself."""
 
+INDEX = Kind(
+    "an index of posters",
+    {"index.json": ("made_with", "parts")},
+    ("index.json", "part-*.safetensors", "part-*.parquet"),
+)
+
 PUBLISHED = Kind(
     "a page of published systems",
     {"published.json": ("metrics",)},

@@ -273,6 +273,18 @@ def test_readers(run, project) -> None:
     assert set(rows) == {"reader", "---", *(f"ppocr{which}" for which in ("", ", split", *_PLAIN))}
 
 
+def test_searching(run, project) -> None:
+    out = run("benchmarks/searching.py", "speed", "--rows", "500", "--width", "12")
+    assert out.startswith("500 posters, 12 numbers each:")
+    assert set(table(out)) == {"search for", "---", "1", "32"}
+    out = run("benchmarks/searching.py", "quality", project.data, "--model", project.run, "--split", "train")
+    rows = table(out)
+    assert {"random", "nearest by all (`similar`)", "nearest by ocr alone", "other: embeddings as they are"} <= set(
+        rows
+    )
+    assert all(0 < float(share) <= float(common) <= 1 for share, common in list(rows.values())[2:])
+
+
 def test_serving(run, project) -> None:
     few = ["--model", project.run, "--branches", "cnn", "--seconds", "2", "--clients", "2", "--count", "4"]
     # The server is a program of its own, to which signals are sent.

@@ -84,7 +84,7 @@ def test_files_of_others_are_not_replaced_unasked(run, poster_files, tmp_path, p
     first = (out / "000.json").read_bytes()
     result = run_command(*arguments, "--model", run, "--genre", "Drama")
     assert isinstance(result.exception, UserError)
-    assert "made with another model, branches or --genre" in str(result.exception)
+    assert "made with another model, branches, --genre or --among" in str(result.exception)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     shutil.copy(posters[0], elsewhere)

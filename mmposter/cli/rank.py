@@ -1,0 +1,117 @@
+"""`mmposter rank`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from mmposter.cli import options as opt
+from mmposter.cli.answers import answer_path, require_result
+from mmposter.errors import UserError
+from mmposter.progress import console, make_console, progress
+from mmposter.shipped import POSTERS
+from mmposter.visible import visible
+
+if TYPE_CHECKING:
+    from mmposter.explain import Explanation
+    from mmposter.explain.ranking import RankedPoster
+
+ENDINGS = (".csv", ".jsonl")
+
+
+def rank_command(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="POSTERS...", help="Posters, folders, globs.", show_default=False)
+    ],
+    genres: Annotated[
+        str, typer.Option("--as", metavar="GENRE,...", help="The genres of the film.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="FILE.csv or FILE.jsonl, in place of a table.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
+    model: opt.Model = POSTERS,
+    branches: opt.Only = None,
+    device: opt.Device = "auto",
+    offline: opt.Offline = False,
+    trust: opt.Trust = False,
+) -> None:
+    """Which of several posters of a film says its genres best, and why.
+
+    The score is the geometric mean of the probabilities of the genres in --as: posters are ranked as by the product,
+    the chance that all of them hold. Beside each probability stands the branch that speaks for the genre most (its
+    share of the logit, a Shapley value), and the word or object that counted most. "says louder" are other genres that
+    the poster says more clearly than the weakest of its own.
+
+    It says what the model reads in a poster, not which poster is good.
+
+    Examples:
+
+      mmposter rank posters/*.jpg --as Horror,Thriller
+
+      mmposter rank a.jpg b.jpg c.jpg --as Comedy --out rank.csv
+    """
+    from mmposter.config import parse_branches
+    from mmposter.explain.classifier import PosterClassifier
+    from mmposter.explain.ranking import parse_genres, rank_explained
+    from mmposter.images.listing import list_posters, passed_over_text
+    from mmposter.outputs import claim_file
+
+    if out is not None and out.suffix not in ENDINGS:
+        raise UserError(f"--out must end in {' or '.join(ENDINGS)}; got {out}")
+    with nullcontext() if out is None else claim_file(out, overwrite=overwrite):
+        others: list[Path] = []
+        posters = list_posters(paths, others)
+        passed = f"{passed_over_text(others)}\n" if others else ""
+        if not posters:
+            raise UserError(f"no poster to look at; {passed}Give files, folders or globs")
+        console.print(passed, end="", soft_wrap=True)
+        only = None if branches is None else parse_branches(branches)
+        classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
+        wanted = parse_genres(genres, classifier.genres)
+        explained: list[Explanation] = []
+        with progress("rank", len(posters)) as ticker:
+            for explanation in classifier.stream_explanations(posters, genres=wanted):
+                explained.append(explanation)
+                ticker.advance()
+        ranked = rank_explained(explained, wanted)
+        if out is not None:
+            _write(out, ranked)
+    if out is None and ranked:
+        _table(ranked, wanted)
+    failed = [one for one in explained if one.error]
+    console.print(f"{len(ranked)} of {len(posters)} posters ranked as {', '.join(wanted)}", soft_wrap=True)
+    for one in failed:
+        console.print(f"  {visible(f'{one.path}: {one.error}')}", soft_wrap=True)
+    if out is not None:
+        answer_path(out)
+    require_result(bool(ranked))
+
+
+def _write(out: Path, ranked: Sequence[RankedPoster]) -> None:
+    from mmposter.files.atomic import write_text
+    from mmposter.files.spreadsheets import table_text
+
+    if out.suffix == ".jsonl":
+        write_text(out, "".join(json.dumps(one.to_json(), ensure_ascii=False) + "\n" for one in ranked))
+        return
+    rows = [one.row() for one in ranked]
+    header = list(rows[0]) if rows else ["rank", "path", "score"]
+    write_text(out, table_text(header, ([row.get(name) for name in header] for row in rows)))
+
+
+def _table(ranked: Sequence[RankedPoster], genres: Sequence[str]) -> None:
+    from mmposter.explain.ranking import short_name, strongest
+
+    table = Table("", "poster", "score", *(visible(genre) for genre in genres), "says louder")
+    for one in ranked:
+        cells = [f"{found.probability:.2f}  {visible(strongest(found))}" for found in one.evidence.values()]
+        louder = ", ".join(f"{visible(genre)} {score:.2f}" for genre, score in list(one.louder.items())[:2])
+        table.add_row(str(one.rank), visible(short_name(one.explanation.path)), f"{one.score:.3f}", *cells, louder)
+    make_console().print(table)
