@@ -89,7 +89,8 @@ def made_up(folder: Path, rows: int, width: int) -> PosterIndex:
         table = pa.table([columns.get(name, nothing).cast(ROWS.field(name).type) for name in ROWS.names], schema=ROWS)
         parts.append(write_part(folder, vectors, table))
     facts = IndexFacts(
-        kind=KIND, format=FORMAT, made_with="made up", source="/", branches={"all": [0, width]}, parts=parts,
+        kind=KIND, format=FORMAT, made_with="made up", source="/", branches={"all": [0, width]}, through=["all"],
+        parts=parts,
         posters=rows, finished=True,
     )  # fmt: skip
     write_json(folder / INDEX, facts.model_dump())

@@ -113,5 +113,6 @@ def _with_nearest(explanations: Sequence[Explanation], among: PosterIndex, by: S
         return list(explanations)
     compared = [name for name in among.branches if name in by]
     side = TRAIN if TRAIN in among.splits else None
-    found = iter(among.search(np.stack(vectors), _NEAREST, by=compared, split=side))
+    every = len(compared) == len(among.branches)
+    found = iter(among.search(np.stack(vectors), _NEAREST, by=None if every else compared, split=side))
     return [one if one.vector is None else replace(one, nearest=tuple(next(found))) for one in explanations]

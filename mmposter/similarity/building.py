@@ -97,7 +97,10 @@ def build_index(
         )
     source = storable(str(place.resolve())) or ""
     where = _usual_place(source, identity) if folder is None else Path(folder)
-    opened = partial(IndexWriter, where, made_with=identity, branches=classifier.parts, source=source, stamp=stamp)
+    opened = partial(
+        IndexWriter, where, made_with=identity, branches=classifier.parts, through=classifier.branches, source=source,
+        stamp=stamp,
+    )  # fmt: skip
     if not rebuild and (found := opened().holds([row.key for row in rows])) is not None:
         return found
     with claim(where, INDEX, go_on=not rebuild, overwrite=rebuild):

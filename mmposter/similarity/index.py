@@ -56,7 +56,8 @@ class IndexFacts(StrictValues):
     made_with: str
     source: str  # absolute path of what was embedded
     stamp: str = ""  # of a data set its manifest's hash
-    branches: dict[str, list[int]]
+    branches: dict[str, list[int]]  # columns by branch
+    through: list[str]  # the branches that were looked through; the columns of others are zeros
     parts: list[str]
     posters: int = Field(ge=0)
     finished: bool
@@ -103,13 +104,13 @@ class PosterIndex:
 
     @property
     def branches(self) -> dict[str, slice]:
-        """Columns of each branch, in the model's order."""
-        return {name: slice(*place) for name, place in self.facts.branches.items()}
+        """Columns of each branch that was looked through, in the model's order."""
+        return {name: slice(*place) for name, place in self.facts.branches.items() if name in self.facts.through}
 
     @property
     def width(self) -> int:
         """D."""
-        return max(place.stop for place in self.branches.values())
+        return max(end for _, end in self.facts.branches.values())
 
     @cached_property
     def splits(self) -> frozenset[str]:
@@ -202,29 +203,22 @@ class PosterIndex:
     ) -> list[list[Neighbour]]:
         """What was found, with the terms of the branches; each part is opened once more."""
         terms: dict[tuple[int, int], tuple[dict[str, float], tuple[str, ...]]] = {}
-        names = [name for name in self.branches if by is None or name in by]
+        places, start = dict(self.branches), 0
+        if by is not None:  # then their columns alone stand side by side
+            places = {}
+            for name, place in ((n, p) for n, p in self.branches.items() if n in by):
+                places[name] = slice(start, start := start + place.stop - place.start)
         for number in np.unique(best.parts[np.isfinite(best.scores)]):
             values = self.vectors(self.facts.parts[number])
             for query, place in zip(*np.nonzero((best.parts == number) & np.isfinite(best.scores)), strict=True):
                 row = values[best.rows[query, place]].astype(np.float32)[columns]
                 row = _unit(row[None])[0]
-                terms[query, place] = self._terms(asked[query], row, names)
+                terms[query, place] = _terms(asked[query], row, places)
         found = []
         for query in range(len(asked)):
             near = [place for place in range(best.scores.shape[1]) if np.isfinite(best.scores[query, place])]
             found.append([self._neighbour(best, query, place, *terms[query, place]) for place in near])
         return found
-
-    def _terms(
-        self, one: NDArray[np.float32], other: NDArray[np.float32], names: Sequence[str]
-    ) -> tuple[dict[str, float], tuple[str, ...]]:
-        shares, nothing, start = {}, [], 0
-        for name in names:
-            place = self.branches[name]
-            mine = slice(start, start := start + place.stop - place.start)
-            shares[name] = float(one[mine] @ other[mine])
-            nothing += [] if other[mine].any() else [name]
-        return shares, tuple(nothing)
 
     def _neighbour(
         self, best: _Best, query: int, place: int, shares: Mapping[str, float], nothing: tuple[str, ...]
@@ -290,6 +284,8 @@ def read_facts(folder: Path) -> IndexFacts | None:
             end = place[1]
         if not end:
             raise ValueError("there is no branch")
+        if not facts.through or not set(facts.through) <= set(facts.branches):
+            raise ValueError(f"through must name some of {list(facts.branches)}, got {facts.through}")
     return facts
 
 
@@ -311,6 +307,14 @@ def _rows(folder: Path, part: str) -> pa.Table:
         if table[column].null_count:
             raise _damaged(file, f"a poster has no {column}")
     return table
+
+
+def _terms(
+    one: NDArray[np.float32], other: NDArray[np.float32], places: Mapping[str, slice]
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """What each branch adds to the cosine of two rows of length 1, and those that saw nothing on the other one."""
+    shares = {name: float(one[place] @ other[place]) for name, place in places.items()}
+    return shares, tuple(name for name, place in places.items() if not other[place].any())
 
 
 def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:

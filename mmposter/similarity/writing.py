@@ -41,6 +41,7 @@ class IndexWriter:
         folder: of the index, or an empty one.
         made_with: identity of the model, see `embedding_identity`.
         branches: columns by branch.
+        through: the branches that are looked through; None: all.
         source: absolute path of what is embedded.
         stamp: of a data set its manifest's hash: of another one nothing is kept.
 
@@ -49,7 +50,14 @@ class IndexWriter:
     """
 
     def __init__(
-        self, folder: Path, *, made_with: str, branches: Mapping[str, slice], source: str, stamp: str = ""
+        self,
+        folder: Path,
+        *,
+        made_with: str,
+        branches: Mapping[str, slice],
+        source: str,
+        through: Sequence[str] | None = None,
+        stamp: str = "",
     ) -> None:
         self.folder = folder
         self._columns = {name: [place.start, place.stop] for name, place in branches.items()}
@@ -72,6 +80,7 @@ class IndexWriter:
             source=source,
             stamp=stamp,
             branches=self._columns,
+            through=list(branches if through is None else through),
             parts=there.parts if kept and there is not None else [],
             posters=there.posters if kept and there is not None else 0,
             finished=False,

@@ -205,8 +205,9 @@ def _search_ones(folder):
         (lambda known: known.update(branches={"cnn": [0, 4], "ocr": [3, 6]}), "one behind the other"),
         (lambda known: known.update(branches={}), "there is no branch"),
         (lambda known: known.update(posters=-1), "posters"),
+        (lambda known: known.update(through=["yolo"]), "through must name some of"),
         (lambda known: known.update(kind="cake"), "is no index of posters"),
-        (lambda known: known.update(branches={"cnn": [0, 5]}), r"vectors of 6 x 5"),
+        (lambda known: known.update(branches={"cnn": [0, 5]}, through=["cnn"]), r"vectors of 6 x 5"),
     ],
 )
 def test_an_index_of_a_stranger_is_refused_in_words(tmp_path, change, message):
