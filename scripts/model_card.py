@@ -140,8 +140,8 @@ def _on_pack(evaluation: Mapping[str, Any] | None, name: str) -> list[str]:
             f"{_range(row['difference']['ci95'], '+')})"
         )
     return [
-        f"These numbers are of the posters' own features. The benchmark pack keeps them rounded, so `mmposter evaluate "
-        f"{name}` says {', '.join(said)}."
+        f"These numbers are of the posters' own features. `mmposter evaluate {name}` measures the {evaluation['n']:,} "
+        f"test posters of the benchmark pack, which keeps them rounded, and says {', '.join(said)}."
     ]
 
 

@@ -109,9 +109,14 @@ print(json.dumps([time.process_time(), list(sys.modules)]))
 """
 
 
+LIBRARIES = "import json, sys, time, typer, pydantic, rich, yaml; print(json.dumps([time.process_time(), 0]))"
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"]])
 def test_help_is_quick_and_loads_no_heavy_library(arguments: list[str]) -> None:
-    # CPU time of the process, not wall time, and the best of three: other work on the machine must not fail this.
+    # CPU time of the process, not wall time, and the best of three: other work on the machine must not fail this; against
+    # the libraries that a command line cannot do without, so that a slow machine does not, either.
+    least = min(json.loads(fresh(LIBRARIES))[0] for _ in range(3))
     seconds = []
     for _ in range(3):
         text, _, report = fresh(HELP.format(arguments=arguments)).rstrip().rpartition("\n")
@@ -119,7 +124,7 @@ def test_help_is_quick_and_loads_no_heavy_library(arguments: list[str]) -> None:
         assert "Usage" in text
         assert not set(HEAVY) & set(loaded)
         seconds.append(spent)
-    assert min(seconds) < 0.5
+    assert min(seconds) < 5 * least
 
 
 def strings(path: Path) -> Iterator[tuple[int, str]]:

@@ -64,7 +64,9 @@ def fake(monkeypatch):
     def attribute(name):
         if name != "YOLO":
             raise AttributeError(name)
-        module.environment = {key: value for key, value in os.environ.items() if key.startswith("YOLO_")}
+        module.environment = {
+            key: value for key, value in os.environ.items() if key in ("YOLO_OFFLINE", "YOLO_AUTOINSTALL")
+        }
         Image.open = lambda *arguments, **options: pytest.fail("Pillow's open was replaced")
         return FakeYOLO
 

@@ -42,7 +42,7 @@ def test_defaults_are_those_of_the_library():
     shared = set(ours) & set(library) - {"source", "out", "format"}
     assert shared == {
         "vocabulary", "seed", "ratios", "min_side", "duplicate_distance", "workers", "titles", "posters",
-        "allow_unknown", "overwrite",
+        "allow_unknown", "overwrite", "corrections",
     }  # fmt: skip
     assert [tuple(map(float, text.split())) for text in ours["ratios"].default] == [library["ratios"].default]
     same = shared - {"ratios"}  # which typer takes as texts

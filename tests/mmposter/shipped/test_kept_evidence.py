@@ -62,5 +62,6 @@ def test_the_model_that_travels_with_us_keeps_it():
 
     found = Run.load(shipped_model()).subsets()
     assert [names for names, subset in (*found.subsets.items(), *found.spared.items()) if subset.evidence is None] == []
-    assert found.of(BRANCHES).evidence.count == found.fitted.count
+    # Of near-duplicates one counts.
+    assert 0.99 * found.fitted.count < found.of(BRANCHES).evidence.count <= found.fitted.count
     assert found.of(BRANCHES).evidence.promise(0.5).holds

@@ -103,7 +103,7 @@ def test_the_card_says_what_was_measured(script, world, calibrated, evaluation, 
     value = evaluation["metrics"]["mean_average_precision"]
     assert f"| mAP | {value['value']:.3f} | " in text
     assert f" | {value['constant']:.3f} | " in text
-    assert f"keeps them rounded, so `mmposter evaluate posters` says mAP {value['value']:.3f} (" in text
+    assert f"which keeps them rounded, and says mAP {value['value']:.3f} (" in text
     for names, subset in run.subsets().subsets.items():
         assert f"| {','.join(names)} | {subset.metrics['mean_average_precision'].value:.3f}" in text
     assert "| constant | " in text
