@@ -132,7 +132,7 @@ def quality(data: str, model: str, split: str) -> None:
         return [[one.id for one in near] or list(ids[among[:COUNT]]) for near in found]
 
     rng = np.random.default_rng(0)
-    show("random", [ids[rng.choice(among, COUNT, replace=False)].tolist() for _ in asked])
+    show("random", [ids[rng.choice(among, min(COUNT, len(among)), replace=False)].tolist() for _ in asked])
     show("nearest by all (`similar`)", searched(None))
     for branch in classifier.branches:
         show(f"nearest by {branch} alone", searched([branch]))

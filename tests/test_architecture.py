@@ -114,8 +114,8 @@ LIBRARIES = "import json, sys, time, typer, pydantic, rich, yaml; print(json.dum
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"]])
 def test_help_is_quick_and_loads_no_heavy_library(arguments: list[str]) -> None:
-    # CPU time of the process, not wall time, and the best of three: other work on the machine must not fail this; against
-    # the libraries that a command line cannot do without, so that a slow machine does not, either.
+    # CPU time of the process, not wall time, and the best of three: other work on the machine must not fail this.
+    # Against the libraries that a command line cannot do without: a slow machine must not, either.
     least = min(json.loads(fresh(LIBRARIES))[0] for _ in range(3))
     seconds = []
     for _ in range(3):
