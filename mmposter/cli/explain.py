@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import require_result
+from mmposter.cli.named import posters_of
 from mmposter.errors import UserError
 from mmposter.progress import console, make_console, progress
 from mmposter.shipped import POSTERS
@@ -79,17 +80,11 @@ def explain_command(
     from mmposter.config import parse_branches
     from mmposter.explain.classifier import PosterClassifier
     from mmposter.explain.folder import ExplanationFolder, identity
-    from mmposter.images.listing import list_posters, passed_over_text
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import EXPLANATIONS
     from mmposter.similarity import build_index
 
-    others: list[Path] = []
-    posters = list_posters(paths, others)
-    passed = f"{passed_over_text(others)}\n" if others else ""
-    if not posters:
-        raise UserError(f"no poster to look at; {passed}Give files, folders or globs")
-    console.print(passed, end="", soft_wrap=True)
+    posters = posters_of(paths)
     page = _page_of(posters, out, overwrite=overwrite) if side_by_side else None
     only = None if branches is None else parse_branches(branches)
     classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)

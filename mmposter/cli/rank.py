@@ -13,6 +13,7 @@ from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path, require_result
+from mmposter.cli.named import posters_of
 from mmposter.errors import UserError
 from mmposter.progress import console, make_console, progress
 from mmposter.shipped import POSTERS
@@ -60,18 +61,12 @@ def rank_command(
     from mmposter.config import parse_branches
     from mmposter.explain.classifier import PosterClassifier
     from mmposter.explain.ranking import parse_genres, rank_explained
-    from mmposter.images.listing import list_posters, passed_over_text
     from mmposter.outputs import claim_file
 
     if out is not None and out.suffix not in ENDINGS:
         raise UserError(f"--out must end in {' or '.join(ENDINGS)}; got {out}")
     with nullcontext() if out is None else claim_file(out, overwrite=overwrite):
-        others: list[Path] = []
-        posters = list_posters(paths, others)
-        passed = f"{passed_over_text(others)}\n" if others else ""
-        if not posters:
-            raise UserError(f"no poster to look at; {passed}Give files, folders or globs")
-        console.print(passed, end="", soft_wrap=True)
+        posters = posters_of(paths)
         only = None if branches is None else parse_branches(branches)
         classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
         wanted = parse_genres(genres, classifier.genres)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path, require_result
-from mmposter.errors import UserError
+from mmposter.cli.named import posters_of
 from mmposter.progress import console, make_console, progress
 from mmposter.shipped import BENCHMARK, POSTERS
 from mmposter.visible import visible
@@ -84,7 +84,6 @@ def similar_command(
     from mmposter.config import parse_branches
     from mmposter.engines import automatic_workers
     from mmposter.explain.classifier import PosterClassifier
-    from mmposter.images.listing import list_posters, passed_over_text
     from mmposter.outputs import claim_file
     from mmposter.similarity import build_index
     from mmposter.similarity.answers import require_ending, write_answers
@@ -92,12 +91,7 @@ def similar_command(
     if out is not None:
         require_ending(out)
     with nullcontext() if out is None else claim_file(out, overwrite=overwrite):
-        others: list[Path] = []
-        posters = list_posters(paths, others)
-        passed = f"{passed_over_text(others)}\n" if others else ""
-        if not posters:
-            raise UserError(f"no poster to look at; {passed}Give files, folders or globs")
-        console.print(passed, end="", soft_wrap=True)
+        posters = posters_of(paths)
         only = None if branches is None else parse_branches(branches)
         compared = None if by is None else parse_branches(by)
         classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
