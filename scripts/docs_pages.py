@@ -1,7 +1,8 @@
 """Hooks of mkdocs (see mkdocs.yml): README.md and the card of the shipped model are pages of the site, too.
 
-Pages link to them as `../README.md`, and README.md links to pages as `docs/...`, so that all links work on a code host
-too. What else it links to in the checkout has no page, and stands there as plain text.
+Pages link to them as `../README.md`, so that links work on a code host. README.md links to the project's home on the
+web, because it is shown by package indexes, too; in the site these links lead to pages. What else it links to in the
+checkout has no page, and stands there as plain text.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
-PAGES = {"README.md": "handbook.md", "mmposter/shipped/posters/README.md": "model.md"}
+PAGES = {"README.md": "readme.md", "mmposter/shipped/posters/README.md": "model.md"}
 """Pages by the file of the checkout that they are made of."""
 
+_HOME = re.compile(
+    r"https://(?:github\.com/mmposter/mmposter/(?:blob|tree)|raw\.githubusercontent\.com/mmposter/mmposter)/main/"
+)
 _LINK = re.compile(r"\[([^\]]+)\]\((?![a-z]+:|#)([^)\s]+)\)")
 
 
@@ -32,7 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def page_of(source: Path) -> str:
     """A file of the checkout as a page: its links lead to other pages, or are plain text."""
-    return _LINK.sub(_link_of_checkout, source.read_text(encoding="utf-8"))
+    return _LINK.sub(_link_of_checkout, _HOME.sub("", source.read_text(encoding="utf-8")))
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

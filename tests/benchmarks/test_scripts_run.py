@@ -325,6 +325,7 @@ def test_docs_pages() -> None:
     spec.loader.exec_module(hooks)
     page = hooks.page_of(ROOT / "README.md")
     assert "](docs/" not in page
+    assert "mmposter/main" not in page
     links = {link.partition("#")[0] for link in re.findall(r"\]\((?![a-z]+:|#)([^)\s]+)\)", page)}
     assert links
     assert all((ROOT / "docs" / link).is_file() or link in hooks.PAGES.values() for link in links), links

@@ -29,7 +29,8 @@ def test_the_site_is_built_without_a_warning_and_asks_nobody(tmp_path: Path) -> 
     assert done.returncode == 0, done.stdout + done.stderr
     pages = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.html")}
     assert 'id="mmposter.PosterClassifier.load"' in pages["api.html"]
-    assert 'href="handbook.html#ablation"' in pages["index.html"] + pages["handbook.html"]
+    assert 'href="commands/index.html"' in pages["index.html"]
+    assert 'src="explanation.png"' in pages["readme.html"]
     # Links may lead out, but nothing that a browser loads by itself may come from elsewhere.
     loaded = r"<(?:script|img|iframe|link)\b[^>]*?(?:src|href)=\"(?:https?:)?//[^\"]*"
     assert {name: found for name, page in pages.items() if (found := re.findall(loaded, page))} == {}

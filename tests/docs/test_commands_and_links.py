@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from typer.main import get_command
 from mmposter.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+HOME = "https://github.com/mmposter/mmposter"  # as setup.cfg says
 COMMANDS = get_command(app).commands
 
 STAND_INS = ("...", "WEIGHTS")  # words in a command line that stand for some others; docs/performance.md says which
@@ -25,6 +27,7 @@ _OPTIONAL = re.compile(r"(?<!\S)\[(-[^\]]*)\]")  # as in `[--port N]`
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.M)
 _OBJECT = re.compile(r"^::: ([\w.]+)", re.M)
+_AT_HOME = re.compile(rf"{HOME}/(?:blob|tree)/main/|https://raw\.githubusercontent\.com/mmposter/mmposter/main/")
 
 
 def commands_in(text: str) -> Iterator[list[str]]:
@@ -42,7 +45,7 @@ def _commands_of_line(line: str) -> Iterator[list[str]]:
     lexer = shlex.shlex(_OPTIONAL.sub(r"\1", line), posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     try:
-        words = [word for word in lexer if word not in STAND_INS and not word.startswith("$")]
+        words = [word for word in lexer if word not in STAND_INS and not re.fullmatch(r"\$\w+", word)]
     except ValueError:  # an apostrophe: a sentence, no command
         return
     for start, word in enumerate(words):
@@ -88,31 +91,49 @@ def anchors(page: Path) -> set[str]:
 
 
 def dead_links(page: Path) -> list[str]:
-    """Relative links of a page that lead nowhere."""
+    """Links of a page into the checkout, relative ones and those to its home on the web, that lead nowhere."""
     prose = _INLINE.sub("", _INDENTED.sub("", _FENCE.sub("", page.read_text(encoding="utf-8"))))
     dead = []
     for target in _LINK.findall(prose):
-        if re.match(r"[a-z]+:", target):
-            continue
         path, _, anchor = target.partition("#")
-        file = (page.parent / path).resolve() if path else page
+        if at_home := _AT_HOME.match(path):
+            file = ROOT / path[at_home.end() :]
+        elif re.match(r"[a-z]+:", target):
+            continue
+        else:
+            file = (page.parent / path).resolve() if path else page
         if not file.exists() or (anchor and anchor not in anchors(file)):
             dead.append(target)
     return dead
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_command_line_can_be_typed(page: Path) -> None:
     assert [found for words in commands_in(page.read_text(encoding="utf-8")) if (found := fault(words))] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_relative_link_leads_somewhere(page: Path) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_into_the_checkout_leads_somewhere(page: Path) -> None:
     assert dead_links(page) == []
 
 
+def test_the_readme_needs_no_checkout_around_it() -> None:
+    """On a package index there is none: its links and its picture are addresses."""
+    links = _LINK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+
+
+def test_the_readme_is_a_screen_and_the_links_say_where_the_project_is() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 110
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    assert config["metadata"]["url"] == HOME
+
+
 def test_every_command_stands_on_some_page() -> None:
-    """And so the finder of commands finds them: the readme alone names most of them more than once."""
+    """And so the finder of commands finds them: most are named more than once."""
     found = [words[0] for page in PAGES for words in commands_in(page.read_text(encoding="utf-8"))]
     assert set(COMMANDS) <= set(found)
 
@@ -159,6 +180,7 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "[a](other.md) [b](other.md#one-two-three) [c](other.md#again-1) [d](other.md#fusion.Branch) [e](https://x.y)\n"
+        f"[k]({HOME}/blob/main/LICENSE) [l]({HOME}/blob/main/nowhere.md)\n"
         "[f](gone.md) [g](other.md#gone) [h](#gone) `[i](code.md)`\n\n    [j](code.md)\n"
     )
-    assert dead_links(page) == ["gone.md", "other.md#gone", "#gone"]
+    assert dead_links(page) == [f"{HOME}/blob/main/nowhere.md", "gone.md", "other.md#gone", "#gone"]
