@@ -22,7 +22,7 @@ from mmposter.measurement.evaluate import examine_run
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted([*ROOT.glob("benchmarks/*.py"), *ROOT.glob("scripts/*.py")])
-HOOKS = {"docs_pages"}  # mkdocs calls it
+HOOKS = {"docs_pages", "command_pages"}  # mkdocs calls it; tests/docs runs it
 
 
 def table(text: str) -> dict[str, list[str]]:
@@ -72,6 +72,7 @@ def test_duplicates(run, project) -> None:
     assert lines[8] == "0 of 6 pairs of these taken for one picture"
 
 
+@pytest.mark.slow
 def test_explanations(run, project) -> None:
     out = run("benchmarks/explanations.py", project.data, "--model", project.run, "--count", "3", "--device", "cpu")
     assert "3 of 3 posters, branches cnn,style,yolo,ocr" in out
@@ -88,6 +89,7 @@ def test_finetuning(run, project) -> None:
     assert "1 rounds" in out
 
 
+@pytest.mark.slow
 def test_exported(run, project) -> None:
     out = run("benchmarks/exported.py", project.run, project.data, "--count", "2", "--to", "torchscript")
     assert "2 posters, torchscript, branches cnn,style" in out
@@ -95,6 +97,7 @@ def test_exported(run, project) -> None:
     assert "the same by the program beside the file: 2" in out
 
 
+@pytest.mark.slow
 def test_extract(run, project) -> None:
     few = ["--config", "default", "--posters", "3", "--warm", "1", "--rounds", "1", "--workers", "1"]
     only = ["--only", "all-ppocr", "--against", "rapidocr"]
@@ -111,6 +114,7 @@ def test_extract_refuses_what_it_cannot_measure(run, project) -> None:
     assert "no row of --only stands beside the loop of rapidocr" in out
 
 
+@pytest.mark.slow
 def test_floor(run, project) -> None:
     """It is `extract.py --floor`."""
     pytest.importorskip("easyocr_en_models", reason="needs the extra offline")
@@ -173,6 +177,7 @@ def test_genres_decided(run, project) -> None:
     assert rows["cnn, style, yolo, ocr"][:2] == [str(posters), "0"]
 
 
+@pytest.mark.slow
 def test_gpu(run, project, tmp_path) -> None:
     """The parts that take longest are left to `test_gpu_all_parts`."""
     asked = ["--device", "cpu", "--posters", "few", "--branches", "cnn", "--only", "predict", "--only", "extract"]
@@ -217,6 +222,7 @@ def test_gpu_without_a_gpu_says_so(run) -> None:
     assert "--device cpu --posters few" in out
 
 
+@pytest.mark.slow
 def test_loop(run, project, tmp_path) -> None:
     """As extract.py runs it; here with easyocr."""
     models = pytest.importorskip("easyocr_en_models", reason="needs the extra offline")
@@ -264,6 +270,7 @@ def test_random_detector(project) -> None:
 _PLAIN = ", enlarge 0", ", enlarge 0, split"
 
 
+@pytest.mark.slow
 def test_readers(run, project) -> None:
     pytest.importorskip("easyocr_en_models", reason="needs the extra offline")
     rows = table(run("benchmarks/readers.py", project.data, "--posters", "2"))
@@ -285,6 +292,7 @@ def test_searching(run, project) -> None:
     assert all(0 < float(share) <= float(common) <= 1 for share, common in list(rows.values())[2:])
 
 
+@pytest.mark.slow
 def test_serving(run, project) -> None:
     few = ["--model", project.run, "--branches", "cnn", "--seconds", "2", "--clients", "2", "--count", "4"]
     # The server is a program of its own, to which signals are sent.
