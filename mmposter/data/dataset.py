@@ -203,6 +203,18 @@ class Dataset:
         return self.vocabulary.encode_all(list(self.table["genres"]))
 
     @cached_property
+    def hashes(self) -> NDArray[np.bytes_]:
+        """SHA-256 of each poster's file, 64 hex digits as bytes: N."""
+        return np.array(
+            pa.array(self.table["sha256"], pa.string()).cast(pa.binary()).to_numpy(zero_copy_only=False), "S64"
+        )
+
+    @cached_property
+    def pictures_digest(self) -> str:
+        """SHA-256 over the posters' hashes in their order: the same pictures, row by row."""
+        return hashlib.sha256(self.hashes.tobytes()).hexdigest()
+
+    @cached_property
     def titles(self) -> Titles | None:
         """Films without a poster that teach the words, see `mmposter.data.titles`; None where there are none.
 
