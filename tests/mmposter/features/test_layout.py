@@ -148,7 +148,7 @@ def test_a_damaged_table_is_refused(tmp_path, inputs, file, change):
     lay_out(tmp_path, "ocr", DIGEST, np.ones(POSTERS, bool), None, lambda: parts(inputs))
     (path,) = (tmp_path / TABLES).glob(f"*/{file}")
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(UserError, match="is damaged .*remove .*laid out again"):
+    with pytest.raises(UserError, match=r"is damaged .*remove .*laid out again"):
         find_table(tmp_path, "ocr", DIGEST, POSTERS)
 
 
