@@ -2,11 +2,10 @@
 
     python benchmarks/scale.py OUT --posters 20000 100000 1000000
 
-makes data of so many posters for each number below OUT, with the records of the benchmark pack again and again (so their
-sizes are right and nothing is learnt that matters), lets `mmposter train` train on them for one epoch, with all four
-branches, twice: the first time it lays the features out, the second time it finds them. Then a run of the first data is
-measured on the test posters (one in five). A million posters take 44 GB of OUT while they are measured; --keep leaves them
-there.
+makes data of so many posters below OUT, with the records of the benchmark pack again and again (so their sizes are
+right, and nothing is learnt that matters). `mmposter train` trains on them for one epoch, with all four branches: first
+it lays the features out, then, trained again, it finds them. With --evaluate the run is measured on the test
+posters (one in five). A million posters take 44 GB of OUT while they are measured; --keep leaves them there.
 """
 
 from __future__ import annotations

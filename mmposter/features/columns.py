@@ -100,7 +100,7 @@ class Column:
         """
         first = number * self.block_rows
         count = min(self.block_rows, self.rows - first)
-        target = memoryview(into[:count]).cast("B") if self.row_bytes else memoryview(b"")
+        target = _bytes(into[:count])
         stream.seek(self._start() + first * self.row_bytes)
         if stream.readinto(target) != len(target):  # type: ignore[attr-defined]
             raise ValueError("it ends too soon")
@@ -146,12 +146,12 @@ class ColumnWriter:
         if rows.shape[1:] != self._width or np.dtype(rows.dtype).newbyteorder("<").str != self._dtype:
             raise ValueError(f"records of {rows.dtype} {rows.shape[1:]} among those of {self._dtype} {self._width}")
         rows = np.ascontiguousarray(rows)
-        self._stream.write(memoryview(rows).cast("B") if rows.size else b"")
+        self._stream.write(_bytes(rows))
         self._rows += len(rows)
         at = 0
         while at < len(rows):
             part = rows[at : at + self._block - self._filled]
-            self._sum = zlib.crc32(memoryview(part).cast("B") if part.size else b"", self._sum)
+            self._sum = zlib.crc32(_bytes(part), self._sum)
             self._filled += len(part)
             at += len(part)
             if self._filled == self._block:
@@ -185,6 +185,11 @@ class ColumnWriter:
 def block_rows(row_bytes: int) -> int:
     """How many rows of a width are a block, at least one."""
     return max(1, BLOCK_BYTES // max(1, row_bytes))
+
+
+def _bytes(array: NDArray[Any]) -> memoryview:
+    """Those of a contiguous array, not copied; numpy gives no view of none."""
+    return memoryview(array.data).cast("B") if array.size else memoryview(b"")
 
 
 def _header(dtype: str, width: tuple[int, ...], rows: int) -> bytes:

@@ -185,4 +185,5 @@ def _codes(names: pa.ChunkedArray, known: dict[str, int]) -> NDArray[np.int32]:
     """The number of each shard, new ones counted on in `known`; `_NO_SHARD` where there is none."""
     coded = names.combine_chunks().dictionary_encode()
     numbers = [known.setdefault(name, len(known)) for name in coded.dictionary.to_pylist()]
-    return np.array([*numbers, _NO_SHARD], np.int32)[pc.fill_null(coded.indices, len(numbers)).to_numpy()]
+    places: NDArray[np.int32] = pc.fill_null(coded.indices, len(numbers)).to_numpy()
+    return np.array([*numbers, _NO_SHARD], np.int32)[places]

@@ -223,8 +223,8 @@ def _without_padding(inputs: Inputs, counts: dict[str, list[NDArray[np.int64]]])
     for name, values in inputs.items():
         if name in SLOTS:
             continue
-        mask = _mask_of(name)
-        yield name, (values if mask is None else values[inputs[mask]]).contiguous().numpy()
+        own = _mask_of(name)
+        yield name, (values if own is None else values[inputs[own]]).contiguous().numpy()
 
 
 def _mask_of(name: str) -> str | None:

@@ -28,7 +28,7 @@ from mmposter.features.extractors import (
 from mmposter.features.layout import TABLES, Table, find_table, is_large, lay_out, rows_in_order
 from mmposter.features.parts import StoredPosters
 from mmposter.features.pins import Pins
-from mmposter.features.ragged import Ragged
+from mmposter.features.ragged import Features, Ragged
 from mmposter.features.settled import settle
 from mmposter.features.sizes import Sizes
 from mmposter.features.store import ExtractorStore, Record
@@ -195,7 +195,7 @@ def _digest(dataset: Dataset, feature: FeatureExtractor) -> str:
 
 def _order(dataset: Dataset) -> NDArray[np.int64] | None:
     """The rows in the order in which a table has them; None: in their own."""
-    return order_on_disk(dataset.table["split"].to_numpy(dtype=object)) if is_large(len(dataset)) else None
+    return order_on_disk(list(dataset.table["split"])) if is_large(len(dataset)) else None
 
 
 def _places(dataset: Dataset) -> NDArray[np.int64] | None:
@@ -249,9 +249,7 @@ def _require_no_pictures(dataset: Dataset, branches: Mapping[str, BranchExtracto
             )
 
 
-def _require_fitting(
-    tensors: Mapping[str, torch.Tensor | Ragged], metadata: Mapping[str, Any], widths: Mapping[str, tuple[str, ...]]
-) -> None:
+def _require_fitting(tensors: Features, metadata: Mapping[str, Any], widths: Mapping[str, tuple[str, ...]]) -> None:
     """Refuse records that no extractor made: a model is built by the metadata, and would fail on them.
 
     Raises:

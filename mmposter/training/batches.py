@@ -100,4 +100,5 @@ class EpochSampler(BatchSampler):
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch, -1))
         if self.places is not None:
             return window_order(self.rows, self.places, generator)
-        return self.rows[torch.randperm(len(self.rows), generator=generator).numpy()]
+        mixed: NDArray[np.int64] = self.rows[torch.randperm(len(self.rows), generator=generator).numpy()]
+        return mixed
