@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from mmposter.features.extractors import (
     TextExtractor,
     build_extractors,
 )
-from mmposter.features.layout import TABLES, Table, find_table, is_large, lay_out, rows_in_order
+from mmposter.features.layout import TABLES, Table, find_table, is_large, lay_out, pack, rows_in_order
 from mmposter.features.parts import StoredPosters
 from mmposter.features.pins import Pins
 from mmposter.features.ragged import Features, Ragged
@@ -176,8 +176,7 @@ def _load_feature(
         tensors = table.tensors(f"remove {tables}: it is laid out again from the store")
     with sound(f"the feature store {store.folder}", mend):
         metadata = store.metadata()
-        widths = {key: columns for key, columns in declared(name).widths.items() if key in tensors}
-        _require_fitting(tensors, metadata, widths)
+        _require_fitting(tensors, metadata, _widths(name, tensors))
     return tensors, table.usable, metadata
 
 
@@ -217,7 +216,7 @@ def _lay_out(dataset: Dataset, name: str, feature: FeatureExtractor, store: Extr
     if empty is None:
         usable = there
         empty = _zeros(store, hashes, there)
-    order = _order(dataset)
+    order, metadata = _order(dataset), store.metadata()
 
     def parts() -> Iterator[dict[str, torch.Tensor]]:
         with progress(f"lay out {feature.name}", len(hashes), quiet=len(hashes) < _SHOWN) as ticker:
@@ -226,12 +225,22 @@ def _lay_out(dataset: Dataset, name: str, feature: FeatureExtractor, store: Extr
                 for start in range(0, len(records), _CHUNK):
                     part = records[start : start + _CHUNK]
                     try:
-                        yield feature.collate(part)
+                        inputs = feature.collate(part)
                     except RuntimeError as error:  # of torch, for shapes that do not go together
                         raise ValueError(str(error)) from error
+                    if any(len(values) != len(part) for values in inputs.values()):
+                        raise ValueError("a record is longer or shorter than that of one poster")
+                    # Before anything is kept: a table is not read from the store again.
+                    _require_fitting(pack(iter([inputs]), len(part)), metadata, _widths(name, inputs))
+                    yield inputs
                     ticker.advance(len(part))
 
     return lay_out(dataset.features_folder, feature.name, _digest(dataset, feature), usable, order, parts)
+
+
+def _widths(branch: str, inputs: Container[str]) -> dict[str, tuple[str, ...]]:
+    """What a branch says of the columns of these inputs, by the input's name."""
+    return {key: columns for key, columns in declared(branch).widths.items() if key in inputs}
 
 
 def _require_no_pictures(dataset: Dataset, branches: Mapping[str, BranchExtractors]) -> None:
