@@ -33,6 +33,10 @@ from mmposter.images.reading import Crop
 MANIFEST, INFO, VOCABULARY, FEATURES = "manifest.parquet", "dataset.json", "vocabulary.json", "features"
 KIND, SCHEMA = "mmposter-dataset", 1
 _LISTS = ("genres", "raw_genres", "actors")
+_FEW = {"split", "source"}
+"""Columns with few values, of which one object each is enough."""
+_COMPACT = {kind: pd.ArrowDtype(kind) for kind in (pa.string(), pa.list_(pa.string()))}
+"""Texts and lists stay as Arrow has them: an object for each takes five times as much memory."""
 _OPTIONAL = {"phash": pa.uint64(), "crop": pa.list_(pa.int32()), "source": pa.string()}
 
 
@@ -88,11 +92,11 @@ class Dataset:
             rows = read_manifest(data)
         except ValueError as error:
             raise damaged(manifest, error, _again(folder)) from error
-        table = rows.to_pandas()
+        table = rows.to_pandas(types_mapper=_COMPACT.get)
         table["title"] = table["title"].astype(object).where(table["title"].notna(), None)
         table["year"] = table["year"].astype("Int32")
-        for column in _LISTS:
-            table[column] = [list(values) for values in table[column]]
+        for column in _FEW & set(table):
+            table[column] = rows[column].to_pandas()
         if "crop" in table:
             table["crop"] = pd.Series(
                 [None if box is None else [int(n) for n in box] for box in table["crop"]], dtype=object
@@ -200,7 +204,19 @@ class Dataset:
         Raises:
             UserError: the data have no labels.
         """
-        return self.vocabulary.encode_all(list(self.table["genres"]))
+        return self.vocabulary.encode_all(self.table["genres"])
+
+    @cached_property
+    def hashes(self) -> NDArray[np.bytes_]:
+        """SHA-256 of each poster's file, 64 hex digits as bytes: N."""
+        return np.array(
+            pa.array(self.table["sha256"], pa.string()).cast(pa.binary()).to_numpy(zero_copy_only=False), "S64"
+        )
+
+    @cached_property
+    def pictures_digest(self) -> str:
+        """SHA-256 over the posters' hashes in their order: the same pictures, row by row."""
+        return hashlib.sha256(self.hashes.tobytes()).hexdigest()
 
     @cached_property
     def titles(self) -> Titles | None:

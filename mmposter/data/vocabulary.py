@@ -202,11 +202,14 @@ class Vocabulary:
         row[[self._index[genre] for genre in genres]] = 1.0
         return row
 
-    def encode_all(self, rows: Sequence[Iterable[str]]) -> NDArray[np.float32]:
+    def encode_all(self, rows: Iterable[Iterable[str]]) -> NDArray[np.float32]:
         """Multi-hot matrix N x G float32; also right for no rows at all (0 x G)."""
         import numpy as np
 
-        return np.array([self.encode(names) for names in rows], np.float32).reshape(len(rows), len(self.genres))
+        known: dict[tuple[str, ...], int] = {}  # lists of genres repeat, and each is looked up once
+        numbers = np.fromiter((known.setdefault(tuple(names), len(known)) for names in rows), np.int64)
+        kinds = np.array([self.encode(names) for names in known], np.float32).reshape(len(known), len(self.genres))
+        return kinds[numbers]
 
     def decode(self, multi_hot: ArrayLike) -> list[str]:
         """Genres of a row of G values, those that are not 0, in the vocabulary's order.

@@ -69,11 +69,9 @@ class Index:
         self._failures = {key: failure for key, failure in self._failures.items() if key[0] in names}
         shards = {name: code for code, name in enumerate(self._shards)}
         for name, table in tables.items():
-            hashes = table["sha256"].to_pylist()
-            codes = [_NO_SHARD if s is None else shards.setdefault(s, len(shards)) for s in table["shard"].to_pylist()]
-            columns[0].append(_keys(hashes))
-            columns[1].append(np.full(len(hashes), len(self._names), np.int32))
-            columns[2].append(np.array(codes, np.int32))
+            columns[0].append(_keys_of(table["sha256"]))
+            columns[1].append(np.full(len(table), len(self._names), np.int32))
+            columns[2].append(_codes(table["shard"], shards))
             columns[3].append(table["row"].fill_null(0).to_numpy())
             self._checksums.update(_checksums(table))
             for row in table.filter(table["reason"].is_valid()).to_pylist():
@@ -89,11 +87,13 @@ class Index:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def places(self, hashes: Sequence[str]) -> list[Place | Failure | None]:
+    def places(self, hashes: Sequence[str] | NDArray[np.bytes_]) -> list[Place | Failure | None]:
         """Where the record of each picture lies, or why there is none; None for a picture that is not here."""
         return [None if at < 0 else self._place(at) for at in self._find(hashes).tolist()]
 
-    def status(self, hashes: Sequence[str], shards: Set[str]) -> tuple[NDArray[np.bool_], dict[int, Failure]]:
+    def status(
+        self, hashes: Sequence[str] | NDArray[np.bytes_], shards: Set[str]
+    ) -> tuple[NDArray[np.bool_], dict[int, Failure]]:
         """Which pictures have a record, and why others have none, by position; for many pictures at once.
 
         A record counts only if its shard is among `shards`.
@@ -117,7 +117,7 @@ class Index:
         places = [self._place(int(at)) for at in np.flatnonzero(self._first())]
         return index_table(zip(self.hashes(), places, strict=True), self._checksums)
 
-    def _find(self, hashes: Sequence[str]) -> NDArray[np.int64]:
+    def _find(self, hashes: Sequence[str] | NDArray[np.bytes_]) -> NDArray[np.int64]:
         """The row of each picture that counts; -1 where there is none."""
         wanted = _keys(hashes)
         if not len(self._keys):
@@ -169,5 +169,21 @@ def _checksums(table: pa.Table) -> dict[str, int]:
     return dict(zip(pairs["shard"].to_pylist(), pairs["crc32"].to_pylist(), strict=True))
 
 
-def _keys(hashes: Sequence[str]) -> NDArray[np.bytes_]:
-    return np.array(hashes, _KEY) if len(hashes) else np.zeros(0, _KEY)
+def _keys(hashes: Sequence[str] | NDArray[np.bytes_]) -> NDArray[np.bytes_]:
+    return np.asarray(hashes, _KEY) if len(hashes) else np.zeros(0, _KEY)
+
+
+def _keys_of(hashes: pa.ChunkedArray) -> NDArray[np.bytes_]:
+    """A column of SHA-256, each of 64 letters, without an object for each."""
+    if not len(hashes):
+        return _keys([])
+    fixed = hashes.combine_chunks().cast(pa.binary()).cast(pa.binary(_KEY.itemsize))
+    return np.frombuffer(fixed.buffers()[1], _KEY)[fixed.offset : fixed.offset + len(fixed)]
+
+
+def _codes(names: pa.ChunkedArray, known: dict[str, int]) -> NDArray[np.int32]:
+    """The number of each shard, new ones counted on in `known`; `_NO_SHARD` where there is none."""
+    coded = names.combine_chunks().dictionary_encode()
+    numbers = [known.setdefault(name, len(known)) for name in coded.dictionary.to_pylist()]
+    places: NDArray[np.int32] = pc.fill_null(coded.indices, len(numbers)).to_numpy()
+    return np.array([*numbers, _NO_SHARD], np.int32)[places]

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from mmposter.features.extractors import Extractor, RecordExtractor
 from mmposter.features.index import Failure
@@ -27,6 +30,44 @@ class StoredPoster:
     id: str
     path: Path
     sha256: str
+
+
+class StoredPosters(Sequence[StoredPoster]):
+    """The posters of a data set, made when they are asked for: a million objects take a gigabyte.
+
+    Args:
+        ids: N names.
+        paths: N, relative to `root` or absolute.
+        hashes: N, in hex.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str] | pd.Series[str],
+        paths: Sequence[str] | pd.Series[str],
+        hashes: NDArray[np.bytes_],
+        root: Path,
+    ) -> None:
+        self._ids, self._paths, self.hashes, self._root = ids, paths, hashes, root
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    @overload
+    def __getitem__(self, row: int) -> StoredPoster: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> list[StoredPoster]: ...
+
+    def __getitem__(self, row: int | slice) -> StoredPoster | list[StoredPoster]:
+        if isinstance(row, slice):
+            return [self[at] for at in range(*row.indices(len(self)))]
+        sha = self.hashes[row].decode("ascii")
+        at = range(len(self))[row]
+        ids, paths = (
+            names.iloc[at] if isinstance(names, pd.Series) else names[at] for names in (self._ids, self._paths)
+        )
+        return StoredPoster(str(ids), self._root / str(paths), sha)
 
 
 @dataclass(frozen=True)
@@ -72,9 +113,11 @@ class ExtractPlan:
         root: Path,
         shard: tuple[int, int] = (0, 1),
     ) -> None:
-        starts = range(0, len(posters), SIZE)[shard[0] :: shard[1]]
-        self._posters = [poster for start in starts for poster in posters[start : start + SIZE]]
-        self._hashes = [poster.sha256 for poster in self._posters]
+        rows = np.arange(len(posters))
+        self._rows = rows[(rows // SIZE) % shard[1] == shard[0]]  # of all posters, those of this shard
+        self._posters = posters
+        known = posters.hashes if isinstance(posters, StoredPosters) else [poster.sha256 for poster in posters]
+        self._hashes = np.array(known, "S64")[self._rows]
         self._extractors = list(extractors)
         self.standing = {extractor.name: self._stand(extractor, root) for extractor in extractors}
         self._sources = {
@@ -94,17 +137,19 @@ class ExtractPlan:
 
     def failures(self, name: str) -> dict[str, Failure]:
         """Posters that an extractor could not compute in earlier runs, by id."""
-        return {self._posters[row].id: failure for row, failure in self.standing[name].failures.items()}
+        return {self._poster(row).id: failure for row, failure in self.standing[name].failures.items()}
 
     def parts(self) -> Iterator[Part]:
         """The parts with something to do, without the posters that have all their records."""
-        for start in range(0, len(self._posters), SIZE):
-            rows = range(start, min(start + SIZE, len(self._posters)))
-            kept = [row for row in rows if any(standing.left[row] for standing in self.standing.values())]
-            if kept:
-                shares = {extractor.name: self._share(extractor, kept) for extractor in self._extractors}
-                posters = tuple(self._posters[row] for row in kept)
-                yield Part(posters, {name: share for name, share in shares.items() if share.rows})
+        left = np.logical_or.reduce([standing.left for standing in self.standing.values()])
+        for start in np.unique(np.flatnonzero(left) // SIZE) * SIZE:
+            kept = (start + np.flatnonzero(left[start : start + SIZE])).tolist()
+            shares = {extractor.name: self._share(extractor, kept) for extractor in self._extractors}
+            posters = tuple(self._poster(row) for row in kept)
+            yield Part(posters, {name: share for name, share in shares.items() if share.rows})
+
+    def _poster(self, row: int) -> StoredPoster:
+        return self._posters[int(self._rows[row])]
 
     def _stand(self, extractor: Extractor, root: Path) -> Standing:
         store = ExtractorStore(root, extractor.name, extractor.fingerprint())

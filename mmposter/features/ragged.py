@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import torch
 
+from mmposter.features.windowed import Windowed
+
 SLOTS = {
     "yolo.mask": ("yolo.boxes", "yolo.scores", "yolo.labels"),
     "ocr.mask": ("ocr.embeddings", "ocr.geometry"),
@@ -26,7 +28,7 @@ class Ragged:
         counts: how many of them each poster has: N.
     """
 
-    def __init__(self, values: torch.Tensor, counts: torch.Tensor) -> None:
+    def __init__(self, values: torch.Tensor | Windowed, counts: torch.Tensor) -> None:
         self.values, self.counts = values, counts
         self.starts = counts.cumsum(0) - counts
 
@@ -54,41 +56,8 @@ class Ragged:
         return taken
 
 
-Features = Mapping[str, torch.Tensor | Ragged]
+Features = Mapping[str, torch.Tensor | Windowed | Ragged]
 """The fusion's inputs by name, N posters each; without the masks, which follow from the slots."""
-
-
-class Packer:
-    """Builds a table of `count` posters from padded inputs, a few at a time, without ever holding all the padding."""
-
-    def __init__(self, count: int) -> None:
-        self._dense: dict[str, torch.Tensor] = {}
-        self._values: dict[str, list[torch.Tensor]] = {}
-        self._counts: dict[str, list[torch.Tensor]] = {}
-        self._rows: list[torch.Tensor] = []
-        self._count = count
-
-    def add(self, rows: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> None:
-        """The inputs of these rows, in any order; every row must come once."""
-        self._rows.append(rows)
-        masks = {name: mask for mask, names in SLOTS.items() for name in names if mask in inputs}
-        for name, values in inputs.items():
-            if name in masks:
-                mask = inputs[masks[name]]
-                self._values.setdefault(name, []).append(values[mask])
-                self._counts.setdefault(name, []).append(mask.sum(dim=1))
-            elif name not in SLOTS:
-                if name not in self._dense:
-                    self._dense[name] = values.new_zeros(self._count, *values.shape[1:])
-                self._dense[name][rows] = values
-
-    def table(self) -> dict[str, torch.Tensor | Ragged]:
-        """All posters: what has slots is ragged, and the masks are gone."""
-        table: dict[str, torch.Tensor | Ragged] = dict(self._dense)
-        for name, parts in self._values.items():
-            as_they_came = Ragged(torch.cat(parts), torch.cat(self._counts[name]))
-            table[name] = as_they_came.take(torch.cat(self._rows).argsort())
-        return table
 
 
 def batch_of(features: Features, rows: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -105,7 +74,13 @@ def batch_of(features: Features, rows: torch.Tensor) -> dict[str, torch.Tensor]:
     return inputs
 
 
-def take(features: Features, rows: torch.Tensor) -> dict[str, torch.Tensor | Ragged]:
+def places_of(features: Features) -> torch.Tensor | None:
+    """Where each poster lies in tables that are read by windows; None where they are not."""
+    values = (value.values if isinstance(value, Ragged) else value for value in features.values())
+    return next((value.places for value in values if isinstance(value, Windowed) and value.places is not None), None)
+
+
+def take(features: Features, rows: torch.Tensor) -> dict[str, torch.Tensor | Windowed | Ragged]:
     """These posters in this order."""
     return {
         name: values.take(rows) if isinstance(values, Ragged) else values[rows] for name, values in features.items()

@@ -61,7 +61,7 @@ class ExtractorStore:
         there, failed = self.status(hashes)
         return {sha: failed.get(at) for at, sha in enumerate(hashes) if there[at] or at in failed}
 
-    def status(self, hashes: Sequence[str]) -> tuple[NDArray[np.bool_], dict[int, Failure]]:
+    def status(self, hashes: Sequence[str] | NDArray[np.bytes_]) -> tuple[NDArray[np.bool_], dict[int, Failure]]:
         """Which pictures have a record, and why others have none, by position; what is in neither was never looked at.
 
         A record whose shard is gone is not there, so that a damaged shard can be removed and is computed again.
@@ -107,7 +107,7 @@ class ExtractorStore:
         with atomic_path(self.folder / "index" / f"{shard}.parquet") as temporary:
             pq.write_table(index_table(places, checksums), temporary, write_page_checksum=True)
 
-    def read(self, hashes: Iterable[str]) -> list[dict[str, NDArray[Any]] | None]:
+    def read(self, hashes: Iterable[str] | NDArray[np.bytes_]) -> list[dict[str, NDArray[Any]] | None]:
         """The records of the pictures in the given order; None where there is none.
 
         Raises:

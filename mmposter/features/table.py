@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ from mmposter.config import Config
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
 from mmposter.errors import UserError
-from mmposter.features.extract import ExtractorReport, StoredPoster, extract
+from mmposter.features.extract import ExtractorReport, extract
 from mmposter.features.extractors import (
     BranchExtractors,
     FeatureExtractor,
@@ -23,14 +25,21 @@ from mmposter.features.extractors import (
     TextExtractor,
     build_extractors,
 )
+from mmposter.features.layout import TABLES, Table, find_table, is_large, lay_out, pack, rows_in_order
+from mmposter.features.parts import StoredPosters
 from mmposter.features.pins import Pins
-from mmposter.features.ragged import Packer, Ragged
+from mmposter.features.ragged import Features, Ragged
 from mmposter.features.settled import settle
 from mmposter.features.sizes import Sizes
 from mmposter.features.store import ExtractorStore, Record
+from mmposter.features.windowed import Windowed, order_on_disk
 from mmposter.files.strict_json import sound, texts, whole
+from mmposter.progress import progress
 
 _CHUNK = 256  # posters that are padded at a time
+_READ = 2048  # posters whose records are in memory while a table is laid out
+_VERSION = 1  # of what a table holds; in its digest
+_SHOWN = 50_000  # posters from which on laying them out takes long enough to be watched
 
 
 @dataclass(frozen=True)
@@ -38,9 +47,11 @@ class FeatureTable:
     """The cached inputs of N posters."""
 
     # The fusion's inputs, each with N rows (see `fusion`); those with slots without their padding.
-    tensors: dict[str, torch.Tensor | Ragged]
+    tensors: dict[str, torch.Tensor | Windowed | Ragged]
     usable: NDArray[np.bool_]  # N, False for a poster that could not be computed; its rows are zeros
     metadata: dict[str, dict[str, Any]]  # what each branch's extractor says beside its records
+    # Where each poster lies in tables that are read by windows (N); None: all are mapped, and read in any order.
+    places: NDArray[np.int64] | None = None
 
     def sizes(self) -> Sizes:
         """The widths that a model over these features has."""
@@ -55,13 +66,9 @@ class FeatureTable:
         return Sizes(**found, further=further)
 
 
-def dataset_posters(dataset: Dataset) -> list[StoredPoster]:
+def dataset_posters(dataset: Dataset) -> StoredPosters:
     """The posters of a data set in the manifest's order."""
-    table = dataset.table
-    return [
-        StoredPoster(poster, dataset.root / path, sha)
-        for poster, path, sha in zip(table["id"], table["path"], table["sha256"], strict=True)
-    ]
+    return StoredPosters(dataset.table["id"], dataset.table["path"], dataset.hashes, dataset.root)
 
 
 def dataset_extractors(
@@ -126,34 +133,80 @@ def extract_dataset(
 
 
 def load_features(dataset: Dataset, branches: Mapping[str, BranchExtractors]) -> FeatureTable:
-    """Read the branches' records of every poster of `dataset`, in the manifest's order.
+    """The branches' records of every poster of `dataset`, in the manifest's order: mapped, or read by windows.
+
+    What was not read before is laid out from the store first (see `mmposter.features.layout`).
 
     Raises:
         UserError: if the store lacks posters of a branch, or is damaged: numbers that are not finite, records of
             different widths, or others than its metadata say.
     """
-    hashes = list(dataset.table["sha256"])
-    usable = np.ones(len(hashes), bool)
-    tensors: dict[str, torch.Tensor | Ragged] = {}
-    metadata: dict[str, dict[str, Any]] = {}
+    whole = FeatureTable({}, np.ones(len(dataset), bool), {}, _places(dataset))
     for name, branch in branches.items():
-        metadata[name] = {}
+        whole.metadata[name] = {}
         for feature in branch.features:
-            mine, there, said = _load_feature(dataset, name, feature)
-            usable &= there
-            metadata[name] |= said
-            tensors |= mine
-    return FeatureTable(tensors, usable, metadata)
+            tensors, usable, said = _load_feature(dataset, name, feature)
+            whole.tensors.update(tensors)
+            whole.metadata[name] |= said
+            whole.usable[:] &= usable
+    return whole
+
+
+def is_laid_out(dataset: Dataset, branch: BranchExtractors) -> bool:
+    """Whether all that a branch reads of these posters was laid out before: then nothing of them is left to extract."""
+    return all(_find(dataset, feature) is not None for feature in branch.features)
 
 
 def _load_feature(
     dataset: Dataset, name: str, feature: FeatureExtractor
-) -> tuple[dict[str, torch.Tensor | Ragged], NDArray[np.bool_], dict[str, Any]]:
+) -> tuple[dict[str, torch.Tensor | Windowed | Ragged], NDArray[np.bool_], dict[str, Any]]:
     """The records of one extractor of the branch `name`, which posters can go on (N), and what is said beside them."""
-    hashes = list(dataset.table["sha256"])
     store = ExtractorStore(dataset.features_folder, feature.name, feature.fingerprint())
+    mend = f"remove {store.folder} and run: mmposter extract {dataset.folder} --branches {name}"
+    if not dataset.has_pictures:
+        mend = f"get the pack again, and remove {dataset.folder}"
+    table = _find(dataset, feature)
+    if table is None:
+        with sound(f"the feature store {store.folder}", mend):
+            table = _lay_out(dataset, name, feature, store)
+    tables = dataset.features_folder / TABLES
+    with sound(f"the feature table of {feature.name}", f"remove {tables}: it is laid out again from the store"):
+        if not is_large(len(dataset)):
+            table.check_all()
+        tensors = table.tensors(f"remove {tables}: it is laid out again from the store")
+    with sound(f"the feature store {store.folder}", mend):
+        metadata = store.metadata()
+        _require_fitting(tensors, metadata, _widths(name, tensors))
+    return tensors, table.usable, metadata
+
+
+def _find(dataset: Dataset, feature: FeatureExtractor) -> Table | None:
+    return find_table(dataset.features_folder, feature.name, _digest(dataset, feature), len(dataset))
+
+
+def _digest(dataset: Dataset, feature: FeatureExtractor) -> str:
+    """Of all that decides a table: the extractor, how its records are collated, and the posters in their order."""
+    order = _order(dataset)
+    said = [_VERSION, feature.name, feature.fingerprint(), feature.collating(), dataset.pictures_digest]
+    said.append(None if order is None else hashlib.sha256(order.tobytes()).hexdigest())
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _order(dataset: Dataset) -> NDArray[np.int64] | None:
+    """The rows in the order in which a table has them; None: in their own."""
+    return order_on_disk(list(dataset.table["split"])) if is_large(len(dataset)) else None
+
+
+def _places(dataset: Dataset) -> NDArray[np.int64] | None:
+    """The opposite of `_order`: where in a table each row lies."""
+    order = _order(dataset)
+    return None if order is None else np.argsort(order)
+
+
+def _lay_out(dataset: Dataset, name: str, feature: FeatureExtractor, store: ExtractorStore) -> Table:
+    hashes = dataset.hashes
     there, failed = store.status(hashes)
-    never = sum(not there[row] and row not in failed for row in range(len(hashes)))
+    never = len(hashes) - int(there.sum()) - len(failed)
     if never:
         raise UserError(
             f"the feature store has no {feature.name} record of {never} of {len(hashes)} posters.\n"
@@ -163,19 +216,36 @@ def _load_feature(
     if empty is None:
         usable = there
         empty = _zeros(store, hashes, there)
-    mend = f"remove {store.folder} and run: mmposter extract {dataset.folder} --branches {name}"
-    if not dataset.has_pictures:
-        mend = f"get the pack again, and remove {dataset.folder}"
-    with sound(f"the feature store {store.folder}", mend):
-        tensors, metadata = _read(store, feature, hashes, empty), store.metadata()
-        widths = {key: columns for key, columns in declared(name).widths.items() if key in tensors}
-        _require_fitting(tensors, metadata, widths)
-    return tensors, usable, metadata
+    order, metadata = _order(dataset), store.metadata()
+
+    def parts() -> Iterator[dict[str, torch.Tensor]]:
+        with progress(f"lay out {feature.name}", len(hashes), quiet=len(hashes) < _SHOWN) as ticker:
+            for rows in rows_in_order(len(hashes), order, _READ):
+                records = [empty if record is None else record for record in store.read(hashes[list(rows)])]
+                for start in range(0, len(records), _CHUNK):
+                    part = records[start : start + _CHUNK]
+                    try:
+                        inputs = feature.collate(part)
+                    except RuntimeError as error:  # of torch, for shapes that do not go together
+                        raise ValueError(str(error)) from error
+                    if any(len(values) != len(part) for values in inputs.values()):
+                        raise ValueError("a record is longer or shorter than that of one poster")
+                    # Before anything is kept: a table is not read from the store again.
+                    _require_fitting(pack(iter([inputs]), len(part)), metadata, _widths(name, inputs))
+                    yield inputs
+                    ticker.advance(len(part))
+
+    return lay_out(dataset.features_folder, feature.name, _digest(dataset, feature), usable, order, parts)
+
+
+def _widths(branch: str, inputs: Container[str]) -> dict[str, tuple[str, ...]]:
+    """What a branch says of the columns of these inputs, by the input's name."""
+    return {key: columns for key, columns in declared(branch).widths.items() if key in inputs}
 
 
 def _require_no_pictures(dataset: Dataset, branches: Mapping[str, BranchExtractors]) -> None:
     """Make sure that nothing is left to do that needs a poster, and that what makes the rest is here."""
-    hashes = list(dataset.table["sha256"])
+    hashes = dataset.hashes
     for step in (step for branch in branches.values() for step in branch.steps):
         there, failed = ExtractorStore(dataset.features_folder, step.name, step.fingerprint()).status(hashes)
         left = len(hashes) - int(there.sum()) - len(failed)
@@ -188,25 +258,7 @@ def _require_no_pictures(dataset: Dataset, branches: Mapping[str, BranchExtracto
             )
 
 
-def _read(
-    store: ExtractorStore, feature: FeatureExtractor, hashes: Sequence[str], empty: Record
-) -> dict[str, torch.Tensor | Ragged]:
-    """The records of all posters, shard by shard: never more than a few posters twice in memory."""
-    packer = Packer(len(hashes))
-    order = store.by_shard(hashes)
-    for start in range(0, len(order), _CHUNK):
-        rows = order[start : start + _CHUNK]
-        records = store.read([hashes[row] for row in rows])
-        try:
-            packer.add(torch.tensor(rows), feature.collate([empty if record is None else record for record in records]))
-        except RuntimeError as error:  # of torch, for shapes that do not go together
-            raise ValueError(str(error)) from error
-    return packer.table()
-
-
-def _require_fitting(
-    tensors: Mapping[str, torch.Tensor | Ragged], metadata: Mapping[str, Any], widths: Mapping[str, tuple[str, ...]]
-) -> None:
+def _require_fitting(tensors: Features, metadata: Mapping[str, Any], widths: Mapping[str, tuple[str, ...]]) -> None:
     """Refuse records that no extractor made: a model is built by the metadata, and would fail on them.
 
     Raises:
@@ -214,20 +266,21 @@ def _require_fitting(
     """
     for name, inputs in tensors.items():
         values = inputs.values if isinstance(inputs, Ragged) else inputs
-        if values.is_floating_point() and not torch.isfinite(values).all():
+        if isinstance(values, torch.Tensor) and values.is_floating_point() and not torch.isfinite(values).all():
             raise ValueError(f"{name} has numbers that are not finite")
         for key in widths.get(name, ()):
             if whole(metadata[key], key, least=1) != values.shape[-1]:
                 raise ValueError(f"{name} has {values.shape[-1]} columns, and {key} is {metadata[key]}")
         if name == "yolo.labels" and len(values):
+            values = values.whole() if isinstance(values, Windowed) else values
             known = len(texts(metadata["class_names"], "class_names"))
             if not 0 <= int(values.min()) <= int(values.max()) < known:
                 raise ValueError(f"a label is none of the {known} classes")
 
 
-def _zeros(store: ExtractorStore, hashes: Sequence[str], there: NDArray[np.bool_]) -> Record:
+def _zeros(store: ExtractorStore, hashes: NDArray[np.bytes_], there: NDArray[np.bool_]) -> Record:
     if not there.any():
         raise UserError("not one poster of this data set could be read; see the report of `mmposter extract`")
-    (record,) = store.read([hashes[int(there.argmax())]])
+    (record,) = store.read(hashes[[int(there.argmax())]])
     assert record is not None  # it is there
     return {field: np.zeros_like(array) for field, array in record.items()}

@@ -99,10 +99,11 @@ def without_validation(task: Dataset, out: Path) -> Dataset:
 def _some(dataset: Dataset, limit: int) -> Dataset:
     """Near-duplicate groups in the order of a hash of their names, until a side has its share of `limit`."""
     share = limit / len(dataset)
-    ranks = {group: draw(str(group)) for group in set(dataset.table["group"])}
+    groups = list(dataset.table["group"])
+    ranks = {group: draw(str(group)) for group in set(groups)}
     kept = []
     for side in sorted(set(dataset.table["split"])):
         rows = dataset.table.index[dataset.table["split"] == side]
-        ordered = sorted(rows, key=lambda row: (ranks[dataset.table["group"][row]], row))
+        ordered = sorted(rows, key=lambda row: (ranks[groups[row]], row))
         kept += ordered[: round(share * len(rows))]
     return replace(dataset, table=dataset.table.loc[sorted(kept)].reset_index(drop=True))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, Dataset
 
 from mmposter.features.ragged import Features, batch_of
+from mmposter.features.windowed import window_order
 from mmposter.training.pictures import Pictures
 from mmposter.training.seeds import mixed_seed
 
@@ -23,10 +26,17 @@ class PosterBatches(Dataset[Any]):
         features: cached inputs with N rows each; may be empty in the finetune regime.
         labels: N x G, 0 or 1.
         pictures: of the N posters; None in the features regime.
+        places: where each of the N posters lies in tables that are read by windows; None: they are read in any order.
     """
 
-    def __init__(self, features: Features, labels: torch.Tensor, pictures: Pictures | None = None) -> None:
-        self.features, self.labels, self.pictures = dict(features), labels, pictures
+    def __init__(
+        self,
+        features: Features,
+        labels: torch.Tensor,
+        pictures: Pictures | None = None,
+        places: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.features, self.labels, self.pictures, self.places = dict(features), labels, pictures, places
         self.epoch = 0  # of which random views are
 
     def __len__(self) -> int:
@@ -54,25 +64,41 @@ class EpochSampler(BatchSampler):
     """Batches of `rows`, shuffled as a function of seed and epoch alone, from any batch on.
 
     The last batch may be smaller; if shuffled, never 1 beside larger ones: a batch norm learns little of one poster.
+
+    Args:
+        places: where all posters lie in tables that are read by windows; they are then shuffled window by window (see
+            `mmposter.features.windowed.window_order`).
     """
 
-    def __init__(self, rows: Sequence[int], batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
-        self.rows, self.batch_size, self.seed, self.shuffle = list(rows), batch_size, seed, shuffle
+    def __init__(
+        self,
+        rows: Sequence[int] | NDArray[np.int64],
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        places: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.rows, self.batch_size, self.seed, self.shuffle = np.asarray(rows, np.int64), batch_size, seed, shuffle
+        self.places = places
         self.drop_last = False
         self.epoch, self.start = 0, 0
 
     def __iter__(self) -> Iterator[list[int]]:
-        yield from self._batches()[self.start :]
+        order, size, count = self._order(), self.batch_size, len(self)
+        for number in range(self.start, count):
+            yield order[number * size : None if number + 1 == count else (number + 1) * size].tolist()
 
     def __len__(self) -> int:
-        return len(self._batches())
+        count, left = divmod(len(self.rows), self.batch_size)
+        joined = self.shuffle and self.batch_size > 1 and left == 1 and count
+        return count + (left > 0 and not joined)
 
-    def _batches(self) -> list[list[int]]:
-        order = list(self.rows)
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch, -1))
-            order = [order[i] for i in torch.randperm(len(order), generator=generator).tolist()]
-        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        if self.shuffle and self.batch_size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
-            batches[-2:] = [batches[-2] + batches[-1]]
-        return batches
+    def _order(self) -> NDArray[np.int64]:
+        if not self.shuffle:
+            return self.rows
+        generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch, -1))
+        if self.places is not None:
+            return window_order(self.rows, self.places, generator)
+        mixed: NDArray[np.int64] = self.rows[torch.randperm(len(self.rows), generator=generator).numpy()]
+        return mixed

@@ -17,7 +17,7 @@ from mmposter.engines import Workers
 from mmposter.features.cache import FeatureCache
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.shuffling import shuffle_branches
-from mmposter.features.table import FeatureTable, dataset_extractors, extract_dataset, load_features
+from mmposter.features.table import FeatureTable, dataset_extractors, extract_dataset, is_laid_out, load_features
 from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.training.batches import PosterBatches
 from mmposter.training.pictures import Pictures, ReadPosters
@@ -37,7 +37,9 @@ class Inputs:
     image: TowerInput | None = None  # how the posters themselves are fed to the model; None where it does not see them
 
     def rows(self, split: str) -> list[int]:
-        return [int(row) for row in np.flatnonzero((self.splits == split) & self.features.usable)]
+        """The posters of one side that can be used."""
+        rows: list[int] = np.flatnonzero((self.splits == split) & self.features.usable).tolist()
+        return rows
 
     def shares(self) -> NDArray[np.float64]:
         """The share of the training posters that have each genre: G."""
@@ -73,7 +75,8 @@ def load_inputs(
     if behind is not None:
         behind.require_same_extractors(branches)
     if cache is None:
-        extract_dataset(dataset, branches, workers=workers, quiet=quiet)
+        missing = {name: branch for name, branch in branches.items() if not is_laid_out(dataset, branch)}
+        extract_dataset(dataset, missing, workers=workers, quiet=quiet)
         features = load_features(dataset, branches)
     else:
         features = cache.load(dataset, branches)
@@ -105,4 +108,4 @@ def poster_batches(dataset: Dataset, inputs: Inputs, pictures: Pictures | None =
     labels = torch.from_numpy(inputs.labels)
     if inputs.image is not None and pictures is None:
         pictures = ReadPosters(dataset, inputs.image)
-    return PosterBatches(inputs.features.tensors, labels, pictures)
+    return PosterBatches(inputs.features.tensors, labels, pictures, inputs.features.places)

@@ -78,7 +78,7 @@ class Trainer:
         self.unseen = unseen
         self.config, self.settings, self.accelerator, self.out = config, settings, accelerator, out
         self.train_data, self.val_data, self.val_rows = train, val, list(val_rows)
-        self.sampler = EpochSampler(train_rows, settings.batch_size, seed=config.seed)
+        self.sampler = EpochSampler(train_rows, settings.batch_size, seed=config.seed, places=train.places)
         # Under torchrun each process takes every n-th batch.
         steps = math.ceil(len(self.sampler) / accelerator.num_processes)
         self.epochs, self.patience = passes(settings, steps)
@@ -101,7 +101,7 @@ class Trainer:
         self.loss = loss.to(accelerator.device)
         self.films = films
         if films is not None:
-            self.film_offsets = films.offsets(loss, train.labels[list(train_rows)]).to(accelerator.device)
+            self.film_offsets = films.offsets(loss, train.labels[np.asarray(train_rows)]).to(accelerator.device)
         self.progress = TrainingProgress()
         self.board = _tensorboard(out) if settings.tensorboard and accelerator.is_main_process else None
 

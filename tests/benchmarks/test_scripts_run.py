@@ -280,6 +280,13 @@ def test_readers(run, project) -> None:
     assert set(rows) == {"reader", "---", *(f"ppocr{which}" for which in ("", ", split", *_PLAIN))}
 
 
+@pytest.mark.slow
+def test_scale(run, tmp_path) -> None:
+    found = table(run("benchmarks/scale.py", tmp_path, "--posters", "60"))
+    assert float(found["60"][-1]) > 0
+    assert not (tmp_path / "data-60").exists()
+
+
 def test_searching(run, project) -> None:
     out = run("benchmarks/searching.py", "speed", "--rows", "500", "--width", "12")
     assert out.startswith("500 posters, 12 numbers each:")

@@ -78,6 +78,10 @@ class Branch:
             return None
 
         @staticmethod
+        def collating():
+            return {"slots": None}
+
+        @staticmethod
         def collate(records):
             import torch
 

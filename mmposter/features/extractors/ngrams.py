@@ -6,7 +6,7 @@ dictionary. They are hashed (Weinberger et al. 2009, Feature Hashing, arXiv 0902
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ import torch
 
 from mmposter.features.extractors.base import FeatureExtractor, pad, slot_mask
 from mmposter.features.extractors.lines import decode_lines, reading_order
-from mmposter.features.ragged import Features, Packer
+from mmposter.features.layout import Inputs, pack
+from mmposter.features.ragged import Features
 from mmposter.features.store import Record
 
 if TYPE_CHECKING:
@@ -105,11 +106,12 @@ def ngram_inputs(texts: Sequence[str], buckets: int) -> dict[str, torch.Tensor]:
 
 def ngram_table(texts: Sequence[str], buckets: int) -> Features:
     """As `ngram_inputs`, without the padding."""
-    packer = Packer(len(texts))
-    for start in range(0, len(texts), _CHUNK):
-        rows = torch.arange(start, min(start + _CHUNK, len(texts)))
-        packer.add(rows, ngram_inputs([texts[row] for row in rows.tolist()], buckets))
-    return packer.table()
+
+    def parts() -> Iterator[Inputs]:
+        for start in range(0, len(texts), _CHUNK):
+            yield ngram_inputs(texts[start : start + _CHUNK], buckets)
+
+    return pack(parts(), len(texts))
 
 
 @cache

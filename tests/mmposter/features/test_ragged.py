@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmposter.features.ragged import Packer, Ragged, batch_of, take
+from mmposter.features.layout import pack
+from mmposter.features.ragged import Ragged, batch_of, take
 
 
 def _padded(counts, slots=5):
@@ -27,22 +28,22 @@ def _padded(counts, slots=5):
     }
 
 
-def _table(inputs, order, chunk=10):
-    """Packed a few posters at a time, as they come in `order`."""
-    packer = Packer(len(order))
-    for start in range(0, len(order), chunk):
-        rows = torch.tensor(order[start : start + chunk])
-        packer.add(rows, {name: values[rows] for name, values in inputs.items()})
-    return packer.table()
+def _parts(inputs, chunk):
+    count = len(inputs["ocr.mask"])
+    for start in range(0, count, chunk):
+        yield {name: values[start : start + chunk] for name, values in inputs.items()}
+
+
+def _table(inputs, chunk=10):
+    """Packed a few posters at a time."""
+    return pack(_parts(inputs, chunk), len(inputs["ocr.mask"]))
 
 
 @pytest.mark.parametrize("counts", [[2, 0, 4, 1], [0, 0, 0], [3]])
 @pytest.mark.parametrize("chunk", [1, 2, 10])
-@pytest.mark.parametrize("backwards", [False, True])
-def test_a_batch_is_the_padded_one_without_empty_slots(counts, chunk, backwards):
+def test_a_batch_is_the_padded_one_without_empty_slots(counts, chunk):
     padded = _padded(counts)
-    order = list(range(len(counts)))
-    table = _table(padded, order[::-1] if backwards else order, chunk)
+    table = _table(padded, chunk)
     assert "ocr.mask" not in table
     assert isinstance(table["ocr.embeddings"], Ragged)
     assert isinstance(table["cnn.pooled"], torch.Tensor)
@@ -62,7 +63,7 @@ def test_a_batch_is_the_padded_one_without_empty_slots(counts, chunk, backwards)
 
 def test_taken_rows_share_the_values():
     padded = _padded([2, 0, 4, 1])
-    table = _table(padded, [2, 0, 3, 1])
+    table = _table(padded)
     order = torch.tensor([3, 2, 2, 0])
     taken = take(table, order)
     assert taken["ocr.embeddings"].values.data_ptr() == table["ocr.embeddings"].values.data_ptr()
@@ -73,8 +74,8 @@ def test_taken_rows_share_the_values():
 
 
 def test_no_posters_and_no_branches():
-    assert Packer(0).table() == {}
+    assert pack(iter(()), 0) == {}
     assert batch_of({}, torch.tensor([0])) == {}
-    table = _table(_padded([2, 1]), [0, 1])
+    table = _table(_padded([2, 1]))
     nobody = batch_of(table, torch.zeros(0, dtype=torch.long))
     assert nobody["ocr.embeddings"].shape == (0, 1, 3)

@@ -19,7 +19,8 @@ def test_data_whose_raw_names_lead_elsewhere_now_are_made_anew(posters, tmp_path
     table = posters.table.copy()
     first = table.index[0]
     other = next(genre for genre in posters.vocabulary.genres if genre not in table["genres"][first])
-    table.at[first, "raw_genres"] = [*table["raw_genres"][first], f"{other} movies"]  # unknown to an earlier version
+    raw = list(table["raw_genres"])
+    table["raw_genres"] = [[*raw[0], f"{other} movies"], *raw[1:]]  # unknown to an earlier version
     derived = task_dataset(replace(posters, table=table), "raw28", tmp_path)
     assert other in derived.table["genres"][0]
     assert derived.folder.parent == tmp_path
