@@ -33,6 +33,8 @@ from mmposter.images.reading import Crop
 MANIFEST, INFO, VOCABULARY, FEATURES = "manifest.parquet", "dataset.json", "vocabulary.json", "features"
 KIND, SCHEMA = "mmposter-dataset", 1
 _LISTS = ("genres", "raw_genres", "actors")
+_ODD_PATH = r"\.\.|\\|\x00|^$"
+"""What a path must have to lead out of a folder, or to be none."""
 _FEW = {"split", "source"}
 """Columns with few values, of which one object each is enough."""
 _COMPACT = {kind: pd.ArrowDtype(kind) for kind in (pa.string(), pa.list_(pa.string()))}
@@ -347,7 +349,7 @@ def read_manifest(source: bytes) -> pa.Table:
     for column in _LISTS:
         if pc.list_flatten(table[column]).null_count:
             raise ValueError(f"one of the {column} is missing")
-    for path in table["path"].to_pylist():
+    for path in table["path"].filter(pc.match_substring_regex(table["path"], _ODD_PATH)).to_pylist():
         require_below(path)
     if (unknown := table["phash"].null_count) == len(table):
         table = table.drop(["phash"])
