@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LEAST = 20
+LEAST = 12
 """Films, so that each style and each fault has some."""
 
 _TAGS = re.compile(r"(?:\s*<tag>mmposter: [^<]+</tag>)+\s*")
@@ -238,13 +238,13 @@ def measure(out: Path, arguments: argparse.Namespace) -> list[tuple[str, str]]:
     backups = [name for name in written if name.endswith(".bak-mmposter")]
     changed = [name for name in first if written[name] != first[name]]
     outside = sum(changed_bytes(first[name], written[name]) for name in changed)
-    skipped = re.search(r"films? skipped:\n((?:  .*\n)+)", said)
-    reasons = Counter(line.rpartition(": ")[2] for line in (skipped[1].splitlines() if skipped else ()))
+    skipped = re.search(r"\d skipped:\n((?:  .*\n)+)", said)
+    reasons = Counter(line.partition(".nfo: ")[2] for line in (skipped[1].splitlines() if skipped else ()))
     rows += [
         ("with --yes: files changed", f"{len(changed)} ({command.seconds['write']:.0f} s)"),
         ("with --yes: NFO bytes changed outside our tags", str(outside)),
         ("with --yes: backups that are the first content", str(sum(written[n] == first[n[:-13]] for n in backups))),
-        ("with --yes: films skipped", f"{sum(reasons.values())} ({'; '.join(reasons)})" if reasons else "0"),
+        ("with --yes: accepted films skipped", f"{sum(reasons.values())} ({'; '.join(reasons)})" if reasons else "0"),
     ]
     command("again", "predict", films, *how, "--write-nfo", "--yes")
     again = contents(films)

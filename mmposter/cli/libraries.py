@@ -90,7 +90,7 @@ class Libraries:
         without = [film.name for film in films if film.poster is None]
         say(f"{len(films):,} films found, {len(films) - len(without):,} with a poster")
         if without:
-            _say_names(f"{_films(len(without))} without a poster", without)
+            _say_names(f"{len(without):,} without a poster", without)
         issues = [f"{issue.id}: {issue.message}" for one in self.found for issue in one.issues]
         if issues:
             _say_names(
@@ -160,19 +160,18 @@ def restore(libraries: Libraries, *, write: bool) -> None:
         for library in libraries.found:
             if write:
                 stack.enter_context(one_writer(library.root))
-            for film in library.films:
-                if film.nfo is None or film.problem is not None:
-                    continue
+            for nfo in library.nfos:
+                name = nfo.relative_to(library.root).as_posix()
                 try:
-                    changed, stays = restore_nfo(film.nfo, library.root, write=write)
+                    changed, stays = restore_nfo(nfo, library.root, write=write)
                 except NfoError as error:
-                    said.skipped.append(f"{film.name}: {film.nfo.name}: {error}")
+                    said.skipped.append(f"{name}: {error}")
                     continue
-                said.changed += [film.name] * changed
-                kept += [f"{film.nfo.name}{BACKUP}"] * stays
+                said.changed += [name] * changed
+                kept += [f"{name}{BACKUP}"] * stays
     said.print()
     if kept:
-        _say_names("Kept, as the NFO file was changed by others since the backup was made", kept)
+        _say_names("Backups kept, as the NFO file was changed by others since", kept)
 
 
 def require_promise(promise: Promise) -> None:
@@ -200,15 +199,11 @@ class _Changes:
         if self.same:
             say(f"{self.same:,} had the same tags before")
         if self.skipped:
-            _say_names(f"{_films(len(self.skipped))} skipped", self.skipped)
+            _say_names(f"{len(self.skipped):,} skipped", self.skipped)
         if not self.write:
             say("Nothing was written. To write, type the same command with --yes")
         elif undo is not None and self.changed:
             say(f"The first content of each is in NAME.nfo{BACKUP}; to undo: {undo}")
-
-
-def _films(count: int) -> str:
-    return f"{count:,} film{'s' * (count != 1)}"
 
 
 def _say_names(heading: str, names: Sequence[str]) -> None:

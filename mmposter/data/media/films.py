@@ -85,12 +85,14 @@ class MediaLibrary:
     Attributes:
         root: the folder as it was given; all paths begin with it.
         films: in the order of their folders.
+        nfos: all NFO files of films, second and damaged ones too.
         issues: what was looked at and is no film.
         records: NFO files by what they are, as terms of a sum: the first is the sum.
     """
 
     root: Path
     films: list[Film] = field(default_factory=list)
+    nfos: list[Path] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
     records: dict[str, int] = field(default_factory=dict)
 
@@ -153,6 +155,7 @@ class _Search:
                 self._count("of other things", OTHER_NFO, path, what)
             else:
                 read.append((path, nfo))
+        self.library.nfos += [path for path, _ in (*read, *damaged)]
         # The one that players read: movie.nfo, or that inside the folder of a disc. A link alone says less than XML.
         first = min(read, key=lambda pair: (pair[1].kind != "film", not here.is_first(pair[0])), default=None)
         if first is not None and len(read) > 1 and (here.is_first(first[0]) or here.disc):
@@ -179,7 +182,8 @@ class _Search:
         poster = here.poster(stem, alone=alone, taken=self._taken)
         if poster is not None:
             self._taken.add(poster)
-        title, year = _from_name(here.path.name if alone or stem.casefold() == _MOVIE_NFO else stem)
+        of_folder = alone or stem.casefold() == _MOVIE_NFO
+        title, year = _from_name((of_folder and here.path.name) or stem)
         said = nfo or Nfo("film")
         title, year = said.title or title, said.year or year
         imdb = said.imdb or imdb_id(stem) or (imdb_id(here.path.name) if alone else None)

@@ -42,9 +42,16 @@ def tag_nfo(nfo: Path, genres: Sequence[str], root: Path, *, write: bool) -> boo
     if write:
         backup = nfo.with_name(nfo.name + BACKUP)
         with _of_one_file():
-            if not os.path.lexists(backup):
-                _write(backup, before, nfo)
-            _replace(nfo, after, facts)
+            fresh = not os.path.lexists(backup)
+            if fresh:
+                with atomic_path(backup, like=nfo) as temporary:
+                    temporary.write_bytes(before)
+            try:
+                _replace(nfo, after, facts)
+            except BaseException:
+                if fresh:  # the file is as it was, and needs none
+                    backup.unlink(missing_ok=True)
+                raise
     return True
 
 
@@ -106,11 +113,6 @@ def _replace(nfo: Path, content: bytes, facts: os.stat_result) -> None:
         now = nfo.stat()
         if (now.st_mtime_ns, now.st_size) != (facts.st_mtime_ns, facts.st_size):
             raise NfoError("it was changed by another program meanwhile; run the command again")
-
-
-def _write(target: Path, content: bytes, like: Path) -> None:
-    with atomic_path(target, like=like) as temporary:
-        temporary.write_bytes(content)
 
 
 @contextmanager

@@ -111,6 +111,7 @@ def test_discs_have_their_nfo_file_inside(lay):
         "B (2002)": ("B (2002)/BDMV/index.nfo", "B (2002)/poster.jpg"),
     }
     assert [(issue.kind, issue.id) for issue in library.issues] == [("second_nfo", "A (2001)/A (2001).nfo")]
+    assert len(library.nfos) == 3, "tags of ours may be in any of them"
 
 
 def test_movie_nfo_goes_before_others_and_a_damaged_one_does_not(lay):

@@ -85,7 +85,7 @@ def test_a_line_names_the_film_and_its_poster(run, library, tmp_path):
     assert rows["Heat (1995)"]["path"] == str(library / "Heat (1995)" / "poster.png")
     assert rows["Bad (2004)"]["error"].startswith("not_an_image")
     assert "6 films found, 5 with a poster" in said
-    assert "1 film without a poster:\n  Bare (2002)" in said
+    assert "1 without a poster:\n  Bare (2002)" in said
     listed = command(library, "--model", str(run), "--offline", "--listing")
     assert any(line.startswith("Heat (1995)  ") for line in listed.splitlines())
 
@@ -96,7 +96,7 @@ def test_tags_are_shown_written_replaced_and_taken_out(run, library, tmp_path):
     assert contents(library) == before, "without --yes nothing is written"
     assert "2 NFO files would change:\n  Alien (1979): " in shown
     assert "Nothing was written. To write, type the same command with --yes" in shown
-    assert "2 films skipped:" in shown
+    assert "2 skipped:" in shown
     assert "Locked (2001): movie.nfo: it is read-only" in shown
     assert "Link (2003): movie.nfo: it holds no XML" in shown
 
@@ -138,7 +138,7 @@ def test_restoring_is_shown_first_and_needs_no_model(run, library):
     assert contents(library) == changed
     said = command(library, "--restore-nfo", "--yes", "--model", "nowhere")
     assert "2 NFO files changed" in said
-    assert "Kept, as the NFO file was changed by others since the backup was made:\n  movie.nfo.bak-mmposter" in said
+    assert "Backups kept, as the NFO file was changed by others since:\n  Heat (1995)/movie.nfo.bak-mmposter" in said
     assert heat.read_text() == "<movie>\n  <title>Heat</title>\n  <rating>9</rating><year>1995</year>\n</movie>\n"
     kept = {"Heat (1995)/movie.nfo", "Heat (1995)/movie.nfo.bak-mmposter"}
     assert {name: data for name, data in contents(library).items() if name not in kept} == {
