@@ -169,8 +169,12 @@ class _Search:
             self._count("links alone" if nfo.kind == "link" else "of films")
             self._add(here, path, nfo, alone=alone)
         for path, problem in damaged:
-            self._count("damaged or refused")
-            self._add(here, path, None, alone=alone, problem=problem)
+            if alone and read:
+                message = f"{problem}; {read[0][0].name} is of the same film"
+                self._count("second ones of a film", SECOND_NFO, path, message)
+            else:
+                self._count("damaged or refused")
+                self._add(here, path, None, alone=alone, problem=problem)
         claimed = [path for path, _ in (*read, *damaged)]
         if not (of_show or here.is_extra or (alone and claimed)):
             for stem in here.films_without(claimed)[: 1 if alone else None]:

@@ -116,29 +116,31 @@ def test_discs_have_their_nfo_file_inside(lay):
 
 def test_movie_nfo_goes_before_others_and_a_damaged_one_does_not(lay):
     library = lay(
-        "A/poster.jpg", "B/poster.jpg", "C/poster.jpg",
+        "A/poster.jpg", "B/poster.jpg", "C/poster.jpg", "D/poster.jpg",
         **{
             "A/movie.nfo": film("A"), "A/zzz.nfo": film("Z"), "A/link.nfo": "https://www.imdb.com/title/tt0000123/",
             "B/movie.nfo": "<movie><title>B", "B/b.nfo": film("B"),
-            "C/c.nfo": "https://www.imdb.com/title/tt0000124/", "C/info.nfo": "RELEASE NOTES",
+            "D/movie.nfo": "<movie><title>D", "C/c.nfo": "https://www.imdb.com/title/tt0000124/",
+            "C/info.nfo": "RELEASE NOTES",
         },
     )  # fmt: skip
     films = {one.id: one for one in library.films}
     assert {(one.name, one.poster is not None) for one in library.films} == {
-        ("A (1999)", True), ("B (1999)", True), ("B", False), ("C", True),
+        ("A (1999)", True), ("B (1999)", True), ("C", True), ("D", True),
     }  # fmt: skip
-    assert films["B/movie.nfo"].problem.startswith("B/movie.nfo: it is no well-formed XML: no element found in line 1")
+    assert films["D/movie.nfo"].problem.startswith("D/movie.nfo: it is no well-formed XML: no element found in line 1")
     assert films["tt0000124"].genres == ()
     kinds = sorted((issue.kind, issue.id) for issue in library.issues)
-    assert kinds == [("other_nfo", "C/info.nfo"), ("second_nfo", "A/link.nfo"), ("second_nfo", "A/zzz.nfo")]
+    second = [("second_nfo", name) for name in ("A/link.nfo", "A/zzz.nfo", "B/movie.nfo")]
+    assert kinds == [("other_nfo", "C/info.nfo"), *second]
     counts = {
         "of films": 2,
         "links alone": 1,
         "of other things": 1,
-        "second ones of a film": 2,
+        "second ones of a film": 3,
         "damaged or refused": 1,
     }
-    assert library.records == {"NFO files": 7, **counts}
+    assert library.records == {"NFO files": 8, **counts}
 
 
 def test_shows_and_what_other_programs_leave_are_no_films(lay):
