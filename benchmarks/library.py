@@ -160,7 +160,11 @@ def make_library(films: Path, drawn: list[Drawn]) -> None:
 
 def contents(films: Path) -> dict[str, bytes]:
     """The NFO files of the library and whatever else is not a video or a picture, by their paths."""
-    kept = (path for path in sorted(films.rglob("*")) if path.is_file() and path.suffix not in (".jpg", ".mkv", ".avi"))
+    kept = (
+        path
+        for path in sorted(films.rglob("*"))
+        if path.is_file() and path.suffix not in (".jpg", ".mkv", ".mp4", ".avi")
+    )
     return {path.relative_to(films).as_posix(): path.read_bytes() for path in kept}
 
 

@@ -91,11 +91,9 @@ class Libraries:
         say(f"{len(films):,} films found, {len(films) - len(without):,} with a poster")
         if without:
             _say_names(f"{len(without):,} without a poster", without)
-        issues = [f"{issue.id}: {issue.message}" for one in self.found for issue in one.issues]
-        if issues:
-            _say_names(
-                f"{len(issues):,} {'file or folder' if len(issues) == 1 else 'files or folders'} left out", issues
-            )
+        odd = [f"{one.id}: {one.message}" for library in self.found for one in library.oddities]
+        if odd:
+            _say_names(f"{len(odd):,} {'file or folder' if len(odd) == 1 else 'files or folders'} left out", odd)
 
 
 class Tags:

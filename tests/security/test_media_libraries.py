@@ -113,10 +113,10 @@ def test_links_are_not_followed_out_of_the_library(library, tmp_path):
     (library / "Good" / "poster.jpg").symlink_to("../../outside/secret.jpg")
     found = read_library(library)
     assert [(film.name, film.poster) for film in found.films] == [("Good", None)]
-    assert sorted(issue.id for issue in found.issues) == [
+    assert sorted(issue.id for issue in found.oddities) == [
         "Good/poster.jpg", "Linked/movie.nfo", "Linked/poster.jpg", "folder",
     ]  # fmt: skip
-    assert {issue.kind for issue in found.issues} == {"link_out"}
+    assert {issue.kind for issue in found.oddities} == {"link_out"}
 
 
 def test_links_in_a_circle_end(library):

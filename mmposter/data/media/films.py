@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmposter.data.media.nfo import Nfo, NfoError, imdb_id, read_nfo, year_in
-from mmposter.data.sources.base import Issue
 from mmposter.errors import UserError
 from mmposter.images.formats import picture_suffixes
 
 OTHER_NFO, SECOND_NFO, LINK_OUT, UNREADABLE = "other_nfo", "second_nfo", "link_out", "unreadable_folder"
-"""Kinds of issues."""
+"""Kinds of oddities."""
 
 POSTER_NAMES = ("poster", "folder", "cover", "movie", "default")
 """Names, without their ending, of the poster in a folder of one film, in the order in which they are looked for."""
@@ -78,6 +77,21 @@ class Film:
     problem: str | None = None
 
 
+@dataclass(frozen=True)
+class Oddity:
+    """Something in a library that is no film, or not read.
+
+    Attributes:
+        kind: one of the four above.
+        id: its path below the library.
+        message: why, for people.
+    """
+
+    kind: str
+    id: str
+    message: str
+
+
 @dataclass
 class MediaLibrary:
     """What is in a library.
@@ -86,14 +100,14 @@ class MediaLibrary:
         root: the folder as it was given; all paths begin with it.
         films: in the order of their folders.
         nfos: all NFO files of films, second and damaged ones too.
-        issues: what was looked at and is no film.
+        oddities: what was looked at and is no film.
         records: NFO files by what they are, as terms of a sum: the first is the sum.
     """
 
     root: Path
     films: list[Film] = field(default_factory=list)
     nfos: list[Path] = field(default_factory=list)
-    issues: list[Issue] = field(default_factory=list)
+    oddities: list[Oddity] = field(default_factory=list)
     records: dict[str, int] = field(default_factory=dict)
 
 
@@ -215,7 +229,7 @@ class _Search:
     def _count(self, what: str, kind: str = "", path: Path | None = None, message: str = "") -> None:
         self._counts[what] += 1
         if path is not None:
-            self.library.issues.append(Issue(kind, self._below(path), message))
+            self.library.oddities.append(Oddity(kind, self._below(path), message))
 
     def _goes_on(self, folder: Path, name: str) -> bool:
         """Whether a folder is looked through; one behind a link is not: what lies in the library is found without."""
@@ -228,20 +242,20 @@ class _Search:
         return False
 
     def _inside(self, path: Path) -> bool:
-        """Whether a path that may be a link leads to something in the library; else it is an issue."""
+        """Whether a path that may be a link leads to something in the library; else it is an oddity."""
         try:
             inside = not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(self._real)
         except (OSError, ValueError):
             inside = False
         if not inside:
             message = "a link that leads out of the library, which is not followed"
-            self.library.issues.append(Issue(LINK_OUT, self._below(path), message))
+            self.library.oddities.append(Oddity(LINK_OUT, self._below(path), message))
         return inside
 
     def _unreadable(self, error: OSError) -> None:
         path = Path(os.fsdecode(error.filename))
         message = f"the folder cannot be read ({error.strerror or error})"
-        self.library.issues.append(Issue(UNREADABLE, self._below(path), message))
+        self.library.oddities.append(Oddity(UNREADABLE, self._below(path), message))
 
     def _below(self, path: Path) -> str:
         return path.relative_to(self.library.root).as_posix()

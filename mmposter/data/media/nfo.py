@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from mmposter.data.sources.base import NOT_AVAILABLE
 from mmposter.errors import UserError
 from mmposter.files.plain import MEGABYTE, read_plain
 
@@ -52,6 +51,7 @@ _NUMBER = re.compile(r"\d{1,10}")
 _GENRES = re.compile(r" / |[|;,]")
 _NAME = re.compile(r"<([A-Za-z_][\w.:-]{0,60})[\s/>]")
 _BLANKS = re.compile(r"\s*")
+_NOT_AVAILABLE = "N/A"
 _LONGEST = 500  # characters of a title or a name; a longer text is none
 _END = re.compile(rf"</{MOVIE}\s*>")
 
@@ -279,7 +279,7 @@ def _texts(parent: Element, name: str) -> Iterator[str]:
     """The texts of the elements of this name, without those that are empty or longer than a name can be."""
     for element in parent.findall(name):
         text = " ".join((element.text or "").split())
-        if 0 < len(text) <= _LONGEST and text != NOT_AVAILABLE:
+        if 0 < len(text) <= _LONGEST and text != _NOT_AVAILABLE:
             yield text
 
 

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from mmposter.data.media.films import POSTER_NAMES, Film, read_library
-from mmposter.data.sources.base import PosterRow, SourceRows, register_source
+from mmposter.data.sources.base import Issue, PosterRow, SourceRows, register_source
 
 _LOOKED_AT = 200
 
@@ -35,7 +35,8 @@ def read_nfo_library(source: Path) -> SourceRows:
     """
     library = read_library(source.resolve())
     rows = [_row(film) for film in library.films]
-    return SourceRows(library.root, rows, library.issues, library.records)
+    issues = [Issue(odd.kind, odd.id, odd.message) for odd in library.oddities]
+    return SourceRows(library.root, rows, issues, library.records)
 
 
 def _row(film: Film) -> PosterRow:

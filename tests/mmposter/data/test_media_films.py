@@ -62,7 +62,7 @@ def test_a_folder_for_each_film(lay):
     }
     ids = [one.id for one in library.films]
     assert ids == ["Alien (1979)/Alien (1979).nfo", "Drive (2011)/drive.NFO", "tmdb-949", "tt0084787"]
-    assert library.issues == []
+    assert library.oddities == []
     assert library.records == {"NFO files": 4, "of films": 4}
 
 
@@ -110,7 +110,7 @@ def test_discs_have_their_nfo_file_inside(lay):
         "A (2001)": ("A (2001)/VIDEO_TS/VIDEO_TS.nfo", "A (2001)/folder.jpg"),
         "B (2002)": ("B (2002)/BDMV/index.nfo", "B (2002)/poster.jpg"),
     }
-    assert [(issue.kind, issue.id) for issue in library.issues] == [("second_nfo", "A (2001)/A (2001).nfo")]
+    assert [(issue.kind, issue.id) for issue in library.oddities] == [("second_nfo", "A (2001)/A (2001).nfo")]
     assert len(library.nfos) == 3, "tags of ours may be in any of them"
 
 
@@ -130,7 +130,7 @@ def test_movie_nfo_goes_before_others_and_a_damaged_one_does_not(lay):
     }  # fmt: skip
     assert films["D/movie.nfo"].problem.startswith("D/movie.nfo: it is no well-formed XML: no element found in line 1")
     assert films["tt0000124"].genres == ()
-    kinds = sorted((issue.kind, issue.id) for issue in library.issues)
+    kinds = sorted((issue.kind, issue.id) for issue in library.oddities)
     second = [("second_nfo", name) for name in ("A/link.nfo", "A/zzz.nfo", "B/movie.nfo")]
     assert kinds == [("other_nfo", "C/info.nfo"), *second]
     counts = {
@@ -153,7 +153,7 @@ def test_shows_and_what_other_programs_leave_are_no_films(lay):
         },
     )  # fmt: skip
     assert found(library) == {"Heat (1999)": ("Heat/Heat.nfo", "Heat/poster.jpg")}
-    assert {issue.message for issue in library.issues} == {
+    assert {issue.message for issue in library.oddities} == {
         "it is of <tvshow>, not of a film", "it is of <episodedetails>, not of a film",
     }  # fmt: skip
 
@@ -183,7 +183,7 @@ def test_a_folder_that_may_not_be_read_is_named(lay, tmp_path):
     (tmp_path / "films" / "Closed").mkdir(parents=True)
     (tmp_path / "films" / "Closed").chmod(0)
     library = lay(**{"A/movie.nfo": film("A")})
-    assert [(issue.kind, issue.id) for issue in library.issues] == [("unreadable_folder", "Closed")]
+    assert [(issue.kind, issue.id) for issue in library.oddities] == [("unreadable_folder", "Closed")]
 
 
 def test_what_is_no_library_is_refused(tmp_path):
