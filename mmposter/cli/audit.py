@@ -11,6 +11,7 @@ from rich.table import Table
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
 from mmposter.progress import make_console, say
+from mmposter.visible import visible
 
 if TYPE_CHECKING:
     from mmposter.evaluation.audited import Audited
@@ -33,6 +34,15 @@ def audit_command(
     thumbnails: Annotated[
         bool, typer.Option("--thumbnails/--no-thumbnails", help="Show the posters on the page as small pictures.")
     ] = True,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="DATA is no prepared folder but a source of this format, such as nfo, a media library; it is prepared "
+            "into OUT-data first. For other options of prepare, type the two commands.",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep the folds that --out holds, and train what is missing.")
     ] = False,
@@ -59,6 +69,8 @@ def audit_command(
       mmposter audit data --out check --resume
 
       mmposter audit --branches cnn,ocr --folds 3
+
+      mmposter audit /media/films --format nfo --out check
     """
     source = opt.choose_data(data, data_option)
     from mmposter.audit.run import audit
@@ -69,6 +81,8 @@ def audit_command(
     from mmposter.report.audit import audit_thumbnails, write_audit
 
     settings = load_config(config, set or (), branches=branches, seed=seed)
+    if format is not None:
+        source = str(_prepared(Path(source), format, out, offline=offline, overwrite=overwrite))
     dataset = Dataset.load(source, root)
     with claim(out, AUDIT, go_on=True):  # also between the trainings and the page
         found = audit(
@@ -95,6 +109,18 @@ def audit_command(
             f"given: mistakes in these are harder to see{remedy}"
         )
     answer_path(page)
+
+
+def _prepared(source: Path, format: str, out: Path, *, offline: bool, overwrite: bool) -> Path:
+    """The folder beside `out` into which a source was prepared; features are kept in it."""
+    from mmposter.data import prepare
+    from mmposter.data.downloading import DownloadOptions
+
+    folder = out.absolute().with_name(f"{out.absolute().name}-data")
+    report = prepare(source, folder, format=format, download=DownloadOptions(offline=offline), overwrite=overwrite)
+    dropped = sum(report.dropped.values())
+    say(f"{report.kept:,} posters prepared, {dropped:,} left out; see {visible(str(report.report_path))}")
+    return folder
 
 
 def _table(found: Audited) -> Table:

@@ -21,7 +21,11 @@ from mmposter.shipped import POSTERS, find_run
 from mmposter.visible import visible
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from mmposter.inference.classifier import Prediction
+
+    Stream: TypeAlias = Callable[[Sequence[str]], Iterator[Prediction]]
 
 
 def predict_command(
@@ -46,6 +50,27 @@ def predict_command(
         bool,
         typer.Option("--listing", help="Print lines to read: Name  Genre (0.736), ...: the three surest, or --top-k."),
     ] = False,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="nfo",
+            help="nfo: PATHS are media libraries of Kodi, Jellyfin or Emby; the poster of each film is looked for.",
+        ),
+    ] = None,
+    write_nfo: Annotated[
+        bool,
+        typer.Option(
+            "--write-nfo",
+            help="With --format nfo and --precision: add the genres of accepted films as tags to their NFO files. "
+            "Without --yes, show what would be written.",
+        ),
+    ] = False,
+    restore_nfo: Annotated[
+        bool, typer.Option("--restore-nfo", help="With --format nfo: take these tags out again; predict nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Write what --write-nfo or --restore-nfo shows.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
     device: opt.Device = "auto",
     offline: opt.Offline = False,
@@ -77,6 +102,8 @@ def predict_command(
 
       mmposter predict posters/ --model runs/cnn-yolo --listing > genres.txt
 
+      mmposter predict /media/films --format nfo --precision .8 --write-nfo
+
       find . -name '*.jpg' | mmposter predict --model runs/cnn-yolo --top-k 3
 
       mmposter predict - --model runs/cnn-yolo --out genres.jsonl --workers 8 < million_paths.txt
@@ -86,6 +113,12 @@ def predict_command(
             "--listing prints and --out writes another format; for a file: mmposter predict ... --listing > FILE"
         )
     _check_precision(precision, top_k=top_k, listing=listing)
+    from mmposter.cli.libraries import Libraries, Tags, check_options, require_promise, restore
+
+    check_options(format, paths or [], precision=precision, write=write_nfo, restore=restore_nfo, yes=yes)
+    if restore_nfo:
+        restore(Libraries.read(paths or []), write=yes)
+        return
     from mmposter.config import parse_branches
     from mmposter.explain.classifier import PosterClassifier
     from mmposter.images.listing import list_posters, passed_over_text
@@ -95,13 +128,19 @@ def predict_command(
     only = None if branches is None else parse_branches(branches)
     processes = opt.parse_workers(workers)
     folder = find_run(model)
-    identity = _identity(folder, only, top_k, precision)
+    identity = _identity(folder, only, top_k, precision, format)
     target = None if out is None else PredictionFile(out, made_with=identity, overwrite=overwrite)
     from_pipe = not paths and not sys.stdin.isatty()
     # Ours before anything is loaded: a second command for the same file is refused at once.
     with target or nullcontext():
         others: list[Path] = []
-        posters = list_posters(sys.stdin.read().split("\n") if from_pipe or paths == ["-"] else paths or [], others)
+        libraries = None if format is None else Libraries.read(paths or [])
+        if libraries is not None:
+            libraries.say()
+            posters = list(libraries.films)
+        else:
+            piped = from_pipe or paths == ["-"]
+            posters = list_posters(sys.stdin.read().split("\n") if piped else paths or [], others)
         passed = f"{passed_over_text(others)}\n" if others else ""
         if not posters:
             raise UserError(
@@ -109,19 +148,25 @@ def predict_command(
             )
         classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
         tally = None if precision is None else Tally(classifier.evidence(), precision)
+        if write_nfo and precision is not None:
+            require_promise(classifier.evidence().promise(precision))
+        tags = Tags(libraries) if write_nfo and libraries is not None else None
         answers = partial(classifier.stream, top_k=top_k, precision=precision)
-        stream = partial(answers, workers=processes, threads=threads, engine=engine)
+        stream: Stream = partial(answers, workers=processes, threads=threads, engine=engine)
+        stream = stream if libraries is None else libraries.naming(stream)
         if target is not None:
             todo = [path for path in posters if path not in target.done]
             for prediction in _watched(stream, todo):
                 target.write(prediction)
             count, failed = target.count, target.failed
-            if tally is not None:
-                for prediction in target.predictions():
-                    tally.add(prediction)
+            for prediction in target.predictions() if tally is not None else ():
+                for counter in (tally, tags):
+                    if counter is not None:
+                        counter.add(prediction)
         else:
             found = _watched(stream, posters)
-            found = found if tally is None else tally.counted(found)
+            for counter in (tally, tags):
+                found = found if counter is None else counter.counted(found)
             if sys.stdout.isatty() and not listing:
                 count, failed = _table(list(found), top_k)
             else:
@@ -131,6 +176,8 @@ def predict_command(
         from mmposter.cli.accepting import print_tally
 
         print_tally(tally)
+    if tags is not None:
+        tags.finish(write=yes)
     console.print(passed, end="", soft_wrap=True)
     if target is not None:
         answer_path(target.path)
@@ -149,7 +196,13 @@ def _check_precision(precision: float | None, *, top_k: int | None, listing: boo
         raise UserError(f"give one of --precision and {other}: the surest genres may be of any precision")
 
 
-def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None, precision: float | None = None) -> str:
+def _identity(
+    folder: Path,
+    branches: Sequence[str] | None,
+    top_k: int | None,
+    precision: float | None = None,
+    format: str | None = None,
+) -> str:
     """What must be the same for an unfinished file to be gone on with."""
     import hashlib
 
@@ -158,7 +211,12 @@ def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None, p
     from mmposter.runs.decisions import SUBSETS
     from mmposter.runs.run import MODEL, Run
 
-    known = [str(folder), str(branches), str(top_k), *([] if precision is None else [str(precision)])]
+    known = [
+        str(folder),
+        str(branches),
+        str(top_k),
+        *(str(given) for given in (precision, format) if given is not None),
+    ]
     if (folder / MODEL).is_file():
         files = [folder / name for name in (MODEL, SUBSETS)]
         known[0] = "\n".join(read_text(file) for file in files if file.is_file())
@@ -166,7 +224,7 @@ def _identity(folder: Path, branches: Sequence[str] | None, top_k: int | None, p
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
 
 
-def _watched(stream: Callable[[Sequence[str]], Iterator[Prediction]], posters: Sequence[str]) -> Iterator[Prediction]:
+def _watched(stream: Stream, posters: Sequence[str]) -> Iterator[Prediction]:
     with progress("predict", len(posters)) as ticker:
         for prediction in stream(posters):
             yield prediction
@@ -193,7 +251,8 @@ def _table(predictions: Sequence[Prediction], top_k: int | None) -> tuple[int, l
 
     asked, ranks = any(prediction.verdict for prediction in predictions), review_ranks(predictions)
     verdict = ["verdict"] if asked else []
-    table = Table("poster", *verdict, "genres" if top_k is None else f"top {top_k}", "next")
+    films = ["film"] if any(prediction.film for prediction in predictions) else []
+    table = Table(*films, "poster", *verdict, "genres" if top_k is None else f"top {top_k}", "next")
     for row, prediction in enumerate(predictions):
         ranked = sorted(prediction.scores.items(), key=lambda item: -item[1])
         chosen = Text("\n").join(
@@ -205,7 +264,8 @@ def _table(predictions: Sequence[Prediction], top_k: int | None) -> tuple[int, l
             chosen = Text("\n").join([chosen, Text(prediction.note, style="dim")])
         said = f"review {ranks[row]}" if row in ranks else prediction.verdict or ""
         name = visible(Path(prediction.path or "").name)
-        table.add_row(name, *([said] if asked else []), chosen or error, ", ".join(others))
+        film = [visible(prediction.film or "")] if films else []
+        table.add_row(*film, name, *([said] if asked else []), chosen or error, ", ".join(others))
     make_console().print(table)
     return len(predictions), [p for p in predictions if p.error]
 

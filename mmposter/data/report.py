@@ -10,6 +10,7 @@ from mmposter.data.corrections import BAD_ROW, NOT_POSSIBLE, TWICE, UNKNOWN_GENR
 from mmposter.data.downloading import Links
 from mmposter.data.duplicates import SAME_PICTURE
 from mmposter.data.joining import MEASURED_ELSEWHERE, MOVED, TAKEN_ID
+from mmposter.data.media.films import LINK_OUT, OTHER_NFO, SECOND_NFO, UNREADABLE
 from mmposter.data.preparation import Prepared, PrepareReport, source_rows
 from mmposter.data.splitting import SPLITS
 from mmposter.data.uniting import UNITED
@@ -21,7 +22,7 @@ _GROUPS_SHOWN = 10
 _NAMES_SHOWN = 50
 
 _REASONS = {
-    "bad_row": "the row of the table cannot be read, or the file's name is no UTF-8",
+    "bad_row": "the row of the table or the NFO file cannot be read, or the file's name is no UTF-8",
     "missing_poster": "metadata without a poster",
     "no_metadata": "poster without metadata",
     "duplicate_id": "the id was there before, and its genres or another picture; the first is kept",
@@ -55,6 +56,10 @@ _ISSUES = {
     "ignored_file": "metadata file that was not read",
     "unknown_split_id": "split file with movies that are not there",
     "two_splits": "movie that the split file names on two sides; not used",
+    OTHER_NFO: "NFO file that is not of a film, such as one of a show, an episode or a set",
+    SECOND_NFO: "further NFO file of a film; the one that players read is used",
+    LINK_OUT: "link that leads out of the library; not followed",
+    UNREADABLE: "folder that may not be read",
     "parted_group": "the source's own split parts a film or near-duplicates; it was left as it is",
     MOVED: "poster of validation or test whose film is for training in an earlier source; it is for training too",
     TAKEN_ID: "id that an earlier source has for another film; its source's name stands before it",

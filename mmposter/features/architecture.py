@@ -11,7 +11,8 @@ from fusion import BackboneSpec, backbone_spec
 from fusion.backbones import DESCRIPTION_FILES, HF, TIMM, of_library, require_modest
 from mmposter.errors import UserError
 from mmposter.files.paths import folder_here
-from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shown, text, whole
+from mmposter.files.plain import MEGABYTE
+from mmposter.files.strict_json import mapping, number, read_json, shown, text, whole
 from mmposter.pretrained import catalogue, resolver
 from mmposter.pretrained.resolver import WeightSource
 

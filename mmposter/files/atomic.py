@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,11 +19,14 @@ _LONGEST = 200  # bytes of a name that leave room for what a temporary one adds;
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, *, like: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success move it there in one step, on failure remove it.
 
     The move is atomic because both lie in one folder, hence on one file system. The content is flushed to disk
     first, so that a crash never leaves a name without its bytes.
+
+    Args:
+        like: a file whose permissions `target` gets, and whose owner where the system allows it.
 
     Raises:
         UserError: `target` is a device, a pipe or a socket; the move would put a file in its place.
@@ -45,15 +49,26 @@ def atomic_path(target: Path) -> Iterator[Path]:
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            # mkstemp makes files that only their owner may read; a result is for everyone the umask allows.
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
+            _set_permissions(temporary, like)
             temporary.replace(target)
     except BaseException:
         with suppress(OSError):  # what went wrong before says more
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _set_permissions(file: Path, like: Path | None) -> None:
+    if like is None:
+        # mkstemp makes files that only their owner may read; a result is for everyone the umask allows.
+        umask = os.umask(0)
+        os.umask(umask)
+        file.chmod(0o666 & ~umask)
+        return
+    facts = like.stat()
+    if hasattr(os, "chown"):
+        with suppress(OSError):  # another user's: who may write here may not give away what they write
+            os.chown(file, facts.st_uid, facts.st_gid)
+    file.chmod(stat.S_IMODE(facts.st_mode))
 
 
 def short_name(path: Path) -> str:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mmposter.errors import UserError
+from mmposter.files.plain import MEGABYTE, read_plain
 
-MEGABYTE = 1_000_000
 LIMIT = 64 * MEGABYTE
 """Bytes of a JSON file; ours have a few megabytes at most."""
 
@@ -66,21 +64,7 @@ def read_text(path: str | Path, *, limit: int = LIMIT, mend: str = _MEND) -> str
     Raises:
         UserError: it is no plain file, cannot be read, is larger, or is no UTF-8.
     """
-    try:
-        # A pipe would never end, and opening one would wait for its other side.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode):
-                raise UserError(f"{path} is no plain file; {mend}")
-            content = file.read(limit + 1)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}); {mend}") from error
-    except ValueError as error:  # a path that holds a zero byte
-        raise UserError(f"{str(path)!r} cannot be read ({error}); {mend}") from error
-    if len(content) > limit:
-        raise UserError(
-            f"{path} is too large to be what it is called: it has more than {limit / MEGABYTE:g} MB; {mend}"
-        )
+    content = read_plain(path, limit=limit, mend=mend)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mmposter.files.strict_json import DEPTH, MEGABYTE, read_text, require_plain, shorten
+from mmposter.files.plain import MEGABYTE
+from mmposter.files.strict_json import DEPTH, read_text, require_plain, shorten
 
 LIMIT = MEGABYTE
 """Bytes of a YAML file; ours have a few kilobytes."""

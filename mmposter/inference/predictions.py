@@ -174,12 +174,16 @@ class PredictionFile:
         with target.open("w", encoding="utf-8", errors=_UNWRITABLE, newline="") as stream:
             writer = TableWriter(stream)
             asked = [] if ranks is None else ["verdict", "review", "gain"]
-            writer.write(["path", "genres", *asked, "error", "saw_nothing", *genres])
+            films = ["film"] if any(prediction.film for prediction, _ in self._read()) else []
+            writer.write([*films, "path", "genres", *asked, "error", "saw_nothing", *genres])
             for row, p in enumerate(self.predictions()):
                 gain = "" if p.gain is None else p.gain
                 verdict = [] if ranks is None else [p.verdict or "", ranks.get(row, ""), gain]
                 scores = [p.scores.get(genre, "") for genre in genres]
-                writer.write([p.path, "|".join(p.genres), *verdict, p.error or "", "|".join(p.saw_nothing), *scores])
+                film = [p.film or ""] if films else []
+                writer.write(
+                    [*film, p.path, "|".join(p.genres), *verdict, p.error or "", "|".join(p.saw_nothing), *scores]
+                )
 
 
 def review_ranks(predictions: Iterable[Prediction]) -> dict[int, int]:

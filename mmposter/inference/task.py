@@ -46,6 +46,7 @@ class Prediction:
             branch failed is for review, as nothing was promised of what the others say alone.
         gain: with a verdict, how many genres a person's look is expected to put right: those that it adds and takes
             away (see `mmposter.evaluation.promise.expected_gain`).
+        film: what the film of the poster is called, where a media library said so.
     """
 
     path: str | None
@@ -55,6 +56,7 @@ class Prediction:
     saw_nothing: list[str] = field(default_factory=list)
     verdict: Verdict | None = None
     gain: float | None = None
+    film: str | None = None
 
     @property
     def note(self) -> str | None:
@@ -66,6 +68,7 @@ class Prediction:
         scores = {genre: round(score, 6) for genre, score in self.scores.items()}
         plain = {"path": self.path, "genres": self.genres, "scores": scores, "error": self.error}
         plain["saw_nothing"] = self.saw_nothing
+        plain |= {} if self.film is None else {"film": self.film}
         if self.verdict is None or self.gain is None:
             return plain
         return {**plain, "verdict": self.verdict, "gain": round(self.gain, 6)}
@@ -74,14 +77,16 @@ class Prediction:
         """The line ``Title (year)  Genre (0.736), Genre (0.385), ...`` of the k surest genres.
 
         Args:
-            title: None: the file's name without its ending, or ``untitled`` for a picture that came without a path.
+            title: None: the film's name, else the file's without its ending, or ``untitled`` for a picture that came
+                without a path.
             year: None: no year on the line.
             k: how many genres; a poster that could not be used has what was wrong with it in their place.
 
         Raises:
             ValueError: `k` below 1.
         """
-        name = title if title is not None else "untitled" if self.path is None else Path(self.path).stem
+        name = title if title is not None else self.film
+        name = name or ("untitled" if self.path is None else Path(self.path).stem)
         if self.scores:
             return listing_line(name, year, self.scores, k) + (f"  ({self.note})" if self.note else "")
         return f"{heading(name, year)}  {visible(' '.join((self.error or '').split()))}"
@@ -113,7 +118,8 @@ class Prediction:
 
     @property
     def _name(self) -> str:
-        return "untitled" if self.path is None else visible(" ".join(Path(self.path).name.split()))
+        name = self.film or ("untitled" if self.path is None else Path(self.path).name)
+        return visible(" ".join(name.split()))
 
 
 class PredictTask(LookTask[_Said, Prediction]):

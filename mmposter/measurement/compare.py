@@ -8,7 +8,8 @@ from pathlib import Path
 from mmposter.errors import UserError
 from mmposter.evaluation.comparison import Comparison, compare
 from mmposter.evaluation.scored import PREDICTIONS, ScoredPosters, file_hash
-from mmposter.files.strict_json import MEGABYTE, read_json
+from mmposter.files.plain import MEGABYTE
+from mmposter.files.strict_json import read_json
 from mmposter.progress import progress
 from mmposter.report.evaluation import EVALUATIONS, evaluation_folder
 from mmposter.runs.decisions import Subsets

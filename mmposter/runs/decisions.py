@@ -29,7 +29,8 @@ from mmposter.evaluation.thresholds import NEVER, EmptyPolicy, apply_thresholds
 from mmposter.evaluation.unseen import Unseen
 from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
-from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shown, sound, text, texts, whole
+from mmposter.files.plain import MEGABYTE
+from mmposter.files.strict_json import mapping, number, read_json, shown, sound, text, texts, whole
 
 SUBSETS = "subsets.json"
 FORMAT = 1

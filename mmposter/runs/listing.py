@@ -11,7 +11,8 @@ from typing import Any
 from mmposter.config import comparable
 from mmposter.errors import UserError
 from mmposter.evaluation.thresholds import TELLING
-from mmposter.files.strict_json import MEGABYTE, mapping, number, parse_json, read_json, read_text, texts
+from mmposter.files.plain import MEGABYTE
+from mmposter.files.strict_json import mapping, number, parse_json, read_json, read_text, texts
 
 # Kept as text, not imported from mmposter.runs.run: a listing should not wait for torch.
 _MODEL, _METRICS = "model.json", "metrics.jsonl"

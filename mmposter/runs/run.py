@@ -24,7 +24,8 @@ from mmposter.features.tower import EARLIER_RESIZE, TowerInput, TowerWeights, re
 from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
 from mmposter.files.paths import file_here
-from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shorten, shown, sound, texts
+from mmposter.files.plain import MEGABYTE
+from mmposter.files.strict_json import mapping, number, read_json, shorten, shown, sound, texts
 from mmposter.files.tensors import load_tensors, require_shapes
 from mmposter.pretrained.trust import is_trusted
 from mmposter.runs.building import build_image_classifier, build_model, build_tower

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import dataclasses
 import importlib.util
 import json
 import re
@@ -14,10 +15,12 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from mmposter import Dataset, Run
+from mmposter.evaluation.promise import Evidence
 from mmposter.measurement.evaluate import examine_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -220,6 +223,34 @@ def test_gpu_without_a_gpu_says_so(run) -> None:
     out = run("benchmarks/gpu.py", code=2)
     assert "sees none" in out
     assert "--device cpu --posters few" in out
+
+
+@pytest.mark.slow
+def test_library(run, project, tmp_path) -> None:
+    """As if the project's run, which has few posters and says little of each, were sure and had many."""
+    model = Path(shutil.copytree(project.run, tmp_path / "run"))
+    many = Evidence(np.full((400, 3), 21), np.ones((400, 3), bool), 400, 1200)
+    found = Run.load(model).subsets()
+    subset = found.of(("cnn",))
+    scaling = dataclasses.replace(subset.decision.scaling, offsets=subset.decision.scaling.offsets + 2)
+    decision = dataclasses.replace(subset.decision, scaling=scaling)
+    promising = dataclasses.replace(subset, decision=decision, evidence=many)
+    dataclasses.replace(found, subsets=found.subsets | {("cnn",): promising}).save(model)
+    few = ["--films", "12", "--model", model, "--branches", "cnn"]
+    rows = table(run("benchmarks/library.py", tmp_path / "library", *few))
+    result = {what: cells[0] for what, cells in rows.items()}
+    assert result["predict: films found"] == "12"
+    assert result["predict: posters found"].startswith("11 (")
+    kept = int(result["prepare: films kept"].split()[0])
+    assert kept + int(result["prepare: films left out"].split()[0]) == 12
+    assert "3 bad_row" in result["prepare: films left out"]
+    changed = int(result["with --yes: files changed"].split()[0])
+    assert changed == int(result["without --yes: files that would change"]) >= 1
+    assert int(result["with --yes: backups that are the first content"]) == changed
+    nothing = ("without --yes: files changed", "with --yes: NFO bytes changed outside our tags", "again: files changed")
+    assert [result[what] for what in (*nothing, "restored: other files left behind")] == ["0"] * 4
+    whole, of, *_ = re.findall(r"\d+", result["restored: NFO files as they were"])
+    assert whole == of
 
 
 @pytest.mark.slow

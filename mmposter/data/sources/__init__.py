@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmposter.branches.plugins import load_named
 from mmposter.branches.settings import FROM_OUTSIDE
-from mmposter.data.sources import ccu, csv_table, folder, imagefolder, kaggle, mmimdb, onehot, parquet  # noqa: F401
+from mmposter.data.sources import ccu, csv_table, folder, imagefolder, kaggle, mmimdb, nfo, onehot, parquet  # noqa: F401
 from mmposter.data.sources.base import FORMATS, Issue, PosterRow, SourceRows, register_source
 from mmposter.errors import UserError
 

@@ -163,3 +163,24 @@ def test_the_command_writes_a_table_and_says_what_was_found(typed, tmp_path: Pat
     page = (out / "audit.html").read_text(encoding="utf-8")
     assert page.count("<article") == page.count("data:image/jpeg") == len({row["id"] for row in rows})
     assert not list(out.glob("folds/*/run")), "models of folds are not kept"
+
+
+def test_a_media_library_is_prepared_beside_the_audit_first(make_drawn, monkeypatch, tmp_path) -> None:
+    for number, genre in enumerate(("Drama", "Horror", "Drama")):
+        folder = tmp_path / "films" / f"Film {number} (2001)"
+        folder.mkdir(parents=True)
+        text = f"<movie><title>Film {number}</title><genre>{genre}</genre></movie>"
+        (folder / "movie.nfo").write_text(text)
+        make_drawn(number, 60, 90).save(folder / "poster.png")
+    audited: list[Dataset] = []
+
+    def stops(config, dataset, out, **how):
+        audited.append(dataset)
+        raise UserError("as far as this")
+
+    monkeypatch.setattr("mmposter.audit.run.audit", stops)
+    asked = ["audit", str(tmp_path / "films"), "--format", "nfo", "--out", str(tmp_path / "check"), "--offline"]
+    done = CliRunner().invoke(app, asked)
+    assert "as far as this" in str(done.exception), done.output
+    assert f"3 posters prepared, 0 left out; see {tmp_path / 'check-data' / 'report.md'}" in done.output
+    assert [(data.folder, len(data)) for data in audited] == [(tmp_path / "check-data", 3)]
