@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from mmposter.training.start import Start
     from mmposter.training.train import train
 
+    __version__: str
+
 _HOMES = {
     "BadImageError": "mmposter.errors",
     "Config": "mmposter.config",
@@ -92,10 +94,14 @@ set_opener(_open_data)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from mmposter.engines.libraries import installed_version
+
+        return installed_version("mmposter") or "unknown"
     if name not in _HOMES:
         raise AttributeError(f"module 'mmposter' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])
