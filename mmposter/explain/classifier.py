@@ -57,11 +57,11 @@ class PosterClassifier(GenrePredictor):
         Raises:
             UserError: for a genre that the model does not know, or branches that are not looked through.
         """
-        return list(self.stream_explanations(several(posters), genres=genres, branches=branches, among=among))
+        return list(self.stream_explanations(posters, genres=genres, branches=branches, among=among))
 
     def stream_explanations(
         self,
-        posters: Iterable[ImageInput],
+        posters: Iterable[ImageInput] | ImageInput,
         *,
         genres: Sequence[str] | None = None,
         branches: Sequence[str] | None = None,
@@ -80,7 +80,7 @@ class PosterClassifier(GenrePredictor):
         """
         names = self.branches if branches is None else self._chosen(branches)
         numbers = None if genres is None else self._numbers(genres)
-        parts = (ExplainRequest(part, names, numbers) for part in cut(posters, _EXPLAINED_TOGETHER))
+        parts = (ExplainRequest(part, names, numbers) for part in cut(several(posters), _EXPLAINED_TOGETHER))
         return self._explanations(parts, among, names)
 
     def _explanations(
@@ -95,7 +95,13 @@ class PosterClassifier(GenrePredictor):
         """What explains; it shares the frozen extractors with what predicts."""
         task = self._task
         return ExplainTask(
-            self.run, self._model, task.perception, task.decision, branches=self.branches, device=self.device
+            self.run,
+            self._model,
+            task.perception,
+            task.decision,
+            branches=self.branches,
+            device=self.device,
+            offline=self._offline,
         )
 
     def _numbers(self, genres: Sequence[str]) -> tuple[int, ...]:
