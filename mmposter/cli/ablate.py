@@ -54,6 +54,16 @@ def ablate_command(
         str,
         typer.Option(metavar="N|auto", help="Trainings at the same time. auto: one per GPU, else one per core."),
     ] = "auto",
+    workers: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto", help="Processes that extract features that are missing; as in `mmposter extract`."
+        ),
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(help="CPU threads of each worker and of each training. Default: the cores, shared out.", min=1),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for scores, tables, plots and the report.")] = Path(
         "ablation"
     ),
@@ -104,6 +114,8 @@ def ablate_command(
         split=split,
         device=device,
         jobs=opt.parse_workers(jobs, option="--jobs"),
+        workers=opt.parse_workers(workers),
+        threads=threads,
         offline=offline,
         keep_models=keep_models,
         command=shlex.join(["mmposter", *sys.argv[1:]]),

@@ -27,6 +27,8 @@ def calibrate_command(
     split: Annotated[str, typer.Option(help="The posters to measure on: test or train.")] = "test",
     json_output: opt.Json = False,
     include_trained: opt.IncludeTrained = False,
+    workers: opt.Workers = "auto",
+    threads: opt.Threads = None,
     device: opt.Device = "auto",
     offline: opt.Offline = False,
     trust: opt.Trust = False,
@@ -59,7 +61,8 @@ def calibrate_command(
             split=split,
             device=device,
             offline=offline,
-            workers="auto",
+            workers=opt.parse_workers(workers),
+            threads=threads,
             include_trained=include_trained,
         )
         found.save(run)

@@ -11,6 +11,7 @@ from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
 from mmposter.errors import UserError
 from mmposter.progress import console, make_console
+from mmposter.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from mmposter.evaluation.calibration import Method
@@ -62,6 +63,8 @@ def evaluate_command(
     ] = False,
     json_output: opt.Json = False,
     include_trained: opt.IncludeTrained = False,
+    workers: opt.Workers = "auto",
+    threads: opt.Threads = None,
     device: opt.Device = "auto",
     offline: opt.Offline = False,
     trust: opt.Trust = False,
@@ -116,7 +119,8 @@ def evaluate_command(
             calibration=method,
             device=device,
             offline=offline,
-            workers="auto",
+            workers=opt.parse_workers(workers),
+            threads=threads,
             include_trained=include_trained,
             by=by or None,
         )
@@ -145,4 +149,4 @@ def parse_calibration(text: str) -> Method | None:
     known: dict[str, Method | None] = {"temperature": "temperature", "isotonic": "isotonic", "none": None}
     if text in known:
         return known[text]
-    raise UserError(f"--calibration takes temperature, isotonic or none; got {text!r}")
+    raise UserError(f"--calibration takes temperature, isotonic or none; got {text!r}{did_you_mean(text, known)}")
