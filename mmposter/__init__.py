@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mmposter.errors import BadImageError, UserError
     from mmposter.explain.classifier import PosterClassifier
     from mmposter.export import export_run
-    from mmposter.inference.classifier import Prediction
+    from mmposter.inference.classifier import Prediction, Predictions
     from mmposter.measurement.calibrate import calibrate_run
     from mmposter.measurement.compare import compare_runs
     from mmposter.measurement.evaluate import evaluate_run, examine_run
@@ -40,6 +40,7 @@ _HOMES = {
     "Dataset": "mmposter.data",
     "PosterClassifier": "mmposter.explain.classifier",
     "Prediction": "mmposter.inference.classifier",
+    "Predictions": "mmposter.inference.classifier",
     "Run": "mmposter.runs.run",
     "Start": "mmposter.training.start",
     "UserError": "mmposter.errors",
@@ -64,6 +65,7 @@ __all__ = [
     "Dataset",
     "PosterClassifier",
     "Prediction",
+    "Predictions",
     "Run",
     "Start",
     "UserError",
