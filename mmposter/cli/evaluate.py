@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
 from mmposter.errors import UserError
@@ -21,7 +22,9 @@ def evaluate_command(
     run: opt.RunName,
     data: opt.DataOrPack = None,
     data_option: opt.DataOption = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="train, val or test.", autocompletion=completion.one_of("train", "val", "test"))
+    ] = "test",
     branches: Annotated[
         str | None,
         typer.Option(
@@ -32,13 +35,15 @@ def evaluate_command(
         str,
         typer.Option(
             help="temperature, isotonic or none: what fitting the probabilities on the validation posters would "
-            "change. Reported, not applied."
+            "change. Reported, not applied.",
+            autocompletion=completion.one_of("temperature", "isotonic", "none"),
         ),
     ] = "temperature",
     by: Annotated[
         list[str] | None,
         typer.Option(
             metavar="source|period|decade|size",
+            autocompletion=completion.one_of("source", "period", "decade", "size"),
             help="Measure parts of the posters by themselves too; repeatable. The size is that of the picture. "
             "Default: source, where the data were prepared from several.",
         ),

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
 from mmposter.progress import console
@@ -22,7 +23,8 @@ def train_command(
     regime: Annotated[
         str | None,
         typer.Option(
-            help="features: frozen towers, cached. finetune: the CNN and the Gram layer learn on the posters."
+            help="features: frozen towers, cached. finetune: the CNN and the Gram layer learn on the posters.",
+            autocompletion=completion.one_of("features", "finetune"),
         ),
     ] = None,
     init: opt.Init = None,
@@ -30,6 +32,7 @@ def train_command(
         str | None,
         typer.Option(
             metavar="RUN",
+            autocompletion=completion.models,
             help="Go on from the branches and the head of a trained model, which decides what is looked at: a run "
             "folder, or posters, the model that travels with mmposter. For few posters.",
         ),

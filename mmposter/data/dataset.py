@@ -76,7 +76,7 @@ class Dataset:
         if info is None:
             raise UserError(
                 f"{folder} is no prepared data folder (it has no {MANIFEST} with a {INFO} of mmposter).\n"
-                f"Make one: mmposter prepare SOURCE --out {folder} --format FORMAT (mmposter prepare --help lists them)"
+                f"Make one: mmposter prepare SOURCE --out {folder}"
             )
         manifest = folder / MANIFEST
         data = _bytes(manifest)

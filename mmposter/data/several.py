@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from mmposter.data.duplicates import imdb_id
 from mmposter.data.sources import read_source
 from mmposter.data.sources.base import AUTO, SourceRows
+from mmposter.data.sources.frame import is_frame, read_frame
 from mmposter.data.sources.recognised import settle_format
 from mmposter.data.splitting import check_ratios
 from mmposter.errors import UserError
@@ -45,8 +45,6 @@ class Asked:
         """Its rows (UserError: it cannot be read so)."""
         if self.frame is None:
             return read_source(self.path, self.format)
-        from mmposter.data.sources.frame import read_frame
-
         return read_frame(self.frame)
 
 
@@ -67,10 +65,10 @@ def ask_sources(
             format that is not recognised.
     """
     given = (
-        [sources] if isinstance(sources, str | Path) or _is_frame(sources) else list(cast("Sequence[Source]", sources))
+        [sources] if isinstance(sources, str | Path) or is_frame(sources) else list(cast("Sequence[Source]", sources))
     )
-    frames = [cast("pd.DataFrame", one) if _is_frame(one) else None for one in given]
-    paths = [Path(_FRAME) if _is_frame(one) else Path(cast("str | Path", one)) for one in given]
+    frames = [cast("pd.DataFrame", one) if is_frame(one) else None for one in given]
+    paths = [Path(_FRAME) if is_frame(one) else Path(cast("str | Path", one)) for one in given]
     if not paths:
         raise UserError("no source is given.\nType for example: mmposter prepare posters.csv --out data")
     files = [path.resolve() for path, frame in zip(paths, frames, strict=True) if frame is None]
@@ -104,12 +102,6 @@ def _asked(name: str, path: Path, kind: str, ratios: tuple[float, float, float],
             f"a DataFrame is read as format csv; got {kind!r}.\nLeave format out, or give the path of a file."
         )
     return Asked(name, path, "csv", ratios, frame)
-
-
-def _is_frame(source: object) -> bool:
-    """Whether a source is a pandas DataFrame; whoever has one has loaded pandas."""
-    pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(source, pandas.DataFrame)
 
 
 def source_options(asked: Sequence[Asked]) -> dict[str, Any]:

@@ -61,6 +61,8 @@ def each_poster(posters: Iterable[ImageInput]) -> Iterator[ImageInput]:
 
 def _expanded(path: Path, passed_over: list[Path]) -> list[str] | None:
     """The files that a folder or a pattern stands for; None for anything else."""
+    if "\0" in str(path):  # no file has such a name, and glob would raise
+        return None
     if os.path.isdir(path):
         pictures, others = look_through(path)
         passed_over += others

@@ -17,6 +17,7 @@ from PIL import Image
 
 from fusion import ImageClassifier, PosterModel
 from mmposter.branches import branch_names, declared, frozen_branches
+from mmposter.data.sources.frame import is_frame
 from mmposter.engines import Workers, run
 from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
@@ -37,6 +38,9 @@ from mmposter.runs.run import WEIGHTS, Run
 from mmposter.shipped import POSTERS, find_run, is_shipped
 
 __all__ = ["Embedding", "GenrePredictor", "Prediction", "Predictions"]
+
+_POSTER_COLUMNS = ("image", "path")
+"""Of a DataFrame: as `prepare` calls them, and as predictions do."""
 
 _REPRESENTATION = 1
 """Another number for another way to make embeddings of the same weights."""
@@ -163,7 +167,7 @@ class GenrePredictor:
         Args:
             posters: paths, links (http, https), bytes, PIL images or arrays (see `mmposter.images.reading.load_image`),
                 or one of them; any iterable. A folder stands for the pictures below it, a pattern such as ``"*.jpg"``
-                for the files that it matches.
+                for the files that it matches. Of a pandas DataFrame the column ``image`` or ``path`` is taken.
             top_k: give the k surest genres in place of those above their thresholds.
             precision: give genres of which at least this share is true, as far as validation posters can promise it,
                 and mark each poster ``accept`` or ``review`` (see `Prediction.verdict`). Where that cannot be promised
@@ -374,7 +378,17 @@ def _refuse_controls(run: Run, branches: Sequence[str]) -> None:
 
 
 def several(posters: Iterable[ImageInput] | ImageInput) -> Iterable[ImageInput]:
-    """Posters as they were given, one alone as a list; folders and patterns as the files that they stand for."""
+    """Posters as they were given, one alone as a list; folders and patterns as the files that they stand for.
+
+    Raises:
+        UserError: a DataFrame without a column of posters.
+    """
+    if is_frame(posters):
+        name = next((name for name in _POSTER_COLUMNS if name in posters.columns), None)
+        if name is None:
+            there = ", ".join(map(str, posters.columns)) or "none"
+            raise UserError(f"a DataFrame of posters needs a column {' or '.join(_POSTER_COLUMNS)}; it has {there}")
+        return each_poster(posters[name])
     single = isinstance(posters, (str, Path, bytes, Image.Image)) or (
         isinstance(posters, np.ndarray) and posters.ndim < 4
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from mmposter.data.sources.base import SourceRows
 from mmposter.data.sources.csv_table import read_rows
@@ -12,6 +13,12 @@ from mmposter.data.sources.tables import TextTable
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def is_frame(value: object) -> TypeGuard[pd.DataFrame]:
+    """Whether a value is a pandas DataFrame; whoever has one has loaded pandas."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
 def read_frame(frame: pd.DataFrame) -> SourceRows:

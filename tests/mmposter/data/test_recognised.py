@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from mmposter.data import prepare
+from mmposter.data.several import ask_sources
 from mmposter.data.sources import FORMATS, SourceRows, register_source
 from mmposter.data.sources.recognised import recognise
 from mmposter.errors import UserError
@@ -104,3 +105,11 @@ def test_prepare_says_what_it_takes_and_keeps_the_name(make_csv, tmp_path, capsy
     assert capsys.readouterr().err == ""
     read = pd.read_parquet(tmp_path / "found" / "manifest.parquet")
     assert sorted(read["id"]) == names
+
+
+def test_of_several_sources_each_may_be_recognised(tmp_path, make_poster):
+    make_poster(tmp_path / "mine" / "a.jpg", 1)
+    one, other = table(tmp_path, "image,genres"), tmp_path / "mine"
+    asked = ask_sources([one, str(other)], ["auto", "folder"], (0.7, 0.1, 0.2))
+    assert [(source.name, source.format) for source in asked] == [("films", "csv"), ("mine", "folder")]
+    assert [bool(source.recognised) for source in asked] == [True, False]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mmposter import PosterClassifier
+from mmposter import PosterClassifier, UserError
 from mmposter.cli import main
 
 
@@ -38,8 +38,12 @@ def test_folders_patterns_and_iterables(classifier, poster_files, tmp_path, monk
         assert [one.path for one in classifier.predict(given)] == paths
     (one,) = classifier.predict(paths[0])
     assert one.path == paths[0]
-    mixed = classifier.predict([paths[1], folder, paths[1], "nowhere/*.jpg", tmp_path / "none.jpg"])
-    assert [one.path for one in mixed] == [paths[1], *paths, paths[1], "nowhere/*.jpg", str(tmp_path / "none.jpg")]
+    for column in ("image", "path"):
+        assert [one.path for one in classifier.predict(pd.DataFrame({"title": "x", column: paths}))] == paths
+    with pytest.raises(UserError, match="needs a column image or path; it has title"):
+        classifier.predict(pd.DataFrame({"title": paths}))
+    mixed = classifier.predict([paths[1], folder, paths[1], "nowhere/*.jpg", "a\0/*.jpg"])
+    assert [one.path for one in mixed] == [paths[1], *paths, paths[1], "nowhere/*.jpg", "a\0/*.jpg"]
     assert [one.error is None for one in mixed] == [True] * 5 + [False] * 2
     (tmp_path / "empty").mkdir()
     (empty,) = classifier.predict(tmp_path / "empty")
