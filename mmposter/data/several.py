@@ -67,7 +67,7 @@ def ask_sources(
     given = (
         [sources] if isinstance(sources, str | Path) or is_frame(sources) else list(cast("Sequence[Source]", sources))
     )
-    frames = [cast("pd.DataFrame", one) if is_frame(one) else None for one in given]
+    frames = [one if is_frame(one) else None for one in given]
     paths = [Path(_FRAME) if is_frame(one) else Path(cast("str | Path", one)) for one in given]
     if not paths:
         raise UserError("no source is given.\nType for example: mmposter prepare posters.csv --out data")
