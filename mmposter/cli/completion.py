@@ -8,15 +8,20 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
+
+from mmposter.cli.answers import answer_line
 
 _BASH = "complete_bash"
 VARIABLE = "_MMPOSTER_COMPLETE"
 """By this the shell asks for proposals; Typer answers."""
 
 _RUN = "model.json"
+# Zsh evaluates what it is answered: a folder that somebody named after a command is not proposed.
+_PLAIN = re.compile(r"[\w./+@%=,-]+")
 _MOST = 200  # run folders that are looked for: a shell waits for the answer
 _SWITCHES = ("true", "false")
 
@@ -39,7 +44,7 @@ def answer(run: Callable[[], None]) -> None:
             run()
     finally:
         for line in said.getvalue().splitlines():
-            print(line.removeprefix(before))
+            answer_line(line.removeprefix(before))
 
 
 def join_words(words: Sequence[str], place: int) -> tuple[list[str], str]:
@@ -67,7 +72,7 @@ def models(incomplete: str) -> list[str]:
     from mmposter.shipped import shipped_models
 
     place = Path(incomplete if incomplete.endswith("/") else os.path.dirname(incomplete) or "runs")
-    folders = [str(folder) for folder in _run_folders(place)]
+    folders = [name for folder in _run_folders(place) if _PLAIN.fullmatch(name := str(folder))]
     return _beginning(incomplete, [*shipped_models(), *folders])
 
 

@@ -66,6 +66,9 @@ def test_models_are_those_that_travel_and_the_run_folders_there(ask, tmp_path: P
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "model.json").write_text("{}")
     (tmp_path / "runs/none").mkdir()
+    for odd in ("$(touch x)", "\\$(touch x)", "a b", "a\x1b[2Jb", "`touch x`", 'a"b', "a:b"):
+        (tmp_path / "runs" / odd).mkdir()
+        (tmp_path / "runs" / odd / "model.json").write_text("{}")
     assert ask("predict", "--model", "") == ["posters", "runs/deep/two", "runs/one"]
     assert ask("evaluate", "runs/o") == ["runs/one"]
     assert ask("predict", "--model", "else/") == ["else/three"]
