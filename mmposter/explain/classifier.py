@@ -17,6 +17,7 @@ from mmposter.images.reading import ImageInput
 from mmposter.inference.classifier import GenrePredictor, cut, several
 from mmposter.runs.seen import TRAIN
 from mmposter.similarity.index import PosterIndex
+from mmposter.suggest import did_you_mean
 
 _EXPLAINED_TOGETHER = 8  # little is gained by more, and a command that is stopped loses what it has not written yet
 _NEAREST = 5
@@ -108,7 +109,10 @@ class PosterClassifier(GenrePredictor):
         """Genres by their place in the model."""
         unknown = [genre for genre in genres if genre not in self.genres]
         if unknown or not genres:
-            raise UserError(f"genres must be one or more of {', '.join(self.genres)}; got {', '.join(unknown)!r}")
+            meant = did_you_mean(unknown[0], self.genres) if unknown else ""
+            raise UserError(
+                f"genres must be one or more of {', '.join(self.genres)}; got {', '.join(unknown)!r}{meant}"
+            )
         return tuple(dict.fromkeys(self.genres.index(genre) for genre in genres))
 
 

@@ -53,6 +53,11 @@ def test_folders_patterns_and_iterables(classifier, poster_files, tmp_path, monk
     assert classifier.embed(folder).shape[0] == 3
 
 
+def test_a_genre_that_is_nearly_right_is_proposed(classifier, poster_files):
+    with pytest.raises(UserError, match=r"got 'Horor' \(did you mean Horror\?\)"):
+        classifier.explain(poster_files(1), genres=["Horor"])
+
+
 def test_a_file_that_looks_like_a_pattern_is_that_file(classifier, poster_files, tmp_path):
     (path,) = poster_files(1)
     odd = path.rename(path.with_name("a[1].png"))
