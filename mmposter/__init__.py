@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mmposter.errors import BadImageError, UserError
     from mmposter.explain.classifier import PosterClassifier
     from mmposter.export import export_run
-    from mmposter.inference.classifier import Prediction
+    from mmposter.inference.classifier import Prediction, Predictions
     from mmposter.measurement.calibrate import calibrate_run
     from mmposter.measurement.compare import compare_runs
     from mmposter.measurement.evaluate import evaluate_run, examine_run
@@ -32,12 +32,15 @@ if TYPE_CHECKING:
     from mmposter.training.start import Start
     from mmposter.training.train import train
 
+    __version__: str
+
 _HOMES = {
     "BadImageError": "mmposter.errors",
     "Config": "mmposter.config",
     "Dataset": "mmposter.data",
     "PosterClassifier": "mmposter.explain.classifier",
     "Prediction": "mmposter.inference.classifier",
+    "Predictions": "mmposter.inference.classifier",
     "Run": "mmposter.runs.run",
     "Start": "mmposter.training.start",
     "UserError": "mmposter.errors",
@@ -62,6 +65,7 @@ __all__ = [
     "Dataset",
     "PosterClassifier",
     "Prediction",
+    "Predictions",
     "Run",
     "Start",
     "UserError",
@@ -92,10 +96,14 @@ set_opener(_open_data)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from mmposter.engines.libraries import installed_version
+
+        return installed_version("mmposter") or "unknown"
     if name not in _HOMES:
         raise AttributeError(f"module 'mmposter' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

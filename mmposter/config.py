@@ -44,6 +44,8 @@ from mmposter.errors import UserError
 from mmposter.files.recipes import recipe, recipe_names
 from mmposter.files.strict_json import shorten, shown
 from mmposter.files.strict_yaml import parse_yaml, require_own_keys
+from mmposter.files.validation import problems_of
+from mmposter.suggest import did_you_mean
 
 BRANCHES: tuple[str, ...] = own_names()
 """Our branches in the order in which the fusion joins them; `branch_names` has those from outside, too."""
@@ -79,7 +81,6 @@ __all__ = [
     "recipe_names",
 ]
 
-_MOST_PROBLEMS = 20
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
@@ -317,7 +318,8 @@ def _ordered(value: Any, *, or_none: bool = False) -> tuple[str, ...]:
     if unknown or not (names or or_none):
         least = "" if or_none else ", at least one of them"
         got = shorten(",".join(map(str, names))) or "none"
-        raise ValueError(f"allowed are {', '.join(branch_names())}{least}; got {got}")
+        meant = did_you_mean(str(unknown[0]), branch_names()) if unknown else ""
+        raise ValueError(f"allowed are {', '.join(branch_names())}{least}; got {got}{meant}")
     return tuple(name for name in branch_names() if name in names)
 
 
@@ -427,7 +429,7 @@ def check_values(schema: type[SchemaT], values: Any) -> SchemaT:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise UserError("\n".join(["the configuration does not fit:", *_problems(error, schema)])) from error
+        raise UserError("\n".join(["the configuration does not fit:", *problems_of(error, schema)])) from error
 
 
 def flat_config(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -463,31 +465,3 @@ def choices(key: str) -> tuple[str, ...]:
     field = type(getattr(Config(), section)).model_fields[name]
     registries = (found for found in field.metadata if isinstance(found, Registered))
     return next((registry.names() for registry in registries), get_args(field.annotation))
-
-
-def _problems(error: ValidationError, schema: type[BaseModel]) -> list[str]:
-    lines: list[str] = []
-    for problem in error.errors(include_url=False, include_context=False):
-        if len(lines) == _MOST_PROBLEMS:
-            lines.append(f"  ... and {error.error_count() - len(lines)} more")
-            break
-        key = shorten(".".join(str(part) for part in problem["loc"])) or "together"
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"  {key}: unknown key; allowed there: {', '.join(_siblings(problem['loc'], schema))}")
-        else:
-            reason = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"  {key}: {reason}" + (f"; got {shown(problem['input'])}" if "got" not in reason else ""))
-    return lines
-
-
-def _siblings(location: tuple[int | str, ...], schema: type[BaseModel]) -> list[str]:
-    """The keys that are allowed where this one stands."""
-    for part in location[:-1]:
-        if isinstance(part, int):  # a place in a list of sections, whose schema is that of the list's elements
-            continue
-        field = schema.model_fields.get(part)
-        inner = None if field is None else next(iter(get_args(field.annotation)), field.annotation)
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        schema = inner
-    return list(schema.model_fields)

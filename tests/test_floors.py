@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    ("errors", "visible"),
+    ("errors", "suggest", "visible"),
     ("files", "images", "progress", "document", "engines"),
     ("branches",),
     ("outputs", "config", "shipped"),

@@ -20,6 +20,7 @@ from mmposter.config import Config, choices, parse_config
 from mmposter.errors import UserError
 from mmposter.evaluation.ablation import Mode
 from mmposter.files.strict_yaml import parse_yaml
+from mmposter.suggest import did_you_mean
 
 GRIDS = ("subsets", "leave-one-out", "add-one")
 MODES = ("retrain", "mask", "both")
@@ -118,9 +119,9 @@ def build_plan(
         UserError: for an unknown grid or mode, a key that is no axis, a value that does not fit.
     """
     if grid is not None and grid not in GRIDS:
-        raise UserError(f"--grid must be one of {', '.join(GRIDS)}; got {grid!r}")
+        raise UserError(f"--grid must be one of {', '.join(GRIDS)}; got {grid!r}{did_you_mean(grid, GRIDS)}")
     if mode not in MODES:
-        raise UserError(f"--mode must be one of {', '.join(MODES)}; got {mode!r}")
+        raise UserError(f"--mode must be one of {', '.join(MODES)}; got {mode!r}{did_you_mean(mode, MODES)}")
     if base.shuffled or base.ocr.mask != "none":
         raise UserError("the base of an ablation must be a real model: leave out --set shuffled and --set ocr.mask")
     if grid is None and not controls and not axes:

@@ -44,6 +44,8 @@ class AblationSettings:
     offline: bool = False  # never touch the network
     keep_models: bool = False  # leave a run folder of every training, for `predict` and `compare`
     command: str = ""  # what was typed, for the report
+    workers: Workers = "auto"  # processes that extract features that the store lacks
+    threads: int | None = None  # CPU threads of each of these, and of each training; None: the cores, shared out
 
 
 def ablate(
@@ -105,7 +107,7 @@ def _train(
         dataset.folder, dataset.root, out, split=settings.split, device=device, keep_models=settings.keep_models
     )
     with progress("ablate", len(units), done=len(units) - len(missing), quiet=quiet) as ticker:
-        for result in run(task, missing, workers=settings.jobs):
+        for result in run(task, missing, workers=settings.jobs, threads=settings.threads):
             ticker.advance(1, _note(result))
             if result.error is not None:
                 failed[result.unit.id] = result.error
@@ -125,7 +127,7 @@ def _with_features(
             checked[key] = None
             try:
                 branches = cached_branches(unit.config, dataset, device=device, offline=settings.offline)
-                extract_dataset(dataset, branches, workers="auto", quiet=quiet)
+                extract_dataset(dataset, branches, workers=settings.workers, threads=settings.threads, quiet=quiet)
             except UserError as error:
                 checked[key] = str(error)
         problem = checked[key]

@@ -22,6 +22,7 @@ from mmposter.branches.registry import (
 from mmposter.branches.settings import FROM_OUTSIDE
 from mmposter.errors import UserError
 from mmposter.files.strict_json import shown
+from mmposter.suggest import did_you_mean
 
 __all__ = [
     "BranchDeclaration",
@@ -57,7 +58,8 @@ def declared(name: str) -> BranchDeclaration:
     """
     known = declarations()
     if name not in known:
-        raise UserError(f"there is no branch {shown(name)}; allowed are {', '.join(known)}. {FROM_OUTSIDE}")
+        meant = did_you_mean(name, known)
+        raise UserError(f"there is no branch {shown(name)}{meant}; allowed are {', '.join(known)}. {FROM_OUTSIDE}")
     return known[name]
 
 

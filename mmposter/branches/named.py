@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from mmposter.branches.settings import FROM_OUTSIDE, ConfigSection, Width
 from mmposter.files.strict_json import shown
+from mmposter.suggest import did_you_mean
 
 Options = dict[str, Any]
 
@@ -100,7 +101,8 @@ class Registered:
 
     def _known(self, name: str) -> str:
         if name not in self.own and name not in self.names():
-            raise ValueError(f"allowed are {', '.join(self.names())}; got {shown(name)}. {FROM_OUTSIDE}")
+            meant = did_you_mean(name, self.names())
+            raise ValueError(f"allowed are {', '.join(self.names())}; got {shown(name)}{meant}. {FROM_OUTSIDE}")
         return name
 
     def _option(self, name: str, key: str) -> Parameter:
@@ -112,8 +114,9 @@ class Registered:
             for option in self._options(other):
                 if option.name == key:
                     return option
-        allowed = ", ".join(option.name for option in self._options(name)) or "none"
-        raise ValueError(f"allowed with the {self.kind} {name}: {allowed}; got {shown(key)}")
+        names = [option.name for option in self._options(name)]
+        allowed, meant = ", ".join(names) or "none", did_you_mean(key, names)
+        raise ValueError(f"allowed with the {self.kind} {name}: {allowed}; got {shown(key)}{meant}")
 
     def _options(self, name: str) -> Iterable[Parameter]:
         """Those with a default; the others are the model's, or follow from the labels."""

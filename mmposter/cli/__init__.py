@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mmposter.cli.answers import answer_line
+from mmposter.cli.completion import VARIABLE, answer
 from mmposter.cli.prepare import PrepareCommand
 from mmposter.cli.stop import INTERRUPTED, ends_in_time, leave
+from mmposter.cli.words import ProposingCommand, ProposingGroup
 from mmposter.errors import UserError
 from mmposter.files.disk import plain_words
 from mmposter.visible import visible_lines
@@ -25,10 +29,18 @@ app = typer.Typer(
     epilog="Exit codes: 0 done; 1 no poster could be used; 2 a mistake to mend, as the message says; 130 stopped by "
     "Ctrl-C, 143 by SIGTERM.",
     no_args_is_help=True,
-    add_completion=False,
+    cls=ProposingGroup,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import mmposter
+
+        answer_line(f"mmposter {mmposter.__version__}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -41,6 +53,9 @@ def _options(
             "docs/extending.md); it is run. Before the command, and again for another one.",
         ),
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Print the version, and end.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     if plugin:
         from mmposter.branches.plugins import load_plugin
@@ -57,7 +72,7 @@ _COMMANDS = (
 for _name in _COMMANDS.split():
     _command = getattr(import_module(f"mmposter.cli.{_name}"), f"{_name}_command")
     # A server finishes what is in work when it is told to end, and takes its own time for it.
-    app.command(_name, cls=PrepareCommand if _name == "prepare" else None)(
+    app.command(_name, cls=PrepareCommand if _name == "prepare" else ProposingCommand)(
         _command if _name == "serve" else ends_in_time(_command)
     )
 
@@ -67,7 +82,7 @@ def main() -> None:
     interrupted."""
     try:
         try:
-            app()
+            _run()
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # what standard output refuses is an error of this run, not of its last breath
@@ -90,6 +105,15 @@ def main() -> None:
         _say(f"error: {message}")
         _drop_output()
         sys.exit(2)
+
+
+def _run() -> None:
+    run = partial(app, prog_name="mmposter")  # also of `python -m mmposter`, whose help is the same
+    if VARIABLE not in os.environ:
+        run()
+        return
+    with suppress(Exception):  # whoever presses Tab wants no traceback in the line that is being typed
+        answer(run)
 
 
 def _drop_output() -> None:

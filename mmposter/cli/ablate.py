@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
 from mmposter.progress import console, make_console
@@ -20,14 +21,16 @@ def ablate_command(
         str | None,
         typer.Option(
             help="subsets: every set of branches. leave-one-out: all but one. add-one: one beside the first. Default: "
-            "subsets, unless --controls or --axis asks for something else."
+            "subsets, unless --controls or --axis asks for something else.",
+            autocompletion=completion.one_of("subsets", "leave-one-out", "add-one"),
         ),
     ] = None,
     mode: Annotated[
         str,
         typer.Option(
             help="retrain: train every set anew (what can a model do without?). mask: hide branches from the trained "
-            "full model (what does this model do without?). both."
+            "full model (what does this model do without?). both.",
+            autocompletion=completion.one_of("retrain", "mask", "both"),
         ),
     ] = "retrain",
     controls: Annotated[
@@ -46,14 +49,34 @@ def ablate_command(
     config: opt.ConfigSource = None,
     set: opt.Overrides = None,
     init: opt.Init = None,
-    regime: Annotated[str | None, typer.Option(help="features or finetune, as in `mmposter train`.")] = None,
+    regime: Annotated[
+        str | None,
+        typer.Option(
+            help="features or finetune, as in `mmposter train`.",
+            autocompletion=completion.one_of("features", "finetune"),
+        ),
+    ] = None,
     split: Annotated[
-        str, typer.Option(help="Posters to measure: test, or val while settings are still chosen.")
+        str,
+        typer.Option(
+            help="Posters to measure: test, or val while settings are still chosen.",
+            autocompletion=completion.one_of("test", "val"),
+        ),
     ] = "test",
     jobs: Annotated[
         str,
         typer.Option(metavar="N|auto", help="Trainings at the same time. auto: one per GPU, else one per core."),
     ] = "auto",
+    workers: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto", help="Processes that extract features that are missing; as in `mmposter extract`."
+        ),
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(help="CPU threads of each worker and of each training. Default: the cores, shared out.", min=1),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for scores, tables, plots and the report.")] = Path(
         "ablation"
     ),
@@ -104,6 +127,8 @@ def ablate_command(
         split=split,
         device=device,
         jobs=opt.parse_workers(jobs, option="--jobs"),
+        workers=opt.parse_workers(workers),
+        threads=threads,
         offline=offline,
         keep_models=keep_models,
         command=shlex.join(["mmposter", *sys.argv[1:]]),

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_line
 from mmposter.document.numbers import interval, number, signed
@@ -21,12 +22,27 @@ if TYPE_CHECKING:
 
 
 def calibrate_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `mmposter train` wrote.", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="Folder that `mmposter train` wrote.",
+            show_default=False,
+            autocompletion=completion.models,
+        ),
+    ],
     data: opt.DataOrPack = None,
     data_option: opt.DataOption = None,
-    split: Annotated[str, typer.Option(help="The posters to measure on: test or train.")] = "test",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="The posters to measure on: test or train.", autocompletion=completion.one_of("test", "train")
+        ),
+    ] = "test",
     json_output: opt.Json = False,
     include_trained: opt.IncludeTrained = False,
+    workers: opt.Workers = "auto",
+    threads: opt.Threads = None,
     device: opt.Device = "auto",
     offline: opt.Offline = False,
     trust: opt.Trust = False,
@@ -59,7 +75,8 @@ def calibrate_command(
             split=split,
             device=device,
             offline=offline,
-            workers="auto",
+            workers=opt.parse_workers(workers),
+            threads=threads,
             include_trained=include_trained,
         )
         found.save(run)

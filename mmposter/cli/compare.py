@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
 from mmposter.progress import console, make_console
@@ -21,13 +22,16 @@ def compare_command(
             help="Run folders, posters (the model that travels with mmposter), or folders that `mmposter evaluate` "
             "wrote to; the others are compared with the first.",
             show_default=False,
+            autocompletion=completion.models,
         ),
     ],
     data: Annotated[
         str | None,
         typer.Option(metavar="DATA", help="Prepared folder or pack: evaluate runs first that have not been evaluated."),
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="train, val or test.", autocompletion=completion.one_of("train", "val", "test"))
+    ] = "test",
     json_output: opt.Json = False,
     out: Annotated[
         Path | None,

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
 from mmposter.errors import UserError
 from mmposter.progress import console, make_console
+from mmposter.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from mmposter.evaluation.calibration import Method
@@ -20,7 +22,9 @@ def evaluate_command(
     run: opt.RunName,
     data: opt.DataOrPack = None,
     data_option: opt.DataOption = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="train, val or test.", autocompletion=completion.one_of("train", "val", "test"))
+    ] = "test",
     branches: Annotated[
         str | None,
         typer.Option(
@@ -31,13 +35,15 @@ def evaluate_command(
         str,
         typer.Option(
             help="temperature, isotonic or none: what fitting the probabilities on the validation posters would "
-            "change. Reported, not applied."
+            "change. Reported, not applied.",
+            autocompletion=completion.one_of("temperature", "isotonic", "none"),
         ),
     ] = "temperature",
     by: Annotated[
         list[str] | None,
         typer.Option(
             metavar="source|period|decade|size",
+            autocompletion=completion.one_of("source", "period", "decade", "size"),
             help="Measure parts of the posters by themselves too; repeatable. The size is that of the picture. "
             "Default: source, where the data were prepared from several.",
         ),
@@ -62,6 +68,8 @@ def evaluate_command(
     ] = False,
     json_output: opt.Json = False,
     include_trained: opt.IncludeTrained = False,
+    workers: opt.Workers = "auto",
+    threads: opt.Threads = None,
     device: opt.Device = "auto",
     offline: opt.Offline = False,
     trust: opt.Trust = False,
@@ -116,7 +124,8 @@ def evaluate_command(
             calibration=method,
             device=device,
             offline=offline,
-            workers="auto",
+            workers=opt.parse_workers(workers),
+            threads=threads,
             include_trained=include_trained,
             by=by or None,
         )
@@ -145,4 +154,4 @@ def parse_calibration(text: str) -> Method | None:
     known: dict[str, Method | None] = {"temperature": "temperature", "isotonic": "isotonic", "none": None}
     if text in known:
         return known[text]
-    raise UserError(f"--calibration takes temperature, isotonic or none; got {text!r}")
+    raise UserError(f"--calibration takes temperature, isotonic or none; got {text!r}{did_you_mean(text, known)}")

@@ -28,7 +28,7 @@ _ROWS = 40  # of the table: a screen or two
 
 def explain_command(
     paths: Annotated[
-        list[str], typer.Argument(metavar="POSTER...", help="Posters, folders, globs.", show_default=False)
+        list[str], typer.Argument(metavar="POSTER...", help="Posters, folders, globs, links.", show_default=False)
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for NAME.png and NAME.json of each poster.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
 from mmposter.progress import console
@@ -14,7 +15,15 @@ from mmposter.progress import console
 
 def export_command(
     run: opt.RunName,
-    to: Annotated[str, typer.Option("--to", metavar="onnx|torchscript", help="Kind of file.")] = "onnx",
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="onnx|torchscript",
+            help="Kind of file.",
+            autocompletion=completion.one_of("onnx", "torchscript"),
+        ),
+    ] = "onnx",
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="FILE.onnx or FILE.pt. Default: the run's name in this folder."),

@@ -21,6 +21,6 @@ def posters_of(paths: Sequence[str]) -> list[str]:
     posters = list_posters(paths, others)
     passed = f"{passed_over_text(others)}\n" if others else ""
     if not posters:
-        raise UserError(f"no poster to look at; {passed}Give files, folders or globs")
+        raise UserError(f"no poster to look at; {passed}Give files, folders, globs or links")
     console.print(passed, end="", soft_wrap=True)
     return posters

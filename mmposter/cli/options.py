@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mmposter.cli import completion
 from mmposter.engines import require_engine
 from mmposter.engines.libraries import go_offline, prepare_libraries
 from mmposter.errors import UserError
@@ -28,33 +29,59 @@ DataOption = Annotated[
     str | None, typer.Option("--data", metavar="DATA", help="Another way to give DATA.", show_default=False)
 ]
 _RUN = "Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a folder)."
-RunName = Annotated[str, typer.Argument(metavar="RUN", help=_RUN, show_default=False)]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help=_RUN, show_default=False, autocompletion=completion.models)]
 Branches = Annotated[
     str | None,
     typer.Option(
-        "--branches", "-b", help="Comma-separated: cnn, style, yolo, ocr. Default: those of the configuration."
+        "--branches",
+        "-b",
+        help="Comma-separated: cnn, style, yolo, ocr. Default: those of the configuration.",
+        autocompletion=completion.branches,
     ),
 ]
 ConfigSource = Annotated[
-    str | None, typer.Option("--config", "-c", metavar="NAME|FILE", help="A recipe's name or a YAML file.")
+    str | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="NAME|FILE",
+        help="A recipe's name or a YAML file.",
+        autocompletion=completion.recipes,
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", "-s", metavar="KEY=VALUE", help="Override one key, such as cnn.backbone=resnet50; repeatable."
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Override one key, such as cnn.backbone=resnet50; repeatable.",
+        autocompletion=completion.overrides,
     ),
 ]
 Init = Annotated[
     str | None,
     typer.Option(
         metavar="auto|posters|imagenet|none|FILE",
+        autocompletion=completion.one_of("auto", "posters", "imagenet", "none"),
         help="Weights that the image network begins with: those of the shipped model `posters` (densenet121), its "
         "published ones, random ones, or a state dict's. auto: posters where it fits, else imagenet.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(help="auto, cpu, cuda or mps.", autocompletion=completion.one_of("auto", "cpu", "cuda", "mps")),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
-Only = Annotated[str | None, typer.Option("--branches", "-b", help="Comma-separated: look through these only.")]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        "--branches",
+        "-b",
+        help="Comma-separated: look through these only.",
+        autocompletion=completion.branches,
+    ),
+]
 
 
 def _offline(given: bool) -> bool:
@@ -97,7 +124,7 @@ Workers = Annotated[
         help="Processes that compute at the same time. auto: one per GPU, else one per core as far as memory goes.",
     ),
 ]
-Model = Annotated[str, typer.Option("--model", "-m", metavar="RUN", help=_RUN)]
+Model = Annotated[str, typer.Option("--model", "-m", metavar="RUN", help=_RUN, autocompletion=completion.models)]
 Threads = Annotated[
     int | None, typer.Option(help="CPU threads of each worker. Default: the cores, divided among the workers.", min=1)
 ]
@@ -107,6 +134,7 @@ Engine = Annotated[
         help="local, or ray: Ray Data (extra ray) on the cluster at RAY_ADDRESS, or on one it starts here. All nodes "
         "must see posters, weights and DATA under the same paths; with GPUs say --device cuda.",
         callback=require_engine,
+        autocompletion=completion.one_of("local", "ray"),
     ),
 ]
 

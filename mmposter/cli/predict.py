@@ -31,11 +31,15 @@ if TYPE_CHECKING:
 def predict_command(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATHS...", help="Posters, folders, globs; none or - reads a list from standard input."),
+        typer.Argument(
+            metavar="PATHS...", help="Posters, folders, globs, links; none or - reads a list from standard input."
+        ),
     ] = None,
     model: opt.Model = POSTERS,
     branches: opt.Only = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="FILE.jsonl or FILE.csv, one line a poster.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="FILE.jsonl, FILE.csv or FILE.parquet, one line a poster.")
+    ] = None,
     top_k: Annotated[
         int | None, typer.Option("--top-k", "-k", min=1, help="The K surest genres, not those above their thresholds.")
     ] = None,
@@ -96,7 +100,11 @@ def predict_command(
 
       mmposter predict poster.jpg --model runs/cnn-yolo
 
+      mmposter predict https://example.org/poster.jpg
+
       mmposter predict posters/ --model runs/cnn-yolo --out genres.csv
+
+      mmposter predict posters/ --out genres.parquet
 
       mmposter predict posters/ --precision .85 --out genres.csv
 
@@ -144,7 +152,7 @@ def predict_command(
         passed = f"{passed_over_text(others)}\n" if others else ""
         if not posters:
             raise UserError(
-                f"no poster to look at; {passed}Give files, folders, globs, or a list of paths on standard input"
+                f"no poster to look at; {passed}Give files, folders, globs, links, or a list of them on standard input"
             )
         classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
         tally = None if precision is None else Tally(classifier.evidence(), precision)

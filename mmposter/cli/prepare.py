@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
-from typer.core import TyperCommand
 
+from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.data.sources import format_help
+from mmposter.cli.words import ProposingCommand
+from mmposter.data.sources import AUTO, format_help
 from mmposter.data.vocabulary import builtin_vocabularies
 from mmposter.errors import UserError
 from mmposter.progress import console, say
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from mmposter.data import PrepareReport
 
 
-class PrepareCommand(TyperCommand):
+class PrepareCommand(ProposingCommand):
     """The three numbers after a `--ratios` are one value: so it can be given again, for which typer has no type."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Join the numbers, then parse as ever."""
         joined: list[str] = []
         rest = list(args)
@@ -47,18 +48,29 @@ def prepare_command(
     source: Annotated[
         list[Path],
         typer.Argument(
-            help="Folder of the posters, or the table file: see --format. Several become one data set, of which the "
+            help="Folder of the posters, or the table's file: see --format. Several become one data set, of which the "
             "first keeps its split as it is.",
             show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; made if it is not there.")],
     format: Annotated[
-        list[str],
-        typer.Option("--format", "-f", help=f"Once for all sources, or once for each.\n\n{_FORMATS}"),
-    ],
+        list[str] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="Once for all sources, or once for each. Default: auto, the one that is recognised by the table's "
+            f"columns or the folder's files.\n\n{_FORMATS}",
+            autocompletion=completion.formats,
+            show_default=False,
+        ),
+    ] = None,
     vocabulary: Annotated[
-        str, typer.Option(help=f"Genres: built in ({', '.join(builtin_vocabularies())}) or the path of a YAML file.")
+        str,
+        typer.Option(
+            help=f"Genres: built in ({', '.join(builtin_vocabularies())}) or the path of a YAML file.",
+            autocompletion=completion.vocabularies,
+        ),
     ] = "posters20",
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     ratios: Annotated[
@@ -126,7 +138,7 @@ def prepare_command(
 
     Examples:
 
-      mmposter prepare posters.csv --out data --format csv
+      mmposter prepare posters.csv --out data
 
       mmposter prepare ccu --out data --format ccu --vocabulary raw28 --seed 1
 
@@ -144,7 +156,7 @@ def prepare_command(
     report = prepare(
         source,
         out,
-        format=format,
+        format=format or AUTO,
         vocabulary=vocabulary,
         seed=seed,
         ratios=[_numbers(text) for text in ratios],

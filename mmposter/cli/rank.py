@@ -28,7 +28,7 @@ ENDINGS = (".csv", ".jsonl")
 
 def rank_command(
     paths: Annotated[
-        list[str], typer.Argument(metavar="POSTERS...", help="Posters, folders, globs.", show_default=False)
+        list[str], typer.Argument(metavar="POSTERS...", help="Posters, folders, globs, links.", show_default=False)
     ],
     genres: Annotated[
         str, typer.Option("--as", metavar="GENRE,...", help="The genres of the film.", show_default=False)

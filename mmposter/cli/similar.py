@@ -29,7 +29,7 @@ _SHOWN = 20  # posters that get a table
 
 def similar_command(
     paths: Annotated[
-        list[str], typer.Argument(metavar="POSTER...", help="Posters, folders, globs.", show_default=False)
+        list[str], typer.Argument(metavar="POSTER...", help="Posters, folders, globs, links.", show_default=False)
     ],
     among: Annotated[
         str,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
 from mmposter.progress import console
@@ -21,7 +23,8 @@ def train_command(
     regime: Annotated[
         str | None,
         typer.Option(
-            help="features: frozen towers, cached. finetune: the CNN and the Gram layer learn on the posters."
+            help="features: frozen towers, cached. finetune: the CNN and the Gram layer learn on the posters.",
+            autocompletion=completion.one_of("features", "finetune"),
         ),
     ] = None,
     init: opt.Init = None,
@@ -29,17 +32,40 @@ def train_command(
         str | None,
         typer.Option(
             metavar="RUN",
+            autocompletion=completion.models,
             help="Go on from the branches and the head of a trained model, which decides what is looked at: a run "
             "folder, or posters, the model that travels with mmposter. For few posters.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the weights, the order and the augmentation.")] = None,
+    workers: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="Processes that extract missing features; a number above 1 is also that of the processes that load "
+            "posters with --regime finetune. auto: as in `mmposter extract`.",
+        ),
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(help="CPU threads of each worker, and of the training. Default: the cores, shared out.", min=1),
+    ] = None,
     device: opt.Device = "auto",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Run folder; default runs/BRANCHES-REGIME-SEED.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Run folder; default runs/BRANCHES-REGIME-SEED, with -2, -3, ... where that is there."
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on where the run in --out stopped; without --out the last unfinished of its name."
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --out; without --out the first of its name.")
+    ] = False,
     offline: opt.Offline = False,
     trust: opt.Trust = False,
     root: opt.Root = None,
@@ -71,6 +97,7 @@ def train_command(
     from mmposter.evaluation.thresholds import TELLING
     from mmposter.report.evaluation_text import render
     from mmposter.report.gains_text import gains_table
+    from mmposter.runs.numbering import run_folder
 
     said = read_values(config, opt.overrides(set, init)) | given({"branches": branches, "regime": regime, "seed": seed})
     if start is None:
@@ -81,21 +108,24 @@ def train_command(
         beginning = Start.load(start)
         resolved = beginning.config(said)
     looks = "-".join(resolved.branches) if beginning is None else f"from-{beginning.name}"
-    folder = out or Path("runs") / f"{looks}-{resolved.regime}-{resolved.seed}"
+    usual = Path("runs") / f"{looks}-{resolved.regime}-{resolved.seed}"
+    processes = opt.parse_workers(workers)
     dataset = Dataset.load(source, root)
     from mmposter.training.train import train  # and torch, which takes seconds: a mistake is told before
 
-    result = train(
-        resolved,
-        dataset,
-        folder,
-        device=device,
-        resume=resume,
-        overwrite=overwrite,
-        offline=offline,
-        workers="auto",
-        start=beginning,
-    )
+    with nullcontext(out) if out is not None else run_folder(usual, resume=resume, overwrite=overwrite) as folder:
+        result = train(
+            resolved,
+            dataset,
+            folder,
+            device=device,
+            resume=resume,
+            overwrite=overwrite,
+            offline=offline,
+            workers=processes,
+            threads=threads,
+            start=beginning,
+        )
     watched = ""
     if result.validation.n >= TELLING:
         render(result.validation, console)

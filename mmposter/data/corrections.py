@@ -178,7 +178,7 @@ def _wanted(row: Correction, has: list[str], vocabulary: Vocabulary) -> tuple[li
             known, _ = vocabulary.map([name])
             if not known:
                 near = vocabulary.nearest(name)
-                hint = "" if near is None else f"; did you mean {visible(near)}?"
+                hint = "" if near is None else f" (did you mean {visible(near)}?)"
                 message = f"line {row.line}: vocabulary {vocabulary.name} has no genre {visible(name)}{hint}"
                 return has, (UNKNOWN_GENRE, message)
             led[column] += known

@@ -29,6 +29,7 @@ from mmposter.files.strict_json import damaged, read_json, shown, sound
 from mmposter.files.strict_parquet import read_parquet
 from mmposter.files.strict_values import StrictValues, fitting
 from mmposter.images.reading import Crop
+from mmposter.suggest import did_you_mean
 
 MANIFEST, INFO, VOCABULARY, FEATURES = "manifest.parquet", "dataset.json", "vocabulary.json", "features"
 KIND, SCHEMA = "mmposter-dataset", 1
@@ -81,7 +82,7 @@ class Dataset:
         if info is None:
             raise UserError(
                 f"{folder} is no prepared data folder (it has no {MANIFEST} with a {INFO} of mmposter).\n"
-                f"Make one: mmposter prepare SOURCE --out {folder} --format FORMAT (mmposter prepare --help lists them)"
+                f"Make one: mmposter prepare SOURCE --out {folder}"
             )
         manifest = folder / MANIFEST
         data = _bytes(manifest)
@@ -246,7 +247,8 @@ class Dataset:
         if name == "all":
             return self
         if name not in SPLITS:
-            raise UserError(f"split must be one of {', '.join(SPLITS)} or all, got {name!r}.")
+            meant = did_you_mean(name, (*SPLITS, "all"))
+            raise UserError(f"split must be one of {', '.join(SPLITS)} or all, got {name!r}{meant}.")
         return replace(self, table=self.table[self.table["split"] == name].reset_index(drop=True))
 
     def with_vocabulary(self, vocabulary: Vocabulary) -> tuple[Dataset, list[str]]:

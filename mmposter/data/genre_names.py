@@ -10,11 +10,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib import resources
 
 from mmposter.files.strict_yaml import parse_yaml
+from mmposter.suggest import closest
 
 __all__ = ["KnownNames", "plain_name", "says_no_genre", "strict_name"]
 
@@ -137,5 +137,5 @@ class KnownNames:
         """The known name, as written, that an unknown one may have been meant to be; None where none is near."""
         others = {other: self._meant[first] for other, first in _table().same.items() if first in self._meant}
         candidates = {**others, **self._plain}
-        near = get_close_matches(plain_name(name), candidates, n=1, cutoff=_ALIKE)
-        return self._written[candidates[near[0]]] if near else None
+        near = closest(plain_name(name), candidates, alike=_ALIKE)
+        return None if near is None else self._written[candidates[near]]

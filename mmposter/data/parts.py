@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mmposter.data.dataset import Dataset
 from mmposter.errors import UserError
+from mmposter.suggest import did_you_mean
 
 PERIODS = (1980, 2016)
 """Years in which a new period begins: the posters most in use, and those that most networks have learned from, are of
@@ -34,7 +35,7 @@ def poster_parts(dataset: Dataset, by: str) -> dict[str, Part]:
         UserError: another name, or ``source`` where all posters are of one.
     """
     if by not in PARTS:
-        raise UserError(f"--by takes {', '.join(PARTS)}; got {by!r}")
+        raise UserError(f"--by takes {', '.join(PARTS)}; got {by!r}{did_you_mean(by, PARTS)}")
     return {name: rows for name, rows in PARTS[by](dataset).items() if rows.any()}
 
 

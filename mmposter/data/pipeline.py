@@ -29,9 +29,15 @@ from mmposter.data.inspection import inspect_posters
 from mmposter.data.joining import join_sources
 from mmposter.data.preparation import REPORT, Prepared, PrepareReport, source_counts
 from mmposter.data.report import notes, report_text
-from mmposter.data.several import ask_sources, of_source, require_common_root, require_same_kind, source_options
-from mmposter.data.sources import read_source
-from mmposter.data.sources.base import PASSED_OVER, SourceRows
+from mmposter.data.several import (
+    Source,
+    ask_sources,
+    of_source,
+    require_common_root,
+    require_same_kind,
+    source_options,
+)
+from mmposter.data.sources.base import AUTO, PASSED_OVER, SourceRows
 from mmposter.data.splitting import NO_SPLIT, RATIOS, SPLITS, assign_splits
 from mmposter.data.titles import TitlesFile, choose_titles, read_titles_file
 from mmposter.data.uniting import unite_files, unite_ids
@@ -44,6 +50,8 @@ from mmposter.files.spreadsheets import table_text
 from mmposter.images.reading import MIN_SIDE
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PREPARED
+from mmposter.progress import say
+from mmposter.visible import visible
 
 DROPPED, ISSUES, DEAD_LINKS = "dropped.csv", "issues.csv", "dead_links.csv"
 POSTERS = "posters"
@@ -52,10 +60,10 @@ _PACKAGES = ("mmposter", "numpy", "pandas", "pyarrow", "pillow", "imagehash", "i
 
 
 def prepare(
-    source: Path | Sequence[Path],
-    out: Path,
+    source: Source | Sequence[Source],
+    out: str | Path,
     *,
-    format: str | Sequence[str],
+    format: str | Sequence[str] = AUTO,
     vocabulary: str = "posters20",
     seed: int = 0,
     ratios: Sequence[float] | Sequence[Sequence[float]] = RATIOS,
@@ -76,9 +84,12 @@ def prepare(
     `mmposter.data.joining`: each is split as it would be alone, and no film of one's validation or test teaches.
 
     Args:
-        source: folder or table of the posters; or several, the one whose split shall stay as it is first.
+        source: folder or table of the posters by its path, or a pandas DataFrame with the columns of format csv (image
+            and genres; also id, title, year, split, actors), whose images are relative to the current folder; or
+            several, the one whose split shall stay as it is first.
         out: folder to write; made if it is not there.
-        format: name of the source reader, see `source_formats`; or one for each source.
+        format: name of the source reader, see `source_formats`; or one for each source. ``auto``: the one that is
+            recognised by what lies there, which is said.
         vocabulary: built-in name or file; not used for sources without labels.
         seed: of the split.
         ratios: shares of train, val and test; or three for each source.
@@ -100,11 +111,14 @@ def prepare(
             or files of others in `out`, another process that writes there, or sources that cannot be one data set.
         OSError: `out` cannot be written.
     """
-    start = time.monotonic()
+    start, out = time.monotonic(), Path(out)
     asked = ask_sources(source, format, ratios)
+    for one in asked:
+        if one.recognised and not quiet:
+            say(visible(one.recognised if len(asked) == 1 else f"source {one.name}: {one.recognised}"))
     _check_options(min_side, duplicate_distance, workers, seed)
     with claim(out, PREPARED, go_on=True):
-        found = [read_source(one.path, one.format) for one in asked]
+        found = [one.read() for one in asked]
         labelled = require_same_kind(asked, found)
         options = {
             **source_options(asked),

@@ -47,6 +47,7 @@ def decode_posters(
     folder: Path,
     name: str,
     *,
+    threads: int | None = None,
     quiet: bool = False,
 ) -> DecodedPosters:
     """Decode what is not in `folder` yet; stopped at any moment, the same call goes on.
@@ -58,6 +59,7 @@ def decode_posters(
         made: what is made of each poster, by a name for its file.
         folder: for these posters, in this order, alone.
         name: of the posters together; begins the files' names.
+        threads: that decode; None: one a core.
     """
     shapes = {_PIXELS + key: ((*one.size, 3), np.dtype(np.uint8)) for key, one in made.items()}
     arrays = RowArrays(folder, name, {**shapes, _USABLE: ((), np.dtype(bool))}, len(rows))
@@ -85,6 +87,6 @@ def decode_posters(
                 pixels[key][place] = values
         return {_USABLE: usable, **{_PIXELS + key: values for key, values in pixels.items()}}
 
-    with ThreadPoolExecutor(cores(), "decode") as pool:
+    with ThreadPoolExecutor(threads or cores(), "decode") as pool:
         arrays.fill(part, _PART, title="posters", quiet=quiet)
     return DecodedPosters({key: arrays.load(_PIXELS + key) for key in made}, np.array(arrays.load(_USABLE)))

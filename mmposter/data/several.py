@@ -8,14 +8,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from mmposter.data.duplicates import imdb_id
-from mmposter.data.sources.base import SourceRows
+from mmposter.data.sources import read_source
+from mmposter.data.sources.base import AUTO, SourceRows
+from mmposter.data.sources.frame import is_frame, read_frame
+from mmposter.data.sources.recognised import settle_format
 from mmposter.data.splitting import check_ratios
 from mmposter.errors import UserError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Value = TypeVar("Value")
+
+Source: TypeAlias = "str | Path | pd.DataFrame"
+"""A folder or a table's file by its path, or a table in memory with the columns of format csv."""
+
+_FRAME = "table"
+"""The name of a source that is no file, and what is read of it: format csv."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +38,41 @@ class Asked:
     path: Path
     format: str
     ratios: tuple[float, float, float]  # shares of train, val and test
+    frame: pd.DataFrame | None = None  # the table itself, where it is no file
+    recognised: str = ""  # by what the format was recognised, in words; empty where it was given
+
+    def read(self) -> SourceRows:
+        """Its rows (UserError: it cannot be read so)."""
+        if self.frame is None:
+            return read_source(self.path, self.format)
+        return read_frame(self.frame)
 
 
 def ask_sources(
-    sources: Path | Sequence[Path],
+    sources: Source | Sequence[Source],
     formats: str | Sequence[str],
     ratios: Sequence[float] | Sequence[Sequence[float]],
 ) -> list[Asked]:
     """Each source with its name, format and ratios; formats and ratios are given once for all, or once for each.
 
+    Args:
+        sources: one, or several.
+        formats: names of formats, or `AUTO`, which is replaced by the one that is recognised.
+        ratios: shares of train, val and test.
+
     Raises:
-        UserError: no source, one that is there twice, another number of formats or ratios, or ratios that are none.
+        UserError: no source, one that is there twice, another number of formats or ratios, ratios that are none, or a
+            format that is not recognised.
     """
-    paths = [sources] if isinstance(sources, Path) else list(sources)
+    given = (
+        [sources] if isinstance(sources, str | Path) or is_frame(sources) else list(cast("Sequence[Source]", sources))
+    )
+    frames = [one if is_frame(one) else None for one in given]
+    paths = [Path(_FRAME) if is_frame(one) else Path(cast("str | Path", one)) for one in given]
     if not paths:
-        raise UserError("no source is given.\nType for example: mmposter prepare posters.csv --out data --format csv")
-    if len({path.resolve() for path in paths}) < len(paths):
+        raise UserError("no source is given.\nType for example: mmposter prepare posters.csv --out data")
+    files = [path.resolve() for path, frame in zip(paths, frames, strict=True) if frame is None]
+    if len(set(files)) < len(files):
         raise UserError(f"a source is given twice: {', '.join(map(str, paths))}.\nName each once.")
     kinds = [formats] if isinstance(formats, str) else list(formats)
     shares = cast(
@@ -58,8 +89,19 @@ def ask_sources(
             "example: mmposter prepare ccu posters.csv --format ccu --format csv --ratios 0.7 0.1 0.2 --ratios 1 0 0 "
             "--out data"
         )
-    rows = zip(source_names(paths), paths, _each(kinds, len(paths)), _each(shares, len(paths)), strict=True)
-    return [Asked(name, path, kind, check_ratios(share)) for name, path, kind, share in rows]
+    rows = zip(source_names(paths), paths, _each(kinds, len(paths)), _each(shares, len(paths)), frames, strict=True)
+    return [_asked(name, path, kind, check_ratios(share), frame) for name, path, kind, share, frame in rows]
+
+
+def _asked(name: str, path: Path, kind: str, ratios: tuple[float, float, float], frame: pd.DataFrame | None) -> Asked:
+    if frame is None:
+        settled, found = settle_format(path, kind)
+        return Asked(name, path, settled, ratios, recognised="" if found is None else str(found))
+    if kind not in (AUTO, "csv"):
+        raise UserError(
+            f"a DataFrame is read as format csv; got {kind!r}.\nLeave format out, or give the path of a file."
+        )
+    return Asked(name, path, "csv", ratios, frame)
 
 
 def source_options(asked: Sequence[Asked]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from mmposter.errors import UserError
 from mmposter.files.paths import file_here
 from mmposter.files.strict_json import parse_json, read_text, shown
 from mmposter.files.strict_yaml import LIMIT, parse_yaml
+from mmposter.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,8 +100,9 @@ class Vocabulary:
             )
             return cls.from_json(_parse(read_text(text, limit=LIMIT, mend=mend), text), where=text)
         if text not in builtin_vocabularies():
+            known = builtin_vocabularies()
             raise UserError(
-                f"there is no vocabulary {text!r}.\nBuilt in: {', '.join(builtin_vocabularies())}.\n"
+                f"there is no vocabulary {text!r}{did_you_mean(text, known)}.\nBuilt in: {', '.join(known)}.\n"
                 "Choose one of them with --vocabulary NAME, or give the path of your own file: --vocabulary mine.yaml"
             )
         resource = resources.files("mmposter.configs") / "vocabularies" / f"{text}.yaml"

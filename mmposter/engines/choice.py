@@ -10,6 +10,7 @@ from mmposter.engines.libraries import limit_threads
 from mmposter.engines.machine import automatic_workers, cores
 from mmposter.engines.task import Loading, Part, Result, Task, run_here
 from mmposter.errors import UserError
+from mmposter.suggest import did_you_mean
 
 ENGINES = ("local", "ray")
 Workers: TypeAlias = int | Literal["auto"]
@@ -24,7 +25,7 @@ def require_engine(name: str) -> str:
         UserError: there is none of that name.
     """
     if name not in ENGINES:
-        raise UserError(f"--engine takes {' or '.join(ENGINES)}; got {name!r}")
+        raise UserError(f"--engine takes {' or '.join(ENGINES)}; got {name!r}{did_you_mean(name, ENGINES)}")
     return name
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmposter.document.shown import Shown
 from mmposter.evaluation.seeds import Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Mode = Literal["retrain", "mask"]
 
@@ -125,6 +129,33 @@ class AblationResult(Shown):
     def contributions_of(self, mode: Mode) -> dict[str, Contribution]:
         """What each branch adds in that mode, by branch; empty where not all subsets were measured."""
         return {item.branch: item for item in self.contributions if item.mode == mode}
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a cell: cell, section, mode, branches, seeds (their number), and of each headline metric its value
+        (``macro_f1``), its 95 % interval (``macro_f1_low``, ``_high``), the difference to the reference
+        (``_difference``) and Holm's p-value (``_p``). What is undefined is NaN, as the differences of the reference.
+        """
+        import pandas as pd
+
+        rows = []
+        for cell in self.cells:
+            row: dict[str, Any] = {
+                "cell": cell.name,
+                "section": cell.section,
+                "mode": cell.mode,
+                "branches": ",".join(cell.branches),
+                "seeds": len(cell.seeds),
+            }
+            compared = self.against_full(cell)
+            for name, estimate in cell.metrics.items():
+                row[name] = estimate.value
+                row[f"{name}_low"], row[f"{name}_high"] = estimate.ci95 or (math.nan, math.nan)
+                difference = None if compared is None else compared.metrics[name]
+                row[f"{name}_difference"] = math.nan if difference is None else difference.value
+                adjusted = None if difference is None else difference.adjusted
+                row[f"{name}_p"] = math.nan if adjusted is None else adjusted
+            rows.append(row)
+        return pd.DataFrame(rows)
 
     def genres_by_support(self) -> list[tuple[str, int]]:
         """The genres and their posters, the most frequent first."""

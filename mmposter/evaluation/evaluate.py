@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,6 +33,9 @@ from mmposter.evaluation.single_label import (
     single_label_metrics,
 )
 from mmposter.evaluation.thresholds import NEVER, EmptyPolicy, apply_thresholds
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Interval = tuple[float, float] | None
 Verdict = Literal["better", "within noise", "NOT BETTER", "undefined"]
@@ -130,6 +133,31 @@ class Evaluation(Shown):
         """The whole result as plain JSON values; what is undefined is null, never NaN."""
         plain: dict[str, Any] = plain_values(self)
         return plain
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a genre: genre, support, average_precision with its 95 % interval (low, high), precision, recall, f1,
+        threshold, prevalence. What is undefined is NaN.
+        """
+        import pandas as pd
+
+        rows = []
+        for genre, found in self.by_genre.items():
+            low, high = found.ci95 or (math.nan, math.nan)
+            rows.append(
+                {
+                    "genre": genre,
+                    "support": found.support,
+                    "average_precision": found.average_precision,
+                    "low": low,
+                    "high": high,
+                    "precision": found.precision,
+                    "recall": found.recall,
+                    "f1": found.f1,
+                    "threshold": found.threshold,
+                    "prevalence": found.prevalence,
+                }
+            )
+        return pd.DataFrame(rows)
 
 
 def verdict(metric: Metric, result: MetricResult) -> Verdict:

@@ -17,6 +17,7 @@ from mmposter.images.reading import ImageInput
 from mmposter.inference.classifier import GenrePredictor, cut, several
 from mmposter.runs.seen import TRAIN
 from mmposter.similarity.index import PosterIndex
+from mmposter.suggest import did_you_mean
 
 _EXPLAINED_TOGETHER = 8  # little is gained by more, and a command that is stopped loses what it has not written yet
 _NEAREST = 5
@@ -57,11 +58,11 @@ class PosterClassifier(GenrePredictor):
         Raises:
             UserError: for a genre that the model does not know, or branches that are not looked through.
         """
-        return list(self.stream_explanations(several(posters), genres=genres, branches=branches, among=among))
+        return list(self.stream_explanations(posters, genres=genres, branches=branches, among=among))
 
     def stream_explanations(
         self,
-        posters: Iterable[ImageInput],
+        posters: Iterable[ImageInput] | ImageInput,
         *,
         genres: Sequence[str] | None = None,
         branches: Sequence[str] | None = None,
@@ -80,7 +81,7 @@ class PosterClassifier(GenrePredictor):
         """
         names = self.branches if branches is None else self._chosen(branches)
         numbers = None if genres is None else self._numbers(genres)
-        parts = (ExplainRequest(part, names, numbers) for part in cut(posters, _EXPLAINED_TOGETHER))
+        parts = (ExplainRequest(part, names, numbers) for part in cut(several(posters), _EXPLAINED_TOGETHER))
         return self._explanations(parts, among, names)
 
     def _explanations(
@@ -95,14 +96,23 @@ class PosterClassifier(GenrePredictor):
         """What explains; it shares the frozen extractors with what predicts."""
         task = self._task
         return ExplainTask(
-            self.run, self._model, task.perception, task.decision, branches=self.branches, device=self.device
+            self.run,
+            self._model,
+            task.perception,
+            task.decision,
+            branches=self.branches,
+            device=self.device,
+            offline=self._offline,
         )
 
     def _numbers(self, genres: Sequence[str]) -> tuple[int, ...]:
         """Genres by their place in the model."""
         unknown = [genre for genre in genres if genre not in self.genres]
         if unknown or not genres:
-            raise UserError(f"genres must be one or more of {', '.join(self.genres)}; got {', '.join(unknown)!r}")
+            meant = did_you_mean(unknown[0], self.genres) if unknown else ""
+            raise UserError(
+                f"genres must be one or more of {', '.join(self.genres)}; got {', '.join(unknown)!r}{meant}"
+            )
         return tuple(dict.fromkeys(self.genres.index(genre) for genre in genres))
 
 

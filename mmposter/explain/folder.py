@@ -16,6 +16,7 @@ from mmposter.explain.classifier import PosterClassifier
 from mmposter.explain.result import Explanation
 from mmposter.files.atomic import write_text
 from mmposter.files.strict_json import read_json
+from mmposter.images.links import is_link, link_stem
 from mmposter.report.plots.style import save_png
 from mmposter.runs.run import WEIGHTS
 from mmposter.similarity.index import PosterIndex
@@ -90,7 +91,7 @@ def file_names(posters: Sequence[str]) -> dict[str, str]:
 
     The digits come from the path, so that a poster keeps its name whatever others there are.
     """
-    stems = {poster: Path(poster).stem for poster in posters}
+    stems = {poster: link_stem(poster) if is_link(poster) else Path(poster).stem for poster in posters}
     shared = Counter(stem.casefold() for stem in stems.values())  # one file, where the file system says so
     return {
         poster: stem if shared[stem.casefold()] == 1 else f"{stem}-{_digits(poster)}" for poster, stem in stems.items()

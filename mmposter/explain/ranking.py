@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from mmposter.errors import UserError
 from mmposter.explain.result import Explanation
 from mmposter.explain.values import GenreExplanation
+from mmposter.suggest import did_you_mean
 
 _LEAST = 1e-12  # a probability of 0 has no logarithm
 
@@ -110,8 +110,7 @@ def parse_genres(text: str, known: Sequence[str]) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name.casefold() not in spelt:
-            near = difflib.get_close_matches(name.casefold(), spelt, n=1)
-            meant = f" (did you mean {spelt[near[0]]}?)" if near else ""
+            meant = did_you_mean(name, known)
             raise UserError(f"--as {name}: the model has no such genre{meant}; allowed are {', '.join(known)}")
     if not names:
         raise UserError(f"--as names no genre; allowed are {', '.join(known)}")

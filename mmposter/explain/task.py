@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from fusion import ImageClassifier, PosterModel, probabilities
 from mmposter.branches import declared, on_images
+from mmposter.data.downloading import DownloadOptions, LinkReader
 from mmposter.engines import Task, finished
 from mmposter.engines.libraries import release_memory
 from mmposter.explain.parts import Parts
@@ -74,6 +76,7 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
         decision: of the run for certain branches.
         branches: that requests may look through.
         device: ``cpu``, ``cuda`` or ``mps``.
+        offline: read no poster from a link.
     """
 
     def __init__(
@@ -85,7 +88,9 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
         *,
         branches: Sequence[str],
         device: str,
+        offline: bool = False,
     ) -> None:
+        self._download = DownloadOptions(offline=offline)
         self._run, self._perception, self._decision = run, perception, decision
         self._branches, self.device = tuple(branches), device
         self._image = run.tower_input() if on_images(branches) else None
@@ -93,7 +98,7 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
         self._model: PosterModel | ImageClassifier | None = None
 
     def start(self, threads: int) -> None:
-        self._loader = Loader(threads)
+        self._loader, self._links = Loader(threads), LinkReader(self._download)
         self._perception.start(_frozen(self._branches))
         if self._model is None:
             model = self._trained
@@ -106,7 +111,7 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
         image = self._image_of(part)
         wanted = [*self._perception.preparations(_frozen(part.branches)), pixels, *([] if image is None else [image])]
         wishes = (PosterWish(poster, tuple(dict.fromkeys(wanted))) for poster in part.posters)
-        return ExplainLoading(part, self._loader.load(wishes, decode))
+        return ExplainLoading(part, self._loader.load(wishes, partial(decode, links=self._links)))
 
     def compute(self, loading: ExplainLoading) -> Future[list[Explanation]]:
         request = loading.request
@@ -122,6 +127,7 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
         )
 
     def stop(self) -> None:
+        self._links.close()
         self._loader.close()
 
     def sightings(self, loading: ExplainLoading) -> tuple[list[Sighting], dict[int, str]]:

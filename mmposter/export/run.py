@@ -25,6 +25,7 @@ from mmposter.outputs import claim_file, refuse_file
 from mmposter.runs.provenance import package_version
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.shipped import POSTERS, find_run
+from mmposter.suggest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def export_run(
         OSError: the file cannot be written.
     """
     if to not in FORMATS:
-        raise UserError(f"--to takes {' or '.join(FORMATS)}; got {to!r}")
+        raise UserError(f"--to takes {' or '.join(FORMATS)}; got {to!r}{did_you_mean(to, FORMATS)}")
     form = FORMATS[to]
     require_packages(form.packages, "export", "export")
     loaded = Run.load(find_run(run))

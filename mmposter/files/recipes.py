@@ -10,6 +10,7 @@ from typing import Any
 from mmposter.errors import UserError
 from mmposter.files.paths import file_here
 from mmposter.files.strict_yaml import parse_yaml, read_yaml
+from mmposter.suggest import did_you_mean
 
 # In configs/, and no recipes: genre lists, names of genres, and the facts about published systems (mmposter.published).
 _NO_RECIPES = ("vocabularies", "genre_names.yaml", "__pycache__", "system.yaml")
@@ -51,8 +52,9 @@ def _text(source: str | Path) -> str:
         return resources.files("mmposter.configs").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
     if file_here(source) is None:
         short = [name for name in recipe_names() if not name.startswith("published/")]
+        meant = did_you_mean(str(source), recipe_names())
         raise UserError(
             f"--config takes a YAML file or a recipe ({', '.join(short)}, or published/NAME with a name that "
-            f"`mmposter reproduce --list` shows); there is no {str(source)!r}"
+            f"`mmposter reproduce --list` shows); there is no {str(source)!r}{meant}"
         )
     return read_yaml(source)

@@ -1,24 +1,29 @@
-"""Which posters a user means: files, folders, globs and lists of them."""
+"""Which posters a user means: files, folders, globs, links and lists of them."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmposter.images.formats import picture_suffixes
+from mmposter.images.links import is_link
 from mmposter.visible import visible
+
+if TYPE_CHECKING:
+    from mmposter.images.reading import ImageInput
 
 _NAMED = 3  # files that a message names
 
 
 def list_posters(arguments: Iterable[str], passed_over: list[Path]) -> list[str]:
-    """Expand arguments to paths, in order, each once.
+    """Expand arguments to paths and links, in order, each once.
 
     A folder stands for the pictures below it, a pattern for the files it matches; anything else, a pattern without a
     match too, is taken as a file's path even if there is none, so that a misspelt name is reported like any other
-    poster that cannot be read.
+    poster that cannot be read. A link stays as it is.
 
     Args:
         passed_over: gets the files of folders that are not named as pictures are.
@@ -28,19 +33,43 @@ def list_posters(arguments: Iterable[str], passed_over: list[Path]) -> list[str]
         text = argument.strip()
         if not text:
             continue
-        # os.path, because pathlib raises where a line of a list is no possible file: on ~nobody, or on a long sentence.
-        path = Path(os.path.expanduser(text))
-        if os.path.isdir(path):
-            pictures, others = look_through(path)
-            files = [str(file) for file in pictures]
-            passed_over += others
-        elif glob.has_magic(text) and not os.path.exists(path):
-            files = [match for match in sorted(glob.glob(str(path), recursive=True)) if os.path.isfile(match)]
-            files = files or [str(path)]
+        if is_link(text):
+            files = [text]
         else:
-            files = [str(path)]
+            # os.path, because pathlib raises where a line of a list is no possible file: on ~nobody, or on a long
+            # sentence.
+            path = Path(os.path.expanduser(text))
+            expanded = _expanded(path, passed_over)
+            files = [str(path)] if expanded is None else expanded
         found |= dict.fromkeys(files)
     return list(found)
+
+
+def each_poster(posters: Iterable[ImageInput]) -> Iterator[ImageInput]:
+    """Posters one by one: in place of a folder the pictures below it, and of a pattern the files it matches.
+
+    All else stays as it is: a path that leads nowhere, and a folder without a picture, so that it is named like any
+    other poster that cannot be used.
+    """
+    for poster in posters:
+        if isinstance(poster, str | Path) and not is_link(poster):
+            files: Sequence[ImageInput] = _expanded(Path(os.path.expanduser(poster)), []) or [poster]
+            yield from files
+        else:
+            yield poster
+
+
+def _expanded(path: Path, passed_over: list[Path]) -> list[str] | None:
+    """The files that a folder or a pattern stands for; None for anything else."""
+    if "\0" in str(path):  # no file has such a name, and glob would raise
+        return None
+    if os.path.isdir(path):
+        pictures, others = look_through(path)
+        passed_over += others
+        return [str(file) for file in pictures]
+    if glob.has_magic(str(path)) and not os.path.exists(path):
+        return [match for match in sorted(glob.glob(str(path), recursive=True)) if os.path.isfile(match)] or None
+    return None
 
 
 def image_files(folder: Path) -> list[Path]:

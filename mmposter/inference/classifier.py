@@ -17,6 +17,7 @@ from PIL import Image
 
 from fusion import ImageClassifier, PosterModel
 from mmposter.branches import branch_names, declared, frozen_branches
+from mmposter.data.sources.frame import is_frame
 from mmposter.engines import Workers, run
 from mmposter.engines.device import resolve_device
 from mmposter.errors import UserError
@@ -24,8 +25,10 @@ from mmposter.evaluation.promise import CONFIDENCE, Evidence
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.extractors import BranchExtractors, build_extractors
 from mmposter.features.parts import SIZE
+from mmposter.images.listing import each_poster
 from mmposter.images.reading import ImageInput
 from mmposter.inference.embedding import Embedding, EmbedTask, require_format, write_embeddings
+from mmposter.inference.frames import Predictions
 from mmposter.inference.looking import Request
 from mmposter.inference.task import Prediction, PredictTask
 from mmposter.measurement.evaluate import check_branches
@@ -34,7 +37,10 @@ from mmposter.readiness.states import BranchState, left_out, left_out_notice
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.shipped import POSTERS, find_run, is_shipped
 
-__all__ = ["Embedding", "GenrePredictor", "Prediction"]
+__all__ = ["Embedding", "GenrePredictor", "Prediction", "Predictions"]
+
+_POSTER_COLUMNS = ("image", "path")
+"""Of a DataFrame: as `prepare` calls them, and as predictions do."""
 
 _REPRESENTATION = 1
 """Another number for another way to make embeddings of the same weights."""
@@ -52,10 +58,11 @@ class GenrePredictor:
         branches: Sequence[str],
         device: str,
         left_out: Sequence[BranchState] = (),
+        offline: bool = False,
     ) -> None:
         self.run, self.branches, self.device, self.left_out = run, tuple(branches), device, tuple(left_out)
-        self._task = PredictTask(run, model, extractors, branches=branches, device=device)
-        self._model = model
+        self._task = PredictTask(run, model, extractors, branches=branches, device=device, offline=offline)
+        self._model, self._offline = model, offline
 
     @classmethod
     def load(
@@ -74,7 +81,7 @@ class GenrePredictor:
                 model then goes without branches whose files are not here, or without these files where the branch says
                 something without them (`left_out`), and says so once.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-            offline: never touch the network.
+            offline: never touch the network: a poster behind a link cannot be used, either.
 
         Raises:
             UserError: for an unfinished or damaged run, a control (`ocr.mask`, `shuffled`), branches it does not
@@ -95,7 +102,8 @@ class GenrePredictor:
         frozen = frozen_branches(kept, loaded.config.regime)
         extractors = build_extractors(loaded.serving_config(), frozen, device=device, offline=offline)
         loaded.require_same_extractors(extractors)
-        return cls(loaded, loaded.load_model(), extractors, branches=kept, device=device, left_out=missing)
+        model = loaded.load_model()
+        return cls(loaded, model, extractors, branches=kept, device=device, left_out=missing, offline=offline)
 
     def __repr__(self) -> str:
         """In one line: the run, what it looks through, and where."""
@@ -153,11 +161,13 @@ class GenrePredictor:
         workers: Workers = 1,
         threads: int | None = None,
         engine: str = "local",
-    ) -> list[Prediction]:
+    ) -> Predictions:
         """Genres of posters.
 
         Args:
-            posters: paths, bytes, PIL images or arrays (see `mmposter.images.reading.load_image`), or one of them.
+            posters: paths, links (http, https), bytes, PIL images or arrays (see `mmposter.images.reading.load_image`),
+                or one of them; any iterable. A folder stands for the pictures below it, a pattern such as ``"*.jpg"``
+                for the files that it matches. Of a pandas DataFrame the column ``image`` or ``path`` is taken.
             top_k: give the k surest genres in place of those above their thresholds.
             precision: give genres of which at least this share is true, as far as validation posters can promise it,
                 and mark each poster ``accept`` or ``review`` (see `Prediction.verdict`). Where that cannot be promised
@@ -169,15 +179,15 @@ class GenrePredictor:
             engine: as for `stream`.
 
         Returns:
-            One prediction a poster, in order; a poster that cannot be used has its `error` set and no scores.
+            A list with one prediction a poster, in order; a poster that cannot be used has its `error` set and no
+            scores. Its `to_frame` is a pandas DataFrame.
 
         Raises:
             UserError: as `stream`.
         """
-        items = several(posters)
-        return list(
+        return Predictions(
             self.stream(
-                items,
+                posters,
                 top_k=top_k,
                 precision=precision,
                 confidence=confidence,
@@ -190,7 +200,7 @@ class GenrePredictor:
 
     def stream(
         self,
-        posters: Iterable[ImageInput],
+        posters: Iterable[ImageInput] | ImageInput,
         *,
         top_k: int | None = None,
         precision: float | None = None,
@@ -230,7 +240,7 @@ class GenrePredictor:
             promise = self.evidence(branches).promise(precision, confidence)
             if not promise.holds:
                 _say_once(promise.text())
-        parts = (Request(part, top_k, names, promise) for part in cut(posters))
+        parts = (Request(part, top_k, names, promise) for part in cut(several(posters)))
         with closing(run(self._task, parts, workers=workers, threads=threads, engine=engine)) as results:
             for predictions in results:
                 yield from predictions
@@ -274,8 +284,9 @@ class GenrePredictor:
         """
         if out is not None:
             require_format(Path(out))
-        items = several(posters)
-        found = list(self.stream_embeddings(items, branches=branches, workers=workers, threads=threads, engine=engine))
+        found = list(
+            self.stream_embeddings(posters, branches=branches, workers=workers, threads=threads, engine=engine)
+        )
         width = max(place.stop for place in self.parts.values())
         values = np.full((len(found), width), np.nan, np.float32)
         for row, embedding in enumerate(found):
@@ -287,7 +298,7 @@ class GenrePredictor:
 
     def stream_embeddings(
         self,
-        posters: Iterable[ImageInput],
+        posters: Iterable[ImageInput] | ImageInput,
         *,
         branches: Sequence[str] | None = None,
         workers: Workers = 1,
@@ -307,7 +318,7 @@ class GenrePredictor:
             UserError: as `stream`.
         """
         names = None if branches is None else self._chosen(branches)
-        parts = (Request(part, branches=names) for part in cut(posters))
+        parts = (Request(part, branches=names) for part in cut(several(posters)))
         with closing(run(self._embedder, parts, workers=workers, threads=threads, engine=engine)) as results:
             for embeddings in results:
                 yield from embeddings
@@ -315,7 +326,10 @@ class GenrePredictor:
     @cached_property
     def _embedder(self) -> EmbedTask:
         """What embeds; it shares the frozen extractors with what predicts."""
-        return EmbedTask(self.run, self._model, self._task.perception, branches=self.branches, device=self.device)
+        perception, device = self._task.perception, self.device
+        return EmbedTask(
+            self.run, self._model, perception, branches=self.branches, device=device, offline=self._offline
+        )
 
     def _chosen(self, branches: Sequence[str]) -> tuple[str, ...]:
         """Branches as they were asked for, in the model's order."""
@@ -364,11 +378,21 @@ def _refuse_controls(run: Run, branches: Sequence[str]) -> None:
 
 
 def several(posters: Iterable[ImageInput] | ImageInput) -> Iterable[ImageInput]:
-    """Posters as they were given; one alone as a list."""
+    """Posters as they were given, one alone as a list; folders and patterns as the files that they stand for.
+
+    Raises:
+        UserError: a DataFrame without a column of posters.
+    """
+    if is_frame(posters):
+        name = next((name for name in _POSTER_COLUMNS if name in posters.columns), None)
+        if name is None:
+            there = ", ".join(map(str, posters.columns)) or "none"
+            raise UserError(f"a DataFrame of posters needs a column {' or '.join(_POSTER_COLUMNS)}; it has {there}")
+        return each_poster(posters[name])
     single = isinstance(posters, (str, Path, bytes, Image.Image)) or (
         isinstance(posters, np.ndarray) and posters.ndim < 4
     )
-    return [posters] if single else posters  # type: ignore[list-item,return-value]
+    return each_poster([posters] if single else posters)  # type: ignore[list-item,arg-type]
 
 
 def cut(posters: Iterable[ImageInput], size: int = SIZE) -> Iterator[list[ImageInput]]:

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from fusion import ImageClassifier, PosterModel
 from mmposter.branches import on_images
+from mmposter.data.downloading import DownloadOptions, LinkReader
 from mmposter.engines import Task, finished
 from mmposter.engines.device import resolve_device
 from mmposter.engines.libraries import release_memory
@@ -23,6 +25,8 @@ from mmposter.features.loading import Loader, PosterWish, Prepared, prepared
 from mmposter.images.reading import ImageInput
 from mmposter.inference.perception import Perception, decode, split_usable
 from mmposter.runs.run import Run
+
+_MADE = ("_loader", "_links")  # by `start`
 
 Said = TypeVar("Said")
 Answer = TypeVar("Answer")
@@ -50,7 +54,8 @@ class LookTask(Task[Request, LookLoading, list[Answer]], Generic[Said, Answer]):
     """What an engine runs to ask a model about posters; a subclass says what it asks (`Said`, of a poster) and answers.
 
     The model stays on the CPU, a copy goes to the device; `extractors` are those of the branches that it does not
-    compute itself, and are not started. All branches but `branches` are masked; a request may name fewer.
+    compute itself, and are not started. All branches but `branches` are masked; a request may name fewer. Links are
+    read as their posters are looked at; where it is `offline`, none is.
     """
 
     def __init__(
@@ -61,8 +66,10 @@ class LookTask(Task[Request, LookLoading, list[Answer]], Generic[Said, Answer]):
         *,
         branches: Sequence[str],
         device: str,
+        offline: bool = False,
     ) -> None:
         self._run, self._branches, self.device = run, tuple(branches), device
+        self._download = DownloadOptions(offline=offline)
         self._model = model.eval()
         self.perception = perception if isinstance(perception, Perception) else Perception(run, perception)
         self._image: Preparation | None = None
@@ -72,7 +79,7 @@ class LookTask(Task[Request, LookLoading, list[Answer]], Generic[Said, Answer]):
 
     def __getstate__(self) -> dict[str, Any]:
         """What other processes get: everything but what `start` has made."""
-        return {key: value for key, value in vars(self).items() if key != "_loader"} | {"_started": None}
+        return {key: value for key, value in vars(self).items() if key not in _MADE} | {"_started": None}
 
     @abstractmethod
     def ask(
@@ -85,7 +92,7 @@ class LookTask(Task[Request, LookLoading, list[Answer]], Generic[Said, Answer]):
         """The answer of one poster; `said` is None where it could not be used."""
 
     def start(self, threads: int) -> None:
-        self._loader = Loader(threads)
+        self._loader, self._links = Loader(threads), LinkReader(self._download)
         if self._started is None:
             resolve_device(self.device)
             self._started = self._model if self.device == "cpu" else copy.deepcopy(self._model).to(self.device)
@@ -94,7 +101,8 @@ class LookTask(Task[Request, LookLoading, list[Answer]], Generic[Said, Answer]):
     def load(self, part: Request) -> LookLoading:
         image = self._image_of(part)
         wanted = self.perception.preparations(self.looked_at(part)) + (() if image is None else (image,))
-        return LookLoading(part, self._loader.load((PosterWish(poster, wanted) for poster in part.posters), decode))
+        wishes = (PosterWish(poster, wanted) for poster in part.posters)
+        return LookLoading(part, self._loader.load(wishes, partial(decode, links=self._links)))
 
     def compute(self, loading: LookLoading) -> Future[list[Answer]]:
         request = loading.request
@@ -111,6 +119,7 @@ class LookTask(Task[Request, LookLoading, list[Answer]], Generic[Said, Answer]):
         return finished([self.answer(item, found.get(row), errors.get(row), request) for row, item in rows])
 
     def stop(self) -> None:
+        self._links.close()
         self._loader.close()
 
     def looked_at(self, request: Request) -> tuple[str, ...]:

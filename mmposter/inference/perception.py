@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from mmposter.data.downloading import LinkReader
 from mmposter.errors import BadImageError
 from mmposter.features.extractors import BranchExtractors, Preparation
 from mmposter.features.index import Failure
 from mmposter.features.loading import Decoded, Prepared, prepared
 from mmposter.features.store import Record
 from mmposter.features.work import run_among_failures
+from mmposter.images.links import is_link
 from mmposter.images.picture import decode_picture
 from mmposter.images.reading import ImageInput
 from mmposter.runs.run import Run
@@ -100,10 +102,10 @@ class Perception:
         return Seen(inputs, records, failed, frozenset(unusable))
 
 
-def decode(poster: ImageInput) -> Decoded:
-    """A decoded poster, or why it cannot be used; safe in any thread."""
+def decode(poster: ImageInput, links: LinkReader) -> Decoded:
+    """A decoded poster, read through `links` where it is named by one, or why it cannot be used; in any thread."""
     try:
-        return decode_picture(poster)
+        return decode_picture(links.read(poster) if is_link(poster) else poster)
     except BadImageError as error:
         return Failure(error.reason, str(error))
 

@@ -17,10 +17,11 @@ from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path
 from mmposter.files.disk import naming
 from mmposter.files.spreadsheets import TableWriter
+from mmposter.inference.tables import write_parquet
 from mmposter.inference.task import Prediction
 from mmposter.outputs import claim_file, refuse_file
 
-FORMATS = (".jsonl", ".csv")
+FORMATS = (".jsonl", ".csv", ".parquet")
 
 # A file name on Linux is bytes, and what is no UTF-8 in it reaches us as lone surrogates, which cannot be written as
 # UTF-8. Written as backslash and digits they are also what JSON calls them.
@@ -30,12 +31,15 @@ _BEGINS = b'{"path":'
 
 
 class PredictionFile:
-    """Writes predictions to ``NAME.partial`` and, when all are there, to NAME as JSON lines or CSV.
+    """Writes predictions to ``NAME.partial`` and, when all are there, to NAME as JSON lines, CSV or Parquet.
+
+    The unfinished file has a line of JSON a poster whatever NAME is: a Parquet file cannot grow line by line, and would
+    be lost with a stop.
 
     Inside its ``with`` block it is the one writer of the file.
 
     Args:
-        path: ends in ``.jsonl`` or ``.csv``.
+        path: ends in ``.jsonl``, ``.csv`` or ``.parquet``.
         made_with: identity of the model and the options, as a word; an unfinished file of another one is not gone on
             with, because two models would mix in one file.
         overwrite: replace a finished file, and forget an unfinished one.
@@ -53,7 +57,7 @@ class PredictionFile:
 
     def __init__(self, path: Path, *, made_with: str = "", overwrite: bool = False) -> None:
         if path.suffix not in FORMATS:
-            raise UserError(f"--out must end in {' or '.join(FORMATS)}; got {path}")
+            raise UserError(f"--out must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; got {path}")
         self.path, self._overwrite = path, overwrite
         self._partial = path.with_name(f"{path.name}.{made_with}.partial" if made_with else f"{path.name}.partial")
         self._seen: tuple[int, int] | None = None
@@ -105,6 +109,8 @@ class PredictionFile:
             with atomic_path(self.path) as temporary:
                 if self.path.suffix == ".csv":
                     self._write_csv(temporary, ranks)
+                elif self.path.suffix == ".parquet":
+                    write_parquet(temporary, self.predictions(), self._genres(), ranks)
                 elif ranks is None:
                     shutil.copyfile(self._partial, temporary)
                 else:
@@ -169,8 +175,12 @@ class PredictionFile:
                 line = {**prediction.to_json(), "review": ranks.get(row)}
                 stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
+    def _genres(self) -> list[str]:
+        """In the order of the model; none where no poster could be used."""
+        return next((list(prediction.scores) for prediction in self.predictions() if prediction.scores), [])
+
     def _write_csv(self, target: Path, ranks: Mapping[int, int] | None) -> None:
-        genres = next((list(prediction.scores) for prediction, _ in self._read() if prediction.scores), [])
+        genres = self._genres()
         with target.open("w", encoding="utf-8", errors=_UNWRITABLE, newline="") as stream:
             writer = TableWriter(stream)
             asked = [] if ranks is None else ["verdict", "review", "gain"]

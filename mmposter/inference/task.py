@@ -133,8 +133,9 @@ class PredictTask(LookTask[_Said, Prediction]):
         *,
         branches: Sequence[str],
         device: str,
+        offline: bool = False,
     ) -> None:
-        super().__init__(run, model, extractors, branches=branches, device=device)
+        super().__init__(run, model, extractors, branches=branches, device=device, offline=offline)
         self._decisions = {self._branches: run.decision(branches)}
 
     def decision(self, branches: tuple[str, ...] | None = None) -> Decision:

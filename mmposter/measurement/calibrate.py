@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,7 @@ def calibrate_run(
     device: str = "auto",
     offline: bool = False,
     workers: Workers = 1,
+    threads: int | None = None,
     include_trained: bool = False,
     quiet: bool = False,
 ) -> Subsets:
@@ -72,6 +74,7 @@ def calibrate_run(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         offline: never touch the network.
         workers: processes that extract features that the store lacks; 1 is this one.
+        threads: CPU threads of each of them; None: the cores, shared out.
         include_trained: do not leave out what the run has seen (of ``val``, what it was trained on).
         quiet: show no progress.
 
@@ -88,7 +91,8 @@ def calibrate_run(
     run.vocabulary.require_same(dataset.vocabulary, mine=str(run.folder), theirs=str(dataset.folder))
     config = run.serving_config()
     device = resolve_device(device)
-    inputs = load_inputs(config, dataset, device=device, offline=offline, quiet=quiet, behind=run, workers=workers)
+    load = partial(load_inputs, dataset=dataset, device=device, offline=offline, workers=workers, threads=threads)
+    inputs = load(config, quiet=quiet, behind=run)
     run.require_same_sizes(inputs.features.metadata)
     for side in ("val", split):
         if not inputs.rows(side):
@@ -114,7 +118,7 @@ def calibrate_run(
             subsets[branches] = fitter.fit(branches)
             ticker.advance(note=",".join(branches))
         if less is not None:
-            fitter.look_at(load_inputs(less, dataset, device=device, offline=offline, quiet=True, workers=workers))
+            fitter.look_at(load(less, quiet=True))
         for branches in fewer:
             spared[branches] = fitter.fit(branches)
             ticker.advance(note=",".join(branches))

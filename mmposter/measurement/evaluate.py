@@ -38,6 +38,7 @@ def evaluate_run(
     device: str = "auto",
     offline: bool = False,
     workers: Workers = 1,
+    threads: int | None = None,
     include_trained: bool = False,
 ) -> Evaluation:
     """Metrics of `run` on one split, with the decision fitted on its validation posters (see `Run.decision`).
@@ -50,6 +51,7 @@ def evaluate_run(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         offline: never touch the network.
         workers: processes that extract features that the store lacks; 1 is this one.
+        threads: CPU threads of each of them; None: the cores, shared out.
         include_trained: measure on posters too that the run has seen in training, see `unseen_rows`.
 
     Raises:
@@ -64,6 +66,7 @@ def evaluate_run(
         device=device,
         offline=offline,
         workers=workers,
+        threads=threads,
         include_trained=include_trained,
     ).evaluation
 
@@ -78,6 +81,7 @@ def examine_run(
     device: str = "auto",
     offline: bool = False,
     workers: Workers = 1,
+    threads: int | None = None,
     include_trained: bool = False,
     by: Sequence[str] | None = None,
 ) -> Examination:
@@ -102,7 +106,7 @@ def examine_run(
             f"{dataset.folder} has no training posters: the constant answer beside each metric is chosen on them.\n"
             "Prepare it with some, such as --ratios 0.1 0 0.9"
         )
-    inputs = load_inputs(config, dataset, device=device, offline=offline, behind=run, workers=workers)
+    inputs = load_inputs(config, dataset, device=device, offline=offline, behind=run, workers=workers, threads=threads)
     run.require_same_sizes(inputs.features.metadata)
     rows = unseen_rows(run, dataset, inputs, split, include_trained=include_trained)
     val = Rows([])

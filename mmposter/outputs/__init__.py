@@ -6,6 +6,16 @@
 from __future__ import annotations
 
 from mmposter.outputs.folder import Kind, claim, claim_file, refuse_file, remove_folder, remove_ours
-from mmposter.outputs.lock import LOCK, one_writer
+from mmposter.outputs.lock import LOCK, is_being_written, one_writer
 
-__all__ = ["LOCK", "Kind", "claim", "claim_file", "one_writer", "refuse_file", "remove_folder", "remove_ours"]
+__all__ = [
+    "LOCK",
+    "Kind",
+    "claim",
+    "claim_file",
+    "is_being_written",
+    "one_writer",
+    "refuse_file",
+    "remove_folder",
+    "remove_ours",
+]

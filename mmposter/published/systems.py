@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mmposter.config import Config, flat_config, load_config
 from mmposter.data.crops import CropOrder
 from mmposter.errors import UserError
+from mmposter.suggest import did_you_mean
 
 Variant = Literal["as_published", "clean"]
 VARIANTS: tuple[Variant, ...] = ("as_published", "clean")
@@ -171,12 +172,15 @@ def parse_variants(text: str) -> tuple[Variant, ...]:
     chosen = tuple(variant for variant in VARIANTS if text in (variant, "both"))
     if chosen:
         return chosen
-    raise UserError(f"--variant takes as_published, clean or both; got {text!r}")
+    raise UserError(
+        f"--variant takes as_published, clean or both; got {text!r}{did_you_mean(text, (*VARIANTS, 'both'))}"
+    )
 
 
 def _unknown(name: str) -> UserError:
     lines = [f"  {folder} ({system.title}): {', '.join(system.models)}" for folder, system in systems().items()]
+    meant = did_you_mean(name, (*systems(), *published_names()))
     return UserError(
-        f"there is no published system {name!r}. Known are\n" + "\n".join(lines) + "\n"
+        f"there is no published system {name!r}{meant}. Known are\n" + "\n".join(lines) + "\n"
         "Type a system (p1), a network (p1/densenet121), several parted by commas, or all."
     )

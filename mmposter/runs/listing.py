@@ -15,7 +15,7 @@ from mmposter.files.plain import MEGABYTE
 from mmposter.files.strict_json import mapping, number, parse_json, read_json, read_text, texts
 
 # Kept as text, not imported from mmposter.runs.run: a listing should not wait for torch.
-_MODEL, _METRICS = "model.json", "metrics.jsonl"
+MODEL, _METRICS = "model.json", "metrics.jsonl"
 _LARGEST = 16 * MEGABYTE
 
 
@@ -44,15 +44,25 @@ def list_runs(folder: Path) -> list[RunSummary]:
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; train something first: mmposter train DATA --out {folder}/NAME")
-    models = sorted(folder.rglob(_MODEL))
+    models = sorted(folder.rglob(MODEL))
     if not models:
-        raise UserError(f"{folder} holds no run folder (a folder with a {_MODEL})")
+        raise UserError(f"{folder} holds no run folder (a folder with a {MODEL})")
     read = {path.parent: _read(path) for path in models}
     flat = {run: comparable(values["config"]) for run, values in read.items() if values is not None}
     keys = dict.fromkeys(key for config in flat.values() for key in config)
     varying = [key for key in keys if len({json.dumps(config.get(key)) for config in flat.values()}) > 1]
     summaries = [_summary(folder, run, values, flat.get(run, {}), varying) for run, values in read.items()]
     return sorted(summaries, key=lambda run: (-(run.val_map if run.val_map is not None else -1.0), run.name))
+
+
+def is_finished(run: Path) -> bool:
+    """Whether the training of a run folder has ended; one that is damaged has not."""
+    values = _read(run / MODEL)
+    return values is not None and _has_ended(values)
+
+
+def _has_ended(values: Mapping[str, Any]) -> bool:
+    return values.get("thresholds") is not None
 
 
 def _summary(
@@ -66,7 +76,7 @@ def _summary(
         name=name,
         branches=tuple(config["branches"]),
         regime=config["regime"],
-        state="finished" if values.get("thresholds") is not None else "stopped",
+        state="finished" if _has_ended(values) else "stopped",
         epochs=len(scores),
         val_map=None if _too_few(values) else max(scores, default=None),
         differences={key: config.get(key) for key in varying if key not in ("branches", "regime")},
@@ -83,7 +93,7 @@ def _too_few(values: Mapping[str, Any]) -> bool:
 def _read(path: Path) -> dict[str, Any] | None:
     """`model.json` with the validation mAP of every epoch as ``val_map``; None where either file is damaged."""
     try:
-        values = mapping(read_json(path, limit=_LARGEST), _MODEL)
+        values = mapping(read_json(path, limit=_LARGEST), MODEL)
         scores = _scores(path.with_name(_METRICS))
         config = mapping(values["config"], "config")
         readable = bool(texts(config["branches"], "branches")) and isinstance(config["regime"], str)

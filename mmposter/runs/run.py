@@ -30,7 +30,8 @@ from mmposter.files.tensors import load_tensors, require_shapes
 from mmposter.pretrained.trust import is_trusted
 from mmposter.runs.building import build_image_classifier, build_model, build_tower
 from mmposter.runs.decisions import Decision, Subsets, base_rates, unseen_answer
-from mmposter.shipped import BENCHMARK, is_shipped
+from mmposter.shipped import BENCHMARK, is_shipped, shipped_models
+from mmposter.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from fusion import ImageClassifier, PosterModel
@@ -127,8 +128,10 @@ class Run:
         folder = Path(folder)
         path = folder / MODEL
         if file_here(path) is None:
+            meant = did_you_mean(str(folder), shipped_models())
             raise UserError(
-                f"{folder} is no run folder (it has no {MODEL}); make one with: mmposter train DATA --out {folder}"
+                f"{folder} is no run folder (it has no {MODEL}){meant}; make one with: mmposter train DATA "
+                f"--out {folder}"
             )
         values = read_json(path, limit=_LARGEST, mend=_MEND)
         with sound(path, _MEND):

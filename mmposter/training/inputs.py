@@ -56,6 +56,7 @@ def load_inputs(
     quiet: bool = False,
     behind: Run | None = None,
     workers: Workers = 1,
+    threads: int | None = None,
     cache: FeatureCache | None = None,
 ) -> Inputs:
     """Extract what is missing, and read what the branches of `config` need, shuffled among posters where it says so.
@@ -63,6 +64,7 @@ def load_inputs(
     Args:
         behind: a trained run that needs the same extractors; they are compared before anything is extracted.
         workers: processes that extract; 1 is this one.
+        threads: CPU threads of each of them; None: the cores, shared out.
         cache: tables that were read before; the store must then be complete, and nothing is extracted.
 
     Raises:
@@ -76,7 +78,7 @@ def load_inputs(
         behind.require_same_extractors(branches)
     if cache is None:
         missing = {name: branch for name, branch in branches.items() if not is_laid_out(dataset, branch)}
-        extract_dataset(dataset, missing, workers=workers, quiet=quiet)
+        extract_dataset(dataset, missing, workers=workers, threads=threads, quiet=quiet)
         features = load_features(dataset, branches)
     else:
         features = cache.load(dataset, branches)

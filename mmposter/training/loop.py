@@ -56,7 +56,7 @@ class Trainer:
 
     What is frozen in the model is frozen before. `train` are the posters with augmentation, if any, `val` the same
     without; `train_rows` are learnt from, early stopping looks at `val_rows`. `unseen` is what is said of posters of
-    which no branch sees anything.
+    which no branch sees anything. `loaders` processes make the batches (None: as many as ``train.workers`` says).
     """
 
     def __init__(
@@ -73,8 +73,10 @@ class Trainer:
         unseen: Unseen,
         out: Path,
         films: Films | None = None,
+        loaders: int | None = None,
     ) -> None:
         settings = config.train
+        self.loaders = settings.workers if loaders is None else loaders
         self.unseen = unseen
         self.config, self.settings, self.accelerator, self.out = config, settings, accelerator, out
         self.train_data, self.val_data, self.val_rows = train, val, list(val_rows)
@@ -152,14 +154,14 @@ class Trainer:
     def _predict(
         self, model: nn.Module, rows: Sequence[int], data: PosterBatches, only: Sequence[str] | None = None
     ) -> Scored:
-        found = predict_rows(self.accelerator, model, data, rows, self.config, only)
+        found = predict_rows(self.accelerator, model, data, rows, self.config, only, workers=self.loaders)
         return found._replace(probs=self.unseen.fill(found.probs, found.seen))
 
     def _train_epoch(self) -> None:
         state = self.progress
         self.train_data.epoch = self.sampler.epoch = state.epoch
         self.sampler.start = state.batch * self.accelerator.num_processes
-        loader = self.accelerator.prepare(_loader(self.train_data, self.sampler, self.settings.workers))
+        loader = self.accelerator.prepare(_loader(self.train_data, self.sampler, self.loaders))
         self.model.train()
         saved = began = time.monotonic()
         before = state.seconds
@@ -303,13 +305,16 @@ def predict_rows(
     rows: Sequence[int],
     config: Config,
     only: Sequence[str] | None = None,
+    *,
+    workers: int | None = None,
 ) -> Scored:
     """What the model says of posters, in the order of `rows`; those that cannot be decoded are left out.
 
-    In evaluation mode. Where the genres exclude each other, the probabilities of a poster sum to 1.
+    In evaluation mode. Where the genres exclude each other, the probabilities of a poster sum to 1. `workers` processes
+    make the batches; None: as many as ``train.workers`` says.
     """
     sampler = EpochSampler(rows, max(config.train.batch_size, 64), shuffle=False)
-    loader = accelerator.prepare(_loader(data, sampler, config.train.workers))
+    loader = accelerator.prepare(_loader(data, sampler, config.train.workers if workers is None else workers))
     model.eval()
     plain = cast("PosterModel | ImageClassifier", accelerator.unwrap_model(model))
     found: dict[int, tuple[NDArray[np.float32], bool]] = {}

@@ -117,32 +117,47 @@ def training_pictures(
     seed: int,
     folder: Path,
     *,
+    threads: int | None = None,
     quiet: bool = False,
 ) -> MappedPosters:
-    """The posters to learn from; without ``train.augment`` they are seen as in use."""
+    """The posters to learn from, decoded by so many threads; without ``train.augment`` they are seen as in use."""
     if not settings.augment:
-        return whole_pictures(dataset, rows, looks, folder, "train", quiet=quiet)
+        return whole_pictures(dataset, rows, looks, folder, "train", threads=threads, quiet=quiet)
     sizes = settings.sizes or (looks.size,)
     # So large that the smallest part still has as many pixels as it is shown with.
     zoom = settings.crop[0] ** -0.5
     largest = (round(max(size[0] for size in sizes) * zoom), round(max(size[1] for size in sizes) * zoom))
-    decoded = _decoded(dataset, rows, TowerInput(looks.mean, looks.std, largest, looks.resize), folder, "train", quiet)
+    enlarged = TowerInput(looks.mean, looks.std, largest, looks.resize)
+    decoded = _decoded(dataset, rows, enlarged, folder, "train", threads, quiet)
     return _mapped(decoded, rows, looks, RandomViews(sizes, settings.crop, seed))
 
 
 def whole_pictures(
-    dataset: Dataset, rows: Sequence[int], looks: TowerInput, folder: Path, name: str, *, quiet: bool = False
+    dataset: Dataset,
+    rows: Sequence[int],
+    looks: TowerInput,
+    folder: Path,
+    name: str,
+    *,
+    threads: int | None = None,
+    quiet: bool = False,
 ) -> MappedPosters:
     """Posters as they are seen in use, to the last bit; `name` begins the names of their files in `folder`."""
-    return _mapped(_decoded(dataset, rows, looks, folder, name, quiet), rows, looks)
+    return _mapped(_decoded(dataset, rows, looks, folder, name, threads, quiet), rows, looks)
 
 
 def _decoded(
-    dataset: Dataset, rows: Sequence[int], looks: TowerInput, folder: Path, name: str, quiet: bool
+    dataset: Dataset,
+    rows: Sequence[int],
+    looks: TowerInput,
+    folder: Path,
+    name: str,
+    threads: int | None,
+    quiet: bool,
 ) -> DecodedPosters:
     transform = looks.transform()
     made = {FOLDER: Resized(looks.size, lambda poster: transform.resized(np.asarray(poster)))}
-    return decode_posters(dataset, rows, made, folder, name, quiet=quiet)
+    return decode_posters(dataset, rows, made, folder, name, threads=threads, quiet=quiet)
 
 
 def _mapped(

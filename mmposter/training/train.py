@@ -18,6 +18,7 @@ from mmposter.data.dataset import Dataset
 from mmposter.data.splitting import SPLIT_ADVICE
 from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
+from mmposter.engines.libraries import limit_threads
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
 from mmposter.evaluation.gains import Gain
@@ -129,12 +130,15 @@ def train(
     offline: bool = False,
     quiet: bool = False,
     workers: Workers = 1,
+    threads: int | None = None,
     start: Start | None = None,
 ) -> TrainingResult:
     """Train on the ``train`` posters, stop and tune thresholds on the ``val`` posters, never look at ``test``.
 
-    Features that the store lacks are extracted first, by `workers` processes (see `mmposter.engines.run`). With `start`
-    the training goes on from that model's branches and head, and `config` is made by `Start.config`.
+    Features that the store lacks are extracted first, by `workers` processes of `threads` CPU threads (see
+    `mmposter.engines.run`); where the posters themselves are learnt from, so many processes (of a number above 1; else
+    ``train.workers``) draw their views, too, and so many threads decode them. The training itself takes `threads`
+    threads. With `start` it goes on from that model's branches and head, and `config` is made by `Start.config`.
 
     Raises:
         UserError: for data without labels or splits, missing weights, an `out` that holds another run, or that
@@ -146,6 +150,8 @@ def train(
     if start is not None:
         start.require(config)
     config, device = settle(config, Pins.of(dataset), begun), resolve_device(device)
+    if threads is not None:
+        limit_threads(threads)
     with claim(out, RUN, go_on=resume, overwrite=overwrite) as there:
         if there:
             _require_same(out, config, dataset, start)
@@ -153,10 +159,27 @@ def train(
             say(f"nothing to resume in {out}: starting anew")
         behind = None if start is None else start.run
         inputs = load_inputs(
-            config, dataset, device=device, offline=offline, quiet=quiet, behind=behind, workers=workers
+            config,
+            dataset,
+            device=device,
+            offline=offline,
+            quiet=quiet,
+            behind=behind,
+            workers=workers,
+            threads=threads,
         )
         fitted = fit(
-            config, dataset, inputs, out, device=device, offline=offline, resume=resume, quiet=quiet, start=start
+            config,
+            dataset,
+            inputs,
+            out,
+            device=device,
+            offline=offline,
+            resume=resume,
+            quiet=quiet,
+            start=start,
+            workers=workers,
+            threads=threads,
         )
         result = finish(fitted, dataset, inputs, time.monotonic() - started, start)
     if not quiet:
@@ -195,11 +218,14 @@ def fit(
     resume: bool = False,
     quiet: bool = False,
     start: Start | None = None,
+    workers: Workers = 1,
+    threads: int | None = None,
 ) -> Fitted:
     """The training itself, with the weights of the best epoch and thresholds tuned on the validation posters.
 
     `inputs` are what `load_inputs` read for this configuration; `out` is there already, and holds weights and
-    checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one. `start` is as in `train`.
+    checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one. `start`, `workers` and
+    `threads` are as in `train`.
     """
     weights = image_network(config, config.branches, Pins.of(dataset), offline=offline)
     _require_posters(dataset, inputs)
@@ -222,7 +248,9 @@ def fit(
         facts["films"] = len(films)
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=facts)
     run.save()
-    trainer = _trainer(config, dataset, inputs, model, loss, device, out, films, quiet=quiet)
+    trainer = _trainer(
+        config, dataset, inputs, model, loss, device, out, films, quiet=quiet, workers=workers, threads=threads
+    )
     if resume:
         trainer.resume()
     progress = trainer.fit(quiet=quiet)
@@ -249,12 +277,16 @@ def _trainer(
     films: Films | None,
     *,
     quiet: bool,
+    workers: Workers,
+    threads: int | None,
 ) -> Trainer:
     train_rows, val_rows, settings = inputs.rows("train"), inputs.rows("val"), config.train
     learnt, watched, looks, folder = None, None, inputs.image, out / PICTURES
     if looks is not None:
-        learnt = training_pictures(dataset, train_rows, looks, settings, config.seed, folder, quiet=quiet)
-        watched = whole_pictures(dataset, val_rows, looks, folder, "val", quiet=quiet)
+        learnt = training_pictures(
+            dataset, train_rows, looks, settings, config.seed, folder, threads=threads, quiet=quiet
+        )
+        watched = whole_pictures(dataset, val_rows, looks, folder, "val", threads=threads, quiet=quiet)
     return Trainer(
         model,
         loss,
@@ -267,6 +299,7 @@ def _trainer(
         unseen=unseen_answer(config, inputs.shares()),
         out=out,
         films=films,
+        loaders=workers if looks is not None and isinstance(workers, int) and workers > 1 else None,
     )
 
 

@@ -16,7 +16,8 @@ from mmposter.cli import app
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 HOME = "https://github.com/mmposter/mmposter"  # as setup.cfg says
-COMMANDS = get_command(app).commands
+PROGRAM = get_command(app)
+COMMANDS = PROGRAM.commands
 
 STAND_INS = ("...", "WEIGHTS")  # words in a command line that stand for some others; docs/performance.md says which
 
@@ -65,7 +66,8 @@ def fault(words: list[str]) -> str | None:
         return None
     name, *arguments = words
     if name.startswith("-"):
-        return None if words == ["--help"] else f"mmposter has no option {name}"
+        known = {option for param in PROGRAM.params for option in param.opts} | {"--help"}
+        return None if name in known and not arguments else f"mmposter has no option {name}"
     if name not in COMMANDS:
         return f"mmposter has no command {name}"
     command = COMMANDS[name]

@@ -101,11 +101,11 @@ def test_the_source_feeds_prepare(names, tmp_path, poster_files) -> None:
     ]
     lines = [*map(json.dumps, [*films, {"file": "nowhere.png", "genres": ["Horror"]}]), "{broken"]
     (tmp_path / "films.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    report = prepare(tmp_path / "films.jsonl", tmp_path / "data", format="jsonl", quiet=True)
+    report = prepare(tmp_path / "films.jsonl", tmp_path / "data", quiet=True)  # it is recognised
     assert report.kept == 6
     assert sum(report.dropped.values()) == 2
     genres = Dataset.load(tmp_path / "data").table["genres"]
-    assert sorted(genres.map(tuple)) == [("Comedy", "Romance")] * 3 + [("Horror",)] * 3
+    assert sorted(map(tuple, genres)) == [("Comedy", "Romance")] * 3 + [("Horror",)] * 3
     assert "line 8 cannot be read" in (tmp_path / "data" / "dropped.csv").read_text(encoding="utf-8")
 
 

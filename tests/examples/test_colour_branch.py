@@ -79,7 +79,9 @@ def test_it_has_a_section_in_the_configuration_and_a_place_behind_ours(place: Si
     config = load_config(None, ["colour.bins=12"], branches="colour,cnn")
     assert config.branches == ("cnn", "colour")
     assert config.model_dump()["colour"]["bins"] == 12
-    with pytest.raises(UserError, match=r"colour\.bin: unknown key; allowed there: bins, dim, dropout"):
+    with pytest.raises(
+        UserError, match=r"colour\.bin: unknown key \(did you mean bins\?\); allowed there: bins, dim, dropout"
+    ):
         load_config(None, ["colour.bin=12"])
     own = load_config(None, ["train.lr.colour=0.1", "train.lr.ocr=0.2"], branches="colour,cnn").model_dump()
     assert own["train"]["lr"] == {"colour": 0.1, "ocr": 0.2}

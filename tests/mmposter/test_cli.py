@@ -63,7 +63,7 @@ def run(*arguments: str, cwd=None, stdin: str = "", check: bool = False) -> Comp
         (["predict", "x.jpg", "--model", "nowhere", "--workers", "many"], "--workers takes a number"),
         (["evaluate", "nowhere", "nowhere"], "is no run folder"),
         (["predict", "x.jpg", "--model", "nowhere"], "is no run folder"),
-        (["predict", "x.jpg", "--model", "nowhere", "--out", "x.txt"], "--out must end in .jsonl or .csv"),
+        (["predict", "x.jpg", "--model", "nowhere", "--out", "x.txt"], "--out must end in .jsonl, .csv or .parquet"),
         (
             ["predict", "x.jpg", "--model", "nowhere", "--listing", "--out", "x.csv"],
             "--listing prints and --out writes",

@@ -54,9 +54,12 @@ def test_every_unknown_key_and_bad_value_stands_in_one_error():
         "yolo.size",
     ]
     text = "\n".join(lines)
-    assert "cnn.backbon: unknown key; allowed there: backbone, init, size" in text
+    assert "cnn.backbon: unknown key (did you mean backbone?); allowed there: backbone, init, size" in text
     assert "yolo.size: Input should be a multiple of 32; got 450" in text
-    assert "fusion.head: allowed are sum, concat, gated, attention; got 'sum2'. One from outside comes with" in text
+    assert (
+        "fusion.head: allowed are sum, concat, gated, attention; got 'sum2' (did you mean sum?). One from outside"
+        in text
+    )
     assert "nonsense: unknown key; allowed there: branches, regime, seed" in text
 
 

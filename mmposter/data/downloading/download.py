@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmposter.data.downloading.fetch import Answer, Fetcher
+from mmposter.data.downloading.fetch import HOPS, Answer, Fetcher
 from mmposter.data.downloading.ledger import Ledger
 from mmposter.data.downloading.options import DownloadOptions, host_of, split_link
 from mmposter.data.downloading.schedule import DownloadJob, HostSchedule
@@ -19,7 +19,6 @@ from mmposter.outputs import one_writer
 from mmposter.progress import progress, say
 
 _THREADS = 32
-_HOPS = 5
 _LAST_WORDS_S = 1.0  # how long an interrupted run waits for the answers that are on their way
 
 
@@ -146,8 +145,8 @@ class _Run:
         elif answer.kind == "moved":
             job.hops += 1
             job.url = answer.target
-            if job.hops > _HOPS:
-                self._finish(job, "dead", Outcome("redirect_loop", f"it is redirected more than {_HOPS} times"))
+            if job.hops > HOPS:
+                self._finish(job, "dead", Outcome("redirect_loop", f"it is redirected more than {HOPS} times"))
             elif not self._schedule.put_back(job):
                 self._give_up(job)
         elif answer.kind == "picture":

@@ -20,6 +20,9 @@ from mmposter.engines.libraries import installed_version
 from mmposter.errors import BadImageError
 from mmposter.images.reading import load_image
 
+HOPS = 5
+"""Redirects that a link may lead over."""
+
 _PIECE = 65_536  # bytes
 # A server that sends a few bytes in every time-out would hold a connection for ever.
 _SLOWEST = 10  # time-outs for a whole answer

@@ -7,10 +7,21 @@ from pathlib import Path
 from mmposter.branches.plugins import load_named
 from mmposter.branches.settings import FROM_OUTSIDE
 from mmposter.data.sources import ccu, csv_table, folder, imagefolder, kaggle, mmimdb, nfo, onehot, parquet  # noqa: F401
-from mmposter.data.sources.base import FORMATS, Issue, PosterRow, SourceRows, register_source
+from mmposter.data.sources.base import AUTO, FORMATS, Issue, PosterRow, SourceRows, register_source
 from mmposter.errors import UserError
+from mmposter.suggest import did_you_mean
 
-__all__ = ["Issue", "PosterRow", "SourceRows", "format_help", "read_source", "register_source", "source_formats"]
+__all__ = [
+    "AUTO",
+    "Issue",
+    "PosterRow",
+    "SourceRows",
+    "format_help",
+    "read_source",
+    "register_source",
+    "require_source",
+    "source_formats",
+]
 
 
 def source_formats() -> list[str]:
@@ -23,6 +34,12 @@ def format_help() -> dict[str, str]:
     return {name: (FORMATS[name].read.__doc__ or "").strip().partition("\n")[0] for name in source_formats()}
 
 
+def require_source(source: Path) -> None:
+    """Refuse a source that is not there (UserError: what to give)."""
+    if not source.exists():
+        raise UserError(f"the source {source} does not exist.\nGive the folder or file that holds the posters.")
+
+
 def read_source(source: Path, format: str) -> SourceRows:
     """Read `source` with the reader called `format`.
 
@@ -31,12 +48,12 @@ def read_source(source: Path, format: str) -> SourceRows:
     """
     load_named()
     if format not in FORMATS:
+        meant = did_you_mean(format, source_formats())
         raise UserError(
-            f"--format {format!r} is unknown. Known: {', '.join(source_formats())}. {FROM_OUTSIDE}\n"
+            f"--format {format!r} is unknown{meant}. Known: {', '.join(source_formats())}. {FROM_OUTSIDE}\n"
             + (_looks(source) or "Type for example: mmposter prepare posters.csv --out data --format csv")
         )
-    if not source.exists():
-        raise UserError(f"the source {source} does not exist.\nGive the folder or file that holds the posters.")
+    require_source(source)
     try:
         return FORMATS[format].read(source)
     except UserError as error:
@@ -46,13 +63,7 @@ def read_source(source: Path, format: str) -> SourceRows:
 
 def _looks(source: Path, other_than: str = "") -> str:
     """A sentence on what `source` looks like; empty where nobody knows it, or where it looks as it should."""
-    names = []
-    for name, format in FORMATS.items():
-        try:
-            if format.looks is not None and format.looks(source):
-                names.append(name)
-        except OSError:  # a folder that may not be listed: the reader's own error says so
-            continue
+    names = [name for name, format in FORMATS.items() if not format.last and format.seen_by(source)]
     if not names or other_than in names:
         return ""
     return f"What {source} holds looks like --format {' or '.join(names)}."

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # The one spelling of a missing value that movie metadata uses (OMDb writes it into every field).
 NOT_AVAILABLE = "N/A"
+AUTO = "auto"
+"""What stands for a format that is to be recognised."""
 PASSED_OVER = "passed_over"
 """The kind of an issue: a file in a folder of pictures that is no picture by its name."""
 # A file's name on every system: no folder, no leading dot, no sign that a shell or Windows reads otherwise.
@@ -109,13 +111,27 @@ def _codes(text: str) -> str:
 
 Reader: TypeAlias = Callable[[Path], SourceRows]
 
+Looks: TypeAlias = Callable[[Path], str | bool]
+"""Whether a path looks like a format: by what, in words such as ``the columns image, genres``. Empty or False: not."""
+
 
 @dataclass(frozen=True)
 class SourceFormat:
-    """A kind of source: how it is read, and what it looks like to someone who named another kind."""
+    """A kind of source: how it is read, and how it is recognised."""
 
     read: Reader  # the first line of its docstring is the help of --format
-    looks: Callable[[Path], bool] | None = None
+    looks: Looks | None = None
+    last: bool = False  # recognised only where no other format is
+
+    def seen_by(self, source: Path) -> str:
+        """By what `source` looks like this format; empty where it does not, or where nobody can tell."""
+        if self.looks is None:
+            return ""
+        try:
+            seen = self.looks(source)
+        except OSError:  # a folder that may not be listed: the reader's own error says so
+            return ""
+        return seen if isinstance(seen, str) else "what lies there" if seen else ""
 
 
 class SourceFormats(dict[str, SourceFormat]):
@@ -134,21 +150,25 @@ FORMATS = SourceFormats()
 DOORS.append(FORMATS)
 
 
-def register_source(name: str, looks: Callable[[Path], bool] | None = None) -> Callable[[Reader], Reader]:
+def register_source(name: str, looks: Looks | None = None, *, last: bool = False) -> Callable[[Reader], Reader]:
     """Decorator of a function that reads a source: register it as the format ``name``.
 
     Args:
         name: what ``--format`` takes.
-        looks: whether a path looks like such a source; cheap: a look at some names or at the first line.
+        looks: by what a path looks like such a source, so that it is recognised without ``--format``; cheap: a look at
+            some names or at the first line.
+        last: recognise it only where no other format is: what it needs is there in sources of others, too.
 
     Raises:
-        ValueError: the name is taken already.
+        ValueError: the name is taken already, or is `AUTO`.
     """
 
     def enter(read: Reader) -> Reader:
         if name in FORMATS:
             raise ValueError(f"source must have a new name, {name!r} is taken by {FORMATS[name].read.__name__}")
-        FORMATS[name] = SourceFormat(read, looks)
+        if name == AUTO:
+            raise ValueError(f"source must have another name than {AUTO!r}, which stands for recognising the format")
+        FORMATS[name] = SourceFormat(read, looks, last)
         return read
 
     return enter

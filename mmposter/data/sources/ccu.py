@@ -30,9 +30,10 @@ _SPACE = re.compile(r"\s*")
 _IMDB_ID = re.compile(r'"imdbID"\s*:\s*"([^"\n]+)"')
 
 
-def looks_like_ccu(source: Path) -> bool:
+def looks_like_ccu(source: Path) -> str:
     """A folder with one of the two folders of the published layout."""
-    return (source / POSTERS).is_dir() or (source / METADATA).is_dir()
+    found = [name for name in (POSTERS, METADATA) if (source / name).is_dir()]
+    return f"the folder {found[0]}" if found else ""
 
 
 @register_source("ccu", looks_like_ccu)

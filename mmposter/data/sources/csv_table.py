@@ -16,9 +16,9 @@ REQUIRED = ("image", "genres")
 OPTIONAL = ("id", "title", "year", "split", "actors")
 
 
-def looks_like_csv(source: Path) -> bool:
+def looks_like_csv(source: Path) -> str:
     """A table with our own column names."""
-    return set(REQUIRED) <= set(table_header(source))
+    return f"the columns {', '.join(REQUIRED)}" if set(REQUIRED) <= set(table_header(source)) else ""
 
 
 @register_source("csv", looks_like_csv)
@@ -41,10 +41,23 @@ def read_csv(source: Path) -> SourceRows:
         )
     found = SourceRows(root=source.resolve().parent)
     table = read_table(source, found.issues)
-    remedy = f"Needed: {', '.join(REQUIRED)}; also read: {', '.join(OPTIONAL)}.\nName the columns so in the first line."
-    require_columns(source, table, REQUIRED, remedy)
-    found.rows = [_row(table, fields, line, found) for line, fields in table.rows]
+    read_rows(table, found, source, "Name the columns so in the first line.")
     return found
+
+
+def read_rows(table: TextTable, found: SourceRows, source: Path | str, remedy: str) -> None:
+    """Read the rows of a table of this format into `found`, whose root is there already.
+
+    Args:
+        source: where the table comes from, for an error.
+        remedy: how its columns are given their names.
+
+    Raises:
+        UserError: there are no rows, or a required column is missing.
+    """
+    known = f"Needed: {', '.join(REQUIRED)}; also read: {', '.join(OPTIONAL)}.\n{remedy}"
+    require_columns(source, table, REQUIRED, known)
+    found.rows = [_row(table, fields, line, found) for line, fields in table.rows]
 
 
 def _row(table: TextTable, fields: list[str], line: int, found: SourceRows) -> PosterRow:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from mmposter.data.sources.base import PosterRow, SourceRows, pictures_below, register_source
 from mmposter.errors import UserError
 from mmposter.images.formats import picture_suffixes
 
+_LOOKED_AT = 10_000  # files
 
-@register_source("folder")
+
+def looks_like_folder(source: Path) -> str:
+    """A folder with a picture in it, or below."""
+    if not source.is_dir():
+        return ""
+    files = islice(source.rglob("*"), _LOOKED_AT)
+    found = any(path.suffix.lower() in picture_suffixes() and not path.name.startswith(".") for path in files)
+    return "its pictures" if found else ""
+
+
+@register_source("folder", looks_like_folder, last=True)
 def read_folder(source: Path) -> SourceRows:
     """Pictures without genres: every picture below the folder.
 

@@ -33,13 +33,17 @@ GENRES = ("genres", "genre", "labels", "label")
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 
 
-def looks_like_imagefolder(source: Path) -> bool:
+def looks_like_imagefolder(source: Path) -> str:
     """A folder with metadata in it or one level below, or with folders called as sides of a split are."""
     if not source.is_dir():
-        return False
-    folders = [path for path in source.iterdir() if path.is_dir()]
-    named = any((folder / name).is_file() for folder in (source, *folders) for name in METADATA)
-    return named or any(folder.name.casefold() in SPLIT_NAMES for folder in folders)
+        return ""
+    folders = sorted(path for path in source.iterdir() if path.is_dir())
+    for folder in (source, *folders):
+        for name in METADATA:
+            if (folder / name).is_file():
+                return f"the file {(folder / name).relative_to(source).as_posix()}"
+    sides = [folder.name for folder in folders if folder.name.casefold() in SPLIT_NAMES]
+    return f"the folder{'s' * (len(sides) > 1)} {', '.join(sides)}" if sides else ""
 
 
 @register_source("imagefolder", looks_like_imagefolder)

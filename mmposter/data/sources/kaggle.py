@@ -23,9 +23,9 @@ _NUMBER = re.compile(r"(?:tt)?([0-9]{1,10})(?:\.0)?")
 _TITLE_YEAR = re.compile(r"(.*\S)\s*\(([0-9]{4})[^()]*\)")
 
 
-def looks_like_kaggle(source: Path) -> bool:
+def looks_like_kaggle(source: Path) -> str:
     """A table with this table's column names."""
-    return set(REQUIRED) <= set(table_header(source))
+    return "the columns imdbId, Genre, Poster" if set(REQUIRED) <= set(table_header(source)) else ""
 
 
 @register_source("kaggle", looks_like_kaggle)

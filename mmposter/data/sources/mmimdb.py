@@ -26,9 +26,10 @@ PAIRS, SPLIT = "dataset", "split.json"
 _LOOKED_AT = 50
 
 
-def looks_like_mmimdb(source: Path) -> bool:
+def looks_like_mmimdb(source: Path) -> str:
     """A folder with a picture and a JSON file of one name, or with a folder `dataset` that is so."""
-    return source.is_dir() and any(_has_pairs(folder) for folder in (source / PAIRS, source))
+    pairs = source.is_dir() and any(_has_pairs(folder) for folder in (source / PAIRS, source))
+    return "pictures and JSON files of the same names" if pairs else ""
 
 
 @register_source("mmimdb", looks_like_mmimdb)

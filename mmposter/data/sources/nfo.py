@@ -7,16 +7,18 @@ from pathlib import Path
 
 from mmposter.data.media.films import POSTER_NAMES, Film, read_library
 from mmposter.data.sources.base import Issue, PosterRow, SourceRows, register_source
+from mmposter.visible import visible
 
 _LOOKED_AT = 200
 
 
-def looks_like_nfo(source: Path) -> bool:
+def looks_like_nfo(source: Path) -> str:
     """A folder with an NFO file in it or one level below."""
     if not source.is_dir():
-        return False
+        return ""
     near = (path for pattern in ("*.nfo", "*/*.nfo") for path in islice(source.glob(pattern), _LOOKED_AT))
-    return any(path.is_file() for path in near)
+    found = next((path for path in near if path.is_file()), None)
+    return "" if found is None else f"the file {visible(found.relative_to(source).as_posix())}"
 
 
 @register_source("nfo", looks_like_nfo)

@@ -17,10 +17,12 @@ _BITS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true
 _FOLDERS = ("", "Images", "images")
 
 
-def looks_like_onehot(source: Path) -> bool:
+def looks_like_onehot(source: Path) -> str:
     """A table with the columns Id and Genre and several more, none of which is a picture."""
     header = table_header(source)
-    return {"id", "genre"} <= set(header) and len(header) > 3 and not {"image", "poster"} & set(header)
+    if {"id", "genre"} <= set(header) and len(header) > 3 and not {"image", "poster"} & set(header):
+        return "the columns Id, Genre, and one a genre"
+    return ""
 
 
 @register_source("onehot", looks_like_onehot)

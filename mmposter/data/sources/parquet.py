@@ -32,11 +32,13 @@ _MOST_NESTED = 4
 _SIDE = re.compile(r"([A-Za-z]+)(?![A-Za-z])")
 
 
-def looks_like_parquet(source: Path) -> bool:
+def looks_like_parquet(source: Path) -> str:
     """A Parquet file, or a folder with some in it or in its folder `data`."""
     if source.is_file():
-        return source.suffix == ".parquet"
-    return any(path.name not in METADATA for folder in (source, source / "data") for path in folder.glob("*.parquet"))
+        return "its ending" if source.suffix == ".parquet" else ""
+    shards = (path for folder in (source, source / "data") for path in sorted(folder.glob("*.parquet")))
+    first = next((path for path in shards if path.name not in METADATA), None)
+    return "" if first is None else f"the file {first.relative_to(source).as_posix()}"
 
 
 @register_source("parquet", looks_like_parquet)

@@ -96,7 +96,7 @@ def read_table(source: Path, issues: list[Issue], *, one_line: bool = False) -> 
     return TextTable(names, rows)
 
 
-def require_columns(source: Path, table: TextTable, needed: Sequence[str], remedy: str) -> None:
+def require_columns(source: Path | str, table: TextTable, needed: Sequence[str], remedy: str) -> None:
     """Refuse a table without the columns of its format, and without any row.
 
     Raises:

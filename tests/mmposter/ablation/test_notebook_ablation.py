@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from html import unescape
 
+import numpy as np
 import pytest
 
 from mmposter.report.ablation import findings
@@ -44,3 +45,16 @@ def test_no_figure_needs_pyplot(rich, monkeypatch):
     drawn += [plot_modes(rich, subsets, masked), plot_genres(rich, "retrain")]
     assert {type(figure) for figure in drawn} == {ShownFigure}
     assert drawn[-1]._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_cells_as_a_table(small):
+    frame = small.to_frame().set_index("cell")
+    assert list(frame.index) == [cell.name for cell in small.cells]
+    cell = next(cell for cell in small.cells if cell.name != small.reference)
+    row, compared = frame.loc[cell.name], small.against_full(cell)
+    assert row["branches"] == ",".join(cell.branches)
+    assert row["macro_f1"] == cell.metrics["macro_f1"].value
+    assert (row["macro_f1_low"], row["macro_f1_high"]) == cell.metrics["macro_f1"].ci95
+    assert row["macro_f1_difference"] == compared.metrics["macro_f1"].value
+    assert row["macro_f1_p"] == compared.metrics["macro_f1"].adjusted
+    assert np.isnan(frame.loc[small.reference, "macro_f1_difference"])

@@ -58,7 +58,7 @@ def test_all_genres_may_be_given_at_once(tmp_path):
     [
         ("none,,fix,War,", "correction_unknown_id", "no poster that was kept has this id"),
         ("b,more,fix,Drama,", "correction_unknown_id", "in source more"),
-        ("b,,fix,Darma,", "correction_unknown_genre", "has no genre Darma; did you mean Drama?"),
+        ("b,,fix,Darma,", "correction_unknown_genre", "has no genre Darma (did you mean Drama?)"),
         ("b,,fix,,War", "correction_not_possible", "without a genre"),
         ("b,,fix,War,War", "correction_not_possible", "added and removed"),
         ("b,,dance,,", "correction_bad_row", "action must be fix or keep, got dance"),

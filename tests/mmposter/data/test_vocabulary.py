@@ -150,7 +150,10 @@ def test_the_list_above_is_complete():
 
 
 def test_unknown_name_lists_the_built_ins():
-    with pytest.raises(UserError, match=r"no vocabulary 'poster20'.\nBuilt in: posters12, posters20, raw25"):
+    with pytest.raises(
+        UserError,
+        match=r"no vocabulary 'poster20' \(did you mean posters20\?\).\nBuilt in: posters12, posters20, raw25",
+    ):
         Vocabulary.load("poster20")
 
 

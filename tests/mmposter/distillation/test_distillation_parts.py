@@ -52,8 +52,8 @@ def test_all_mistakes_stand_in_one_error():
     assert lines[0] == "the configuration does not fit:"
     text = "\n".join(lines[1:])
     assert "mixup: Input should be less than or equal to 1; got 2" in text
-    assert "phase: unknown key; allowed there: student, init, teachers" in text
-    assert "phases.0.sise: unknown key; allowed there: size, posters, scale, batch_size, learning_rate" in text
+    assert "phase: unknown key (did you mean phases?); allowed there: student, init, teachers" in text
+    assert "phases.0.sise: unknown key (did you mean size?); allowed there: size, posters, scale, batch_size" in text
     assert "phases.0.scale: the smallest part comes first; got [1.0, 0.5]" in text
     assert "teachers: each name is allowed once; got a,a" in text
     assert len(lines) == 6

@@ -5,6 +5,7 @@ import csv
 import json
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 
 from mmposter.errors import UserError
@@ -53,6 +54,40 @@ def test_csv(tmp_path):
         ]
 
 
+def test_parquet(tmp_path):
+    path = tmp_path / "out.parquet"
+    with PredictionFile(path) as file:
+        for prediction in (BAD, ONE, TWO):
+            file.write(prediction)
+        assert not path.exists()
+    table = pq.read_table(path)
+    assert table.to_pylist()[1:] == [
+        {"path": "a.jpg", "genres": ["Drama"], "error": None, "saw_nothing": [], "Drama": 0.75, "War": 0.25},
+        {
+            "path": "Amélie, 2001.jpg",
+            "genres": ["War", "Drama"],
+            "error": None,
+            "saw_nothing": ["yolo", "ocr"],
+            "Drama": 0.5,
+            "War": 0.6,
+        },
+    ]
+    bad = {"path": "c.jpg", "genres": [], "error": "truncated: cut off", "saw_nothing": [], "Drama": None, "War": None}
+    assert table.to_pylist()[0] == bad
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.parquet"]
+
+
+def test_parquet_is_written_in_parts_and_of_no_or_bad_posters_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmposter.inference.tables._TOGETHER", 2)
+    for name, predictions in (("some", [ONE, TWO, BAD, ONE, TWO]), ("bad", [BAD]), ("none", [])):
+        with PredictionFile(tmp_path / f"{name}.parquet") as file:
+            for prediction in predictions:
+                file.write(prediction)
+        table = pq.read_table(tmp_path / f"{name}.parquet")
+        assert table["path"].to_pylist() == [one.path for one in predictions]
+        assert ("Drama" in table.column_names) == (name == "some")
+
+
 def test_csv_of_failures_alone(tmp_path):
     with PredictionFile(tmp_path / "out.csv") as file:
         file.write(BAD)
@@ -62,7 +97,7 @@ def test_csv_of_failures_alone(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 def test_a_stopped_run_goes_on(tmp_path, ending):
     path, whole = tmp_path / f"out.{ending}", tmp_path / f"whole.{ending}"
     stopped(path, [ONE, BAD])
@@ -76,7 +111,7 @@ def test_a_stopped_run_goes_on(tmp_path, ending):
     assert path.read_bytes() == whole.read_bytes()
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 def test_reviews_are_ranked_also_where_a_stop_came_between(tmp_path, ending):
     path, whole = tmp_path / f"out.{ending}", tmp_path / f"whole.{ending}"
     gains = [("review", 1.5), ("accept", 9.0), ("review", 2.5), ("review", 1.5)]
@@ -90,6 +125,12 @@ def test_reviews_are_ranked_also_where_a_stop_came_between(tmp_path, ending):
     if ending == "jsonl":
         assert [line["review"] for line in lines(path)] == [2, None, 1, 3, None]
         assert "verdict" not in lines(path)[-1]
+        return
+    if ending == "parquet":
+        table = pq.read_table(path)
+        assert table.column_names[:7] == ["path", "genres", "verdict", "review", "gain", "error", "saw_nothing"]
+        assert table["review"].to_pylist() == [2, None, 1, 3, None]
+        assert table["gain"].to_pylist() == [1.5, 9.0, 2.5, 1.5, None]
         return
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
@@ -130,7 +171,7 @@ def test_a_damaged_line_is_dropped(tmp_path, junk):
 
 
 @pytest.mark.parametrize("name", ["a\u2028b.jpg", "a\x85b.jpg", "a\nb.jpg", 'a"b.jpg', "a\udcffb.jpg"])
-@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 def test_names_that_linux_allows(tmp_path, name, ending):
     """Line separators inside a name, and bytes that are no UTF-8 (Python shows them as lone surrogates)."""
     path = tmp_path / f"out.{ending}"
@@ -141,6 +182,8 @@ def test_names_that_linux_allows(tmp_path, name, ending):
         file.write(ONE)
     if ending == "jsonl":
         assert [line["path"] for line in lines(path)] == [name, "a.jpg"]
+    elif ending == "parquet":
+        assert pq.read_table(path)["path"].to_pylist() == [name.replace("\udcff", "\\udcff"), "a.jpg"]
     else:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.reader(stream))
@@ -166,7 +209,7 @@ def test_overwrite_forgets_an_unfinished_file(tmp_path):
 
 
 def test_other_endings_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"--out must end in \.jsonl or \.csv"):
+    with pytest.raises(UserError, match=r"--out must end in \.jsonl, \.csv or \.parquet"):
         PredictionFile(tmp_path / "out.txt")
 
 
