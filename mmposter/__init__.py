@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mmposter.data.pipeline import prepare
     from mmposter.data.vocabulary import Vocabulary
     from mmposter.errors import BadImageError, UserError
-    from mmposter.explain.classifier import PosterClassifier
+    from mmposter.explain.classifier import PosterClassifier, from_pretrained
     from mmposter.export import export_run
     from mmposter.inference.classifier import Prediction
     from mmposter.measurement.calibrate import calibrate_run
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mmposter.measurement.evaluate import evaluate_run, examine_run
     from mmposter.pretrained.trust import trusting
     from mmposter.runs.run import Run
+    from mmposter.sharing import push_run
     from mmposter.shipped import shipped_model
     from mmposter.training.start import Start
     from mmposter.training.train import train
@@ -49,8 +50,10 @@ _HOMES = {
     "evaluate_run": "mmposter.measurement.evaluate",
     "examine_run": "mmposter.measurement.evaluate",
     "export_run": "mmposter.export",
+    "from_pretrained": "mmposter.explain.classifier",
     "load_config": "mmposter.config",
     "prepare": "mmposter.data",
+    "push_run": "mmposter.sharing",
     "shipped_model": "mmposter.shipped",
     "train": "mmposter.training.train",
     "trusting": "mmposter.pretrained.trust",
@@ -73,8 +76,10 @@ __all__ = [
     "evaluate_run",
     "examine_run",
     "export_run",
+    "from_pretrained",
     "load_config",
     "prepare",
+    "push_run",
     "shipped_model",
     "train",
     "trusting",

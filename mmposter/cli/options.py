@@ -11,8 +11,9 @@ import typer
 from mmposter.engines import require_engine
 from mmposter.engines.libraries import go_offline, prepare_libraries
 from mmposter.errors import UserError
+from mmposter.hub import HUB
 from mmposter.pretrained.trust import set_trust
-from mmposter.shipped import BENCHMARK
+from mmposter.shipped import BENCHMARK, find_tower
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help="Folder that `mmposter prepare` wrote.", show_default=False)]
 DataOrPack = Annotated[
@@ -27,7 +28,10 @@ DataOrPack = Annotated[
 DataOption = Annotated[
     str | None, typer.Option("--data", metavar="DATA", help="Another way to give DATA.", show_default=False)
 ]
-_RUN = "Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a folder)."
+_RUN = (
+    "Folder that `mmposter train` wrote; posters, the model that travels with mmposter (./posters is a folder); or "
+    "hf://ORG/NAME[@REVISION], a model of the Hugging Face hub."
+)
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=_RUN, show_default=False)]
 Branches = Annotated[
     str | None,
@@ -47,9 +51,10 @@ Overrides = Annotated[
 Init = Annotated[
     str | None,
     typer.Option(
-        metavar="auto|posters|imagenet|none|FILE",
+        metavar="auto|posters|imagenet|none|FILE|hf://ORG/NAME",
         help="Weights that the image network begins with: those of the shipped model `posters` (densenet121), its "
-        "published ones, random ones, or a state dict's. auto: posters where it fits, else imagenet.",
+        "published ones, random ones, a state dict's, or those of a model of the hub. auto: posters where it fits, "
+        "else imagenet.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -123,7 +128,13 @@ def choose_data(argument: str | None, option: str | None) -> str:
 
 
 def overrides(given: list[str] | None, init: str | None) -> list[str]:
-    """``--init`` as the override that it is short for, and those of ``--set``, which come last."""
+    """``--init`` as the override that it is short for, and those of ``--set``, which come last.
+
+    Raises:
+        UserError: a model of the hub cannot be had, or brings no image network.
+    """
+    if init is not None and init.startswith(HUB):
+        init = str(find_tower(init))
     return [*([] if init is None else [f"cnn.init={json.dumps(init)}"]), *(given or [])]
 
 

@@ -29,7 +29,7 @@ from mmposter.files.tensors import load_tensors, require_shapes
 from mmposter.pretrained.trust import is_trusted
 from mmposter.runs.building import build_image_classifier, build_model, build_tower
 from mmposter.runs.decisions import Decision, Subsets, base_rates, unseen_answer
-from mmposter.shipped import BENCHMARK, is_shipped
+from mmposter.shipped import BENCHMARK, is_borrowed, is_shipped, run_name
 
 if TYPE_CHECKING:
     from fusion import ImageClassifier, PosterModel
@@ -286,9 +286,10 @@ class Run:
                 "be calibrated. Train one with another loss, such as bce"
             )
         folder, data, copy = str(self.folder), "DATA", ""
-        if is_shipped(self.folder):  # it belongs to the package
-            folder, data = f"{self.folder.name}-calibrated", BENCHMARK
-            copy = f"cp -r {self.folder} {folder}\n  "
+        if is_borrowed(self.folder):  # by the package, or by a cache, where files are links
+            own = is_shipped(self.folder)
+            folder, data = f"{run_name(self.folder)}-calibrated", BENCHMARK if own else data
+            copy = f"cp {'-r' if own else '-rL'} {self.folder} {folder}\n  "
         raise UserError(
             f"no precision can be promised of {self.folder}: it does not keep what its validation posters say of that. "
             f"Type:\n  {copy}mmposter calibrate {folder} {data}"
