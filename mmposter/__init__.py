@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmposter.data.opening import set_opener
+from mmposter.siblings import is_program, require_own
 
 if TYPE_CHECKING:
     from mmposter.ablation.grid import build_plan
@@ -84,6 +85,10 @@ __all__ = [
     "train",
     "trusting",
 ]
+
+
+if not is_program():
+    require_own()
 
 
 def _open_data(data: str | Path) -> Path:

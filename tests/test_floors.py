@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    ("errors", "visible"),
+    ("errors", "visible", "siblings"),
     ("files", "images", "progress", "document", "engines"),
     ("branches", "hub"),
     ("outputs", "config", "shipped"),

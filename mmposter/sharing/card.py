@@ -72,19 +72,23 @@ def card(run: Run, repository: str, licence: str) -> str:
 def _metadata(run: Run, repository: str, licence: str, known: Measured | None) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    results = [
-        EvalResult(
-            task_type=TASK,
-            task_name="Movie genres from posters (multi-label)",
-            dataset_type=known.data,
-            dataset_name=known.data,
-            dataset_split="validation" if known.split == "val" else known.split,
-            metric_type=_IDS[name],
-            metric_name=get_metric(name).title,
-            metric_value=round(value, 4),
-        )
-        for name, (value, _, _) in (() if known is None else known.metrics.items())
-    ]
+    results = (
+        []
+        if known is None
+        else [
+            EvalResult(
+                task_type=TASK,
+                task_name="Movie genres from posters (multi-label)",
+                dataset_type=known.data,
+                dataset_name=known.data,
+                dataset_split="validation" if known.split == "val" else known.split,
+                metric_type=_IDS[name],
+                metric_name=get_metric(name).title,
+                metric_value=round(value, 4),
+            )
+            for name, (value, _, _) in known.metrics.items()
+        ]
+    )
     data = ModelCardData(
         license=licence,
         library_name="mmposter",

@@ -186,7 +186,7 @@ def _send(there: HubModel, folder: Path, files: Mapping[str, int], *, private: b
     old = [one.path for one in found if isinstance(one, RepoFile) and one.path in FILES and one.path not in files]
     total = sum(files.values()) / MEGABYTE
     say(f"uploading {len(files)} files ({total:.1f} MB) to {repository}")
-    operations = [
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [
         *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in files),
         *(CommitOperationDelete(path_in_repo=name) for name in old),
     ]
