@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mmposter.runs.run import Run
     from mmposter.sharing import push_run
     from mmposter.shipped import shipped_model
+    from mmposter.training.callbacks import TrainingCallback
     from mmposter.training.start import Start
     from mmposter.training.train import train
 
@@ -42,6 +43,7 @@ _HOMES = {
     "Prediction": "mmposter.inference.classifier",
     "Run": "mmposter.runs.run",
     "Start": "mmposter.training.start",
+    "TrainingCallback": "mmposter.training.callbacks",
     "UserError": "mmposter.errors",
     "Vocabulary": "mmposter.data.vocabulary",
     "ablate": "mmposter.ablation.run",
@@ -68,6 +70,7 @@ __all__ = [
     "Prediction",
     "Run",
     "Start",
+    "TrainingCallback",
     "UserError",
     "Vocabulary",
     "ablate",

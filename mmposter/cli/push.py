@@ -8,6 +8,7 @@ import typer
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_line
+from mmposter.engines.libraries import prepare_libraries
 from mmposter.files.strict_json import MEGABYTE
 from mmposter.progress import console
 
@@ -43,7 +44,7 @@ def push_command(
 
       mmposter push runs/all films/poster-genres --private --revision v2
     """
-    opt.prepare_libraries()
+    prepare_libraries()
     from mmposter.sharing import push_run
     from mmposter.sharing.push import UNKNOWN
 

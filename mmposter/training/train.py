@@ -18,6 +18,7 @@ from mmposter.data.dataset import Dataset
 from mmposter.data.splitting import SPLIT_ADVICE
 from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
+from mmposter.engines.trackers import require_trackers
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
 from mmposter.evaluation.gains import Gain
@@ -44,6 +45,7 @@ from mmposter.runs.decisions import Decision, unseen_answer
 from mmposter.runs.provenance import package_version
 from mmposter.runs.run import BASE_RATES, MODEL, START, TOWER, WEIGHTS, Run
 from mmposter.runs.seen import TRAIN, VAL, SeenPosters, seen_through
+from mmposter.training.callbacks import TrackerCallback, TrainingCallback
 from mmposter.training.checkpoint import TrainingProgress, require_same_config
 from mmposter.training.films import Films, films_of
 from mmposter.training.gained import measure_gains
@@ -130,11 +132,13 @@ def train(
     quiet: bool = False,
     workers: Workers = 1,
     start: Start | None = None,
+    callbacks: Sequence[TrainingCallback] = (),
 ) -> TrainingResult:
     """Train on the ``train`` posters, stop and tune thresholds on the ``val`` posters, never look at ``test``.
 
     Features that the store lacks are extracted first, by `workers` processes (see `mmposter.engines.run`). With `start`
-    the training goes on from that model's branches and head, and `config` is made by `Start.config`.
+    the training goes on from that model's branches and head, and `config` is made by `Start.config`. `callbacks` are
+    told of each epoch, and may stop after it.
 
     Raises:
         UserError: for data without labels or splits, missing weights, an `out` that holds another run, or that
@@ -142,6 +146,7 @@ def train(
         OSError: `out` cannot be written, see `mmposter.files.disk`.
     """
     started = time.monotonic()
+    require_trackers(config.train.trackers)
     begun = Run.load(out, finished=False).config.model_dump(mode="json") if resume and (out / MODEL).exists() else None
     if start is not None:
         start.require(config)
@@ -156,7 +161,16 @@ def train(
             config, dataset, device=device, offline=offline, quiet=quiet, behind=behind, workers=workers
         )
         fitted = fit(
-            config, dataset, inputs, out, device=device, offline=offline, resume=resume, quiet=quiet, start=start
+            config,
+            dataset,
+            inputs,
+            out,
+            device=device,
+            offline=offline,
+            resume=resume,
+            quiet=quiet,
+            start=start,
+            callbacks=callbacks,
         )
         result = finish(fitted, dataset, inputs, time.monotonic() - started, start)
     if not quiet:
@@ -195,11 +209,13 @@ def fit(
     resume: bool = False,
     quiet: bool = False,
     start: Start | None = None,
+    callbacks: Sequence[TrainingCallback] = (),
 ) -> Fitted:
     """The training itself, with the weights of the best epoch and thresholds tuned on the validation posters.
 
     `inputs` are what `load_inputs` read for this configuration; `out` is there already, and holds weights and
-    checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one. `start` is as in `train`.
+    checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one. `start` and
+    `callbacks` are as in `train`.
     """
     weights = image_network(config, config.branches, Pins.of(dataset), offline=offline)
     _require_posters(dataset, inputs)
@@ -222,7 +238,9 @@ def fit(
         facts["films"] = len(films)
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=facts)
     run.save()
-    trainer = _trainer(config, dataset, inputs, model, loss, device, out, films, quiet=quiet)
+    trainer = _trainer(
+        config, dataset, inputs, model, loss, device, out, films, quiet=quiet, offline=offline, callbacks=callbacks
+    )
     if resume:
         trainer.resume()
     progress = trainer.fit(quiet=quiet)
@@ -249,17 +267,22 @@ def _trainer(
     films: Films | None,
     *,
     quiet: bool,
+    offline: bool,
+    callbacks: Sequence[TrainingCallback],
 ) -> Trainer:
     train_rows, val_rows, settings = inputs.rows("train"), inputs.rows("val"), config.train
     learnt, watched, looks, folder = None, None, inputs.image, out / PICTURES
     if looks is not None:
         learnt = training_pictures(dataset, train_rows, looks, settings, config.seed, folder, quiet=quiet)
         watched = whole_pictures(dataset, val_rows, looks, folder, "val", quiet=quiet)
+    accelerator = make_accelerator(device, settings.precision, convolutions=looks is not None)
+    if settings.trackers:
+        callbacks = (*callbacks, TrackerCallback(settings.trackers, accelerator, offline=offline))
     return Trainer(
         model,
         loss,
         config,
-        make_accelerator(device, settings.precision, convolutions=looks is not None),
+        accelerator,
         train=poster_batches(dataset, inputs, learnt),
         val=poster_batches(dataset, inputs, watched),
         train_rows=train_rows,
@@ -267,6 +290,7 @@ def _trainer(
         unseen=unseen_answer(config, inputs.shares()),
         out=out,
         films=films,
+        callbacks=callbacks,
     )
 
 
