@@ -26,10 +26,11 @@ from mmposter.files.formats import require_format
 from mmposter.files.paths import file_here
 from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shorten, shown, sound, texts
 from mmposter.files.tensors import load_tensors, require_shapes
+from mmposter.hub import HUB
 from mmposter.pretrained.trust import is_trusted
 from mmposter.runs.building import build_image_classifier, build_model, build_tower
 from mmposter.runs.decisions import Decision, Subsets, base_rates, unseen_answer
-from mmposter.shipped import BENCHMARK, is_borrowed, is_shipped, run_name
+from mmposter.shipped import BENCHMARK, find_run, is_borrowed, is_shipped, run_name
 
 if TYPE_CHECKING:
     from fusion import ImageClassifier, PosterModel
@@ -117,14 +118,21 @@ class Run:
         """Read a run folder.
 
         Args:
-            folder: what `mmposter train` wrote.
+            folder: what `mmposter train` wrote, or as a text a model of the hub (``hf://ORG/NAME``).
             finished: refuse one whose training has not ended.
 
         Raises:
             UserError: if it is no run folder, was written by a newer mmposter, or is not finished.
         """
-        folder = Path(folder)
+        on_hub = isinstance(folder, str) and folder.startswith(HUB)
+        folder = find_run(folder) if on_hub else Path(folder)
         path = folder / MODEL
+        if folder.parts[:1] == ("hf:",):  # a path that was made of an address
+            name = "/".join(folder.parts[1:])
+            raise UserError(
+                "a run folder is needed here, and a model of the hub lies in a cache, which nobody writes into.\nGet its "
+                f"files first: hf download {name} --local-dir FOLDER"
+            )
         if file_here(path) is None:
             raise UserError(
                 f"{folder} is no run folder (it has no {MODEL}); make one with: mmposter train DATA --out {folder}"

@@ -161,6 +161,13 @@ def test_a_private_model_needs_a_login(on_hub, monkeypatch):
         find_run("hf://films/other")
 
 
+def test_a_run_is_loaded_by_its_address_and_not_written_to(on_hub):
+    assert Run.load("hf://films/genres").config == Run.load(on_hub.run).config
+    done = CliRunner().invoke(app, ["calibrate", "hf://films/genres", str(on_hub.world.dataset.folder)])
+    assert isinstance(done.exception, UserError)
+    assert "Get its files first: hf download films/genres --local-dir FOLDER" in str(done.exception)
+
+
 def test_from_pretrained_takes_folders_too(on_hub, monkeypatch):
     assert from_pretrained(on_hub.run, device="cpu", offline=True, branches=["cnn"]).run.folder == on_hub.run
     monkeypatch.chdir(on_hub.run.parent.parent)
