@@ -130,8 +130,8 @@ class Run:
         if folder.parts[:1] == ("hf:",):  # a path that was made of an address
             name = "/".join(folder.parts[1:])
             raise UserError(
-                "a run folder is needed here, and a model of the hub lies in a cache, which nobody writes into.\nGet its "
-                f"files first: hf download {name} --local-dir FOLDER"
+                "a run folder is needed here, and a model of the hub lies in a cache, which nobody writes into.\n"
+                f"Get its files first: hf download {name} --local-dir FOLDER"
             )
         if file_here(path) is None:
             raise UserError(
