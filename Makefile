@@ -5,10 +5,10 @@
 # make docs         the pages of docs/ and the Python API as a site: open site/index.html
 # make clean        removes what the others made: the environment, the quickstart, caches
 #
-# PYTHON=python3.12 make test takes another Python.
+# make test PYTHON=python3.12 VENV=.venv312 takes another Python, in an environment of its own.
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := quickstart
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check

@@ -1,3 +1,5 @@
+# This package belongs to mmposter (see mmposter/siblings.py, which looks for this line).
+
 """Perception: posters in, records out. Knows nothing of genres, training or files beyond its own weights.
 
 None of ultralytics, easyocr and rapidocr is loaded by ``import detectors``: each waits for its detector to be built.

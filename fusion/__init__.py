@@ -1,3 +1,5 @@
+# This package belongs to mmposter (see mmposter/siblings.py, which looks for this line).
+
 """The model: from records and images to genre logits.
 
 Plain `torch.nn` modules without files, YAML or detectors. A batch is a flat dict of tensors:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmposter.data.opening import set_opener
+from mmposter.siblings import is_program, require_own
 
 if TYPE_CHECKING:
     from mmposter.ablation.grid import build_plan
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from mmposter.data.pipeline import prepare
     from mmposter.data.vocabulary import Vocabulary
     from mmposter.errors import BadImageError, UserError
-    from mmposter.explain.classifier import PosterClassifier
+    from mmposter.explain.classifier import PosterClassifier, from_pretrained
     from mmposter.export import export_run
     from mmposter.inference.classifier import Prediction, Predictions
     from mmposter.measurement.calibrate import calibrate_run
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from mmposter.measurement.evaluate import evaluate_run, examine_run
     from mmposter.pretrained.trust import trusting
     from mmposter.runs.run import Run
+    from mmposter.sharing import push_run
     from mmposter.shipped import shipped_model
+    from mmposter.training.callbacks import TrainingCallback
     from mmposter.training.start import Start
     from mmposter.training.train import train
 
@@ -43,6 +46,7 @@ _HOMES = {
     "Predictions": "mmposter.inference.classifier",
     "Run": "mmposter.runs.run",
     "Start": "mmposter.training.start",
+    "TrainingCallback": "mmposter.training.callbacks",
     "UserError": "mmposter.errors",
     "Vocabulary": "mmposter.data.vocabulary",
     "ablate": "mmposter.ablation.run",
@@ -52,8 +56,10 @@ _HOMES = {
     "evaluate_run": "mmposter.measurement.evaluate",
     "examine_run": "mmposter.measurement.evaluate",
     "export_run": "mmposter.export",
+    "from_pretrained": "mmposter.explain.classifier",
     "load_config": "mmposter.config",
     "prepare": "mmposter.data",
+    "push_run": "mmposter.sharing",
     "shipped_model": "mmposter.shipped",
     "train": "mmposter.training.train",
     "trusting": "mmposter.pretrained.trust",
@@ -68,6 +74,7 @@ __all__ = [
     "Predictions",
     "Run",
     "Start",
+    "TrainingCallback",
     "UserError",
     "Vocabulary",
     "ablate",
@@ -77,12 +84,18 @@ __all__ = [
     "evaluate_run",
     "examine_run",
     "export_run",
+    "from_pretrained",
     "load_config",
     "prepare",
+    "push_run",
     "shipped_model",
     "train",
     "trusting",
 ]
+
+
+if not is_program():
+    require_own()
 
 
 def _open_data(data: str | Path) -> Path:

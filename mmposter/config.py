@@ -40,6 +40,7 @@ from mmposter.branches.ocr import Mask, OcrConfig
 from mmposter.branches.settings import FROM_OUTSIDE, ConfigSection, Name, Rate, Share, Side, Slots, Width, in_order
 from mmposter.branches.style import StyleConfig
 from mmposter.branches.yolo import YoloConfig
+from mmposter.engines.trackers import Trackers, with_trackers
 from mmposter.errors import UserError
 from mmposter.files.recipes import recipe, recipe_names
 from mmposter.files.strict_json import shorten, shown
@@ -156,8 +157,8 @@ class TrainConfig(ConfigSection):
     workers: int = Field(0, ge=0, le=1024)
     """finetune: processes that decode posters"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    tensorboard: bool = False
-    """Also write the curves for TensorBoard (``pip install 'mmposter[tensorboard]'``)."""
+    trackers: Trackers = ()
+    """Also send each epoch's metrics to ``tensorboard``, ``wandb`` or ``mlflow`` (extras of the same names)"""
 
     @field_validator("crop")
     @classmethod
@@ -441,8 +442,8 @@ def flat_config(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def with_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole configuration, of this version or an earlier one, with the options of head and loss where they belong."""
-    return LOSSES.moved(HEADS.moved(values))
+    """A whole configuration, of this version or an earlier one, with what were keys once where it belongs now."""
+    return with_trackers(LOSSES.moved(HEADS.moved(values)))
 
 
 def comparable(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    ("errors", "suggest", "visible"),
+    ("errors", "suggest", "visible", "siblings"),
     ("files", "images", "progress", "document", "engines"),
-    ("branches",),
+    ("branches", "hub"),
     ("outputs", "config", "shipped"),
     ("data", "pretrained", "evaluation"),
     ("features",),
@@ -25,7 +25,7 @@ FLOORS = (
     ("measurement", "ablation", "distillation"),
     ("inference", "published", "audit"),
     ("similarity",),
-    ("explain", "export"),
+    ("explain", "export", "sharing"),
     ("serve", "mmposter"),  # mmposter/__init__.py, the names that a notebook imports
     ("cli",),
     ("__main__",),

@@ -14,6 +14,7 @@ from importlib import metadata, resources
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mmposter.config import load_config, recipe_names
 from mmposter.data.vocabulary import Vocabulary
@@ -80,6 +81,26 @@ def test_every_imported_library_is_declared() -> None:
                 if not owners & (declared | extras):
                     missing.add((module, path.relative_to(ROOT).as_posix()))
     assert not missing
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    metadata_of_setup = setup()["metadata"]
+    assert citation["version"] == metadata_of_setup["version"]
+    assert citation["license"] == metadata_of_setup["license"]
+    assert citation["authors"] == [{"name": metadata_of_setup["author"]}]
+    assert citation["repository-code"] == metadata_of_setup["url"]
+
+
+def test_the_source_archive_takes_what_is_there_and_no_weights_twice() -> None:
+    words = [line.split() for line in (ROOT / "MANIFEST.in").read_text(encoding="utf-8").splitlines()]
+    files = [name for word, *names in filter(None, words) if word == "include" for name in names]
+    folders = [name for word, *names in filter(None, words) if word == "graft" for name in names]
+    assert {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md"} <= set(files)
+    assert {"docs", "tests", "examples", "configs"} <= set(folders)
+    assert all((ROOT / name).is_file() for name in files)
+    large = [path for name in folders for path in (ROOT / name).rglob("*") if path.is_file()]
+    assert not [path.name for path in large if path.stat().st_size > 1_000_000]
 
 
 def test_both_builds_of_opencv_leave_one_that_imports() -> None:

@@ -132,6 +132,14 @@ class BranchDeclaration(ABC):
         """
         return None
 
+    def for_others(self, config: Config) -> Mapping[str, Any]:
+        """Changes of its section with which a run can go to other people: no path of this machine is in it.
+
+        Raises:
+            ValueError: it needs a file that nobody else has; with what to do.
+        """
+        return {}
+
     def phrases(self, dataset: Dataset, config: Config) -> Mapping[str, Phrases] | None:
         """What it must know of each poster of a data set beside the picture."""
         return None

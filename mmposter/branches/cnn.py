@@ -9,6 +9,7 @@ from pydantic import Field
 
 from mmposter.branches.base import BranchDeclaration
 from mmposter.branches.settings import ConfigSection, Name, Side, Width
+from mmposter.files.paths import file_here, is_a_path, last_part
 
 if TYPE_CHECKING:
     from fusion import Branch
@@ -95,6 +96,10 @@ class CnnDeclaration(BranchDeclaration):
     def own_classifier(self, values: Mapping[str, Any]) -> str | None:
         classifier = str(values.get(NAME, {}).get("classifier", "fusion"))  # older runs do not say which
         return None if classifier == "fusion" else classifier
+
+    def for_others(self, config: Config) -> Mapping[str, Any]:
+        init = config.cnn.init  # the weights themselves go with the run
+        return {"init": last_part(init)} if is_a_path(init) or file_here(init) is not None else {}
 
     def same_records(self, key: str, asked: Any, config: Config, pins: Pins) -> bool | None:
         return pins.same_network(key, asked, config)

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from mmposter.branches.base import BranchDeclaration
 from mmposter.branches.settings import ConfigSection, Name, Slots, Width
+from mmposter.files.paths import folder_here, is_a_path, last_part
 
 if TYPE_CHECKING:
     from fusion import Branch
@@ -191,6 +192,16 @@ class OcrDeclaration(BranchDeclaration):
             yield what, catalogue.easyocr(reading_files(config.ocr))
         if config.ocr.encoding != "ngrams":
             yield "text encoder", catalogue.text_encoder(config.ocr.encoder)
+
+    def for_others(self, config: Config) -> Mapping[str, Any]:
+        encoder = config.ocr.encoder
+        if config.ocr.encoding != "ngrams" and (is_a_path(encoder) or folder_here(encoder) is not None):
+            raise ValueError(
+                f"the branch ocr stands behind a text encoder of your own, ocr.encoder={encoder}, which nobody else "
+                "has.\nTrain a run behind a published one (--set ocr.encoder=sentence-transformers/all-MiniLM-L6-v2), "
+                "or without it (--branches)"
+            )
+        return {"encoder": last_part(encoder)} if is_a_path(encoder) else {}
 
     def phrases(self, dataset: Dataset, config: Config) -> Mapping[str, Phrases] | None:
         from mmposter.features.extractors import phrases_to_mask

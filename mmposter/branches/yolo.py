@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from mmposter.branches.base import BranchDeclaration
 from mmposter.branches.settings import ConfigSection, Name, Slots, Width
+from mmposter.files.paths import file_here, last_part
 
 if TYPE_CHECKING:
     from fusion import Branch
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 NAME = "yolo"
 PERSON = "person"
 """The class of persons, as detectors trained on COCO call it."""
+
+_PUBLISHED = re.compile(r"yolo[a-z0-9]+(?:-[a-z0-9]+)*\.pt\Z", re.IGNORECASE)  # as ultralytics calls its own
 
 
 class YoloConfig(ConfigSection):
@@ -91,8 +95,19 @@ class YoloDeclaration(BranchDeclaration):
             person=names.index(PERSON) if PERSON in names else None,
         )
 
+    def for_others(self, config: Config) -> Mapping[str, Any]:
+        model = config.yolo.model
+        name = last_part(model)
+        if name == model and (_PUBLISHED.match(name) or file_here(name) is None):
+            return {}
+        if not _PUBLISHED.match(name):
+            raise ValueError(
+                f"the branch yolo stands behind a detector of your own, yolo.model={model}, which nobody else has.\n"
+                "Train a run behind a published one (--set yolo.model=yolo11n.pt), or without it (--branches)"
+            )
+        return {"model": name}
+
     def same_records(self, key: str, asked: Any, config: Config, pins: Pins) -> bool | None:
-        from mmposter.files.paths import file_here
         from mmposter.pretrained import resolver
 
         if key != "yolo.model":

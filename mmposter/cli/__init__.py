@@ -67,7 +67,7 @@ def _options(
 # In the order of the help: each is a module here, with the function `NAME_command`.
 _COMMANDS = (
     "prepare extract pack audit train evaluate calibrate compare ablate reproduce distill "
-    "predict explain similar rank serve export runs config weights doctor"
+    "predict explain similar rank serve export push runs config weights doctor"
 )
 for _name in _COMMANDS.split():
     _command = getattr(import_module(f"mmposter.cli.{_name}"), f"{_name}_command")

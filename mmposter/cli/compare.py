@@ -19,8 +19,8 @@ def compare_command(
         list[str],
         typer.Argument(
             metavar="RUN...",
-            help="Run folders, posters (the model that travels with mmposter), or folders that `mmposter evaluate` "
-            "wrote to; the others are compared with the first.",
+            help="Run folders, posters (the model that travels with mmposter), hf://ORG/NAME, or folders that "
+            "`mmposter evaluate` wrote to; the others are compared with the first.",
             show_default=False,
             autocompletion=completion.models,
         ),

@@ -12,8 +12,9 @@ from mmposter.cli import completion
 from mmposter.engines import require_engine
 from mmposter.engines.libraries import go_offline, prepare_libraries
 from mmposter.errors import UserError
+from mmposter.hub import HUB
 from mmposter.pretrained.trust import set_trust
-from mmposter.shipped import BENCHMARK
+from mmposter.shipped import BENCHMARK, find_tower
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help="Folder that `mmposter prepare` wrote.", show_default=False)]
 DataOrPack = Annotated[
@@ -28,7 +29,10 @@ DataOrPack = Annotated[
 DataOption = Annotated[
     str | None, typer.Option("--data", metavar="DATA", help="Another way to give DATA.", show_default=False)
 ]
-_RUN = "Folder that `mmposter train` wrote, or posters, the model that travels with mmposter (./posters is a folder)."
+_RUN = (
+    "Folder that `mmposter train` wrote; posters, the model that travels with mmposter (./posters is a folder); or "
+    "hf://ORG/NAME[@REVISION], a model of the Hugging Face hub."
+)
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=_RUN, show_default=False, autocompletion=completion.models)]
 Branches = Annotated[
     str | None,
@@ -62,10 +66,11 @@ Overrides = Annotated[
 Init = Annotated[
     str | None,
     typer.Option(
-        metavar="auto|posters|imagenet|none|FILE",
+        metavar="auto|posters|imagenet|none|FILE|hf://ORG/NAME",
         autocompletion=completion.one_of("auto", "posters", "imagenet", "none"),
         help="Weights that the image network begins with: those of the shipped model `posters` (densenet121), its "
-        "published ones, random ones, or a state dict's. auto: posters where it fits, else imagenet.",
+        "published ones, random ones, a state dict's, or those of a model of the hub. auto: posters where it fits, "
+        "else imagenet.",
     ),
 ]
 Device = Annotated[
@@ -151,7 +156,13 @@ def choose_data(argument: str | None, option: str | None) -> str:
 
 
 def overrides(given: list[str] | None, init: str | None) -> list[str]:
-    """``--init`` as the override that it is short for, and those of ``--set``, which come last."""
+    """``--init`` as the override that it is short for, and those of ``--set``, which come last.
+
+    Raises:
+        UserError: a model of the hub cannot be had, or brings no image network.
+    """
+    if init is not None and init.startswith(HUB):
+        init = str(find_tower(init))
     return [*([] if init is None else [f"cnn.init={json.dumps(init)}"]), *(given or [])]
 
 

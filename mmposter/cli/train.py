@@ -34,7 +34,7 @@ def train_command(
             metavar="RUN",
             autocompletion=completion.models,
             help="Go on from the branches and the head of a trained model, which decides what is looked at: a run "
-            "folder, or posters, the model that travels with mmposter. For few posters.",
+            "folder, posters, the model that travels with mmposter, or hf://ORG/NAME. For few posters.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the weights, the order and the augmentation.")] = None,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -13,9 +14,13 @@ from mmposter.engines import run
 from mmposter.errors import UserError
 from mmposter.explain.result import Explanation
 from mmposter.explain.task import ExplainRequest, ExplainTask
+from mmposter.files.paths import folder_here
+from mmposter.hub import HUB, parse_address
+from mmposter.hub.address import looks_like_a_name
 from mmposter.images.reading import ImageInput
 from mmposter.inference.classifier import GenrePredictor, cut, several
 from mmposter.runs.seen import TRAIN
+from mmposter.shipped import POSTERS
 from mmposter.similarity.index import PosterIndex
 from mmposter.suggest import did_you_mean
 
@@ -114,6 +119,38 @@ class PosterClassifier(GenrePredictor):
                 f"genres must be one or more of {', '.join(self.genres)}; got {', '.join(unknown)!r}{meant}"
             )
         return tuple(dict.fromkeys(self.genres.index(genre) for genre in genres))
+
+
+def from_pretrained(
+    model: str | Path = POSTERS,
+    *,
+    revision: str | None = None,
+    branches: Sequence[str] | None = None,
+    device: str = "auto",
+    offline: bool = False,
+) -> PosterClassifier:
+    """A trained model by its name, ready to predict.
+
+    Args:
+        model: ``ORG/NAME`` or ``hf://ORG/NAME[@REVISION]`` of the Hugging Face hub, ``posters``, or a run folder. A
+            folder that is there comes before a repository of the same name.
+        revision: of a model of the hub a branch, a tag or, best, a commit: it never changes.
+        branches: as for `PosterClassifier.load`.
+        device: as for `PosterClassifier.load`.
+        offline: never touch the network.
+
+    Raises:
+        UserError: as `PosterClassifier.load`; a model of the hub that cannot be had; a revision of what is not there.
+    """
+    name = str(model)
+    on_hub = isinstance(model, str) and (
+        name.startswith(HUB) or (looks_like_a_name(name) and (revision is not None or folder_here(name) is None))
+    )
+    if on_hub:
+        model = str(parse_address(name, revision))
+    elif revision is not None:
+        raise UserError(f"revision={revision!r} is for a model of the hub (ORG/NAME); {name!r} is none")
+    return PosterClassifier.load(model, branches=branches, device=device, offline=offline)
 
 
 def _with_nearest(explanations: Sequence[Explanation], among: PosterIndex, by: Sequence[str]) -> list[Explanation]:

@@ -24,7 +24,7 @@ from mmposter.measurement.evaluate import check_branches
 from mmposter.outputs import claim_file, refuse_file
 from mmposter.runs.provenance import package_version
 from mmposter.runs.run import WEIGHTS, Run
-from mmposter.shipped import POSTERS, find_run
+from mmposter.shipped import POSTERS, find_run, run_name
 from mmposter.suggest import did_you_mean
 
 
@@ -74,7 +74,7 @@ def export_run(
         raise UserError(f"--to takes {' or '.join(FORMATS)}; got {to!r}{did_you_mean(to, FORMATS)}")
     form = FORMATS[to]
     require_packages(form.packages, "export", "export")
-    loaded = Run.load(find_run(run))
+    loaded = Run.load(find_run(run, offline=offline))
     names = _branches(loaded, branches)
     path = _target(loaded, form, out)
     example = path.with_name(f"{path.name}.example.py")
@@ -166,7 +166,7 @@ def _branches(run: Run, asked: Sequence[str] | None) -> tuple[str, ...]:
 
 def _target(run: Run, form: ExportFormat, out: str | Path | None) -> Path:
     if out is None:
-        return Path(f"{run.folder.resolve().name}{form.suffix}")
+        return Path(f"{run_name(run.folder)}{form.suffix}")
     path = Path(out)
     if path.suffix != form.suffix:
         raise UserError(f"--out must end in {form.suffix} with --to {form.name}; got {path}")
@@ -183,7 +183,7 @@ def _facts(run: Run, branches: Sequence[str]) -> dict[str, Any]:
         "branches": list(branches),
         "input": "image: uint8, 1 x height x width x 3, RGB, 0-255; any height and width",
         "output": "probabilities, 1 x genres, float32, to be compared with thresholds; logits: before any calibration",
-        "run": run.folder.resolve().name,
+        "run": run_name(run.folder),
         "weights_sha256": file_hash(run.folder / WEIGHTS),
         "calibration": decision.digest or "",
         "mmposter": package_version(),

@@ -35,7 +35,7 @@ from mmposter.measurement.evaluate import check_branches
 from mmposter.progress import say
 from mmposter.readiness.states import BranchState, left_out, left_out_notice
 from mmposter.runs.run import WEIGHTS, Run
-from mmposter.shipped import POSTERS, find_run, is_shipped
+from mmposter.shipped import POSTERS, find_run, is_shipped, run_name
 
 __all__ = ["Embedding", "GenrePredictor", "Prediction", "Predictions"]
 
@@ -76,7 +76,8 @@ class GenrePredictor:
         """Load a run folder and find the frozen models it stands on.
 
         Args:
-            run: what `mmposter train` wrote, or the name of a model that travels with the package.
+            run: what `mmposter train` wrote, the name of a model that travels with the package, or a model of the hub
+                (``hf://ORG/NAME`` or ``hf://ORG/NAME@REVISION``).
             branches: look through these only, all others are masked; None: all that the run was trained with. A shipped
                 model then goes without branches whose files are not here, or without these files where the branch says
                 something without them (`left_out`), and says so once.
@@ -87,7 +88,7 @@ class GenrePredictor:
             UserError: for an unfinished or damaged run, a control (`ocr.mask`, `shuffled`), branches it does not
                 have, or pretrained files that are missing or not those it was trained behind.
         """
-        loaded = Run.load(find_run(run))
+        loaded = Run.load(find_run(run, offline=offline))
         check_branches(loaded, branches)
         missing = missing_branches(loaded, branches)
         if missing:
@@ -107,7 +108,7 @@ class GenrePredictor:
 
     def __repr__(self) -> str:
         """In one line: the run, what it looks through, and where."""
-        return f"<{type(self).__name__} {self.run.folder.name}: {', '.join(self.branches)}; on {self.device}>"
+        return f"<{type(self).__name__} {run_name(self.run.folder)}: {', '.join(self.branches)}; on {self.device}>"
 
     def _repr_html_(self) -> str:
         """How a notebook shows it."""
@@ -120,7 +121,7 @@ class GenrePredictor:
         if less := [name for name in self.branches if name in missing]:
             facts["in part"] = ", ".join(name + missing[name] for name in less)
         facts |= {"genres": ", ".join(self.genres), "device": self.device, "run": str(self.run.folder)}
-        return render_fragment(f"{type(self).__name__} {self.run.folder.name}", facts=facts)
+        return render_fragment(f"{type(self).__name__} {run_name(self.run.folder)}", facts=facts)
 
     @property
     def genres(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from mmposter.runs.decisions import Decision
 from mmposter.runs.provenance import package_version, source_commit
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.runs.seen import TRAIN
+from mmposter.shipped import run_name
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import Scored, predict_rows
 
@@ -252,7 +253,7 @@ def _source(
     left_out: int | None,
 ) -> Source:
     return Source(
-        run=run.folder.resolve().name,
+        run=run_name(run.folder),
         weights=file_hash(run.folder / WEIGHTS),
         branches=run.config.branches if only is None else tuple(only),
         config=run.config.model_dump(mode="json"),

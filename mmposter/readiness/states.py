@@ -11,7 +11,7 @@ from mmposter.branches import declared
 from mmposter.config import CnnConfig, Config, spared_config
 from mmposter.pretrained import catalogue
 from mmposter.pretrained.resolver import WeightSource, locate
-from mmposter.shipped import POSTERS
+from mmposter.shipped import POSTERS, run_name
 
 if TYPE_CHECKING:
     from mmposter.runs.run import Run
@@ -90,7 +90,7 @@ def left_out_notice(run: Run, missing: Sequence[BranchState]) -> str:
     names = [state.branch for state in missing if not state.spares]
     kept = [name for name in run.config.branches if name not in names]
     cost = _cost(run, kept, spare=any(state.spares for state in missing))
-    lines = [f"{run.folder.name} looks through {','.join(kept)}{cost}. Left out:"]
+    lines = [f"{run_name(run.folder)} looks through {','.join(kept)}{cost}. Left out:"]
     for state in missing:
         wanted = [name for name in run.config.branches if name in kept or name == state.branch]
         ways = list(state.commands)

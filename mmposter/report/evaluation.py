@@ -43,7 +43,7 @@ from mmposter.report.plots import (
     plot_reliability,
 )
 from mmposter.report.plots.style import save_png
-from mmposter.shipped import is_shipped
+from mmposter.shipped import is_borrowed, run_name
 
 EVALUATIONS, PAGE, NUMBERS, PLOTS = "evaluation", "report.html", "evaluation.json", "plots"
 
@@ -55,7 +55,8 @@ def evaluation_folder(
 
     On other data than the run's own it is ``RUN/evaluation/NAME-1a2b3c4d/test``, so that neither replaces the other.
 
-    That of a shipped model lies in the working folder, in ``runs/NAME``: nobody writes into an installed package.
+    That of a shipped model, or one of the hub, lies in the working folder, in ``runs/NAME``: nobody writes into an
+    installed package or a cache.
 
     Args:
         run: the run folder.
@@ -63,7 +64,7 @@ def evaluation_folder(
         branches: those that `--branches` asked for; None: all.
         data: name and manifest's sha256 of other data; None for the run's own.
     """
-    home = Path("runs") / run.name if is_shipped(run) else run
+    home = Path("runs") / run_name(run) if is_borrowed(run) else run
     home = home / EVALUATIONS if data is None else home / EVALUATIONS / f"{data[0]}-{data[1][:8]}"
     return home / "-".join([split, *(branches or ())])
 

@@ -27,10 +27,11 @@ from mmposter.files.paths import file_here
 from mmposter.files.plain import MEGABYTE
 from mmposter.files.strict_json import mapping, number, read_json, shorten, shown, sound, texts
 from mmposter.files.tensors import load_tensors, require_shapes
+from mmposter.hub import HUB
 from mmposter.pretrained.trust import is_trusted
 from mmposter.runs.building import build_image_classifier, build_model, build_tower
 from mmposter.runs.decisions import Decision, Subsets, base_rates, unseen_answer
-from mmposter.shipped import BENCHMARK, is_shipped, shipped_models
+from mmposter.shipped import BENCHMARK, find_run, is_borrowed, is_shipped, run_name, shipped_models
 from mmposter.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -119,14 +120,21 @@ class Run:
         """Read a run folder.
 
         Args:
-            folder: what `mmposter train` wrote.
+            folder: what `mmposter train` wrote, or as a text a model of the hub (``hf://ORG/NAME``).
             finished: refuse one whose training has not ended.
 
         Raises:
             UserError: if it is no run folder, was written by a newer mmposter, or is not finished.
         """
-        folder = Path(folder)
+        on_hub = isinstance(folder, str) and folder.startswith(HUB)
+        folder = find_run(folder) if on_hub else Path(folder)
         path = folder / MODEL
+        if folder.parts[:1] == ("hf:",):  # a path that was made of an address
+            name = "/".join(folder.parts[1:])
+            raise UserError(
+                "a run folder is needed here, and a model of the hub lies in a cache, which nobody writes into.\n"
+                f"Get its files first: hf download {name} --local-dir FOLDER"
+            )
         if file_here(path) is None:
             meant = did_you_mean(str(folder), shipped_models())
             raise UserError(
@@ -290,9 +298,10 @@ class Run:
                 "be calibrated. Train one with another loss, such as bce"
             )
         folder, data, copy = str(self.folder), "DATA", ""
-        if is_shipped(self.folder):  # it belongs to the package
-            folder, data = f"{self.folder.name}-calibrated", BENCHMARK
-            copy = f"cp -r {self.folder} {folder}\n  "
+        if is_borrowed(self.folder):  # by the package, or by a cache, where files are links
+            own = is_shipped(self.folder)
+            folder, data = f"{run_name(self.folder)}-calibrated", BENCHMARK if own else data
+            copy = f"cp {'-r' if own else '-rL'} {self.folder} {folder}\n  "
         raise UserError(
             f"no precision can be promised of {self.folder}: it does not keep what its validation posters say of that. "
             f"Type:\n  {copy}mmposter calibrate {folder} {data}"

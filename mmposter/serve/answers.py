@@ -9,6 +9,7 @@ from mmposter.images.reading import MAX_PIXELS, MIN_SIDE
 from mmposter.serve.errors import RequestError, logged
 from mmposter.serve.schema import ExplainAnswer, ExplainedPoster, PosterAnswer, PredictAnswer
 from mmposter.serve.work import Explain, Predict
+from mmposter.shipped import run_name
 
 if TYPE_CHECKING:
     from mmposter.explain import Explanation
@@ -56,7 +57,7 @@ def answer_with(
 ) -> PredictAnswer:
     """Posters, with what is said of the model and of the branches that it looked through."""
     return PredictAnswer(
-        model=classifier.run.folder.name,
+        model=run_name(classifier.run.folder),
         branches=list(branches),
         thresholds=classifier.thresholds(branches),
         posters=list(posters),
@@ -75,7 +76,7 @@ def explain_answer(
         posters.append(ExplainedPoster(name=name, error=error, **kept))
     usable = next(explanation for explanation in found if explanation.scores)
     return ExplainAnswer(
-        model=classifier.run.folder.name, branches=list(work.branches), scale=usable.scale, posters=posters
+        model=run_name(classifier.run.folder), branches=list(work.branches), scale=usable.scale, posters=posters
     )
 
 

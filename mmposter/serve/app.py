@@ -26,6 +26,7 @@ from mmposter.serve.plain_pages import docs_page, index_page
 from mmposter.serve.settings import ServeSettings
 from mmposter.serve.work import Explain, Predict, Work
 from mmposter.serve.worker import ServeJob, Worker
+from mmposter.shipped import run_name
 
 if TYPE_CHECKING:
     from mmposter.explain.classifier import PosterClassifier
@@ -178,7 +179,7 @@ async def _disconnected(request: Request) -> None:
 
 def _add_model(app: FastAPI, classifier: PosterClassifier, settings: ServeSettings) -> None:
     answer = schema.ModelAnswer(
-        name=classifier.run.folder.name,
+        name=run_name(classifier.run.folder),
         version=package_version(),
         genres=list(classifier.genres),
         branches=list(classifier.branches),

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from fusion import ImageClassifier, Loss, PosterModel, follow, parameter_groups, probabilities
 from mmposter.config import Config, TrainConfig
 from mmposter.engines.parent import end_with_the_parent, lasts
-from mmposter.errors import DivergedError, UserError
+from mmposter.errors import DivergedError
 from mmposter.evaluation.thresholds import TELLING
 from mmposter.evaluation.unseen import Unseen
 from mmposter.files.atomic import write_text
@@ -31,6 +31,7 @@ from mmposter.files.tensors import save_tensors
 from mmposter.progress import progress as show_progress
 from mmposter.progress import say
 from mmposter.training.batches import EpochSampler, PosterBatches, as_it_is
+from mmposter.training.callbacks import TrainingCallback
 from mmposter.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 from mmposter.training.epochs import validation_columns
 from mmposter.training.films import Films
@@ -56,7 +57,8 @@ class Trainer:
 
     What is frozen in the model is frozen before. `train` are the posters with augmentation, if any, `val` the same
     without; `train_rows` are learnt from, early stopping looks at `val_rows`. `unseen` is what is said of posters of
-    which no branch sees anything. `loaders` processes make the batches (None: as many as ``train.workers`` says).
+    which no branch sees anything. `loaders` processes make the batches (None: as many as ``train.workers`` says);
+    `callbacks` look on.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Trainer:
         out: Path,
         films: Films | None = None,
         loaders: int | None = None,
+        callbacks: Sequence[TrainingCallback] = (),
     ) -> None:
         settings = config.train
         self.loaders = settings.workers if loaders is None else loaders
@@ -105,7 +108,7 @@ class Trainer:
         if films is not None:
             self.film_offsets = films.offsets(loss, train.labels[np.asarray(train_rows)]).to(accelerator.device)
         self.progress = TrainingProgress()
-        self.board = _tensorboard(out) if settings.tensorboard and accelerator.is_main_process else None
+        self.callbacks = tuple(callbacks) if accelerator.is_main_process else ()
 
     @property
     def plain_model(self) -> PosterModel | ImageClassifier:
@@ -129,7 +132,7 @@ class Trainer:
         state = self.progress
         if state.finished:
             return state
-        with show_progress("train", self.epochs, done=state.epoch, quiet=quiet) as ticker:
+        with self._looking_on(), show_progress("train", self.epochs, done=state.epoch, quiet=quiet) as ticker:
             while not state.finished:
                 try:
                     self._train_epoch()
@@ -144,6 +147,26 @@ class Trainer:
                 quality = f" val mAP {row['val_map']:.4f}" if self.tells else ""
                 ticker.advance(1, f"loss {row['train_loss']:.4f}{quality}")
         return state
+
+    @contextmanager
+    def _looking_on(self) -> Iterator[None]:
+        """Tell the callbacks when the training begins and, however that is, ends."""
+        begun: list[TrainingCallback] = []
+        try:
+            for callback in self.callbacks:
+                begun.append(callback)
+                callback.on_start(self.out, self.config)
+            yield
+        finally:
+            for callback in begun:
+                callback.on_end(self.progress)
+
+    def _is_stopped(self, row: dict[str, Any]) -> bool:
+        """Whether a callback ends the training after this epoch; the main process asks them for all."""
+        asked = [bool(callback.on_epoch_end(dict(row))) for callback in self.callbacks]
+        if self.accelerator.num_processes == 1:
+            return any(asked)
+        return any(gather_object(asked))
 
     def predict(
         self, rows: Sequence[int], only: Sequence[str] | None = None, data: PosterBatches | None = None
@@ -240,14 +263,11 @@ class Trainer:
                 save_tensors(self.out / BEST, best.state_dict())
         waited = state.epoch - state.best_epoch
         state.finished = state.epoch + 1 >= self.epochs or (not self.keeps_last and waited >= self.patience)
+        state.finished = self._is_stopped(row) or state.finished
         state.epoch, state.batch, state.loss_sum, state.seen, state.seconds = state.epoch + 1, 0, 0.0, 0, 0.0
         self._save(LAST)
         if self.accelerator.is_main_process:
             write_text(self.out / METRICS, "".join(json.dumps(line) + "\n" for line in state.history))
-            if self.board is not None:
-                for name in ("train_loss", *columns, "lr"):
-                    self.board.add_scalar(name, row[name], row["epoch"])
-                self.board.flush()
         return row
 
     def _diverged(self, what: str) -> DivergedError:
@@ -288,14 +308,6 @@ def _one_row(model: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.train()
-
-
-def _tensorboard(out: Path) -> Any:
-    try:
-        from torch.utils.tensorboard.writer import SummaryWriter
-    except ImportError as error:
-        raise UserError("train.tensorboard needs TensorBoard; run: pip install 'mmposter[tensorboard]'") from error
-    return SummaryWriter(str(out / "tensorboard"))  # type: ignore[no-untyped-call]
 
 
 def predict_rows(

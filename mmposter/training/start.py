@@ -23,9 +23,10 @@ from mmposter.errors import UserError
 from mmposter.evaluation.scored import file_hash
 from mmposter.features.settled import settle
 from mmposter.features.sizes import Sizes
+from mmposter.hub import snapshot_of
 from mmposter.runs.run import START, TOWER, WEIGHTS, Run
 from mmposter.runs.seen import TRAIN, SeenPosters
-from mmposter.shipped import POSTERS, find_run, is_shipped
+from mmposter.shipped import POSTERS, find_run, is_shipped, run_name
 
 STEPS, HEAD_RATE, BRANCH_RATE = 100, 1e-3, 2e-4
 """How a training goes on where nothing is said, found on validation posters (`docs/checks.md`).
@@ -45,16 +46,18 @@ class Start:
     run: Run
 
     @classmethod
-    def load(cls, run: str | Path | Run) -> Start:
+    def load(cls, run: str | Path | Run, *, offline: bool = False) -> Start:
         """Read it.
 
         Args:
-            run: a finished run folder, or the name of a model that travels with the package.
+            run: a finished run folder, the name of a model that travels with the package, or a model of the hub
+                (``hf://ORG/NAME``).
+            offline: ask no network.
 
         Raises:
             UserError: it is none, is not finished, or is a network without branches.
         """
-        found = run if isinstance(run, Run) else Run.load(find_run(run))
+        found = run if isinstance(run, Run) else Run.load(find_run(run, offline=offline))
         if found.config.cnn.classifier != "fusion":
             raise UserError(
                 f"{found.folder} is one network without branches (cnn.classifier={found.config.cnn.classifier}), and "
@@ -64,8 +67,8 @@ class Start:
 
     @property
     def name(self) -> str:
-        """The run folder's."""
-        return self.run.folder.resolve().name
+        """The run folder's, see `mmposter.shipped.run_name`."""
+        return run_name(self.run.folder)
 
     @cached_property
     def weights(self) -> str:
@@ -74,7 +77,8 @@ class Start:
 
     def facts(self) -> dict[str, Any]:
         """Who it is, for the run that goes on from it."""
-        return {"name": self.name, "weights": self.weights}
+        hub = snapshot_of(self.run.folder)
+        return {"name": self.name, "weights": self.weights, **({} if hub is None else {"hub": str(hub)})}
 
     def trained_on(self, table: pd.DataFrame) -> int:
         """How many rows of a manifest show a poster that the run learnt of; 0 for a run that keeps no record."""

@@ -19,6 +19,7 @@ from mmposter.data.splitting import SPLIT_ADVICE
 from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.engines.libraries import limit_threads
+from mmposter.engines.trackers import require_trackers
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
 from mmposter.evaluation.gains import Gain
@@ -45,6 +46,7 @@ from mmposter.runs.decisions import Decision, unseen_answer
 from mmposter.runs.provenance import package_version
 from mmposter.runs.run import BASE_RATES, MODEL, START, TOWER, WEIGHTS, Run
 from mmposter.runs.seen import TRAIN, VAL, SeenPosters, seen_through
+from mmposter.training.callbacks import TrackerCallback, TrainingCallback
 from mmposter.training.checkpoint import TrainingProgress, require_same_config
 from mmposter.training.films import Films, films_of
 from mmposter.training.gained import measure_gains
@@ -132,6 +134,7 @@ def train(
     workers: Workers = 1,
     threads: int | None = None,
     start: Start | None = None,
+    callbacks: Sequence[TrainingCallback] = (),
 ) -> TrainingResult:
     """Train on the ``train`` posters, stop and tune thresholds on the ``val`` posters, never look at ``test``.
 
@@ -139,6 +142,7 @@ def train(
     `mmposter.engines.run`); where the posters themselves are learnt from, so many processes (of a number above 1; else
     ``train.workers``) draw their views, too, and so many threads decode them. The training itself takes `threads`
     threads. With `start` it goes on from that model's branches and head, and `config` is made by `Start.config`.
+    `callbacks` are told of each epoch, and may stop after it.
 
     Raises:
         UserError: for data without labels or splits, missing weights, an `out` that holds another run, or that
@@ -146,6 +150,7 @@ def train(
         OSError: `out` cannot be written, see `mmposter.files.disk`.
     """
     started = time.monotonic()
+    require_trackers(config.train.trackers)
     begun = Run.load(out, finished=False).config.model_dump(mode="json") if resume and (out / MODEL).exists() else None
     if start is not None:
         start.require(config)
@@ -180,6 +185,7 @@ def train(
             start=start,
             workers=workers,
             threads=threads,
+            callbacks=callbacks,
         )
         result = finish(fitted, dataset, inputs, time.monotonic() - started, start)
     if not quiet:
@@ -220,12 +226,13 @@ def fit(
     start: Start | None = None,
     workers: Workers = 1,
     threads: int | None = None,
+    callbacks: Sequence[TrainingCallback] = (),
 ) -> Fitted:
     """The training itself, with the weights of the best epoch and thresholds tuned on the validation posters.
 
     `inputs` are what `load_inputs` read for this configuration; `out` is there already, and holds weights and
-    checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one. `start`, `workers` and
-    `threads` are as in `train`.
+    checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one. `start`, `workers`, `threads`
+    and `callbacks` are as in `train`.
     """
     weights = image_network(config, config.branches, Pins.of(dataset), offline=offline)
     _require_posters(dataset, inputs)
@@ -249,7 +256,19 @@ def fit(
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=facts)
     run.save()
     trainer = _trainer(
-        config, dataset, inputs, model, loss, device, out, films, quiet=quiet, workers=workers, threads=threads
+        config,
+        dataset,
+        inputs,
+        model,
+        loss,
+        device,
+        out,
+        films,
+        quiet=quiet,
+        offline=offline,
+        workers=workers,
+        threads=threads,
+        callbacks=callbacks,
     )
     if resume:
         trainer.resume()
@@ -277,8 +296,10 @@ def _trainer(
     films: Films | None,
     *,
     quiet: bool,
+    offline: bool,
     workers: Workers,
     threads: int | None,
+    callbacks: Sequence[TrainingCallback],
 ) -> Trainer:
     train_rows, val_rows, settings = inputs.rows("train"), inputs.rows("val"), config.train
     learnt, watched, looks, folder = None, None, inputs.image, out / PICTURES
@@ -287,11 +308,14 @@ def _trainer(
             dataset, train_rows, looks, settings, config.seed, folder, threads=threads, quiet=quiet
         )
         watched = whole_pictures(dataset, val_rows, looks, folder, "val", threads=threads, quiet=quiet)
+    accelerator = make_accelerator(device, settings.precision, convolutions=looks is not None)
+    if settings.trackers:
+        callbacks = (*callbacks, TrackerCallback(settings.trackers, accelerator, offline=offline))
     return Trainer(
         model,
         loss,
         config,
-        make_accelerator(device, settings.precision, convolutions=looks is not None),
+        accelerator,
         train=poster_batches(dataset, inputs, learnt),
         val=poster_batches(dataset, inputs, watched),
         train_rows=train_rows,
@@ -300,6 +324,7 @@ def _trainer(
         out=out,
         films=films,
         loaders=workers if looks is not None and isinstance(workers, int) and workers > 1 else None,
+        callbacks=callbacks,
     )
 
 

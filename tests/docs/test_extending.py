@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def names() -> Iterator[dict[str, Any]]:
         for registry in (fusion.base._BRANCHES, fusion.losses._LOSSES, catalogue._BACKBONES):
             patch.setattr(registry, "_entries", dict(registry._entries))
         blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-        assert len(blocks) == 8
+        assert len(blocks) == 9
         found: dict[str, Any] = {"__name__": "extending"}
         exec(compile("\n".join(blocks), str(PAGE), "exec"), found)
         yield found
@@ -118,3 +119,11 @@ def test_the_detector_finds_the_bright_place(names: dict[str, Any]) -> None:
     assert len(nothing) == 0
     with pytest.raises(ValueError, match="limit must lie in 1-255; got 0"):
         names["BrightSpotDetector"](limit=0)
+
+
+def test_the_callback_stops_where_it_is_good_enough(names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    callback = names["GoodEnough"](0.4)
+    callback.on_start(Path("run"), load_config())
+    assert [callback.on_epoch_end({"val_map": value}) for value in (0.3, 0.4)] == [False, True]
+    callback.on_end(SimpleNamespace(history=[{}, {}]))
+    assert capsys.readouterr().out == "2 epochs, the best was 0.400\n"

@@ -1,0 +1,63 @@
+"""`mmposter push`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mmposter.cli import options as opt
+from mmposter.cli.answers import answer_line
+from mmposter.engines.libraries import prepare_libraries
+from mmposter.files.strict_json import MEGABYTE
+from mmposter.progress import console
+
+
+def push_command(
+    run: opt.RunName,
+    repository: Annotated[
+        str, typer.Argument(metavar="ORG/NAME", help="The repository on the Hugging Face hub.", show_default=False)
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    revision: Annotated[
+        str | None, typer.Option("--revision", metavar="BRANCH", help="A branch in place of the main one.")
+    ] = None,
+    license: Annotated[
+        str | None,
+        typer.Option("--license", metavar="ID", help="License of the weights for the card, such as mit or cc-by-4.0."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the card and the files, and send nothing.")] = False,
+) -> None:
+    """Upload a run to the Hugging Face hub, for `--model hf://ORG/NAME`.
+
+    Sent are the files that the model is used with (model.json, best.safetensors, and where they are there
+    tower.safetensors, subsets.json, seen.parquet) and a model card with the measured numbers. Posters, features and
+    checkpoints are never sent. Log in first with: hf auth login
+
+    Evaluate the run before (mmposter evaluate RUN DATA): the card then has the numbers of the test posters.
+
+    Examples:
+
+      mmposter push runs/all films/poster-genres --dry-run
+
+      mmposter push runs/all films/poster-genres --license mit
+
+      mmposter push runs/all films/poster-genres --private --revision v2
+    """
+    prepare_libraries()
+    from mmposter.sharing import push_run
+    from mmposter.sharing.push import UNKNOWN
+
+    done = push_run(run, repository, private=private, revision=revision, licence=license, dry_run=dry_run)
+    for note in done.notes:
+        console.print(f"note: {note}", soft_wrap=True)
+    if done.licence == UNKNOWN:
+        console.print("note: the card names no license, so others may not use it; name one: --license mit")
+    if dry_run:
+        sizes = ", ".join(f"{name} ({size / MEGABYTE:.2f} MB)" for name, size in done.files.items())
+        console.print(f"would be sent to {done.model.repository}: {sizes}", soft_wrap=True)
+        for line in done.card.splitlines():
+            answer_line(line)
+        return
+    console.print(f"sent: {done.url}\nuse it with: --model {done.model}", soft_wrap=True)
+    answer_line(str(done.model))
