@@ -71,18 +71,15 @@ def main() -> None:
     if asked.alone:
         alone(asked.steps[0], asked.posters[0], asked.genres, asked.boot)
         return
-    print(
-        "| step | posters | seconds | CPU seconds | peak memory, GB |\n| --- | ---: | ---: | ---: | ---: |", flush=True
-    )
+    print("| step | posters | seconds | CPU seconds | peak memory, GB | page, MB |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for step in asked.steps:
         for count in asked.posters:
             command = [sys.executable, __file__, "--alone", "--steps", step, "--posters", str(count)]
             command += ["--genres", str(asked.genres), "--boot", str(asked.boot)]
             found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-            print(
-                f"| {step} | {count:,} | {found['seconds']:.1f} | {found['cpu']:.1f} | {found['peak']:.2f} |",
-                flush=True,
-            )
+            took = f"{found['seconds']:.1f} | {found['cpu']:.1f} | {found['peak']:.2f} | {found['page']}"
+            print(f"| {step} | {count:,} | {took} |", flush=True)
 
 
 def alone(step: str, count: int, genres: int, boot: int) -> None:
@@ -90,10 +87,11 @@ def alone(step: str, count: int, genres: int, boot: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = STEPS[step](count, genres, boot, Path(folder))
         begun, worked = time.perf_counter(), time.process_time()
-        work()
+        result = work()
         seconds, cpu = time.perf_counter() - begun, time.process_time() - worked
+        page = f"{result.stat().st_size / 1e6:.2f}" if isinstance(result, Path) else ""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIGABYTE
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak, "page": page}))
 
 
 def made_up(count: int, genres: int, seed: int, model: int = 0) -> Posters:

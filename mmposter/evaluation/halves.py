@@ -82,7 +82,7 @@ def half_samples(n: int, n_boot: int, seed: int, groups: ArrayLike | None = None
         ValueError: `groups` has another length than `n`.
 
     >>> half_samples(4, n_boot=4, seed=0)[:].astype(int).tolist()
-    [[0, 0, 1, 1], [1, 1, 0, 0], [1, 0, 0, 1], [0, 1, 1, 0]]
+    [[1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0]]
     """
     if n_boot < 2:
         raise UserError(f"n_boot must be 2 or more (1000 is usual), got {n_boot}.")
@@ -122,7 +122,7 @@ def quarter_samples(halves: BoolArray) -> BoolArray:
     no four.
 
     >>> quarter_samples(half_samples(4, n_boot=4, seed=0)[:]).astype(int).tolist()
-    [[0, 0, 0, 1], [0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
+    [[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
     """
     count = len(halves) // 4 * 4
     first, second = halves[:count:4], halves[2:count:4]
