@@ -28,8 +28,8 @@ from mmposter.evaluation.ablation import (
     Provenance,
 )
 from mmposter.evaluation.arrays import FloatArray, has_genre
-from mmposter.evaluation.bootstrap import half_samples
 from mmposter.evaluation.constant import ConstantPredictor, constants_and_halves
+from mmposter.evaluation.halves import Halves, half_samples
 from mmposter.evaluation.intervals import edge_units, independent_posters
 from mmposter.evaluation.metrics import get_metric
 from mmposter.evaluation.named import Columns, stacked
@@ -73,7 +73,7 @@ class MeasuredPosters:
 
     rows: NDArray[np.int64]  # of the manifest: N
     target: NDArray[np.float32]  # N x G
-    weights: NDArray[np.bool_]  # half-samples: R x N
+    weights: Halves  # half-samples: R x N
     genres: tuple[str, ...]  # names
     support: tuple[int, ...]  # posters of each genre
     groups: NDArray[Any]  # N, the near-duplicate group of each

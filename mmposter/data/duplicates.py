@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mmposter.data.likeness import HEIGHT, WIDTH, Sketches, alike_pairs, same_picture
+from mmposter.data.near_hashes import Pairs, near_pairs
 from mmposter.data.sources.base import Issue
 
 DUPLICATE_DISTANCE = 6
@@ -34,28 +35,8 @@ DUPLICATE_DISTANCE = 6
 MAX_DISTANCE = 16
 SAME_PICTURE = "same_picture"
 """The kind of an issue: a poster whose picture was found where its hash does not show it."""
-_BLOCK = 2048
 _IMDB = re.compile(r"(?<![a-z0-9])tt[0-9]{1,10}(?![0-9])", re.IGNORECASE)
 _TITLE_YEAR = re.compile(r"(.*\S)\s*\(([0-9]{4})\)\s*")
-
-Pairs = NDArray[np.intp]
-"""P x 2 positions."""
-
-
-def near_pairs(hashes: NDArray[np.uint64], distance: int, others: NDArray[np.uint64] | None = None) -> Iterator[Pairs]:
-    """Yield positions i < j whose hashes differ in at most `distance` bits; with `others`, any i and j of those.
-
-    All pairs are compared, block against block, so memory does not grow with the number of hashes.
-    """
-    against = hashes if others is None else others
-    for start in range(0, len(hashes), _BLOCK):
-        rows = hashes[start : start + _BLOCK]
-        for other in range(start if others is None else 0, len(against), _BLOCK):
-            columns = against[other : other + _BLOCK]
-            near = np.bitwise_count(rows[:, None] ^ columns[None, :]) <= distance
-            i, j = np.nonzero(np.triu(near, 1) if others is None and other == start else near)
-            if len(i):
-                yield np.stack([i + start, j + other], axis=1)
 
 
 def film(poster: str, title: str | None, year: int | None) -> str | None:

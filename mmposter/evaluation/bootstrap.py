@@ -35,81 +35,39 @@ interval: the luck of training and of threshold tuning.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mmposter.errors import UserError
 from mmposter.evaluation import weighted
 from mmposter.evaluation.arrays import BoolArray, FloatArray, check_binary, has_genre
+from mmposter.evaluation.halves import Halves, blocks, half_samples, quarter_samples, quarters_of
 from mmposter.evaluation.intervals import MIN_POSTERS, Difference, difference, edge_units, independent_posters, interval
 from mmposter.evaluation.metrics import METRICS, Metric, labelled
 from mmposter.evaluation.weighted import Statistic
 
-CHUNK = 50  # replicates at a time: larger arrays are new pages each time, which the system must zero (a third slower)
-QUARTERS = 250  # enough: chance then moves an interval of 1000 half-samples by a twentieth of a standard error
 
-
-def half_samples(n: int, n_boot: int, seed: int, groups: ArrayLike | None = None) -> BoolArray:
-    """Which posters are in, `n_boot` x `n`: each row is a random half of the posters, rows 2i and 2i+1 are complements.
-
-    With `groups` (one label a poster) whole groups are drawn, so near-duplicates are never counted as independent.
-
-    Raises:
-        UserError: `n_boot` below 2.
-        ValueError: `groups` has another length than `n`.
-
-    >>> half_samples(6, n_boot=2, seed=0, groups=list("aabbcd")).astype(int).tolist()
-    [[1, 1, 0, 0, 1, 0], [0, 0, 1, 1, 0, 1]]
-    """
-    if n_boot < 2:
-        raise UserError(f"n_boot must be 2 or more (1000 is usual), got {n_boot}.")
-    if groups is None:
-        unit = np.arange(n)
-    else:
-        labels: NDArray[Any] = np.asarray(groups)
-        if labels.shape != (n,):
-            raise ValueError(f"groups must have one label a poster, ({n},), got the shape {labels.shape}")
-        unit = np.unique(labels, return_inverse=True)[1]
-    units = int(unit.max()) + 1 if n else 0
-    rng = np.random.default_rng(seed)
-    chosen = np.zeros((n_boot, units), dtype=np.bool_)
-    for row in range(0, n_boot, 2):
-        chosen[row, rng.permutation(units)[: units // 2]] = True
-    chosen[1::2] = ~chosen[0::2][: n_boot // 2]
-    halves: BoolArray = chosen[:, unit]
-    return halves
-
-
-def replicates(statistics: Sequence[Statistic], weights: BoolArray) -> FloatArray:
+def replicates(statistics: Sequence[Statistic], weights: Halves) -> FloatArray:
     """Each statistic on the posters of each row of `weights`: R x number of statistics (their columns side by side).
+
+    What has no poster is NaN. The memory beside the result does not grow with the number of replicates.
 
     >>> replicates([weighted.poster_mean(np.array([1.0, 2.0, 6.0]))], np.array([[1, 1, 0], [0, 1, 1]], dtype=bool))
     array([[1.5],
            [4. ]])
     """
+    return _by_block(statistics, blocks(weights))
+
+
+def _by_block(statistics: Sequence[Statistic], weights: Iterable[BoolArray]) -> FloatArray:
     parts = []
-    for start in range(0, len(weights), CHUNK):
-        some = weights[start : start + CHUNK].astype(np.float64)
-        parts.append(np.column_stack([statistic(some) for statistic in statistics]))
+    for some in weights:
+        part = np.column_stack([statistic(some) for statistic in statistics])
+        part[~some.any(axis=1)] = np.nan
+        parts.append(part)
     return np.concatenate(parts)
-
-
-def quarter_samples(halves: BoolArray) -> BoolArray:
-    """Quarters of the posters, Q x N: rows 4i to 4i+3 of `halves`, R x N (two halves, two complements), cut each other.
-
-    Every four hold each poster once, and groups stay whole. Q is at most half of R, and at most `QUARTERS`: more would
-    cost more than they tell.
-
-    >>> quarter_samples(half_samples(4, n_boot=8, seed=0)).astype(int).tolist()
-    [[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
-    """
-    count = min(len(halves) // 2, QUARTERS) // 4 * 4
-    first, second = halves[:count:4], halves[2:count:4]
-    quarters = np.stack([first & second, first & ~second, ~first & second, ~first & ~second], axis=1)
-    return quarters.reshape(count, halves.shape[1])
 
 
 def _mean_known(rows: FloatArray) -> FloatArray:
@@ -130,7 +88,7 @@ def values_and_halves(
     probs: FloatArray,
     decisions: BoolArray,
     metrics: Sequence[Metric],
-    weights: BoolArray,
+    weights: Halves,
     *,
     genres: bool = False,
 ) -> tuple[FloatArray, FloatArray]:
@@ -164,7 +122,7 @@ def statistics_and_halves(
     statistics: Sequence[Statistic | None],
     target: BoolArray,
     probs: FloatArray,
-    weights: BoolArray,
+    weights: Halves,
     *,
     genres: bool = False,
 ) -> tuple[FloatArray, FloatArray]:
@@ -172,17 +130,20 @@ def statistics_and_halves(
 
     Average precision is that of `probs`.
     """
-    rows = np.vstack([np.ones((1, len(target)), dtype=np.bool_), weights])
-    by_genre = bias = np.zeros((0, 0))
-    if genres or None in statistics:
-        # Nearly all of the time goes into average precision: once, for the genres and for their mean.
-        statistic = weighted.average_precision_by_genre(target, probs)
-        by_genre = replicates([statistic], rows)
-        quarters = quarter_samples(weights)
-        by_quarter = replicates([statistic], quarters) if len(quarters) else by_genre[:0]
-        bias = _average_precision_bias(by_genre[0], by_genre[1:], by_quarter)
     plain = [statistic for statistic in statistics if statistic is not None]
-    found = iter(replicates(plain, rows).T if plain else ())
+    ranked = genres or None in statistics
+    if ranked:
+        # Nearly all of the time goes into average precision: once, for the genres and for their mean.
+        plain.append(weighted.average_precision_by_genre(target, probs))
+    everyone = np.ones((1, len(target)), dtype=np.bool_)
+    rows = np.concatenate([_by_block(plain, [everyone]), replicates(plain, weights)])
+    by_genre = rows[:, len(plain) - ranked :]
+    bias = np.zeros(by_genre.shape[1])
+    if ranked:
+        cut = blocks(weights, quarters_of(len(weights)))
+        by_quarter = [_by_block(plain[-1:], [quarter_samples(some)]) for some in cut]
+        bias = _average_precision_bias(by_genre[0], by_genre[1:], np.concatenate([by_genre[:0], *by_quarter]))
+    found = iter(rows.T)
     parts = [
         _with_bias(weighted.mean_over_genres(by_genre)[:, None], weighted.mean_over_genres(bias[None]))
         if statistic is None
@@ -190,9 +151,7 @@ def statistics_and_halves(
         for statistic in statistics
     ]
     columns = np.column_stack([*parts, _with_bias(by_genre, bias)] if genres else parts)
-    values, halves = columns[0], columns[1:]
-    halves[~weights.any(axis=1)] = np.nan
-    return values, halves
+    return columns[0], columns[1:]
 
 
 def _with_bias(columns: FloatArray, bias: FloatArray) -> FloatArray:

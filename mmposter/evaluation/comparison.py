@@ -16,7 +16,7 @@ import numpy as np
 from mmposter.config import differences
 from mmposter.document.shown import Shown
 from mmposter.evaluation.arrays import BoolArray, FloatArray
-from mmposter.evaluation.bootstrap import half_samples
+from mmposter.evaluation.halves import half_samples
 from mmposter.evaluation.intervals import edge_units, independent_posters
 from mmposter.evaluation.metrics import METRICS, Metric, labelled
 from mmposter.evaluation.named import Columns, adjust_family, stacked

@@ -35,6 +35,7 @@ from numpy.typing import ArrayLike
 
 from mmposter.evaluation.arrays import BoolArray, FloatArray, IntArray, check_binary
 from mmposter.evaluation.bootstrap import statistics_and_halves
+from mmposter.evaluation.halves import Halves
 from mmposter.evaluation.metrics import Metric, get_metric, labelled
 
 EXACT_COVER_LIMIT = 100_000
@@ -112,7 +113,7 @@ class ConstantPredictor:
 
 
 def constants_and_halves(
-    constants: Sequence[ConstantPredictor], target: BoolArray, weights: BoolArray
+    constants: Sequence[ConstantPredictor], target: BoolArray, weights: Halves
 ) -> tuple[FloatArray, FloatArray]:
     """`bootstrap.values_and_halves` of the best constant answers, for paired differences.
 

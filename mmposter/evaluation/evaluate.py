@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike
 from mmposter.document.shown import Shown
 from mmposter.evaluation import weighted
 from mmposter.evaluation.arrays import BoolArray, FloatArray, check_binary, check_probs, is_single_label
-from mmposter.evaluation.bootstrap import half_samples, labelled_groups, values_and_halves
+from mmposter.evaluation.bootstrap import labelled_groups, values_and_halves
 from mmposter.evaluation.constant import ConstantPredictor, constants_and_halves
+from mmposter.evaluation.halves import half_samples
 from mmposter.evaluation.intervals import (
     MIN_POSTERS,
     Difference,

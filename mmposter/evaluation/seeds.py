@@ -42,8 +42,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mmposter.evaluation.arrays import BoolArray, FloatArray
+from mmposter.evaluation.arrays import FloatArray
 from mmposter.evaluation.bootstrap import values_and_halves
+from mmposter.evaluation.halves import Halves
 from mmposter.evaluation.intervals import (
     NEGLIGIBLE,
     Z_95,
@@ -86,7 +87,7 @@ class Measured:
 
 
 def measure(
-    target: ArrayLike, probs: ArrayLike, decisions: ArrayLike, weights: BoolArray, metrics: Sequence[Metric]
+    target: ArrayLike, probs: ArrayLike, decisions: ArrayLike, weights: Halves, metrics: Sequence[Metric]
 ) -> Measured:
     """Measure one model, on all posters and on each half of them.
 
@@ -102,7 +103,7 @@ def measure(
         ValueError: a wrong shape or value.
         UserError: no poster has a genre.
 
-    >>> from mmposter.evaluation.bootstrap import half_samples
+    >>> from mmposter.evaluation.halves import half_samples
     >>> from mmposter.evaluation.metrics import METRICS
     >>> target, probs = [[1, 0], [0, 1]] * 4, [[0.9, 0.2], [0.6, 0.5]] * 4
     >>> found = measure(target, probs, target, half_samples(8, 4, seed=0), METRICS[:3])
@@ -110,7 +111,7 @@ def measure(
     ((5,), (4, 5))
     """
     truth, scores, decided = labelled(target, probs, decisions)
-    if weights.ndim != 2 or weights.shape[1] != len(truth):
+    if weights.shape[1:] != (len(truth),):
         raise ValueError(f"weights must be half-samples of the {len(truth)} posters with a genre, got {weights.shape}")
 
     return Measured(*values_and_halves(truth, scores, decided, metrics, weights, genres=True))

@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from mmposter.evaluation import weighted
 from mmposter.evaluation.arrays import BoolArray, FloatArray, is_single_label
 from mmposter.evaluation.bootstrap import values_and_halves
+from mmposter.evaluation.halves import Halves
 from mmposter.evaluation.intervals import Difference, difference, edge_units, independent_posters, interval
 from mmposter.evaluation.metrics import ONE_GENRE, Metric, labelled
 
@@ -68,7 +69,7 @@ def macro_precision_intervals(
     target: BoolArray,
     probs: FloatArray,
     decisions: BoolArray,
-    weights: BoolArray,
+    weights: Halves,
     constant: tuple[float, FloatArray],
     groups: NDArray[Any] | None = None,
 ) -> tuple[tuple[float, float] | None, Difference]:

@@ -151,8 +151,10 @@ def _for_f1(truth: BoolArray, scores: FloatArray, shrinkage: float) -> FloatArra
     for g in present:
         own[g] = best_threshold(truth[:, g], scores[:, g])
     candidates = _midpoints(np.unique(scores[:, present])[::-1])
-    macro = np.mean([_f1_at(truth[:, g], scores[:, g], candidates) for g in present], axis=0)
-    shared = candidates[np.argmax(macro)]
+    macro = np.zeros(len(candidates))  # times the number of genres; one after another, as candidates may be millions
+    for g in present:
+        macro += _f1_at(truth[:, g], scores[:, g], candidates)
+    shared = candidates[np.argmax(macro / len(present))]
     weight = np.zeros(truth.shape[1])
     weight[present] = positives[present] / (positives[present] + shrinkage)
     thresholds: FloatArray = weight * own + (1 - weight) * shared

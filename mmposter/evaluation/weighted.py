@@ -11,12 +11,15 @@ The inputs have been checked and hold only posters with a genre; see `mmposter.e
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmposter.evaluation.arrays import BoolArray, FloatArray, IntArray, rank_genres
 
-Statistic = Callable[[FloatArray], FloatArray]  # weights R x N -> values R (or R x G for the statistics by genre)
+Weights = NDArray[Any]  # R x N: boolean for half-samples, quick and exact; or any number
+Statistic = Callable[[Weights], FloatArray]  # weights -> values R (or R x G for the statistics by genre)
 
 ECE_BINS = 15
 
@@ -92,35 +95,58 @@ def micro_recall_at_k(target: BoolArray, probs: FloatArray, k: int) -> Statistic
 # Ranking of the posters of one genre -------------------------------------------------------------------------------
 
 
-class _SortedGenre:
+class _RankedGenre:
     """The posters of one genre from the highest score down, equal scores as one group.
 
-    Only groups with a positive matter to average precision and to AUROC, hence only those are kept.
+    Only groups with a positive matter to average precision and to AUROC, hence only those are kept, K of them.
     """
 
     def __init__(self, positive: BoolArray, scores: FloatArray) -> None:
         order = np.argsort(-scores, kind="stable")
-        ordered = scores[order]
-        ends = np.append(np.flatnonzero(np.diff(ordered) != 0) + 1, len(ordered))
+        ends = np.append(np.flatnonzero(np.diff(scores[order]) != 0) + 1, len(order))
         starts = np.append(0, ends[:-1])
         positives_until = np.append(0, np.cumsum(positive[order]))
         kept = positives_until[ends] > positives_until[starts]
-        self.order: IntArray = order
-        self.positive: FloatArray = positive[order].astype(np.float64)[:, None]
-        self.starts, self.ends = starts[kept], ends[kept]
+        self.groups = int(kept.sum())
+        self.starts, self.ends = starts[kept], ends[kept]  # K each
+        self.order: IntArray = order[: self.ends[-1]] if self.groups else order[:0]  # none that matters is behind
+        self.positives: IntArray = self.order[positive[self.order]]
+        self.positives_until = positives_until[self.ends]  # K
+        # A constant answer ties all posters: their sum is enough, and quick.
+        self.tied = self.groups == 1 and self.starts[0] == 0 and len(self.order) == len(scores)
 
-    def cumulated(self, weights: FloatArray) -> tuple[FloatArray, ...]:
-        """Weights N x R -> weight of all before and until each group, of its positives before and until (K x R)."""
-        if len(self.ends) == 1 and self.ends[0] - self.starts[0] == len(self.order):
-            # A constant answer ties all posters, which keep their order: their sums are enough, and quick.
-            none, all_of_them = np.zeros((1, weights.shape[1])), weights.sum(axis=0, keepdims=True)
-            return none, all_of_them, none, self.positive.T @ weights
-        ordered = weights[self.order]
-        everyone = np.zeros((len(ordered) + 1, ordered.shape[1]))
-        np.cumsum(ordered, axis=0, out=everyone[1:])
-        positives = np.zeros_like(everyone)
-        np.cumsum(ordered * self.positive, axis=0, out=positives[1:])
-        return everyone[self.starts], everyone[self.ends], positives[self.starts], positives[self.ends]
+    def positives_before_and_until(self, weights: Weights) -> tuple[FloatArray, FloatArray]:
+        """Weight of the positives before each group and until its end, R x K."""
+        sums = _running_sums(weights, self.positives)
+        until = _at(sums, self.positives_until)
+        before = np.zeros_like(until)
+        before[:, 1:] = until[:, :-1]
+        return before, until
+
+    def everyone_until(self, weights: Weights, total: FloatArray) -> FloatArray:
+        """Weight of all posters until the end of each group, R x K; `total` is that of all there are (R)."""
+        return total[:, None] if self.tied else _at(_running_sums(weights, self.order), self.ends)
+
+    def everyone_before_and_until(self, weights: Weights, total: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The same before each group, and until its end."""
+        if self.tied:
+            return np.zeros((len(weights), 1)), total[:, None]
+        sums = _running_sums(weights, self.order)
+        return np.where(self.starts > 0, _at(sums, self.starts), 0.0), _at(sums, self.ends)
+
+
+def _running_sums(weights: Weights, order: IntArray) -> Weights:
+    """Sums of the weights R x N in that order: with the first poster, with the first two, ...: R x len(order).
+
+    The columns are taken row by row: a row of bytes stays in the processor's cache, which one of float64 does not.
+    """
+    exact = np.int32 if weights.dtype == np.bool_ else np.float64
+    return np.cumsum(np.take(weights, order, axis=1), axis=1, dtype=exact)
+
+
+def _at(sums: Weights, counts: IntArray) -> FloatArray:
+    """The sums of the first `counts` posters (1 or more; for 0 it is no sum)."""
+    return np.take(sums, np.maximum(counts - 1, 0), axis=1).astype(np.float64)
 
 
 def average_precision_by_genre(target: BoolArray, probs: FloatArray) -> Statistic:
@@ -132,16 +158,16 @@ def average_precision_by_genre(target: BoolArray, probs: FloatArray) -> Statisti
     >>> average_precision_by_genre(target, probs)(np.ones((1, 3))).round(3)
     array([[0.833]])
     """
-    genres = [_SortedGenre(target[:, g], probs[:, g]) for g in range(target.shape[1])]
+    genres = [_RankedGenre(target[:, g], probs[:, g]) for g in range(target.shape[1])]
 
-    def statistic(weights: FloatArray) -> FloatArray:
-        columns = np.ascontiguousarray(weights.T)
+    def statistic(weights: Weights) -> FloatArray:
+        total = weights.sum(axis=1).astype(np.float64)
         values = np.full((len(weights), len(genres)), np.nan)
         for g, genre in enumerate(genres):
-            if len(genre.ends):
-                _, everyone, before, until = genre.cumulated(columns)
-                precision = divide(until, everyone, empty=0.0)
-                values[:, g] = divide(((until - before) * precision).sum(axis=0), until[-1])
+            if genre.groups:
+                before, until = genre.positives_before_and_until(weights)
+                precision = divide(until, genre.everyone_until(weights, total), empty=0.0)
+                values[:, g] = divide(((until - before) * precision).sum(axis=1), until[:, -1])
         return values
 
     return statistic
@@ -164,19 +190,20 @@ def macro_auroc(target: BoolArray, probs: FloatArray) -> Statistic:
     >>> macro_auroc(np.array([[True], [False], [True]]), np.array([[0.9], [0.5], [0.4]]))(np.ones((1, 3)))
     array([0.5])
     """
-    genres = [_SortedGenre(target[:, g], probs[:, g]) for g in range(target.shape[1])]
+    genres = [_RankedGenre(target[:, g], probs[:, g]) for g in range(target.shape[1])]
 
-    def statistic(weights: FloatArray) -> FloatArray:
-        columns = np.ascontiguousarray(weights.T)
-        total = columns.sum(axis=0)
+    def statistic(weights: Weights) -> FloatArray:
+        total = weights.sum(axis=1).astype(np.float64)
         values = np.full((len(weights), len(genres)), np.nan)
         for g, genre in enumerate(genres):
-            if len(genre.ends):
-                everyone_before, everyone, before, until = genre.cumulated(columns)
-                negatives = total - until[-1]
+            if genre.groups:
+                everyone_before, everyone = genre.everyone_before_and_until(weights, total)
+                before, until = genre.positives_before_and_until(weights)
+                positives = until[:, -1]
+                negatives = total - positives
                 above, upto = everyone_before - before, everyone - until
-                below = negatives - (above + upto) / 2
-                values[:, g] = divide(((until - before) * below).sum(axis=0), until[-1] * negatives)
+                below = negatives[:, None] - (above + upto) / 2
+                values[:, g] = divide(((until - before) * below).sum(axis=1), positives * negatives)
         return mean_over_genres(values)
 
     return statistic
@@ -216,7 +243,7 @@ def overall_f1(target: BoolArray, decisions: BoolArray) -> Statistic:
     return lambda weights: divide(2 * (weights @ hits), weights @ both)
 
 
-def f1_by_genre(target: BoolArray, decisions: BoolArray) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
+def f1_by_genre(target: BoolArray, decisions: BoolArray) -> Callable[[Weights], tuple[FloatArray, FloatArray]]:
     """F1 of each genre and its support, R x G each; F1 is NaN where the support is 0.
 
     >>> f1_by_genre(np.array([[True, False], [True, False]]), np.eye(2, dtype=bool))(np.ones((1, 2)))[0].round(3)
@@ -226,7 +253,7 @@ def f1_by_genre(target: BoolArray, decisions: BoolArray) -> Callable[[FloatArray
     positives = target.astype(np.float64)
     both = positives + decisions
 
-    def statistic(weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def statistic(weights: Weights) -> tuple[FloatArray, FloatArray]:
         support = weights @ positives
         f1 = divide(2 * (weights @ hits), weights @ both)
         return np.where(support > 0, f1, np.nan), support
@@ -252,7 +279,7 @@ def weighted_f1(target: BoolArray, decisions: BoolArray) -> Statistic:
     """
     by_genre = f1_by_genre(target, decisions)
 
-    def statistic(weights: FloatArray) -> FloatArray:
+    def statistic(weights: Weights) -> FloatArray:
         f1, support = by_genre(weights)
         return divide((np.nan_to_num(f1) * support).sum(axis=1), support.sum(axis=1))
 
@@ -332,7 +359,7 @@ def macro_precision(target: BoolArray, probs: FloatArray, *, unsure: float | Non
     hits, total = true * answered, answered.sum(axis=0)
     few = (total > 0) & (total < MIN_ANSWERS)
 
-    def statistic(weights: FloatArray) -> FloatArray:
+    def statistic(weights: Weights) -> FloatArray:
         values = shares_by_genre(weights @ hits, weights @ answered, weights @ true)
         return mean_over_genres(values if unsure is None else np.where(few, unsure, values))
 

@@ -84,11 +84,10 @@ def _load(
         places.append(evaluation_folder(folder, split, data=data))
         if _own_manifest(folder) not in (None, data[1]):
             places.reverse()
-    found = [place for place in places if (place / PREDICTIONS).is_file() and _is_of(place / PREDICTIONS, data)]
-    path = (found or places)[0] / PREDICTIONS
-    problem = _problem(folder, path, data)
-    if problem is None:
-        return ScoredPosters.load(path)
+    place, one = _evaluation_of(places, data)
+    problem = _problem(folder, place, one, data)
+    if one is not None and problem is None:
+        return one
     if evaluate is None:
         raise UserError(
             f"{problem}\nEvaluate it first: mmposter evaluate {folder} DATA --split {split}\n"
@@ -99,6 +98,16 @@ def _load(
     return ScoredPosters.load(path)
 
 
+def _evaluation_of(places: Sequence[Path], data: tuple[str, str] | None) -> tuple[Path, ScoredPosters | None]:
+    """The first place that holds an evaluation of these data; else the first, and None."""
+    for place in places:
+        if (place / PREDICTIONS).is_file():
+            one = ScoredPosters.load(place / PREDICTIONS)
+            if data is None or one.source.manifest == data[1]:
+                return place, one
+    return places[0], None
+
+
 def _own_manifest(run: Path) -> str | None:
     """The manifest that a run was trained on; None where it does not say."""
     values = read_json(run / _MODEL, limit=_LARGEST)
@@ -107,17 +116,13 @@ def _own_manifest(run: Path) -> str | None:
     return said if isinstance(said, str) else None
 
 
-def _is_of(path: Path, data: tuple[str, str] | None) -> bool:
-    return data is None or ScoredPosters.load(path).source.manifest == data[1]
-
-
-def _problem(folder: Path, path: Path, data: tuple[str, str] | None) -> str | None:
+def _problem(folder: Path, place: Path, one: ScoredPosters | None, data: tuple[str, str] | None) -> str | None:
     """Why the saved evaluation of a run cannot be used; None if it can."""
-    if not path.is_file() or not _is_of(path, data):
+    if one is None:
         on = "" if data is None else f" on {data[0]}"
-        return f"{folder} has not been evaluated{on} (there is no {path})"
-    change = _change_since(folder, ScoredPosters.load(path))
-    return None if change is None else f"{folder} was {change} since its evaluation in {path.parent}"
+        return f"{folder} has not been evaluated{on} (there is no {place / PREDICTIONS})"
+    change = _change_since(folder, one)
+    return None if change is None else f"{folder} was {change} since its evaluation in {place}"
 
 
 def _change_since(run: Path, one: ScoredPosters) -> str | None:

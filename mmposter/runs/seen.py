@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mmposter.data.duplicates import DUPLICATE_DISTANCE, near_pairs
+from mmposter.data.duplicates import DUPLICATE_DISTANCE
+from mmposter.data.near_hashes import near_pairs
 from mmposter.features.tower import TowerWeights
 from mmposter.files.atomic import atomic_path
 from mmposter.files.strict_json import sound

@@ -329,23 +329,26 @@ def predict_rows(
     loader = accelerator.prepare(_loader(data, sampler, config.train.workers if workers is None else workers))
     model.eval()
     plain = cast("PosterModel | ImageClassifier", accelerator.unwrap_model(model))
-    found: dict[int, tuple[NDArray[np.float32], bool]] = {}
+    wanted = np.array(rows, np.int64)
+    names, place = np.unique(wanted, return_inverse=True)
+    probs = np.zeros((len(names), data.labels.shape[1]), np.float32)
+    seen, known = np.zeros(len(names), np.bool_), np.zeros(len(names), np.bool_)
     with torch.inference_mode():
         for inputs, _, numbers in loader:
             if len(numbers) == 0:  # not one poster of this batch could be decoded
                 continue
             with accelerator.autocast():
                 logits = model(inputs, only)
-            probs = probabilities(logits, single_label=config.single_label).cpu().numpy()
-            found |= dict(
-                zip(numbers.tolist(), zip(probs, plain.sees(inputs, only).tolist(), strict=True), strict=True)
-            )
-    # Several processes may each have some posters, and some twice, to fill the last batch: collected by row. (Not
-    # accelerate's gather_for_metrics: it counts what to drop from the length of the data set, not of these rows.)
-    everywhere = {row: scores for part in gather_object([found]) for row, scores in part.items()}
-    kept = [row for row in rows if row in everywhere]
-    probs = np.array([everywhere[row][0] for row in kept], np.float32).reshape(-1, data.labels.shape[1])
-    return Scored(probs, np.array(kept, np.int64), np.array([everywhere[row][1] for row in kept], np.bool_))
+            at = np.searchsorted(names, numbers.cpu().numpy())
+            probs[at] = probabilities(logits, single_label=config.single_label).cpu().numpy()
+            seen[at], known[at] = plain.sees(inputs, only).cpu().numpy(), True
+    if accelerator.num_processes > 1:
+        # Each has some posters, and some twice, to fill the last batch. (Not accelerate's gather_for_metrics: it counts
+        # what to drop from the length of the data set, not of these rows.)
+        for at, scores, saw in gather_object([(np.flatnonzero(known), probs[known], seen[known])]):
+            probs[at], seen[at], known[at] = scores, saw, True
+    place = place[known[place]]
+    return Scored(probs[place], names[place], seen[place])
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:

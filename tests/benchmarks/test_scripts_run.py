@@ -75,6 +75,24 @@ def test_duplicates(run, project) -> None:
     assert lines[8] == "0 of 6 pairs of these taken for one picture"
 
 
+def evaluating(run, *steps: str) -> list[list[str]]:
+    asked = ["--posters", "80", "--genres", "3", "--boot", "8", "--steps", *steps]
+    lines = run("benchmarks/evaluating.py", *asked).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert [row[:2] for row in rows] == [[step, "80"] for step in steps]
+    assert all(0.0 < float(row[4]) < 4 for row in rows), "gigabytes"
+    return rows
+
+
+def test_evaluating(run) -> None:
+    assert [row[5] for row in evaluating(run, "evaluate", "calibrate", "seen")] == [""] * 3
+
+
+@pytest.mark.slow
+def test_evaluating_with_the_pages(run) -> None:
+    assert all(float(row[5]) > 0.1 for row in evaluating(run, "report", "compare")), "megabytes"
+
+
 @pytest.mark.slow
 def test_explanations(run, project) -> None:
     out = run("benchmarks/explanations.py", project.data, "--model", project.run, "--count", "3", "--device", "cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mmposter.errors import UserError
-from mmposter.evaluation.arrays import check_binary, check_probs, has_genre
+from mmposter.evaluation.arrays import FloatArray, check_binary, check_probs, has_genre
 from mmposter.report.plots.style import BLUE, ORANGE, figure_style, new_figure
 from mmposter.visible import visible_lines
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mmposter.evaluation.evaluate import Evaluation
+
+PIXELS = 256
+"""Columns and rows of a panel of `plot_precision_recall`; there are about 190 and 140."""
 
 
 def plot_average_precision(evaluation: Evaluation | Mapping[str, Any], title: str | None = None) -> Figure:
@@ -95,6 +99,7 @@ def plot_precision_recall(
         ).ravel()
         for panel, g in zip(panels, order, strict=False):
             precision, recall, _ = precision_recall_curve(truth[:, g], scores[:, g], drop_intermediate=True)
+            recall, precision = _as_drawn(recall, precision)
             # From right to left the curve is a step: recall only grows when a positive is passed.
             panel.step(recall, precision, where="post", color=BLUE, linewidth=1.6)
             panel.fill_between(recall, precision, step="post", color=BLUE, alpha=0.12, linewidth=0)
@@ -117,3 +122,28 @@ def plot_precision_recall(
         figure.supylabel("precision", fontsize=10)
         figure.suptitle(visible_lines(title), fontsize=11, fontweight="bold")
     return figure
+
+
+def _as_drawn(recall: FloatArray, precision: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The points of a curve that a panel of at most `PIXELS` shows: of 100,000 few can be told apart.
+
+    In each column of pixels the first point, and where the precision moves by half a pixel or more in it the lowest,
+    the highest and the last one. A curve of few points is left as it is.
+
+    Args:
+        recall: falling or rising.
+        precision: of the same length.
+    """
+    if len(recall) <= PIXELS:
+        return recall, precision
+    column = np.minimum((recall * PIXELS).astype(np.int64), PIXELS - 1)
+    edges = [0, *(np.flatnonzero(np.diff(column)) + 1).tolist(), len(column)]
+    kept: list[int] = []
+    for start, end in itertools.pairwise(edges):
+        part = precision[start:end]
+        low, high = int(part.argmin()), int(part.argmax())
+        moves = part[high] - part[low] >= 0.5 / PIXELS
+        kept += [start + at for at in sorted({0, low, high, end - start - 1} if moves else {0})]
+    if kept[-1] != len(recall) - 1:
+        kept.append(len(recall) - 1)
+    return recall[kept], precision[kept]

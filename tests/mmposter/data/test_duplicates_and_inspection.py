@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmposter.data import duplicates
-from mmposter.data.duplicates import DUPLICATE_DISTANCE, hash_pairs, name_groups, near_pairs
+from mmposter.data import near_hashes
+from mmposter.data.duplicates import DUPLICATE_DISTANCE, hash_pairs, name_groups
 from mmposter.data.inspection import inspect_file, inspect_posters
+from mmposter.data.near_hashes import near_pairs
 
 
 def group_near_duplicates(ids, hashes, distance):
@@ -43,11 +44,38 @@ def test_groups_are_the_connected_components(values, distance):
 def test_pairs_do_not_depend_on_the_block_size(monkeypatch):
     hashes = np.random.default_rng(0).integers(0, 2**12, 300, dtype=np.uint64)
     whole = np.concatenate(list(near_pairs(hashes, 2)))
-    monkeypatch.setattr(duplicates, "_BLOCK", 7)
+    monkeypatch.setattr(near_hashes, "_BLOCK", 7)
     parts = np.concatenate(list(near_pairs(hashes, 2)))
     assert {tuple(pair) for pair in whole.tolist()} == {tuple(pair) for pair in parts.tolist()}
     assert len(parts) == len(whole) > 0
     assert (parts[:, 0] < parts[:, 1]).all()
+
+
+@pytest.mark.parametrize("distance", [0, 3, 6, 9])
+def test_pairs_that_are_looked_up_are_all_pairs(monkeypatch, distance):
+    rng = np.random.default_rng(distance)
+    hashes = rng.integers(0, 2**64, 160, dtype=np.uint64)
+    hashes[100:] &= np.uint64(0x00FF0000000F0001)  # as dark posters: most quarters are the same
+    for number in range(40):  # each of these differs in 0 to 12 bits from the one before
+        flipped = sum(1 << int(bit) for bit in rng.choice(64, rng.integers(0, 13), replace=False))
+        hashes[number + 1] = hashes[number] ^ np.uint64(flipped)
+    compared = [{tuple(p) for found in near_pairs(hashes, distance, o) for p in found.tolist()} for o in (None, hashes)]
+    for name, value in (("FEW_PAIRS", 0), ("_LOOK_UP", 0), ("CANDIDATES", 50)):
+        monkeypatch.setattr(near_hashes, name, value)
+    monkeypatch.setattr(near_hashes, "_compared", None)
+    for others, expected in zip((None, hashes), compared, strict=True):
+        found = [tuple(pair) for pairs in near_pairs(hashes, distance, others) for pair in pairs.tolist()]
+        assert len(found) == len(set(found)), "each once"
+        assert set(found) == expected
+    assert len(compared[0]) > 3
+
+
+def test_hashes_that_are_hard_to_tell_apart_are_compared_instead(monkeypatch):
+    monkeypatch.setattr(near_hashes, "FEW_PAIRS", 0)
+    monkeypatch.setattr(near_hashes, "_looked_up", None)  # three quarters of all are the same
+    hashes = np.arange(0, 4096, 16, dtype=np.uint64)
+    assert sum(len(pairs) for pairs in near_pairs(hashes, 1)) == 256 * 8 // 2
+    assert len(list(near_pairs(np.zeros(0, np.uint64), 6))) == 0
 
 
 def test_inspection_of_a_good_file(make_poster, tmp_path):

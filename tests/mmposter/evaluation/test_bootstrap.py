@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 
 from mmposter.errors import UserError
-from mmposter.evaluation.bootstrap import (
-    QUARTERS,
-    bootstrap_ci,
-    bootstrap_difference,
-    half_samples,
-    quarter_samples,
-    values_and_halves,
-)
+from mmposter.evaluation.bootstrap import bootstrap_ci, bootstrap_difference, values_and_halves
 from mmposter.evaluation.evaluate import evaluate
+from mmposter.evaluation.halves import QUARTERS, half_samples, quarter_samples, quarters_of
 from mmposter.evaluation.intervals import MIN_POSTERS, interval
 from mmposter.evaluation.metrics import METRICS, compute_metrics, get_metric
 from mmposter.evaluation.thresholds import apply_thresholds
@@ -38,7 +32,7 @@ def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def test_half_samples_are_complementary_halves():
-    weights = half_samples(7, n_boot=5, seed=0)
+    weights = half_samples(7, n_boot=5, seed=0)[:]
     assert weights.shape == (5, 7)
     assert set(np.unique(weights)) == {0, 1}
     assert weights.sum(axis=1).tolist() == [3, 4, 3, 4, 3]
@@ -48,7 +42,7 @@ def test_half_samples_are_complementary_halves():
 
 def test_groups_are_drawn_whole():
     groups = np.array(["a", "b", "a", "c", "b", "d"])
-    weights = half_samples(6, n_boot=20, seed=0, groups=groups)
+    weights = half_samples(6, n_boot=20, seed=0, groups=groups)[:]
     assert (weights[:, 0] == weights[:, 2]).all()
     assert (weights[:, 1] == weights[:, 4]).all()
     assert len(np.unique(weights, axis=0)) > 2
@@ -57,13 +51,14 @@ def test_groups_are_drawn_whole():
 def test_the_spread_of_halves_is_the_standard_error_of_the_whole():
     # For a plain mean theory knows it: s / sqrt(n).
     values = np.random.default_rng(0).random(200)
-    halves = half_samples(200, n_boot=4000, seed=1) @ values / 100
+    halves = half_samples(200, n_boot=4000, seed=1)[:] @ values / 100
     assert halves.std() == pytest.approx(values.std(ddof=1) / np.sqrt(200), rel=0.05)
 
 
 def test_quarters_are_halves_cut_in_two():
     groups = np.arange(40) // 2
-    halves = half_samples(40, n_boot=50, seed=0, groups=groups)
+    assert quarters_of(50) == 24
+    halves = half_samples(40, n_boot=50, seed=0, groups=groups)[:24]
     quarters = quarter_samples(halves)
     assert quarters.shape == (24, 40)  # no more than one for two halves
     for i in range(0, 24, 4):
@@ -71,8 +66,8 @@ def test_quarters_are_halves_cut_in_two():
         assert (quarters[i] + quarters[i + 1] == halves[i]).all()
         assert (quarters[i] + quarters[i + 2] == halves[i + 2]).all()
     assert (quarters[:, ::2] == quarters[:, 1::2]).all()
-    assert quarter_samples(halves[:7]).shape == (0, 40)
-    assert QUARTERS - 4 < len(quarter_samples(half_samples(40, 1000, 0))) <= QUARTERS
+    assert quarters_of(7) == 0
+    assert QUARTERS - 4 < quarters_of(1000) <= QUARTERS
 
 
 def test_bias_of_average_precision_by_hand(genre_precisions):
@@ -81,7 +76,7 @@ def test_bias_of_average_precision_by_hand(genre_precisions):
     target[0, 19] = target[1:, 0] = True  # and every poster a genre
     metrics = [get_metric("mean_average_precision"), get_metric("macro_f1")]
     for n_boot, cut in ((16, 8), (6, 0)):
-        weights = half_samples(len(target), n_boot, seed=0)
+        weights = half_samples(len(target), n_boot, seed=0)[:]
         values, halves = values_and_halves(target, probs, decisions, metrics, weights, genres=True)
 
         def mean(rows):
@@ -90,7 +85,7 @@ def test_bias_of_average_precision_by_hand(genre_precisions):
         whole = genre_precisions(target, probs)
         bias = first = mean(weights) - whole
         if cut:
-            bias = 3 * first - (mean(quarter_samples(weights)) - mean(weights[:cut]))
+            bias = 3 * first - (mean(quarter_samples(weights[:cut])) - mean(weights[:cut]))
         assert values[2:] == pytest.approx(whole)
         assert np.nanmean(halves[:, 2:], axis=0) - values[2:] == pytest.approx(bias)
         assert halves[:, 0].mean() - values[0] == pytest.approx(bias.mean())
@@ -102,7 +97,7 @@ def test_average_precision_of_a_random_order_is_its_prevalence():
     # 60 sets of 200 posters, 20 genres of one prevalence. Without quarters a quarter of the bias of .022 is left.
     rng, found = np.random.default_rng(0), []
     for number in range(60):
-        target, weights = rng.random((200, 20)) < 0.1, half_samples(200, 100, number)
+        target, weights = rng.random((200, 20)) < 0.1, half_samples(200, 100, number)[:]
         probs, centres = rng.random(target.shape), []
         for rows in (weights, weights[:7]):
             values, halves = values_and_halves(target, probs, target, [], rows, genres=True)

@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmposter.evaluation.bootstrap import bootstrap_ci, bootstrap_difference, half_samples
+from mmposter.evaluation.bootstrap import bootstrap_ci, bootstrap_difference
 from mmposter.evaluation.comparison import RowDifference, compare, group_seeds
+from mmposter.evaluation.halves import half_samples
 from mmposter.evaluation.metrics import METRICS, get_metric
 from mmposter.evaluation.multiple import holm
 from mmposter.evaluation.scored import ScoredPosters, Source

@@ -9,10 +9,11 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import precision_recall_curve
 
 from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate
-from mmposter.report.plots import plot_average_precision, plot_precision_recall, plot_training_curves
+from mmposter.report.plots import genres, plot_average_precision, plot_precision_recall, plot_training_curves
 
 pytestmark = pytest.mark.figures
 
@@ -109,3 +110,19 @@ def test_nothing_to_draw_is_said(case):
         plot_precision_recall(np.zeros((2, 1)), np.zeros((2, 1)), ["News"])
     with pytest.raises(UserError, match="no training curves to draw"):
         plot_training_curves([])
+
+
+def test_a_curve_of_many_points_is_thinned_to_what_its_pixels_show():
+    rng = np.random.default_rng(0)
+    positive, scores = rng.random(60_000) < 0.4, rng.random(60_000)
+    precision, recall, _ = precision_recall_curve(positive, scores + 0.3 * positive, drop_intermediate=True)
+    fewer, kept = genres._as_drawn(recall, precision)
+    assert len(recall) > 10_000 > 4 * genres.PIXELS >= len(fewer)
+    assert (fewer[0], fewer[-1], kept[0], kept[-1]) == (recall[0], recall[-1], precision[0], precision[-1])
+    assert set(zip(fewer, kept, strict=True)) <= set(zip(recall, precision, strict=True))
+    for column in np.arange(genres.PIXELS) / genres.PIXELS:
+        here, there = ((x >= column) & (x < column + 1 / genres.PIXELS) for x in (recall, fewer))
+        for extreme in (np.min, np.max):
+            assert abs(extreme(precision[here]) - extreme(kept[there])) <= 0.5 / genres.PIXELS
+    short = recall[:200], precision[:200]
+    assert genres._as_drawn(*short) == short

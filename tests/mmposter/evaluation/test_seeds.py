@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
-from mmposter.evaluation.bootstrap import bootstrap_difference, half_samples, replicates
+from mmposter.evaluation.bootstrap import bootstrap_difference, replicates
+from mmposter.evaluation.halves import half_samples
 from mmposter.evaluation.intervals import interval
 from mmposter.evaluation.metrics import METRICS, compute_metrics, get_metric
 from mmposter.evaluation.multiple import holm
@@ -162,7 +163,7 @@ def test_the_spread_of_seeds_that_the_posters_explain_is_not_counted_again():
     rng = np.random.default_rng(0)
     posters, own = rng.normal(size=400), rng.normal(size=(40, 400))
     answers = posters + 2 * own
-    weights = half_samples(400, 2000, seed=0)
+    weights = half_samples(400, 2000, seed=0)[:]
     found = estimate_difference(answers.mean(axis=1), answers @ (weights / weights.sum(axis=1, keepdims=True)).T, 400)
     once, twice = math.sqrt((1 + 4 / 40) / 400), math.sqrt((1 + 2 * 4 / 40) / 400)
     assert found.standard_error == pytest.approx(once, rel=0.03)
@@ -361,7 +362,7 @@ def test_fifteen_comparisons_without_a_difference_claim_none():
     single, families = 0, 0
     for number in range(400):
         target, hidden, shared = draw_posters(rng, 300)
-        rows = np.vstack([np.ones((1, len(target)), dtype=np.bool_), half_samples(len(target), 100, number)])
+        rows = np.vstack([np.ones((1, len(target)), dtype=np.bool_), half_samples(len(target), 100, number)[:]])
         everyone, cells = rng.normal(size=hidden.shape), []
         for _ in range(16):
             models = draw_models(rng, hidden, shared, everyone, 5, 0.02)

@@ -12,7 +12,8 @@ from sklearn import metrics as sk
 
 from mmposter.errors import UserError
 from mmposter.evaluation import METRICS, ConstantPredictor, Evaluation, compute_metrics, evaluate
-from mmposter.evaluation.bootstrap import half_samples, values_and_halves
+from mmposter.evaluation.bootstrap import values_and_halves
+from mmposter.evaluation.halves import half_samples
 from mmposter.evaluation.intervals import interval
 from mmposter.evaluation.single_label import (
     SINGLE_LABEL_METRICS,

@@ -30,11 +30,13 @@ class _Echo(nn.Module):
 
 
 @pytest.mark.parametrize("posters", [1, 64, 65, 70, 130])
-@pytest.mark.parametrize("kept", ["all", "every other", "the last"])
+@pytest.mark.parametrize("kept", ["all", "every other", "the last", "backwards, one twice"])
 def test_predictions_are_of_just_the_rows_asked_for(posters, kept):
     values = torch.linspace(-3, 3, posters)[:, None]
     data = PosterBatches({"x": values}, torch.zeros(posters, 1))
-    rows = {"all": list(range(posters)), "every other": list(range(0, posters, 2)), "the last": [posters - 1]}[kept]
+    rows = {"all": list(range(posters)), "every other": list(range(0, posters, 2)), "the last": [posters - 1]}.get(
+        kept, [*reversed(range(posters)), 0]
+    )
     probs, found, seen = predict_rows(make_accelerator("cpu", "fp32"), _Echo(), data, rows, Config())
     assert found.tolist() == rows
     assert seen.tolist() == (values[rows, 0] > 0).tolist()
