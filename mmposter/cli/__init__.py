@@ -13,6 +13,7 @@ import typer
 
 from mmposter.cli.prepare import PrepareCommand
 from mmposter.cli.stop import INTERRUPTED, ends_in_time, leave
+from mmposter.engines import launched
 from mmposter.errors import UserError
 from mmposter.files.disk import plain_words
 from mmposter.visible import visible_lines
@@ -99,4 +100,5 @@ def _drop_output() -> None:
 
 
 def _say(message: str) -> None:
-    print(visible_lines(message), file=sys.stderr)
+    said = launched.own_message(message) if launched.follows() else message
+    print(visible_lines(said), file=sys.stderr)

@@ -9,6 +9,7 @@ import typer
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
+from mmposter.engines import launched
 from mmposter.progress import console
 
 
@@ -65,6 +66,8 @@ def train_command(
       mmposter train data --branches cnn --init none --set cnn.backbone=timm/resnet26d --regime finetune
     """
     source = opt.choose_data(data, data_option)
+    silent = launched.follow()
+    console.quiet = console.quiet or silent
     from mmposter.config import given, parse_config, read_values
     from mmposter.data import Dataset
     from mmposter.document.terminal import print_table
@@ -82,9 +85,15 @@ def train_command(
         resolved = beginning.config(said)
     looks = "-".join(resolved.branches) if beginning is None else f"from-{beginning.name}"
     folder = out or Path("runs") / f"{looks}-{resolved.regime}-{resolved.seed}"
-    dataset = Dataset.load(source, root)
+    if launched.world_size() == 1:
+        dataset = Dataset.load(source, root)
     from mmposter.training.train import train  # and torch, which takes seconds: a mistake is told before
 
+    if launched.world_size() > 1:
+        from mmposter.engines.device import resolve_device
+        from mmposter.training.processes import join
+
+        dataset = join(resolve_device(device)).main_first(lambda: Dataset.load(source, root))
     result = train(
         resolved,
         dataset,
@@ -96,6 +105,8 @@ def train_command(
         workers="auto",
         start=beginning,
     )
+    if silent:
+        return
     watched = ""
     if result.validation.n >= TELLING:
         render(result.validation, console)

@@ -10,10 +10,14 @@ from torch.utils.data import BatchSampler, Dataset
 
 from mmposter.features.ragged import Features, batch_of
 from mmposter.training.pictures import Pictures
+from mmposter.training.processes import part_of
 from mmposter.training.seeds import mixed_seed
 
 Batch: TypeAlias = tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]
-"""The fusion's inputs (B rows each), labels B x G, and the rows' numbers B."""
+"""The fusion's inputs (B rows each), labels B x G, and the rows' numbers B.
+
+Where several processes share a batch, the inputs are those of this one's part, and the rest is of the whole batch.
+"""
 
 
 class PosterBatches(Dataset[Any]):
@@ -28,6 +32,7 @@ class PosterBatches(Dataset[Any]):
     def __init__(self, features: Features, labels: torch.Tensor, pictures: Pictures | None = None) -> None:
         self.features, self.labels, self.pictures = dict(features), labels, pictures
         self.epoch = 0  # of which random views are
+        self.sharing = (0, 1)  # rank and number of the processes that share a batch
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,9 +42,11 @@ class PosterBatches(Dataset[Any]):
 
     def __getitems__(self, wanted: Sequence[int]) -> Batch:
         """A batch, as torch's loader asks for it. Posters that cannot be decoded are left out, and missed by row."""
-        good, images = (list(wanted), None) if self.pictures is None else self.pictures.batch(wanted, self.epoch)
+        good, images = list(wanted), None
+        if self.pictures is not None:
+            good, images = self.pictures.batch(wanted, self.epoch, self.sharing)
         rows = torch.tensor(good, dtype=torch.long)
-        inputs = batch_of(self.features, rows)
+        inputs = batch_of(self.features, rows[part_of(len(rows), *self.sharing).rows])
         if images is not None and good:
             inputs["image"] = images
         return inputs, self.labels[rows], rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +23,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
 from mmposter.evaluation.gains import Gain
 from mmposter.evaluation.thresholds import NEVER, TELLING, fallback_notice
+from mmposter.features.cache import FeatureCache
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.pins import PinnedTower, Pins
 from mmposter.features.ragged import Features, batch_of
@@ -52,6 +54,7 @@ from mmposter.training.loop import Scored, Trainer
 from mmposter.training.outputs import write_card, write_plots
 from mmposter.training.pictures import FOLDER as PICTURES
 from mmposter.training.pictures import training_pictures, whole_pictures
+from mmposter.training.processes import ALONE, Processes, join
 from mmposter.training.start import Start, require_same_start
 from mmposter.visible import visible
 
@@ -134,7 +137,8 @@ def train(
     """Train on the ``train`` posters, stop and tune thresholds on the ``val`` posters, never look at ``test``.
 
     Features that the store lacks are extracted first, by `workers` processes (see `mmposter.engines.run`). With `start`
-    the training goes on from that model's branches and head, and `config` is made by `Start.config`.
+    the training goes on from that model's branches and head, and `config` is made by `Start.config`. Processes that
+    torchrun or `accelerate launch` started all call it alike: they train together, and each gets the result.
 
     Raises:
         UserError: for data without labels or splits, missing weights, an `out` that holds another run, or that
@@ -145,20 +149,45 @@ def train(
     begun = Run.load(out, finished=False).config.model_dump(mode="json") if resume and (out / MODEL).exists() else None
     if start is not None:
         start.require(config)
-    config, device = settle(config, Pins.of(dataset), begun), resolve_device(device)
-    with claim(out, RUN, go_on=resume, overwrite=overwrite) as there:
-        if there:
-            _require_same(out, config, dataset, start)
-        elif resume:
-            say(f"nothing to resume in {out}: starting anew")
+    device = resolve_device(device)
+    processes = join(device)
+    quiet = quiet or not processes.main
+    config = processes.main_first(lambda: settle(config, Pins.of(dataset), begun))
+    with ExitStack() as claimed:
+
+        def begin() -> None:
+            if claimed.enter_context(claim(out, RUN, go_on=resume, overwrite=overwrite)):
+                _require_same(out, config, dataset, start)
+            elif resume:
+                say(f"nothing to resume in {out}: starting anew")
+
+        processes.from_main(begin)
         behind = None if start is None else start.run
-        inputs = load_inputs(
-            config, dataset, device=device, offline=offline, quiet=quiet, behind=behind, workers=workers
+        inputs = processes.main_first(
+            lambda: load_inputs(
+                config,
+                dataset,
+                device=device,
+                offline=offline,
+                quiet=quiet,
+                behind=behind,
+                workers=workers,
+                cache=None if processes.main else FeatureCache(),  # the main process has extracted what was missing
+            )
         )
         fitted = fit(
-            config, dataset, inputs, out, device=device, offline=offline, resume=resume, quiet=quiet, start=start
+            config,
+            dataset,
+            inputs,
+            out,
+            device=device,
+            offline=offline,
+            resume=resume,
+            quiet=quiet,
+            start=start,
+            processes=processes,
         )
-        result = finish(fitted, dataset, inputs, time.monotonic() - started, start)
+        result = processes.from_main(lambda: finish(fitted, dataset, inputs, time.monotonic() - started, start))
     if not quiet:
         _say_what_is_lacking(result, inputs)
     if isinstance(fitted.weights, PinnedTower) and not quiet:
@@ -195,13 +224,15 @@ def fit(
     resume: bool = False,
     quiet: bool = False,
     start: Start | None = None,
+    processes: Processes = ALONE,
 ) -> Fitted:
     """The training itself, with the weights of the best epoch and thresholds tuned on the validation posters.
 
     `inputs` are what `load_inputs` read for this configuration; `out` is there already, and holds weights and
     checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one. `start` is as in `train`.
+    `processes` all call it, and the main one writes.
     """
-    weights = image_network(config, config.branches, Pins.of(dataset), offline=offline)
+    weights = processes.main_first(lambda: image_network(config, config.branches, Pins.of(dataset), offline=offline))
     _require_posters(dataset, inputs)
     if resume and weights is not None and (out / MODEL).is_file():
         _require_same_resize(out, weights)
@@ -221,11 +252,12 @@ def fit(
     if films is not None:
         facts["films"] = len(films)
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=facts)
-    run.save()
-    trainer = _trainer(config, dataset, inputs, model, loss, device, out, films, quiet=quiet)
+    processes.from_main(run.save)
+    trainer = _trainer(config, dataset, inputs, model, loss, device, out, films, processes, quiet=quiet)
     if resume:
         trainer.resume()
     progress = trainer.fit(quiet=quiet)
+    processes.from_main(lambda: None)  # the best weights are on the disk
     trainer.plain_model.load_state_dict(load_tensors(out / WEIGHTS))
     found = trainer.predict(trainer.val_rows)
     thresholds = choose_thresholds(config.evaluation, inputs.labels[found.rows], found, inputs.shares())
@@ -247,14 +279,19 @@ def _trainer(
     device: str,
     out: Path,
     films: Films | None,
+    processes: Processes,
     *,
     quiet: bool,
 ) -> Trainer:
     train_rows, val_rows, settings = inputs.rows("train"), inputs.rows("val"), config.train
     learnt, watched, looks, folder = None, None, inputs.image, out / PICTURES
     if looks is not None:
-        learnt = training_pictures(dataset, train_rows, looks, settings, config.seed, folder, quiet=quiet)
-        watched = whole_pictures(dataset, val_rows, looks, folder, "val", quiet=quiet)
+        learnt, watched = processes.main_first(
+            lambda: (
+                training_pictures(dataset, train_rows, looks, settings, config.seed, folder, quiet=quiet),
+                whole_pictures(dataset, val_rows, looks, folder, "val", quiet=quiet),
+            )
+        )
     return Trainer(
         model,
         loss,
@@ -267,6 +304,7 @@ def _trainer(
         unseen=unseen_answer(config, inputs.shares()),
         out=out,
         films=films,
+        processes=processes,
     )
 
 
