@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch.utils.data import BatchSampler, Dataset
 
-from mmposter.features.ragged import Features, batch_of
+from mmposter.features.ragged import SLOTS, Features, Ragged, batch_of
 from mmposter.training.pictures import Pictures
 from mmposter.training.processes import part_of
 from mmposter.training.seeds import mixed_seed
@@ -46,10 +47,28 @@ class PosterBatches(Dataset[Any]):
         if self.pictures is not None:
             good, images = self.pictures.batch(wanted, self.epoch, self.sharing)
         rows = torch.tensor(good, dtype=torch.long)
-        inputs = batch_of(self.features, rows[part_of(len(rows), *self.sharing).rows])
+        inputs = self._part(rows)
         if images is not None and good:
             inputs["image"] = images
         return inputs, self.labels[rows], rows
+
+
+    def _part(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The inputs of this process's part of a batch, padded as the whole batch would be.
+
+        Of two boxes of one size the larger is found differently among other numbers of slots.
+        """
+        own = rows[part_of(len(rows), *self.sharing).rows]
+        inputs = batch_of(self.features, own)
+        if len(own) < len(rows):
+            for mask, names in SLOTS.items():
+                values = self.features.get(names[0])
+                if isinstance(values, Ragged):
+                    more = values.filled(rows).shape[1] - inputs[mask].shape[1]
+                    for name in {mask, *names} & set(inputs):
+                        behind = (0, 0) * (inputs[name].ndim - 2) + (0, more)
+                        inputs[name] = F.pad(inputs[name], behind)
+        return inputs
 
 
 def as_it_is(batch: Any) -> Any:
