@@ -52,7 +52,6 @@ class PosterBatches(Dataset[Any]):
             inputs["image"] = images
         return inputs, self.labels[rows], rows
 
-
     def _part(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """The inputs of this process's part of a batch, padded as the whole batch would be.
 

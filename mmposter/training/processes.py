@@ -235,8 +235,7 @@ def _connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        said = str(error).strip().splitlines()
         raise UserError(
-            f"another process of this training has ended, or cannot be reached ({said[0] if said else 'no reason'}).\n"
-            "Its own message says why. What was finished is kept: start again with --resume"
+            "another process of this training has ended, or cannot be reached; its own message says why.\n"
+            "What was finished is kept: start all of them again with --resume"
         ) from error
