@@ -34,6 +34,7 @@ app = typer.Typer(
 
 @app.callback()
 def _options(
+    context: typer.Context,
     plugin: Annotated[
         list[Path] | None,
         typer.Option(
@@ -43,6 +44,12 @@ def _options(
         ),
     ] = None,
 ) -> None:
+    if launched.by_torchrun() and context.invoked_subcommand != "train":
+        launched.follow()
+        raise UserError(
+            f"several processes can run mmposter train, and no other command; got {context.invoked_subcommand}.\n"
+            "Start it without torchrun (extract and predict: --workers)"
+        )
     if plugin:
         from mmposter.branches.plugins import load_plugin
 

@@ -10,7 +10,13 @@ import typer
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
 from mmposter.engines import launched
-from mmposter.progress import console
+from mmposter.engines.parent import end_with_the_launcher
+from mmposter.progress import console, say
+
+_ALONE = (
+    "accelerate launch --cpu starts one process, whatever --num_processes says. For several on a CPU: torchrun "
+    "--nproc-per-node 2 -m mmposter train ..."
+)
 
 
 def train_command(
@@ -49,7 +55,7 @@ def train_command(
 
     Features that are not in the store yet are extracted first. Early stopping and thresholds use the validation
     posters; the test posters are left to `mmposter evaluate`. Without DATA it trains on the benchmark pack: features of
-    real posters that travel with mmposter.
+    real posters that travel with mmposter. torchrun starts several processes that train one model (see docs/scale.md).
 
     Examples:
 
@@ -68,6 +74,10 @@ def train_command(
     source = opt.choose_data(data, data_option)
     silent = launched.follow()
     console.quiet = console.quiet or silent
+    if launched.by_torchrun():
+        end_with_the_launcher()
+    elif launched.is_alone_though_asked():
+        say(f"warning: {_ALONE}", style="yellow")
     from mmposter.config import given, parse_config, read_values
     from mmposter.data import Dataset
     from mmposter.document.terminal import print_table
@@ -91,7 +101,7 @@ def train_command(
 
     if launched.world_size() > 1:
         from mmposter.engines.device import resolve_device
-        from mmposter.training.processes import join
+        from mmposter.training.processes import join, leave
 
         dataset = join(resolve_device(device)).main_first(lambda: Dataset.load(source, root))
     result = train(
@@ -105,6 +115,8 @@ def train_command(
         workers="auto",
         start=beginning,
     )
+    if launched.world_size() > 1:
+        leave()
     if silent:
         return
     watched = ""

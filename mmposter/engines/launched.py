@@ -34,6 +34,12 @@ def by_torchrun() -> bool:
     return world_size() > 1 and "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def is_alone_though_asked() -> bool:
+    """Whether `accelerate launch --cpu` was asked for several processes, and started this one alone."""
+    said = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_PORT" in os.environ
+    return said and world_size() == 1
+
+
 def follow() -> bool:
     """Count this process as one of a training's; returns whether it follows the main one, and so keeps silent."""
     if rank() > 0 and not _followers:

@@ -65,7 +65,7 @@ class Processes:
     def __init__(self, rank: int = 0, world_size: int = 1) -> None:
         self.rank, self.world_size = rank, world_size
         # For words and numbers of the processes, beside the group on whose devices they compute.
-        self._control = dist.new_group(backend="gloo", timeout=_PATIENCE) if world_size > 1 else None
+        self._control: Any = dist.new_group(backend="gloo", timeout=_PATIENCE) if world_size > 1 else None
 
     @property
     def main(self) -> bool:
@@ -147,7 +147,8 @@ class Processes:
         there = torch.tensor([float(p.grad is not None) for p in learning], device=gradients[0].device)
         together = torch.cat([there, *(gradient.reshape(-1) for gradient in gradients)])
         self._sum(together)
-        learnt, *summed = together.split([len(learning), *(gradient.numel() for gradient in gradients)])
+        sizes = [len(learning), *(gradient.numel() for gradient in gradients)]
+        learnt, *summed = torch.split(together, sizes)
         for parameter, gradient, some, values in zip(learning, gradients, learnt.tolist(), summed, strict=True):
             if some:
                 parameter.grad = gradient.copy_(values.view_as(gradient))

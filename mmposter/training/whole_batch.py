@@ -52,11 +52,11 @@ class WholeBatch:
         self._stack.close()
 
 
-class _WholeDraws(TorchDispatchMode):
+class _WholeDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Draws of the global generators are made for the whole batch, and cut."""
 
     def __init__(self, places: Places) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.places = places
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -82,7 +82,7 @@ class _WholeDraws(TorchDispatchMode):
         """Room for the rows of all processes, laid out in memory as `values` are, and where these stand in it."""
         start, total = self.places(len(values))
         # Numbers are drawn in the order of memory, which need not be that of the dimensions.
-        order = sorted(range(values.ndim), key=lambda dim: -values.stride(dim))
+        order = sorted(range(values.ndim), key=lambda dim: -values.stride()[dim])
         shape = (total, *values.shape[1:])
         whole = torch.empty_permuted(shape, order, dtype=values.dtype, device=values.device)
         return whole, slice(start, start + len(values))
@@ -129,7 +129,7 @@ class _WholeNorms(TorchFunctionMode):
                 with torch.no_grad():
                     running_mean.lerp_(mean.to(running_mean.dtype), momentum)
                     running_var.lerp_((variance * count / (count - 1)).to(running_var.dtype), momentum)
-            result = centred * (variance + eps).rsqrt().view(shape)
+            result: Tensor = centred * (variance + eps).rsqrt().view(shape)
             if weight is not None:
                 result = result * weight.view(shape)
             if bias is not None:

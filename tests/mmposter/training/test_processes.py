@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from fusion.layers import BatchNormRows
+from mmposter.cli import main
 from mmposter.engines import launched
 from mmposter.errors import UserError
 from mmposter.runs.run import WEIGHTS, Run
@@ -129,7 +131,7 @@ def _start_anew(rank: int, number: int, port: int) -> None:
     processes.join.cache_clear()
 
 
-def _together(work, number=2, seconds=60):
+def _together(work, number=2, seconds=300):
     """Exit codes of `number` processes that call `work` with their rank."""
     port, context = _free_port(), multiprocessing.get_context("fork")
 
@@ -166,13 +168,13 @@ def test_two_processes_train_what_one_trains(world, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     config = world.config("fusion.branch_dropout=0.3", "loss.name=ranked_bce", "train.epochs=2", "train.batch_size=8")
     how = {"device": "cpu", "offline": True, "quiet": True}
-    train(config, world.dataset, tmp_path / "one", **how)
 
-    def run(rank):
+    def run(rank):  # the main one extracts the features that the store lacks
         result = train(config, world.dataset, tmp_path / "two", **how)
         (tmp_path / f"result{rank}").write_text(f"{result.told} {result.validation.n}")
 
     assert _together(run) == [0, 0]
+    train(config, world.dataset, tmp_path / "one", **how)
     _assert_near(tmp_path / "one", tmp_path / "two")
     assert (tmp_path / "result0").read_text() == (tmp_path / "result1").read_text()
     assert Run.load(tmp_path / "two").facts["val_posters"] == 16  # none twice
@@ -223,6 +225,54 @@ def test_a_process_started_alone_follows_none(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "two")
     assert launched.world_size() == 1
+
+
+@pytest.fixture
+def of_two(monkeypatch):
+    """Make this process one of two that torchrun started, as far as the command line can tell."""
+
+    def number(rank):
+        for name, value in {"RANK": str(rank), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(launched, "_followers", [])
+        monkeypatch.setattr(launched, "LAUNCHER_S", 0.01)
+
+    return number
+
+
+@pytest.mark.parametrize(("rank", "begins"), [(0, "error: "), (1, "process 1 of 2: error: ")])
+def test_other_commands_are_refused_under_torchrun(of_two, monkeypatch, capsys, rank, begins):
+    of_two(rank)
+    monkeypatch.setattr(sys, "argv", ["mmposter", "evaluate", "runs/mine"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(f"{begins}several processes can run mmposter train, and no other command")
+
+
+@pytest.mark.parametrize(("rank", "said"), [(0, 1), (1, 0)])
+def test_the_main_process_alone_speaks_of_an_interrupt(of_two, monkeypatch, capsys, rank, said):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    of_two(rank)
+    launched.follow()
+    monkeypatch.setattr("mmposter.data.prepare", interrupted)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    monkeypatch.setattr(sys, "argv", ["mmposter", "prepare", "posters.csv", "--format", "csv", "--out", "data"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err.count("stopped.") == said
+
+
+def test_accelerate_on_a_cpu_starts_one_process_and_that_is_known(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert not launched.is_alone_though_asked()
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    assert launched.is_alone_though_asked()
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):

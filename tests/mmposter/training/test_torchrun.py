@@ -150,8 +150,8 @@ def test_killed_and_resumed_with_another_number_of_processes(world, one, tmp_pat
     for pid in _workers(tmp_path):
         os.kill(pid, signal.SIGKILL)
     started.wait()
-    cut = load_file(tmp_path / "ranked_bce" / loop.LAST)
-    assert cut
+    _until(lambda: not _workers(tmp_path), 10)
+    assert load_file(tmp_path / "ranked_bce" / loop.LAST)
     monkey = loop.CHECKPOINT_SECONDS
     loop.CHECKPOINT_SECONDS = 0.0
     step, taken = loop.Trainer._step, []
@@ -192,7 +192,7 @@ def _command(world, out, *more):
     return ["-m", "mmposter", "train", world.dataset.folder, "--out", out, "--offline", "--device", "cpu", *overrides]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_launcher_leaves_a_checkpoint_one_message_and_no_process(world, tmp_path, number):
     out = tmp_path / "run"
     with (tmp_path / "said").open("w") as said:
