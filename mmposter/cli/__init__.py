@@ -47,8 +47,8 @@ def _options(
     if launched.by_torchrun() and context.invoked_subcommand != "train":
         launched.follow()
         raise UserError(
-            f"several processes can run mmposter train, and no other command; got {context.invoked_subcommand}.\n"
-            "Start it without torchrun (extract and predict: --workers)"
+            f"only mmposter train runs on several processes; got {context.invoked_subcommand}.\n"
+            "Run it without torchrun (extract and predict take --workers)"
         )
     if plugin:
         from mmposter.branches.plugins import load_plugin

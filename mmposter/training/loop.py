@@ -139,7 +139,8 @@ class Trainer:
                     if self.keeps_last or state.best_epoch < 0:
                         raise
                     kept = f"kept is epoch {state.best_epoch + 1}, the best before"
-                    say(f"{error}\n{kept}")
+                    if self.processes.main:
+                        say(f"{error}\n{kept}")
                     state.finished = True
                     break
                 quality = f" val mAP {row['val_map']:.4f}" if self.tells else ""
@@ -155,7 +156,7 @@ class Trainer:
     def _predict(
         self, model: nn.Module, rows: Sequence[int], data: PosterBatches, only: Sequence[str] | None = None
     ) -> Scored:
-        own = list(rows)[self.processes.part(len(rows)).rows]
+        own = self.processes.share(rows)
         parts = self.processes.gather(predict_rows(self.accelerator, model, data, own, self.config, only))
         found = Scored(*map(np.concatenate, zip(*parts, strict=True)))
         return found._replace(probs=self.unseen.fill(found.probs, found.seen))
@@ -224,7 +225,8 @@ class Trainer:
         probs, rows, _ = self._predict(kept, self.val_rows, self.val_data)
         if np.isnan(probs).any():  # a batch norm's running statistics may overflow where a batch's own do not
             raise self._diverged("scores of validation posters are")
-        columns = validation_columns(self.val_data.labels[rows].numpy(), probs, self.config)
+        target = self.val_data.labels[rows].numpy()
+        columns = self.processes.from_main(lambda: validation_columns(target, probs, self.config))
         val_map = columns["val_map"]
         row = {
             "epoch": state.epoch,

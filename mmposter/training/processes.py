@@ -8,7 +8,7 @@ Letters: B posters of the whole batch, G genres.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -119,6 +119,10 @@ class Processes:
                 dist.broadcast(sent, 0, group=self._control)
             value.copy_(sent)
 
+    def share(self, rows: Sequence[T]) -> Sequence[T]:
+        """Those of some rows that this process looks at: each row is one process's, and they stay in their order."""
+        return rows[len(rows) * self.rank // self.world_size : len(rows) * (self.rank + 1) // self.world_size]
+
     def part(self, total: int) -> Part:
         """The rows of a batch of `total` that this process computes."""
         return part_of(total, self.rank, self.world_size)
@@ -211,8 +215,8 @@ def join(device: str) -> Processes:
         raise UserError(f"several processes train on cpu or cuda; got --device {device}.\nGive --device cpu")
     if device == "cuda" and count > torch.cuda.device_count():
         raise UserError(
-            f"{count} processes were started here, and torch sees {torch.cuda.device_count()} GPUs; one process a GPU "
-            "is allowed.\nStart fewer (torchrun --nproc-per-node), or give --device cpu"
+            f"{count} processes were started on this machine, each needs a GPU of its own, and the number of GPUs is "
+            f"{torch.cuda.device_count()}.\nStart fewer processes (torchrun --nproc-per-node), or give --device cpu"
         )
     with _connected():
         state = PartialState(cpu=device == "cpu")

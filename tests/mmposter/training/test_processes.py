@@ -37,6 +37,13 @@ def test_parts_hold_each_row_once_and_are_of_one_size_up_to_one(total, number):
     assert all(part.copies == 1 for part in parts)
 
 
+@pytest.mark.parametrize(("total", "number"), [(1, 3), (2, 3), (7, 2), (0, 2)])
+def test_a_poster_that_is_only_looked_at_is_looked_at_by_one_process(total, number, monkeypatch):
+    monkeypatch.setattr(processes.dist, "new_group", lambda **_: None)
+    shares = [processes.Processes(rank, number).share(range(total)) for rank in range(number)]
+    assert [row for share in shares for row in share] == list(range(total))
+
+
 @pytest.mark.parametrize("total", [0, 1, 3, 5])
 def test_a_batch_of_fewer_than_two_rows_a_process_is_computed_by_each(total):
     for rank in range(3):
@@ -247,7 +254,7 @@ def test_other_commands_are_refused_under_torchrun(of_two, monkeypatch, capsys, 
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 2
-    assert capsys.readouterr().err.startswith(f"{begins}several processes can run mmposter train, and no other command")
+    assert capsys.readouterr().err.startswith(f"{begins}only mmposter train runs on several processes")
 
 
 @pytest.mark.parametrize(("rank", "said"), [(0, 1), (1, 0)])
@@ -279,7 +286,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UserError, match="2 processes were started here, and torch sees 1 GPUs"):
+    with pytest.raises(UserError, match="each needs a GPU of its own, and the number of GPUs is 1"):
         processes.join("cuda")
     with pytest.raises(UserError, match="cpu or cuda; got --device mps"):
         processes.join("mps")
