@@ -25,8 +25,9 @@ from mmposter.evaluation import mean_average_precision
 from mmposter.evaluation.metrics import get_metric
 from mmposter.features.pins import Pins
 from mmposter.features.settled import settle
+from mmposter.training.finishing import Fitted
 from mmposter.training.inputs import Inputs, load_inputs
-from mmposter.training.train import Fitted, fit
+from mmposter.training.train import fit
 
 
 def few(inputs: Inputs, count: int, seed: int, watch: str) -> Inputs:

@@ -125,6 +125,7 @@ class TrainConfig(ConfigSection):
     min_steps: int = Field(400, ge=1, le=1_000_000_000)
     """Without `epochs`: the fewest steps of the optimiser."""
     batch_size: int = Field(64, ge=1, le=1_000_000)
+    """Posters a step; of all processes together, where several train (`docs/scale.md`)."""
     learning_rate: Rate = 5e-4
     backbone_learning_rate: Rate = 1e-4
     """finetune: the tower's own, lower rate"""

@@ -21,8 +21,9 @@ from mmposter.features.shuffling import shuffle_branches
 from mmposter.files.disk import disk_error
 from mmposter.outputs import remove_folder
 from mmposter.outputs.kinds import RUN
+from mmposter.training.finishing import Fitted, finish
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
-from mmposter.training.train import Fitted, finish, fit
+from mmposter.training.train import fit
 
 _RUN = "run"
 

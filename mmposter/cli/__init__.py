@@ -17,6 +17,7 @@ from mmposter.cli.completion import VARIABLE, answer
 from mmposter.cli.prepare import PrepareCommand
 from mmposter.cli.stop import INTERRUPTED, ends_in_time, leave
 from mmposter.cli.words import ProposingCommand, ProposingGroup
+from mmposter.engines import launched
 from mmposter.errors import UserError
 from mmposter.files.disk import plain_words
 from mmposter.visible import visible_lines
@@ -45,6 +46,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     plugin: Annotated[
         list[Path] | None,
         typer.Option(
@@ -57,6 +59,12 @@ def _options(
         bool, typer.Option("--version", "-V", help="Print the version, and end.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
+    if launched.by_torchrun() and context.invoked_subcommand != "train":
+        launched.follow()
+        raise UserError(
+            f"only mmposter train runs on several processes; got {context.invoked_subcommand}.\n"
+            "Run it without torchrun (extract and predict take --workers)"
+        )
     if plugin:
         from mmposter.branches.plugins import load_plugin
 
@@ -123,4 +131,5 @@ def _drop_output() -> None:
 
 
 def _say(message: str) -> None:
-    print(visible_lines(message), file=sys.stderr)
+    said = launched.own_message(message) if launched.follows() else message
+    print(visible_lines(said), file=sys.stderr)

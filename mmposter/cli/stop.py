@@ -21,6 +21,7 @@ from functools import wraps
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
+from mmposter.engines import launched
 from mmposter.files.disk import KEPT
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -53,7 +54,8 @@ def leave() -> NoReturn:
     """Say, on standard error, that the command was stopped and what is kept; end with 130, or 143 after SIGTERM."""
     if not _state.said:
         _state.said = True
-        print(_TEXT, file=sys.stderr)
+        if not launched.follows():
+            print(_TEXT, file=sys.stderr)
     if _state.came:
         # Python would wait for every thread first, and take models of gigabytes apart.
         with suppress(OSError, ValueError):
@@ -145,7 +147,8 @@ def _end() -> None:
     with suppress(OSError):
         if not _state.said:
             _state.said = True
-            os.write(2, f"{_TEXT}\n".encode())
+            if not launched.follows():
+                os.write(2, f"{_TEXT}\n".encode())
         if os.isatty(2):
             os.write(2, _SHOW_CURSOR)  # a progress bar hides it
     os._exit(_state.code)

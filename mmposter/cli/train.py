@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,14 @@ import typer
 from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.progress import console
+from mmposter.engines import launched
+from mmposter.engines.parent import end_with_the_launcher
+from mmposter.progress import console, say
+
+_ALONE = (
+    "accelerate launch --cpu starts one process, whatever --num_processes says. For several on a CPU: torchrun "
+    "--nproc-per-node 2 -m mmposter train ..."
+)
 
 
 def train_command(
@@ -74,7 +81,7 @@ def train_command(
 
     Features that are not in the store yet are extracted first. Early stopping and thresholds use the validation
     posters; the test posters are left to `mmposter evaluate`. Without DATA it trains on the benchmark pack: features of
-    real posters that travel with mmposter.
+    real posters that travel with mmposter. torchrun starts several processes that train one model (see docs/scale.md).
 
     Examples:
 
@@ -91,6 +98,12 @@ def train_command(
       mmposter train data --branches cnn --init none --set cnn.backbone=timm/resnet26d --regime finetune
     """
     source = opt.choose_data(data, data_option)
+    silent = launched.follow()
+    console.quiet = console.quiet or silent
+    if launched.by_torchrun():
+        end_with_the_launcher()
+    elif launched.is_alone_though_asked():
+        say(f"warning: {_ALONE}", style="yellow")
     from mmposter.config import given, parse_config, read_values
     from mmposter.data import Dataset
     from mmposter.document.terminal import print_table
@@ -109,11 +122,25 @@ def train_command(
         resolved = beginning.config(said)
     looks = "-".join(resolved.branches) if beginning is None else f"from-{beginning.name}"
     usual = Path("runs") / f"{looks}-{resolved.regime}-{resolved.seed}"
-    processes = opt.parse_workers(workers)
-    dataset = Dataset.load(source, root)
+    workers_asked, several = opt.parse_workers(workers), launched.world_size() > 1
+    dataset = None if several else Dataset.load(source, root)
     from mmposter.training.train import train  # and torch, which takes seconds: a mistake is told before
 
-    with nullcontext(out) if out is not None else run_folder(usual, resume=resume, overwrite=overwrite) as folder:
+    with ExitStack() as stack:
+
+        def choose() -> Path:
+            return out or stack.enter_context(run_folder(usual, resume=resume, overwrite=overwrite))
+
+        if dataset is None:
+            from mmposter.engines.device import resolve_device
+            from mmposter.training.processes import join, leave
+
+            processes = join(resolve_device(device))
+            stack.callback(leave)
+            dataset = processes.main_first(lambda: Dataset.load(source, root))
+            folder = processes.from_main(choose)
+        else:
+            folder = choose()
         result = train(
             resolved,
             dataset,
@@ -122,10 +149,12 @@ def train_command(
             resume=resume,
             overwrite=overwrite,
             offline=offline,
-            workers=processes,
+            workers=workers_asked,
             threads=threads,
             start=beginning,
         )
+    if silent:
+        return
     watched = ""
     if result.validation.n >= TELLING:
         render(result.validation, console)

@@ -33,6 +33,12 @@ def end_with_the_parent(*, at_once: bool) -> None:
             os._exit(1)
 
 
+def end_with_the_launcher() -> None:
+    """From here on, on Linux, SIGTERM comes to this process when torchrun, which started it, is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def lasts() -> bool:
     """Whether the current thread is there as long as its process: what it starts can be tied to it."""
     return threading.current_thread() is threading.main_thread()

@@ -7,16 +7,21 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, Dataset
 
-from mmposter.features.ragged import Features, batch_of
+from mmposter.features.ragged import SLOTS, Features, Ragged, batch_of
 from mmposter.features.windowed import window_order
 from mmposter.training.pictures import Pictures
+from mmposter.training.processes import part_of
 from mmposter.training.seeds import mixed_seed
 
 Batch: TypeAlias = tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]
-"""The fusion's inputs (B rows each), labels B x G, and the rows' numbers B."""
+"""The fusion's inputs (B rows each), labels B x G, and the rows' numbers B.
+
+Where several processes share a batch, the inputs are those of this one's part, and the rest is of the whole batch.
+"""
 
 
 class PosterBatches(Dataset[Any]):
@@ -38,6 +43,7 @@ class PosterBatches(Dataset[Any]):
     ) -> None:
         self.features, self.labels, self.pictures, self.places = dict(features), labels, pictures, places
         self.epoch = 0  # of which random views are
+        self.sharing = (0, 1)  # rank and number of the processes that share a batch
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,12 +53,31 @@ class PosterBatches(Dataset[Any]):
 
     def __getitems__(self, wanted: Sequence[int]) -> Batch:
         """A batch, as torch's loader asks for it. Posters that cannot be decoded are left out, and missed by row."""
-        good, images = (list(wanted), None) if self.pictures is None else self.pictures.batch(wanted, self.epoch)
+        good, images = list(wanted), None
+        if self.pictures is not None:
+            good, images = self.pictures.batch(wanted, self.epoch, self.sharing)
         rows = torch.tensor(good, dtype=torch.long)
-        inputs = batch_of(self.features, rows)
+        inputs = self._part(rows)
         if images is not None and good:
             inputs["image"] = images
         return inputs, self.labels[rows], rows
+
+    def _part(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The inputs of this process's part of a batch, padded as the whole batch would be.
+
+        Of two boxes of one size the larger is found differently among other numbers of slots.
+        """
+        own = rows[part_of(len(rows), *self.sharing).rows]
+        inputs = batch_of(self.features, own)
+        if len(own) < len(rows):
+            for mask, names in SLOTS.items():
+                values = self.features.get(names[0])
+                if isinstance(values, Ragged):
+                    more = values.filled(rows).shape[1] - inputs[mask].shape[1]
+                    for name in {mask, *names} & set(inputs):
+                        behind = (0, 0) * (inputs[name].ndim - 2) + (0, more)
+                        inputs[name] = F.pad(inputs[name], behind)
+        return inputs
 
 
 def as_it_is(batch: Any) -> Any:

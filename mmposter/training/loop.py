@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.data_loader import prepare_data_loader
 from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
@@ -35,7 +35,7 @@ from mmposter.training.callbacks import TrainingCallback
 from mmposter.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 from mmposter.training.epochs import validation_columns
 from mmposter.training.films import Films
-from mmposter.training.seeds import mixed_seed
+from mmposter.training.processes import ALONE, Processes
 
 # A long epoch (finetune) is not lost to a kill: the state is also kept in between, at most this often.
 CHECKPOINT_SECONDS = 30.0
@@ -58,7 +58,7 @@ class Trainer:
     What is frozen in the model is frozen before. `train` are the posters with augmentation, if any, `val` the same
     without; `train_rows` are learnt from, early stopping looks at `val_rows`. `unseen` is what is said of posters of
     which no branch sees anything. `loaders` processes make the batches (None: as many as ``train.workers`` says);
-    `callbacks` look on.
+    `callbacks` look on. `processes` train together, each a part of every batch; the main one writes.
     """
 
     def __init__(
@@ -77,15 +77,16 @@ class Trainer:
         films: Films | None = None,
         loaders: int | None = None,
         callbacks: Sequence[TrainingCallback] = (),
+        processes: Processes = ALONE,
     ) -> None:
         settings = config.train
         self.loaders = settings.workers if loaders is None else loaders
-        self.unseen = unseen
+        self.unseen, self.processes = unseen, processes
         self.config, self.settings, self.accelerator, self.out = config, settings, accelerator, out
         self.train_data, self.val_data, self.val_rows = train, val, list(val_rows)
         self.sampler = EpochSampler(train_rows, settings.batch_size, seed=config.seed, places=train.places)
-        # Under torchrun each process takes every n-th batch.
-        steps = math.ceil(len(self.sampler) / accelerator.num_processes)
+        train.sharing = (processes.rank, processes.world_size)
+        steps = len(self.sampler)
         self.epochs, self.patience = passes(settings, steps)
         # Of a handful of posters the mAP is luck, and so would be the choice of an epoch.
         self.tells = int((val.labels[self.val_rows].sum(dim=1) > 0).sum()) >= TELLING
@@ -96,10 +97,12 @@ class Trainer:
         )
         optimizer = build_optimizer(groups, settings)
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
-        self.model: nn.Module
+        processes.share_state(model)
         if train.pictures is not None and accelerator.device.type == "cpu":
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        # Not as accelerate prepares it for a training of several processes: see `mmposter.training.processes`.
+        self.model: nn.Module = accelerator.prepare_model(model, evaluation_mode=True)
+        self.optimizer = accelerator.prepare_optimizer(optimizer)
         self.average: nn.Module | None = None
         if settings.average:
             self.average = copy.deepcopy(self.plain_model).eval().requires_grad_(False)
@@ -108,7 +111,7 @@ class Trainer:
         if films is not None:
             self.film_offsets = films.offsets(loss, train.labels[np.asarray(train_rows)]).to(accelerator.device)
         self.progress = TrainingProgress()
-        self.callbacks = tuple(callbacks) if accelerator.is_main_process else ()
+        self.callbacks = tuple(callbacks) if processes.main else ()
 
     @property
     def plain_model(self) -> PosterModel | ImageClassifier:
@@ -141,7 +144,8 @@ class Trainer:
                     if self.keeps_last or state.best_epoch < 0:
                         raise
                     kept = f"kept is epoch {state.best_epoch + 1}, the best before"
-                    say(f"{error}\n{kept}")
+                    if self.processes.main:
+                        say(f"{error}\n{kept}")
                     state.finished = True
                     break
                 quality = f" val mAP {row['val_map']:.4f}" if self.tells else ""
@@ -163,10 +167,12 @@ class Trainer:
 
     def _is_stopped(self, row: dict[str, Any]) -> bool:
         """Whether a callback ends the training after this epoch; the main process asks them for all."""
-        asked = [bool(callback.on_epoch_end(dict(row))) for callback in self.callbacks]
-        if self.accelerator.num_processes == 1:
+
+        def ask() -> bool:
+            asked = [bool(callback.on_epoch_end(dict(row))) for callback in self.callbacks]  # each of them, always
             return any(asked)
-        return any(gather_object(asked))
+
+        return self.processes.from_main(ask)
 
     def predict(
         self, rows: Sequence[int], only: Sequence[str] | None = None, data: PosterBatches | None = None
@@ -177,14 +183,16 @@ class Trainer:
     def _predict(
         self, model: nn.Module, rows: Sequence[int], data: PosterBatches, only: Sequence[str] | None = None
     ) -> Scored:
-        found = predict_rows(self.accelerator, model, data, rows, self.config, only, workers=self.loaders)
+        own = self.processes.share(rows)
+        part = predict_rows(self.accelerator, model, data, own, self.config, only, workers=self.loaders)
+        found = Scored(*map(np.concatenate, zip(*self.processes.gather(part), strict=True)))
         return found._replace(probs=self.unseen.fill(found.probs, found.seen))
 
     def _train_epoch(self) -> None:
         state = self.progress
         self.train_data.epoch = self.sampler.epoch = state.epoch
-        self.sampler.start = state.batch * self.accelerator.num_processes
-        loader = self.accelerator.prepare(_loader(self.train_data, self.sampler, self.loaders))
+        self.sampler.start = state.batch
+        loader = _on_device(_loader(self.train_data, self.sampler, self.loaders), self.accelerator)
         self.model.train()
         saved = began = time.monotonic()
         before = state.seconds
@@ -208,12 +216,14 @@ class Trainer:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         self.optimizer.zero_grad()
-        with self.accelerator.autocast():
+        part = self.processes.part(len(labels))
+        with self.processes.seeing(part), self.accelerator.autocast():
             logits = self.model(inputs)
-        loss = self.loss(logits.float(), labels)
-        self.accelerator.backward(loss)
+        loss = self.loss(self.processes.whole(logits.float(), part, len(labels)), labels)
+        self.accelerator.backward(loss / part.copies)
         if self.films is not None:
             self._learn_films(self.films, steps)
+        self.processes.sum_gradients(self.model.parameters())
         if self.settings.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
@@ -222,19 +232,16 @@ class Trainer:
         return float(loss.detach())
 
     def _learn_films(self, films: Films, steps: int) -> None:
-        """Add the gradient of some films without a poster, through the one branch that reads titles.
-
-        Under torchrun each process computes the same one, and with the same draws: nothing is left to be averaged.
-        """
+        """Add the gradient of some films without a poster, through the one branch that reads titles."""
         device, state = self.accelerator.device, self.progress
         inputs, labels = films.batch(state.epoch, state.batch, steps)
-        alone = self.accelerator.num_processes == 1
-        with nullcontext() if alone else torch.random.fork_rng(), self.accelerator.autocast():
-            if not alone:
-                torch.manual_seed(mixed_seed(self.config.seed, state.epoch, state.batch))
-            logits = self.plain_model({name: value.to(device) for name, value in inputs.items()}, [films.branch])
-        loss = self.loss(logits.float() + self.film_offsets, labels.to(device))
-        self.accelerator.backward(films.weight * loss)
+        part = self.processes.part(len(labels))
+        with self.processes.seeing(part), self.accelerator.autocast():
+            own = {name: value[part.rows].to(device) for name, value in inputs.items()}
+            logits = self.plain_model(own, [films.branch])
+        whole = self.processes.whole(logits.float(), part, len(labels))
+        loss = self.loss(whole + self.film_offsets, labels.to(device))
+        self.accelerator.backward(films.weight * loss / part.copies)
 
     def _rate_factor(self) -> float:
         return rate_factor(self.progress.step, self.total_steps, self.settings.warmup, self.settings.schedule)
@@ -245,7 +252,8 @@ class Trainer:
         probs, rows, _ = self._predict(kept, self.val_rows, self.val_data)
         if np.isnan(probs).any():  # a batch norm's running statistics may overflow where a batch's own do not
             raise self._diverged("scores of validation posters are")
-        columns = validation_columns(self.val_data.labels[rows].numpy(), probs, self.config)
+        target = self.val_data.labels[rows].numpy()
+        columns = self.processes.from_main(lambda: validation_columns(target, probs, self.config))
         val_map = columns["val_map"]
         row = {
             "epoch": state.epoch,
@@ -258,7 +266,7 @@ class Trainer:
         state.history.append(row)
         if self.keeps_last or val_map > state.best:
             state.best, state.best_epoch = val_map, state.epoch
-            if self.accelerator.is_main_process:
+            if self.processes.main:
                 best = self.plain_model if self.average is None else self.average
                 save_tensors(self.out / BEST, best.state_dict())
         waited = state.epoch - state.best_epoch
@@ -266,7 +274,7 @@ class Trainer:
         state.finished = self._is_stopped(row) or state.finished
         state.epoch, state.batch, state.loss_sum, state.seen, state.seconds = state.epoch + 1, 0, 0.0, 0, 0.0
         self._save(LAST)
-        if self.accelerator.is_main_process:
+        if self.processes.main:
             write_text(self.out / METRICS, "".join(json.dumps(line) + "\n" for line in state.history))
         return row
 
@@ -278,7 +286,7 @@ class Trainer:
         )
 
     def _save(self, name: str) -> None:
-        if self.accelerator.is_main_process:
+        if self.processes.main:
             progress, scaler = vars(self.progress), self.accelerator.scaler
             save_checkpoint(self.out / name, self._whole(), self.optimizer.optimizer, progress, scaler)
 
@@ -322,11 +330,11 @@ def predict_rows(
 ) -> Scored:
     """What the model says of posters, in the order of `rows`; those that cannot be decoded are left out.
 
-    In evaluation mode. Where the genres exclude each other, the probabilities of a poster sum to 1. `workers` processes
-    make the batches; None: as many as ``train.workers`` says.
+    In evaluation mode, and by this process alone. Where the genres exclude each other, the probabilities of a poster
+    sum to 1. `workers` processes make the batches; None: as many as ``train.workers`` says.
     """
     sampler = EpochSampler(rows, max(config.train.batch_size, 64), shuffle=False)
-    loader = accelerator.prepare(_loader(data, sampler, config.train.workers if workers is None else workers))
+    loader = _on_device(_loader(data, sampler, config.train.workers if workers is None else workers), accelerator)
     model.eval()
     plain = cast("PosterModel | ImageClassifier", accelerator.unwrap_model(model))
     wanted = np.array(rows, np.int64)
@@ -342,11 +350,6 @@ def predict_rows(
             at = np.searchsorted(names, numbers.cpu().numpy())
             probs[at] = probabilities(logits, single_label=config.single_label).cpu().numpy()
             seen[at], known[at] = plain.sees(inputs, only).cpu().numpy(), True
-    if accelerator.num_processes > 1:
-        # Each has some posters, and some twice, to fill the last batch. (Not accelerate's gather_for_metrics: it counts
-        # what to drop from the length of the data set, not of these rows.)
-        for at, scores, saw in gather_object([(np.flatnonzero(known), probs[known], seen[known])]):
-            probs[at], seen[at], known[at] = scores, saw, True
     place = place[known[place]]
     return Scored(probs[place], names[place], seen[place])
 
@@ -382,6 +385,14 @@ def _loader(data: PosterBatches, sampler: EpochSampler, workers: int) -> DataLoa
         generator=torch.Generator(),
         worker_init_fn=partial(_tied, at_once=lasts()) if workers else None,
     )
+
+
+def _on_device(loader: DataLoader[Any], accelerator: Accelerator) -> DataLoader[Any]:
+    """Batches on the device of this process. Which part of them is its own, the posters' batches know themselves."""
+    placed: DataLoader[Any] = prepare_data_loader(
+        loader, accelerator.device, num_processes=1, process_index=0, put_on_device=True
+    )
+    return placed
 
 
 def _tied(_number: int, *, at_once: bool) -> None:

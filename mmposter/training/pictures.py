@@ -18,6 +18,7 @@ from mmposter.errors import BadImageError
 from mmposter.features.tower import TowerInput
 from mmposter.images.reading import crop_image, load_image
 from mmposter.images.views import BOX_DRAWS, COLOUR_DRAWS, boxes, cut, recoloured
+from mmposter.training.processes import part_of
 from mmposter.training.seeds import mixed_seed
 
 FOLDER = "posters"
@@ -29,8 +30,14 @@ _ROW_DRAWS = BOX_DRAWS + COLOUR_DRAWS + 1  # the last one: whether it is mirrore
 class Pictures(Protocol):
     """Posters by their row in the manifest."""
 
-    def batch(self, rows: Sequence[int], epoch: int) -> tuple[list[int], torch.Tensor]:
-        """Those of the rows that can be decoded, B of them, and their normalised pictures B x 3 x H x W."""
+    def batch(
+        self, rows: Sequence[int], epoch: int, sharing: tuple[int, int] = (0, 1)
+    ) -> tuple[list[int], torch.Tensor]:
+        """Those of the rows that can be decoded, B of them, and their normalised pictures B x 3 x H x W.
+
+        Args:
+            sharing: rank and number of the processes that share them; the pictures are those of the rank's part.
+        """
         ...
 
 
@@ -41,7 +48,9 @@ class ReadPosters:
     dataset: Dataset
     looks: TowerInput
 
-    def batch(self, rows: Sequence[int], epoch: int) -> tuple[list[int], torch.Tensor]:
+    def batch(
+        self, rows: Sequence[int], epoch: int, sharing: tuple[int, int] = (0, 1)
+    ) -> tuple[list[int], torch.Tensor]:
         crops, transform = self.dataset.crops, self.looks.transform()
         good, images = [], []
         for row in rows:
@@ -53,7 +62,8 @@ class ReadPosters:
                 continue
             good.append(row)
             images.append(transform(np.asarray(poster)))
-        return good, torch.stack(images) if images else torch.zeros(0, 3, *self.looks.size)
+        own = images[part_of(len(good), *sharing).rows]
+        return good, torch.stack(own) if own else torch.zeros(0, 3, *self.looks.size)
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,15 @@ class RandomViews:
     scale: tuple[float, float]  # the smallest and the largest part of the poster
     seed: int
 
-    def __call__(self, pixels: torch.Tensor, rows: Sequence[int], epoch: int) -> torch.Tensor:
-        """Views B x 3 x H' x W' in 0-255 of posters B x H x W x 3, uint8."""
+    def __call__(self, pixels: torch.Tensor, rows: Sequence[int], epoch: int, first: int | None = None) -> torch.Tensor:
+        """Views B x 3 x H' x W' in 0-255 of posters B x H x W x 3, uint8.
+
+        Args:
+            first: row of the batch that they are a part of; None: these are all of it.
+        """
         draws = np.stack([self._generator(epoch, row).random(_ROW_DRAWS) for row in rows], axis=1)
-        size = self.sizes[int(self._generator(epoch, rows[0], 1).integers(len(self.sizes)))]
+        first = rows[0] if first is None else first
+        size = self.sizes[int(self._generator(epoch, first, 1).integers(len(self.sizes)))]
         images = cut(pixels, boxes(draws[:BOX_DRAWS], self.scale), size)
         mirrored = torch.from_numpy(draws[-1] < 0.5)
         images[mirrored] = images[mirrored].flip(3)
@@ -99,12 +114,15 @@ class MappedPosters:
         pixels = state["pixels"]
         vars(self).update(state, pixels=np.load(pixels, mmap_mode="r") if isinstance(pixels, Path) else pixels)
 
-    def batch(self, rows: Sequence[int], epoch: int) -> tuple[list[int], torch.Tensor]:
+    def batch(
+        self, rows: Sequence[int], epoch: int, sharing: tuple[int, int] = (0, 1)
+    ) -> tuple[list[int], torch.Tensor]:
         good = [row for row in rows if self.usable[self.places[row]]]
         if not good:
             return good, torch.zeros(0, 3, *self.looks.size)
-        pixels = torch.from_numpy(self.pixels[[self.places[row] for row in good]])
-        seen = pixels.permute(0, 3, 1, 2).float() if self.views is None else self.views(pixels, good, epoch)
+        own = good[part_of(len(good), *sharing).rows]
+        pixels = torch.from_numpy(self.pixels[[self.places[row] for row in own]])
+        seen = pixels.permute(0, 3, 1, 2).float() if self.views is None else self.views(pixels, own, epoch, good[0])
         # Convolutions on a CPU are faster where a place's channels lie side by side.
         return good, self.looks.normalised(seen).contiguous(memory_format=torch.channels_last)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,19 +21,18 @@ from mmposter.engines.device import make_accelerator, resolve_device
 from mmposter.engines.libraries import limit_threads
 from mmposter.engines.trackers import require_trackers
 from mmposter.errors import UserError
-from mmposter.evaluation import Evaluation, evaluate, tune_thresholds
-from mmposter.evaluation.gains import Gain
-from mmposter.evaluation.thresholds import NEVER, TELLING, fallback_notice
+from mmposter.evaluation import tune_thresholds
+from mmposter.evaluation.thresholds import NEVER, fallback_notice
+from mmposter.features.cache import FeatureCache
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.pins import PinnedTower, Pins
 from mmposter.features.ragged import Features, batch_of
 from mmposter.features.settled import image_network, settle
 from mmposter.features.sizes import Sizes
 from mmposter.features.tower import TowerInput, TowerWeights
-from mmposter.files.atomic import write_csv
 from mmposter.files.tensors import load_tensors
-from mmposter.outputs import claim, remove_folder
-from mmposter.outputs.kinds import POSTERS_DECODED, RUN
+from mmposter.outputs import claim
+from mmposter.outputs.kinds import RUN
 from mmposter.progress import say
 from mmposter.runs.building import (
     build_image_classifier,
@@ -44,22 +43,21 @@ from mmposter.runs.building import (
 )
 from mmposter.runs.decisions import Decision, unseen_answer
 from mmposter.runs.provenance import package_version
-from mmposter.runs.run import BASE_RATES, MODEL, START, TOWER, WEIGHTS, Run
-from mmposter.runs.seen import TRAIN, VAL, SeenPosters, seen_through
+from mmposter.runs.run import BASE_RATES, MODEL, START, WEIGHTS, Run
 from mmposter.training.callbacks import TrackerCallback, TrainingCallback
-from mmposter.training.checkpoint import TrainingProgress, require_same_config
+from mmposter.training.checkpoint import require_same_config
 from mmposter.training.films import Films, films_of
-from mmposter.training.gained import measure_gains
+from mmposter.training.finishing import Fitted, TrainingResult, finish
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
 from mmposter.training.loop import Scored, Trainer
-from mmposter.training.outputs import write_card, write_plots
 from mmposter.training.pictures import FOLDER as PICTURES
 from mmposter.training.pictures import training_pictures, whole_pictures
+from mmposter.training.processes import ALONE, Processes, join
 from mmposter.training.start import Start, require_same_start
 from mmposter.visible import visible
 
 if TYPE_CHECKING:
-    from fusion import Backbone, ImageClassifier
+    from fusion import ImageClassifier
 
 
 _WITHOUT_TOWER = (
@@ -70,55 +68,6 @@ _WITHOUT_TOWER = (
 
 _MEASURED = 512  # posters that a branch is shown at a time before training
 _LISTED = 5  # genres that a warning names
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """A finished training."""
-
-    run: Run  # the run folder's content
-    progress: TrainingProgress  # epochs and the best validation mAP
-    validation: Evaluation  # metrics on the validation posters, at thresholds tuned on the same posters
-    gains: Sequence[Gain] = ()  # against the model that it went on from; none where it began anew
-
-    @property
-    def told(self) -> str:
-        """Which epoch was kept, and how good it is on validation posters, where these are enough to tell."""
-        keep, shown = self.run.config.train.keep, f"{self.progress.best_epoch + 1} of {len(self.progress.history)}"
-        if self.validation.n < TELLING:
-            return f"last epoch, {shown}: {self.validation.n} validation posters are too few to tell how good it is"
-        return f"{keep} epoch, {shown}: validation mAP {self.progress.best:.3f}"
-
-    def _repr_html_(self) -> str:
-        """How a notebook shows it: the training in a line, and `validation` as the report of an evaluation does."""
-        from mmposter.document import render_fragment
-        from mmposter.report.evaluation import evaluation_blocks
-        from mmposter.report.evaluation_text import title
-        from mmposter.report.gains_text import gains_table
-
-        epochs = (
-            self.told
-            if self.validation.n < TELLING
-            else (f"{len(self.progress.history)}, the best on validation: {self.progress.best_epoch + 1}")
-        )
-        facts = {"folder": str(self.run.folder), "branches": ", ".join(self.run.config.branches), "epochs": epochs}
-        note = "Thresholds were tuned on these posters, so these numbers flatter; measure with evaluate_run."
-        heading = f"{self.run.folder.name}, {title(self.validation)}"
-        start = self.run.facts.get(START)
-        gained = [gains_table(start["name"], self.gains)] if start is not None and self.gains else []
-        return render_fragment(heading, [*gained, *evaluation_blocks(self.validation)], facts=facts, text=[note])
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A trained model, before anything is said of it."""
-
-    run: Run  # the run folder's content, without a result
-    trainer: Trainer  # holds the weights of the best epoch
-    progress: TrainingProgress  # epochs and the best validation mAP
-    weights: TowerWeights | None  # of the image tower, None where no branch has one
-    validation: Scored  # the validation posters, by row of the manifest
-    decision: Decision  # tuned on them
 
 
 def train(
@@ -142,7 +91,8 @@ def train(
     `mmposter.engines.run`); where the posters themselves are learnt from, so many processes (of a number above 1; else
     ``train.workers``) draw their views, too, and so many threads decode them. The training itself takes `threads`
     threads. With `start` it goes on from that model's branches and head, and `config` is made by `Start.config`.
-    `callbacks` are told of each epoch, and may stop after it.
+    `callbacks` are told of each epoch, and may stop after it. Processes that torchrun or `accelerate launch` started
+    all call it alike: they train together, and each gets the result.
 
     Raises:
         UserError: for data without labels or splits, missing weights, an `out` that holds another run, or that
@@ -154,24 +104,34 @@ def train(
     begun = Run.load(out, finished=False).config.model_dump(mode="json") if resume and (out / MODEL).exists() else None
     if start is not None:
         start.require(config)
-    config, device = settle(config, Pins.of(dataset), begun), resolve_device(device)
+    device = resolve_device(device)
+    processes = join(device)
+    quiet = quiet or not processes.main
+    config = processes.main_first(lambda: settle(config, Pins.of(dataset), begun))
     if threads is not None:
         limit_threads(threads)
-    with claim(out, RUN, go_on=resume, overwrite=overwrite) as there:
-        if there:
-            _require_same(out, config, dataset, start)
-        elif resume:
-            say(f"nothing to resume in {out}: starting anew")
+    with ExitStack() as claimed:
+
+        def begin() -> None:
+            if claimed.enter_context(claim(out, RUN, go_on=resume, overwrite=overwrite)):
+                _require_same(out, config, dataset, start)
+            elif resume:
+                say(f"nothing to resume in {out}: starting anew")
+
+        processes.from_main(begin)
         behind = None if start is None else start.run
-        inputs = load_inputs(
-            config,
-            dataset,
-            device=device,
-            offline=offline,
-            quiet=quiet,
-            behind=behind,
-            workers=workers,
-            threads=threads,
+        inputs = processes.main_first(
+            lambda: load_inputs(
+                config,
+                dataset,
+                device=device,
+                offline=offline,
+                quiet=quiet,
+                behind=behind,
+                workers=workers,
+                threads=threads,
+                cache=None if processes.main else FeatureCache(),  # the main process has extracted what was missing
+            )
         )
         fitted = fit(
             config,
@@ -186,8 +146,9 @@ def train(
             workers=workers,
             threads=threads,
             callbacks=callbacks,
+            processes=processes,
         )
-        result = finish(fitted, dataset, inputs, time.monotonic() - started, start)
+        result = processes.from_main(lambda: finish(fitted, dataset, inputs, time.monotonic() - started, start))
     if not quiet:
         _say_what_is_lacking(result, inputs)
     if isinstance(fitted.weights, PinnedTower) and not quiet:
@@ -227,14 +188,15 @@ def fit(
     workers: Workers = 1,
     threads: int | None = None,
     callbacks: Sequence[TrainingCallback] = (),
+    processes: Processes = ALONE,
 ) -> Fitted:
     """The training itself, with the weights of the best epoch and thresholds tuned on the validation posters.
 
     `inputs` are what `load_inputs` read for this configuration; `out` is there already, and holds weights and
     checkpoints afterwards; `resume` goes on from the checkpoint in it, if there is one. `start`, `workers`, `threads`
-    and `callbacks` are as in `train`.
+    and `callbacks` are as in `train`. `processes` all call it, and the main one writes.
     """
-    weights = image_network(config, config.branches, Pins.of(dataset), offline=offline)
+    weights = processes.main_first(lambda: image_network(config, config.branches, Pins.of(dataset), offline=offline))
     _require_posters(dataset, inputs)
     if resume and weights is not None and (out / MODEL).is_file():
         _require_same_resize(out, weights)
@@ -254,7 +216,7 @@ def fit(
     if films is not None:
         facts["films"] = len(films)
     run = Run(out, config, dataset.vocabulary, sizes, fingerprints(inputs.branches, weights), facts=facts)
-    run.save()
+    processes.from_main(run.save)
     trainer = _trainer(
         config,
         dataset,
@@ -264,6 +226,7 @@ def fit(
         device,
         out,
         films,
+        processes,
         quiet=quiet,
         offline=offline,
         workers=workers,
@@ -273,6 +236,7 @@ def fit(
     if resume:
         trainer.resume()
     progress = trainer.fit(quiet=quiet)
+    processes.from_main(lambda: None)  # the best weights are on the disk
     trainer.plain_model.load_state_dict(load_tensors(out / WEIGHTS))
     found = trainer.predict(trainer.val_rows)
     thresholds = choose_thresholds(config.evaluation, inputs.labels[found.rows], found, inputs.shares())
@@ -294,6 +258,7 @@ def _trainer(
     device: str,
     out: Path,
     films: Films | None,
+    processes: Processes,
     *,
     quiet: bool,
     offline: bool,
@@ -304,12 +269,16 @@ def _trainer(
     train_rows, val_rows, settings = inputs.rows("train"), inputs.rows("val"), config.train
     learnt, watched, looks, folder = None, None, inputs.image, out / PICTURES
     if looks is not None:
-        learnt = training_pictures(
-            dataset, train_rows, looks, settings, config.seed, folder, threads=threads, quiet=quiet
+        learnt, watched = processes.main_first(
+            lambda: (
+                training_pictures(
+                    dataset, train_rows, looks, settings, config.seed, folder, threads=threads, quiet=quiet
+                ),
+                whole_pictures(dataset, val_rows, looks, folder, "val", threads=threads, quiet=quiet),
+            )
         )
-        watched = whole_pictures(dataset, val_rows, looks, folder, "val", threads=threads, quiet=quiet)
     accelerator = make_accelerator(device, settings.precision, convolutions=looks is not None)
-    if settings.trackers:
+    if settings.trackers and processes.main:
         callbacks = (*callbacks, TrackerCallback(settings.trackers, accelerator, offline=offline))
     return Trainer(
         model,
@@ -325,6 +294,7 @@ def _trainer(
         films=films,
         loaders=workers if looks is not None and isinstance(workers, int) and workers > 1 else None,
         callbacks=callbacks,
+        processes=processes,
     )
 
 
@@ -346,89 +316,6 @@ def _require_posters(dataset: Dataset, inputs: Inputs) -> None:
             f"{dataset.folder} has {train} posters to train on and {val} to validate on; both are needed.\n"
             f"{SPLIT_ADVICE}"
         )
-
-
-def finish(
-    fitted: Fitted, dataset: Dataset, inputs: Inputs, seconds: float, start: Start | None = None
-) -> TrainingResult:
-    """Make a whole run folder of what `fit` returned: frozen tower, validation metrics, plots, card, thresholds.
-
-    Its posters, decoded for the training, are removed.
-
-    `seconds` is what the training took, for the card; `start` is what `fit` went on from.
-    """
-    run, trainer, progress, decision = fitted.run, fitted.trainer, fitted.progress, fitted.decision
-    probs, rows, seen = fitted.validation
-    _save_tower(fitted)
-    settings = run.config.evaluation
-    validation = evaluate(
-        inputs.labels[rows],
-        probs,
-        decision.thresholds,
-        run.vocabulary.genres,
-        train_target=inputs.labels[inputs.rows("train")],
-        split="val",
-        n_boot=settings.bootstrap,
-        seed=run.config.seed,
-        groups=np.array(dataset.table["group"], dtype=object)[rows],
-        empty=settings.empty,
-        decisions=decision.decide(probs, settings.empty, seen),
-    )
-    facts: dict[str, Any] = {
-        "train_posters": len(inputs.rows("train")),
-        "val_posters": len(rows),
-        "unusable_posters": int((~inputs.features.usable).sum()),
-        "parameters": sum(p.numel() for p in trainer.plain_model.parameters()),
-        "epochs": len(progress.history),
-        "best_epoch": progress.best_epoch,
-        "best_val_map": progress.best,
-        "seconds": round(seconds, 1),
-    }
-    posters = seen_posters(run.config, dataset, inputs, fitted.weights, start)
-    posters.save(run.folder)
-    gains = []
-    if start is not None:
-        gains = measure_gains(start, trainer, dataset, inputs, fitted.validation, posters)
-        known = start.trained_on(dataset.table.iloc[rows])
-        facts[START] = {**start.facts(), "gains": [gain.to_json() for gain in gains], "val_seen": known}
-    run = replace(run, thresholds=decision.thresholds, facts={**run.facts, **facts})
-    write_csv(run.folder / "metrics.csv", progress.history)
-    write_plots(run, progress, validation, dataset)
-    write_card(run, validation, gains)
-    run.save()
-    if (run.folder / PICTURES).is_dir():
-        remove_folder(run.folder / PICTURES, POSTERS_DECODED)
-    return TrainingResult(run, progress, validation, gains)
-
-
-def _save_tower(fitted: Fitted) -> None:
-    """The image network travels with the run: whoever gets the folder needs no other file of ours, and what was learnt
-    can be begun from (``--init RUN/tower.safetensors``). One trained on a pack goes without where it is not here."""
-    run, weights, model = fitted.run, fitted.weights, fitted.trainer.plain_model
-    if weights is None or isinstance(weights, PinnedTower):
-        return
-    if run.config.regime == "features":
-        weights.save(run.folder / TOWER)
-        return
-    size = TowerInput.of(run.config.cnn, weights).size
-    backbone = model.tower
-    if isinstance(model, PosterModel):
-        assert model.tower is not None  # as the posters themselves are looked at
-        backbone = model.tower.backbone
-    replace(weights, size=size).save_trained(run.folder / TOWER, cast("Backbone", backbone))
-
-
-def seen_posters(
-    config: Config, dataset: Dataset, inputs: Inputs, weights: TowerWeights | None, start: Start | None = None
-) -> SeenPosters:
-    """What a run has seen of its data; and what its image network and its start had seen, where that is known."""
-    seen = SeenPosters()
-    for split in (TRAIN, VAL):
-        seen = seen.with_more(SeenPosters.of(dataset.table.iloc[inputs.rows(split)], split))
-    if weights is not None:
-        seen = seen.with_more(seen_through(weights, config.cnn.init))
-    before = None if start is None else SeenPosters.load(start.run.folder)
-    return seen if before is None else seen.with_more(before)
 
 
 def _fresh_model(
