@@ -84,10 +84,10 @@ def _load(
         places.append(evaluation_folder(folder, split, data=data))
         if _own_manifest(folder) not in (None, data[1]):
             places.reverse()
-    place, one = _evaluation_of(places, data)
-    problem = _problem(folder, place, one, data)
-    if one is not None and problem is None:
-        return one
+    place, saved = _evaluation_of(places, data)
+    problem = _problem(folder, place, saved, data)
+    if saved is not None and problem is None:
+        return saved
     if evaluate is None:
         raise UserError(
             f"{problem}\nEvaluate it first: mmposter evaluate {folder} DATA --split {split}\n"
