@@ -13,8 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    ("errors", "visible"),
-    ("files", "images", "progress", "document", "engines"),
+    ("errors", "visible", "shell", "verbosity", "pace"),
+    ("progress",),
+    ("files", "images", "document", "engines"),
     ("branches",),
     ("outputs", "config", "shipped"),
     ("data", "pretrained", "evaluation"),

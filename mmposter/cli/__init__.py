@@ -15,6 +15,7 @@ from mmposter.cli.prepare import PrepareCommand
 from mmposter.cli.stop import INTERRUPTED, ends_in_time, leave
 from mmposter.errors import UserError
 from mmposter.files.disk import plain_words
+from mmposter.verbosity import Verbosity, set_verbosity
 from mmposter.visible import visible_lines
 
 __all__ = ["app", "main"]
@@ -42,6 +43,7 @@ def _options(
         ),
     ] = None,
 ) -> None:
+    set_verbosity(Verbosity.DEFAULT)
     if plugin:
         from mmposter.branches.plugins import load_plugin
 

@@ -9,7 +9,9 @@ import typer
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.progress import console
+from mmposter.cli.summary import Summary
+from mmposter.progress import say
+from mmposter.shell import command_line
 
 
 def train_command(
@@ -43,6 +45,8 @@ def train_command(
     offline: opt.Offline = False,
     trust: opt.Trust = False,
     root: opt.Root = None,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Train a model on a prepared data set and write a run folder.
 
@@ -67,9 +71,8 @@ def train_command(
     source = opt.choose_data(data, data_option)
     from mmposter.config import given, parse_config, read_values
     from mmposter.data import Dataset
-    from mmposter.document.terminal import print_table
     from mmposter.evaluation.thresholds import TELLING
-    from mmposter.report.evaluation_text import render
+    from mmposter.report.evaluation_text import summary, whole
     from mmposter.report.gains_text import gains_table
 
     said = read_values(config, opt.overrides(set, init)) | given({"branches": branches, "regime": regime, "seed": seed})
@@ -96,11 +99,13 @@ def train_command(
         workers="auto",
         start=beginning,
     )
+    shown = Summary(stderr=True)
     watched = ""
     if result.validation.n >= TELLING:
-        render(result.validation, console)
-        watched = " These are validation numbers, on which training was watched;"
+        shown.brief(*summary(result.validation))
+        shown.details(*whole(result.validation))
+        watched = " Training was watched on these posters, so the numbers may flatter."
     if beginning is not None and result.gains:
-        print_table(console, gains_table(beginning.name, result.gains))
-    console.print(f"{result.told}.{watched} next: mmposter evaluate {folder} {source}", soft_wrap=True)
+        shown.headline(gains_table(beginning.name, result.gains))
+    say(f"{result.told}.{watched}\nnext: {command_line('mmposter', 'evaluate', folder, source)}")
     answer_path(folder)

@@ -38,6 +38,7 @@ class TableBlock:
     emphasis: Mapping[tuple[int, int | None], Emphasis] = field(default_factory=dict)
     name: str = ""  # of its label in LaTeX
     note: str = ""  # how to read it; below the table in Markdown, in its caption in LaTeX, not on a page
+    keys: int = 1  # how many columns, the first ones, say which row it is; an empty cell of them is as in the row above
 
     def __post_init__(self) -> None:
         width = len(self.header)

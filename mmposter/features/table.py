@@ -29,6 +29,7 @@ from mmposter.features.settled import settle
 from mmposter.features.sizes import Sizes
 from mmposter.features.store import ExtractorStore, Record
 from mmposter.files.strict_json import sound, texts, whole
+from mmposter.shell import command_line
 
 _CHUNK = 256  # posters that are padded at a time
 
@@ -157,13 +158,14 @@ def _load_feature(
     if never:
         raise UserError(
             f"the feature store has no {feature.name} record of {never} of {len(hashes)} posters.\n"
-            f"Run: mmposter extract {dataset.folder} --branches {name}"
+            f"Run: {command_line('mmposter', 'extract', dataset.folder, '--branches', name)}"
         )
     empty, usable = feature.empty(), np.ones(len(hashes), bool)
     if empty is None:
         usable = there
         empty = _zeros(store, hashes, there)
-    mend = f"remove {store.folder} and run: mmposter extract {dataset.folder} --branches {name}"
+    again = command_line("mmposter", "extract", dataset.folder, "--branches", name)
+    mend = f"remove {store.folder} and run: {again}"
     if not dataset.has_pictures:
         mend = f"get the pack again, and remove {dataset.folder}"
     with sound(f"the feature store {store.folder}", mend):

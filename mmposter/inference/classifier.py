@@ -29,9 +29,10 @@ from mmposter.inference.embedding import Embedding, EmbedTask, require_format, w
 from mmposter.inference.looking import Request
 from mmposter.inference.task import Prediction, PredictTask
 from mmposter.measurement.evaluate import check_branches
-from mmposter.progress import say
+from mmposter.progress import warn
 from mmposter.readiness.states import BranchState, left_out, left_out_notice
 from mmposter.runs.run import WEIGHTS, Run
+from mmposter.shell import command_line
 from mmposter.shipped import POSTERS, find_run, is_shipped
 
 __all__ = ["Embedding", "GenrePredictor", "Prediction"]
@@ -84,7 +85,7 @@ class GenrePredictor:
         check_branches(loaded, branches)
         missing = missing_branches(loaded, branches)
         if missing:
-            _say_once(left_out_notice(loaded, missing))
+            _warn_once(left_out_notice(loaded, missing))
         if any(state.spares for state in missing):
             loaded = loaded.sparing()
         asked = set(branches or loaded.config.branches) - {state.branch for state in missing if not state.spares}
@@ -229,7 +230,7 @@ class GenrePredictor:
                 raise UserError("give one of precision and top_k: the k surest genres may be of any precision")
             promise = self.evidence(branches).promise(precision, confidence)
             if not promise.holds:
-                _say_once(promise.text())
+                _warn_once(promise.text())
         parts = (Request(part, top_k, names, promise) for part in cut(posters))
         with closing(run(self._task, parts, workers=workers, threads=threads, engine=engine)) as results:
             for predictions in results:
@@ -339,8 +340,8 @@ def missing_branches(run: Run, branches: Sequence[str] | None) -> tuple[BranchSt
 
 
 @cache
-def _say_once(text: str) -> None:
-    say(text)
+def _warn_once(text: str) -> None:
+    warn(text)
 
 
 def _refuse_controls(run: Run, branches: Sequence[str]) -> None:
@@ -357,9 +358,9 @@ def _refuse_controls(run: Run, branches: Sequence[str]) -> None:
     raise UserError(
         f"{run.folder} is a control, not a model for use:\n"
         + "".join(f"  {name} was trained {reasons[name]}\n" for name in found)
-        + (f"Leave that out with --branches {others}, or train" if others else "Train")
+        + (f"Leave that out with {command_line('--branches', others)}, or train" if others else "Train")
         + " a model without these settings: mmposter train DATA --out OTHER\n"
-        f"To measure this one: mmposter evaluate {run.folder} DATA"
+        f"To measure this one: {command_line('mmposter', 'evaluate', run.folder, 'DATA')}"
     )
 
 

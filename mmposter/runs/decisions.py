@@ -30,6 +30,7 @@ from mmposter.evaluation.unseen import Unseen
 from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
 from mmposter.files.strict_json import MEGABYTE, mapping, number, read_json, shown, sound, text, texts, whole
+from mmposter.shell import command_line
 
 SUBSETS = "subsets.json"
 FORMAT = 1
@@ -155,7 +156,7 @@ class Subsets:
         path = folder / SUBSETS
         if not path.is_file():
             return None
-        mend = f"make it again with: mmposter calibrate {folder} DATA"
+        mend = f"make it again with: {command_line('mmposter', 'calibrate', folder, 'DATA')}"
         values = read_json(path, limit=_LARGEST, mend=mend)
         with sound(path, mend):
             known = mapping(values, SUBSETS)

@@ -29,6 +29,7 @@ from mmposter.files.tensors import load_tensors, require_shapes
 from mmposter.pretrained.trust import is_trusted
 from mmposter.runs.building import build_image_classifier, build_model, build_tower
 from mmposter.runs.decisions import Decision, Subsets, base_rates, unseen_answer
+from mmposter.shell import command_line
 from mmposter.shipped import BENCHMARK, is_shipped
 
 if TYPE_CHECKING:
@@ -126,9 +127,8 @@ class Run:
         folder = Path(folder)
         path = folder / MODEL
         if file_here(path) is None:
-            raise UserError(
-                f"{folder} is no run folder (it has no {MODEL}); make one with: mmposter train DATA --out {folder}"
-            )
+            training = command_line("mmposter", "train", "DATA", "--out", folder)
+            raise UserError(f"{folder} is no run folder (it has no {MODEL}); make one with: {training}")
         values = read_json(path, limit=_LARGEST, mend=_MEND)
         with sound(path, _MEND):
             known = mapping(values, MODEL)
@@ -154,9 +154,8 @@ class Run:
                 base_rates(run.facts[BASE_RATES], len(vocabulary))
             _ = run.architecture, run.resize  # made of the file's values, too
         if finished and (run.thresholds is None or not (folder / WEIGHTS).is_file()):
-            raise UserError(
-                f"the training in {folder} has not ended; go on with: mmposter train DATA --out {folder} --resume"
-            )
+            training = command_line("mmposter", "train", "DATA", "--out", folder, "--resume")
+            raise UserError(f"the training in {folder} has not ended; go on with: {training}")
         return run
 
     def load_model(self) -> PosterModel | ImageClassifier:
@@ -242,9 +241,8 @@ class Run:
         """
         found = Subsets.load(self.folder, self.config.branches, self.vocabulary.genres)
         if found is not None and found.weights != file_hash(self.folder / WEIGHTS):
-            raise UserError(
-                f"{self.folder} was trained again since it was calibrated; type: mmposter calibrate {self.folder} DATA"
-            )
+            anew = command_line("mmposter", "calibrate", self.folder, "DATA")
+            raise UserError(f"{self.folder} was trained again since it was calibrated; type: {anew}")
         return found
 
     def decision(self, only: Collection[str] | None = None) -> Decision:
@@ -288,10 +286,10 @@ class Run:
         folder, data, copy = str(self.folder), "DATA", ""
         if is_shipped(self.folder):  # it belongs to the package
             folder, data = f"{self.folder.name}-calibrated", BENCHMARK
-            copy = f"cp -r {self.folder} {folder}\n  "
+            copy = f"{command_line('cp', '-r', self.folder, folder)}\n  "
         raise UserError(
             f"no precision can be promised of {self.folder}: it does not keep what its validation posters say of that. "
-            f"Type:\n  {copy}mmposter calibrate {folder} {data}"
+            f"Type:\n  {copy}{command_line('mmposter', 'calibrate', folder, data)}"
         )
 
     def _unseen(self) -> Unseen | None:
