@@ -118,7 +118,7 @@ def ablate_command(
     with claim(out, ABLATION, go_on=True):  # also between the trainings and the report
         result = ablate(plan, dataset, out, settings, resume=resume, overwrite=overwrite)
         paths = write_report(result, out)
-    shown, sentences = Summary(), findings(result)
+    shown, sentences = Summary(), [f"* {sentence}" for sentence in findings(result)]
     shown.brief(*sentences[:_SENTENCES])
     shown.details(*sentences)
     for training, reason in (result.unfinished or {}).items():

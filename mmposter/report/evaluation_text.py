@@ -14,7 +14,7 @@ from mmposter.evaluation.intervals import MIN_POSTERS
 from mmposter.evaluation.metrics import METRICS, Metric
 from mmposter.evaluation.thresholds import NEVER
 
-METRIC_COLUMNS = ("metric", "value", "95 % interval", "constant", "minus the constant", "than the constant")
+METRIC_COLUMNS = ("metric", "value", "95 % interval", "constant", "minus the constant", "verdict")
 GENRE_COLUMNS = ("genre", "support", "AP", "95 % interval", "prevalence", "precision", "recall", "F1", "threshold")
 
 ROUNDED = "with the posters' own features a value may differ in the third decimal"

@@ -250,7 +250,7 @@ def test_render_and_markdown_show_value_constant_and_verdict(result: Evaluation)
         assert "nan" not in text
     tables = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len(tables) == 2 * 2 + len(METRICS) + len(GENRES)
-    assert tables[0] == "| metric | value | 95 % interval | constant | minus the constant | than the constant |"
+    assert tables[0] == "| metric | value | 95 % interval | constant | minus the constant | verdict |"
     assert [line.split(" | ")[0] for line in tables[-4:]] == ["| Drama", "| Comedy", "| War", "| News [live]"]
 
 
