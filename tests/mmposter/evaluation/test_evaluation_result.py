@@ -18,7 +18,7 @@ from mmposter.evaluation import METRICS, Evaluation, compute_metrics, evaluate, 
 from mmposter.evaluation.evaluate import MetricResult, verdict
 from mmposter.evaluation.intervals import MIN_POSTERS, Difference
 from mmposter.evaluation.thresholds import apply_thresholds
-from mmposter.report.evaluation_text import notes, to_markdown, whole
+from mmposter.report.evaluation_text import VERDICTS, notes, to_markdown, whole
 
 GENRES = ["Drama", "Comedy", "War", "News [live]"]
 LIMITS = np.array([0.4, 0.4, 0.3, 0.5])
@@ -224,6 +224,16 @@ def test_a_genre_has_an_interval_from_ten_posters_on():
     target[:, 0] = target[:9, 1] = target[:10, 2] = 1
     found = evaluate(target, probs, LIMITS, GENRES, train_target=target, split="test", n_boot=100)
     assert [row.ci95 is not None for row in found.by_genre.values()] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(("name", "best"), [("overall_recall", 1.0), ("expected_calibration_error", 0.0)])
+def test_a_constant_that_is_perfect_cannot_be_beaten_which_is_no_fault(name: str, best: float):
+    worse = -0.2 if best else 0.2
+    result = MetricResult(best + worse, None, best, Difference(worse, (worse - 0.1, worse + 0.1)))
+    assert verdict(get_metric(name), result) == "cannot be beaten"
+    equal = MetricResult(best, None, best, Difference(0.0, (0.0, 0.0)))
+    assert verdict(get_metric(name), equal) == "cannot be beaten"
+    assert VERDICTS["cannot be beaten"] == "muted"
 
 
 def test_a_constant_model_is_never_called_better():
