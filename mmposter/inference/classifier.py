@@ -85,7 +85,7 @@ class GenrePredictor:
         check_branches(loaded, branches)
         missing = missing_branches(loaded, branches)
         if missing:
-            _warn_once(left_out_notice(loaded, missing))
+            _say_once(left_out_notice(loaded, missing))
         if any(state.spares for state in missing):
             loaded = loaded.sparing()
         asked = set(branches or loaded.config.branches) - {state.branch for state in missing if not state.spares}
@@ -230,7 +230,7 @@ class GenrePredictor:
                 raise UserError("give one of precision and top_k: the k surest genres may be of any precision")
             promise = self.evidence(branches).promise(precision, confidence)
             if not promise.holds:
-                _warn_once(promise.text())
+                _say_once(promise.text())
         parts = (Request(part, top_k, names, promise) for part in cut(posters))
         with closing(run(self._task, parts, workers=workers, threads=threads, engine=engine)) as results:
             for predictions in results:
@@ -340,7 +340,7 @@ def missing_branches(run: Run, branches: Sequence[str] | None) -> tuple[BranchSt
 
 
 @cache
-def _warn_once(text: str) -> None:
+def _say_once(text: str) -> None:
     warn(text)
 
 
