@@ -12,7 +12,7 @@ from mmposter.cli.answers import answer_path
 from mmposter.cli.summary import Summary
 from mmposter.progress import warn
 
-_SENTENCES = 3
+_SENTENCES = 5
 """Findings that are printed by default, the most important ones."""
 
 
