@@ -6,7 +6,7 @@ rapidocr carries their files, and nothing is ever downloaded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -100,20 +100,23 @@ class PpocrReader:
         self._workers = 1 if on_gpu else max(1, workers)
         self._model = _load(folder, reading, on_gpu)
 
-    def __call__(self, posters: Sequence[NDArray[np.uint8]]) -> list[TextLines]:
+    def __call__(
+        self, posters: Sequence[NDArray[np.uint8]], *, each: Callable[[], None] | None = None
+    ) -> list[TextLines]:
         """Read text.
 
         Args:
             posters: arrays H x W x 3, uint8, RGB; sizes may differ.
+            each: called after every poster, in the thread of the caller.
 
         Returns:
             One record a poster, in order; lines from top to bottom.
         """
         workers = min(self._workers, len(posters))
         if workers <= 1:
-            return [self._read(poster) for poster in posters]
+            return _told(map(self._read, posters), each)
         with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:  # onnxruntime lets other threads run
-            return list(pool.map(self._read, posters))
+            return _told(pool.map(self._read, posters), each)
 
     def _read(self, poster: NDArray[np.uint8]) -> TextLines:
         height, width = poster.shape[:2]
@@ -141,6 +144,15 @@ class PpocrReader:
             return poster
         size = round(width * _ENLARGED), round(height * _ENLARGED)
         return np.asarray(cv2.resize(poster, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def _told(found: Iterable[TextLines], each: Callable[[], None] | None) -> list[TextLines]:
+    lines = []
+    for one in found:
+        lines.append(one)
+        if each is not None:
+            each()
+    return lines
 
 
 def cuda_provider() -> bool:

@@ -1,30 +1,26 @@
-"""Progress that a person can watch, and that a log file can hold."""
+"""Progress that a person can watch, and that a log file can hold; and lines beside it.
+
+What is said of speed comes from the work that this run has finished, and from nothing else: not from what an earlier
+run had finished, and not from the time that models take to load.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 from rich.console import Console, ConsoleOptions
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.segment import Segment
 from rich.text import Text
 
+from mmposter.pace import Pace
+from mmposter.verbosity import Verbosity, verbosity
 from mmposter.visible import visible, visible_html, visible_lines
 
 PLAIN_WIDTH = 120
@@ -64,14 +60,23 @@ console = make_console(stderr=True)
 
 
 def say(text: str, *, style: str | None = None) -> None:
-    """A line for people, which is not parted where the terminal ends."""
-    console.print(text, style=style, soft_wrap=True)
+    """A line for people, which is not parted where the terminal ends; not with ``--quiet``."""
+    if verbosity() > Verbosity.QUIET:
+        console.print(text, style=style, soft_wrap=True)
 
 
-PLAIN_EVERY_S = 10.0
+def warn(text: str) -> None:
+    """A line that a person may have to act on: shown with ``--quiet``, too."""
+    console.print(text, style="yellow", soft_wrap=True)
+
+
+_clock: Callable[[], float] = time.monotonic
+PLAIN_FIRST_S, PLAIN_EVERY_S = 1.0, 10.0
 NOTEBOOK_EVERY_S = 0.5
-# Rich guesses the time left from the units of the last half minute; a part of 32 posters may take longer than that.
-_RATE_OVER_S = 300.0
+LOADING = "loading models"
+_TOLD_FROM_S = 2.0  # a stage that took less is not worth a line in a log
+_BAR_WIDTHS = (8, 40)  # the least and the most
+_BESIDE_BAR = 62  # letters of what stands beside a bar, with a note of usual length
 
 
 class _NotebookLine:
@@ -85,9 +90,9 @@ class _NotebookLine:
         self._display: Any = import_module("IPython.display").display
         self._handle: Any = None
 
-    def show(self, text: str, done: int, total: int) -> None:
+    def show(self, text: str, done: float, total: int) -> None:
         """Show a line behind a bar that is drawn by the browser."""
-        bar = f'<progress value="{done}" max="{max(total, 1)}"></progress>'
+        bar = f'<progress value="{done:g}" max="{max(total, 1)}"></progress>'
         data = {"text/plain": text, "text/html": f"{bar} {visible_html(text)}"}
         if self._handle is None:
             self._handle = self._display(data, raw=True, display_id=True)
@@ -96,7 +101,12 @@ class _NotebookLine:
 
 
 class Ticker:
-    """Counts finished units of one task; made by `progress`, not by hand."""
+    """Counts finished units of one task; made by `progress`, not by hand.
+
+    Attributes:
+        done: units that are finished, those of earlier runs included.
+        part_done: how many units the work on the part in hand is worth so far; the bar shows it, no number does.
+    """
 
     def __init__(
         self,
@@ -105,87 +115,247 @@ class Ticker:
         bar: Progress | None,
         *,
         done: int = 0,
+        unit: str = "poster",
         quiet: bool = False,
         line: _NotebookLine | None = None,
     ) -> None:
-        self.title, self.total, self.done = title, total, done
-        self._earlier, self._bar, self._quiet, self._line = done, bar, quiet, line
-        self._task = bar.add_task(title, total=total, completed=done) if bar else None
-        self._start = self._last = time.monotonic()
-        self._note = ""
-        self.show_line()
+        self.title, self.total, self.done, self.part_done = title, total, done, 0.0
+        self._earlier = done
+        self.pace = Pace(unit, _clock)
+        self._bar, self._quiet, self._line = bar, quiet, line
+        self._note, self._step, self._began, self._shown = "", "", _clock(), _clock()
+        self._told = 0  # lines
+        self._part, self._steps, self._at = 0, 1, -1
+        self._step_name, self._step_count, self._step_done = "", 0, 0
+        self._task = bar.add_task(title, total=total, completed=done, ticker=self) if bar else None
+        if line is not None:
+            self._show(always=True)
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Count `count` more finished units; `note` is shown behind the bar."""
-        self.done, self._note = self.done + count, note
-        if self._quiet:
-            return
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self.done, description=visible(f"{self.title} {note}".strip()))
-            return
-        now = time.monotonic()
-        every = PLAIN_EVERY_S if self._line is None else NOTEBOOK_EVERY_S
-        if now - self._last >= every or self.done >= self.total:
-            self._last = now
-            if self._line is not None:
-                self.show_line()
-            else:
-                console.print(self._text(), soft_wrap=True)
+        """Count `count` more units that this run has finished; `note` is shown behind the title."""
+        self.pace.finish(count)
+        self._count(count, note)
+
+    def skip(self, count: int = 1, note: str = "") -> None:
+        """Count units that were finished before: they say nothing of how long the others take."""
+        self._count(count, note)
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """While models load nothing is computed: the clock of the work stands still."""
+        began, self._step = _clock(), LOADING
+        plain = self._bar is None and self._line is None
+        if not plain:
+            self._show()
+        try:
+            with self.pace.paused():
+                yield
+        finally:
+            self._step = ""
+        if plain and not self._quiet:
+            _tell_stage(LOADING, began)
+        elif not plain:
+            self._show()
+
+    def begin_part(self, units: int, steps: int) -> None:
+        """Begin with some units that go through several steps together, such as a batch through extractors."""
+        self._part, self._steps, self._at = units, max(steps, 1), -1
+
+    def begin_step(self, name: str, count: int) -> None:
+        """Begin with the next step of the part, which looks at `count` of its units one by one, or at all at once."""
+        self._at, self._step_name, self._step_count, self._step_done = self._at + 1, name, count, 0
+        self._show_part()
+
+    def step_on(self, count: int = 1) -> None:
+        """Count units that the step in hand has looked at."""
+        self._step_done += count
+        self._show_part()
+
+    def text(self) -> str:
+        """The line of a log: ``extract: 32/120 (1.6/s, 55 s left)``."""
+        speed = "" if self._step == LOADING else self.pace.text(self.total - self.done)
+        behind = " ".join(part for part in (f"({speed})" if speed else "", self._note, self._step) if part)
+        return visible(f"{self.title}: {self.done}/{self.total} {behind}".rstrip())
 
     def show_line(self) -> None:
         """Show how far it is in a notebook; elsewhere nothing."""
         if self._line is not None:
-            self._line.show(self._text(), self.done, self.total)
+            self._show(always=True)
 
-    def _text(self) -> str:
-        rate = (self.done - self._earlier) / max(time.monotonic() - self._start, 1e-9)
-        left = (self.total - self.done) / rate if rate else 0.0
-        speed = f" ({rate:.1f}/s, {left:.0f} s left)" if rate else ""
-        return visible(f"{self.title}: {self.done}/{self.total}{speed} {self._note}".rstrip())
+    def _count(self, count: int, note: str) -> None:
+        self.done, self._note, self._step, self.part_done = self.done + count, note, "", 0.0
+        self._part = 0
+        self._show()
+
+    def _show_part(self) -> None:
+        if not self._part:
+            return
+        share = min(self._step_done / self._step_count, 1.0) if self._step_count else 1.0
+        self.part_done = min(self._part * (self._at + share) / self._steps, float(self._part))
+        self._step = (
+            f"{self._step_name} {self._step_done} of {self._step_count}" if self._step_done else self._step_name
+        )
+        self._show()
+
+    def _show(self, *, always: bool = False) -> None:
+        if self._quiet:
+            return
+        if self._bar is not None and self._task is not None:
+            behind = " ".join(part for part in (self.title, self._note, self._step) if part)
+            self._bar.update(self._task, completed=self.done + self.part_done, description=visible(behind))
+            return
+        now = _clock()
+        every = PLAIN_EVERY_S if self._line is None else NOTEBOOK_EVERY_S
+        # A log that says nothing for ten seconds may have stopped, so its first line comes with the first unit; but a
+        # log need not tell of what takes no time.
+        first = not self._told and self.done > self._earlier and now - self._began >= PLAIN_FIRST_S
+        if not (always or first or now - self._shown >= every or self.done >= self.total):
+            return
+        self._told += 1
+        self._shown = now
+        if self._line is not None:
+            self._line.show(self.text(), self.done + self.part_done, self.total)
+        else:
+            console.print(self.text(), soft_wrap=True)
 
 
-class _Rate(ProgressColumn):
-    """Finished units a second."""
+class _Count(ProgressColumn):
+    """Finished units of all."""
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f}/s")
+        ticker: Ticker = task.fields["ticker"]
+        return Text(f"{ticker.done}/{ticker.total}", style="progress.download")
+
+
+class _Speed(ProgressColumn):
+    """How fast it is, and how long it still takes; nothing before that can be said."""
+
+    def render(self, task: Task) -> Text:
+        ticker: Ticker = task.fields["ticker"]
+        return Text(ticker.pace.text(ticker.total - ticker.done), style="progress.data.speed")
+
+
+_tickers: list[Ticker] = []
+_bars: list[Progress] = []
 
 
 @contextmanager
-def progress(title: str, total: int, *, done: int = 0, quiet: bool = False) -> Iterator[Ticker]:
+def progress(title: str, total: int, *, done: int = 0, unit: str = "poster", quiet: bool = False) -> Iterator[Ticker]:
     """Show the progress of `total` units.
 
-    On a terminal it is a bar, in a notebook one line that is written anew in its place, elsewhere a line every ten
-    seconds.
+    On a terminal it is a bar, in a notebook one line that is written anew in its place, elsewhere a line after a second
+    and then every ten seconds.
 
     Args:
         title: what is being done, in a few words.
         total: how many units there are.
         done: how many of them an earlier, stopped run has finished.
-        quiet: count, but show nothing (library use).
+        unit: what one of them is called, for a speed such as ``2.4 s/poster``.
+        quiet: count, but show nothing (library use); so does ``--quiet``.
     """
-    if console.is_jupyter and not quiet:
-        ticker = Ticker(title, total, None, done=done, line=_NotebookLine())
-        try:
+    quiet = quiet or verbosity() is Verbosity.QUIET
+    if quiet or (not console.is_terminal and not console.is_jupyter):
+        with _in_sight(Ticker(title, total, None, done=done, unit=unit, quiet=quiet)) as ticker:
             yield ticker
-        finally:
-            ticker.show_line()  # what came since the last one, also of what was stopped
         return
-    if quiet or not console.is_terminal:
-        yield Ticker(title, total, None, done=done, quiet=quiet)
+    if console.is_jupyter:
+        with _in_sight(Ticker(title, total, None, done=done, unit=unit, line=_NotebookLine())) as ticker:
+            try:
+                yield ticker
+            finally:
+                ticker.show_line()  # what came since the last one, also of what was stopped
         return
+    least, most = _BAR_WIDTHS
+    width = min(max(console.width - _BESIDE_BAR, least), most)
+    columns = (BarColumn(bar_width=width), _Count(), _Speed(), TimeElapsedColumn())
+    with _drawn(*columns) as bar, _in_sight(Ticker(title, total, bar, done=done, unit=unit)) as ticker:
+        yield ticker
+
+
+@contextmanager
+def stage(title: str) -> Iterator[None]:
+    """Show that something goes on of which nobody knows how long it takes, such as loading models."""
+    if verbosity() is Verbosity.QUIET or console.is_jupyter or _bars or _tickers:
+        yield
+    elif console.is_terminal:
+        with _drawn(TimeElapsedColumn(), transient=True) as bar:
+            bar.add_task(title, total=None)
+            yield
+    else:
+        began = _clock()
+        yield
+        _tell_stage(title, began)
+
+
+def _tell_stage(title: str, began: float) -> None:
+    if (seconds := _clock() - began) >= _TOLD_FROM_S:
+        say(f"{title}: {seconds:.0f} s")
+
+
+@contextmanager
+def loading_models() -> Iterator[None]:
+    """While models load inside a task that has a `progress`, show that; the time is none of its work."""
+    if not _tickers:
+        yield
+        return
+    with _tickers[-1].loading():
+        yield
+
+
+@contextmanager
+def set_aside() -> Iterator[None]:
+    """Take away the bar in sight while something else draws on the terminal, such as a download."""
+    if not _bars:
+        yield
+        return
+    _bars[-1].stop()
+    try:
+        yield
+    finally:
+        _bars[-1].start()
+
+
+def begin_part(units: int, steps: int) -> None:
+    """`Ticker.begin_part` of the progress in sight, if there is one; the next two are alike."""
+    if _tickers:
+        _tickers[-1].begin_part(units, steps)
+
+
+def begin_step(name: str, count: int) -> None:
+    """`Ticker.begin_step` of the progress in sight."""
+    if _tickers:
+        _tickers[-1].begin_step(name, count)
+
+
+def step_on(count: int = 1) -> None:
+    """`Ticker.step_on` of the progress in sight."""
+    if _tickers:
+        _tickers[-1].step_on(count)
+
+
+@contextmanager
+def _in_sight(ticker: Ticker) -> Iterator[Ticker]:
+    _tickers.append(ticker)
+    try:
+        yield ticker
+    finally:
+        _tickers.remove(ticker)
+
+
+@contextmanager
+def _drawn(*columns: ProgressColumn, transient: bool = False) -> Iterator[Progress]:
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        *columns,
         console=console,
-        speed_estimate_period=_RATE_OVER_S,
+        transient=transient,
+        # Rich would print what goes to standard output on its own console, which is standard error: not into a pipe.
+        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
     )
     with bar:
-        yield Ticker(title, total, bar, done=done)
+        _bars.append(bar)
+        try:
+            yield bar
+        finally:
+            _bars.remove(bar)

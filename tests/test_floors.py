@@ -13,8 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    ("errors", "suggest", "visible", "siblings"),
-    ("files", "images", "progress", "document", "engines"),
+    ("errors", "suggest", "visible", "siblings", "shell", "verbosity", "pace"),
+    ("progress",),
+    ("files", "images", "document", "engines"),
     ("branches", "hub"),
     ("outputs", "config", "shipped"),
     ("data", "pretrained", "evaluation"),

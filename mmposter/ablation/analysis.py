@@ -194,7 +194,7 @@ def _measure(
 
     measured: dict[str, dict[int, Measured]] = {}
     seconds: dict[str, list[float]] = {}
-    with ThreadPoolExecutor(cores()) as pool, progress("compare", len(work), quiet=quiet) as ticker:
+    with ThreadPoolExecutor(cores()) as pool, progress("compare", len(work), unit="training", quiet=quiet) as ticker:
         for (cell, unit, found), result in zip(work, pool.map(one, work), strict=True):
             ticker.advance()
             measured.setdefault(cell.name, {})[unit.seed] = result

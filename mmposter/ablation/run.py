@@ -106,7 +106,7 @@ def _train(
     task = GridTask(
         dataset.folder, dataset.root, out, split=settings.split, device=device, keep_models=settings.keep_models
     )
-    with progress("ablate", len(units), done=len(units) - len(missing), quiet=quiet) as ticker:
+    with progress("ablate", len(units), done=len(units) - len(missing), unit="training", quiet=quiet) as ticker:
         for result in run(task, missing, workers=settings.jobs, threads=settings.threads):
             ticker.advance(1, _note(result))
             if result.error is not None:

@@ -105,27 +105,33 @@ def out_of_fold(
     places = fold_of(inputs, groups, folds, config.seed)
     probs = np.zeros(inputs.labels.shape, np.float32)
     asked = np.zeros(len(places), bool)
-    with progress("audit: folds", folds, quiet=quiet) as ticker:
+    with progress("audit: folds", folds, unit="fold", quiet=quiet) as ticker:
         for fold in range(folds):
             splits = splits_of(fold, places, inputs, groups, config.seed)
             one = replace(inputs, splits=splits)
             name, folder = f"fold {fold + 1} of {folds}", out / "folds" / str(fold)
-            scores = _scores(config, dataset, one, folder, name, device, offline)
+            known = _known_scores(config, dataset, one, folder, name)
+            scores = known or _new_scores(config, dataset, one, folder, name, device, offline)
             probs[scores.rows], asked[scores.rows] = scores.probs[_CELL], True
-            ticker.advance(1, f"validation mAP {scores.facts.val_map:.3f}")
+            count = ticker.skip if known else ticker.advance
+            count(1, f"validation mAP {scores.facts.val_map:.3f}")
     rows = np.flatnonzero(asked).astype(np.int64)
     return probs[rows], rows
 
 
-def _scores(
-    config: Config, dataset: Dataset, inputs: Inputs, folder: Path, name: str, device: str, offline: bool
-) -> Scores:
-    """What the model of one fold says of it, from `folder` or trained now."""
+def _known_scores(config: Config, dataset: Dataset, inputs: Inputs, folder: Path, name: str) -> Scores | None:
+    """What the model of one fold says of it, where an earlier run has trained it; None otherwise."""
     manifest, wanted = str(dataset.info["manifest_sha256"]), inputs.rows("test")
     size, genres = inputs.labels.shape
     known = load_scores(folder, config, manifest, name, posters=size, genres=genres)
-    if known is not None and known.rows.tolist() == wanted and _CELL in known.probs:
-        return known
+    return known if known is not None and known.rows.tolist() == wanted and _CELL in known.probs else None
+
+
+def _new_scores(
+    config: Config, dataset: Dataset, inputs: Inputs, folder: Path, name: str, device: str, offline: bool
+) -> Scores:
+    """What the model of one fold says of it, trained now."""
+    manifest, wanted = str(dataset.info["manifest_sha256"]), inputs.rows("test")
     started, run = time.monotonic(), folder / _RUN
     run.mkdir(parents=True, exist_ok=True)
     # Films without a poster teach nothing here: they may be those of the fold.

@@ -20,6 +20,7 @@ from mmposter.cli.words import ProposingCommand, ProposingGroup
 from mmposter.engines import launched
 from mmposter.errors import UserError
 from mmposter.files.disk import plain_words
+from mmposter.verbosity import Verbosity, set_verbosity
 from mmposter.visible import visible_lines
 
 __all__ = ["app", "main"]
@@ -59,6 +60,7 @@ def _options(
         bool, typer.Option("--version", "-V", help="Print the version, and end.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
+    set_verbosity(Verbosity.DEFAULT)
     if launched.by_torchrun() and context.invoked_subcommand != "train":
         launched.follow()
         raise UserError(

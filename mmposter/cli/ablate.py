@@ -10,7 +10,11 @@ import typer
 from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.progress import console, make_console
+from mmposter.cli.summary import Summary
+from mmposter.progress import warn
+
+_SENTENCES = 5
+"""Findings that are printed by default, the most important ones."""
 
 
 def ablate_command(
@@ -91,6 +95,8 @@ def ablate_command(
     offline: opt.Offline = False,
     trust: opt.Trust = False,
     root: opt.Root = None,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Train a grid of configurations with several seeds, compare them, and write a report.
 
@@ -137,9 +143,11 @@ def ablate_command(
     with claim(out, ABLATION, go_on=True):  # also between the trainings and the report
         result = ablate(plan, dataset, out, settings, resume=resume, overwrite=overwrite)
         paths = write_report(result, out)
-    answers = make_console()
-    for sentence in findings(result):
-        answers.print(f"- {sentence}")
+    shown, sentences = Summary(), [f"* {sentence}" for sentence in findings(result)]
+    shown.brief(*sentences[:_SENTENCES])
+    shown.details(*sentences)
     for training, reason in (result.unfinished or {}).items():
-        console.print(f"missing: {training}: {reason}", soft_wrap=True)
+        warn(f"missing: {training}: {reason}")
+    if len(sentences) > _SENTENCES:
+        shown.brief(f"{len(sentences) - _SENTENCES} more findings stand in the report, or print them with --verbose")
     answer_path(next(path for path in paths if path.suffix == ".html"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mmposter.cli.summary import Summary
 from mmposter.document.blocks import TableBlock
 from mmposter.document.numbers import DASH
-from mmposter.document.terminal import print_table
-from mmposter.progress import console
+from mmposter.progress import say
 from mmposter.visible import visible
 
 if TYPE_CHECKING:
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 def print_tally(tally: Tally) -> None:
     """How many posters may stand, which to look at first, and what share of genres each precision gives."""
-    console.print(tally.asked.text(), soft_wrap=True)
+    say(tally.asked.text())
     review = f"{tally.review:,} to review"
     if tally.first:
         named = ", ".join(f"{visible(path)} ({gain:.1f})" for path, gain in tally.first)
         review += f", first those of which a look puts most genres right: {named}"
-    console.print(f"{tally.accepted:,} accepted, with {tally.genres:,} genres; {review}", soft_wrap=True, markup=False)
+    say(f"{tally.accepted:,} accepted, with {tally.genres:,} genres; {review}")
     if tally.others:
-        console.print(f"{tally.others:,} without a verdict, as they could not be used")
-    print_table(console, _table(tally.shares()))
+        say(f"{tally.others:,} without a verdict, as they could not be used")
+    Summary(stderr=True).details(_table(tally.shares()))
 
 
 def _table(shares: list[Share]) -> TableBlock:

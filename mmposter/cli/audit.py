@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.progress import make_console, say
+from mmposter.cli.summary import Summary
+from mmposter.document.blocks import TableBlock
+from mmposter.progress import say
 from mmposter.visible import visible
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def audit_command(
     offline: opt.Offline = False,
     trust: opt.Trust = False,
     root: opt.Root = None,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Find posters whose genres should be looked at: a list of probable mistakes, and a page to go through them.
 
@@ -98,10 +101,9 @@ def audit_command(
             overwrite=overwrite,
         )
         page = write_audit(found, out, audit_thumbnails(found, dataset) if thumbnails else None)
-    results = make_console()
-    results.print(_table(found))
-    for pair in found.pairs:
-        results.print(f"- {pair.sentence()}", style="dim")
+    shown = Summary()
+    shown.headline(_table(found))
+    shown.details(*(f"- {pair.sentence()}" for pair in found.pairs))
     if found.taught:
         remedy = " (--set cnn.init=imagenet knows none of them)" if dataset.has_pictures else ""
         say(
@@ -123,15 +125,10 @@ def _prepared(source: Path, format: str, out: Path, *, offline: bool, overwrite:
     return folder
 
 
-def _table(found: Audited) -> Table:
+def _table(found: Audited) -> TableBlock:
     from mmposter.evaluation.mistakes import KINDS
 
-    table = Table(title=f"{len(found.posters):,} posters looked at", title_justify="left", title_style="bold")
-    table.add_column("found")
-    table.add_column("posters", justify="right")
-    table.add_column("")
     counts = found.counts
-    for kind, meaning in KINDS.items():
-        table.add_row(kind, f"{counts[kind]:,}", meaning)
-    table.add_row("confused", f"{len(found.pairs):,}", "pairs of genres that are hardly told apart")
-    return table
+    rows = [[kind, f"{counts[kind]:,}", meaning] for kind, meaning in KINDS.items()]
+    rows.append(["confused", f"{len(found.pairs):,}", "pairs of genres that are hardly told apart"])
+    return TableBlock(f"{len(found.posters):,} posters looked at", ["found", "posters", ""], rows, "lrl")

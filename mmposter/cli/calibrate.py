@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_line
+from mmposter.cli.summary import Summary
+from mmposter.document.blocks import TableBlock
 from mmposter.document.numbers import interval, number, signed
-from mmposter.progress import console, make_console
+from mmposter.progress import say
 from mmposter.visible import visible_json
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def calibrate_command(
     offline: opt.Offline = False,
     trust: opt.Trust = False,
     root: opt.Root = None,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Fit probabilities and thresholds of a run anew, for every set of its branches, and measure each set.
 
@@ -83,12 +85,12 @@ def calibrate_command(
         remember_fit(trained, dataset)
     if json_output:
         answer_line(visible_json((run / SUBSETS).read_text(encoding="utf-8").rstrip()))
-    else:
-        results = make_console()
-        results.print(_table(found))
-        for note in (*_NOTES, *([_SPARED] if found.spared else [])):
-            results.print(f"- {note}", style="dim")
-    console.print(f"written: {run / SUBSETS}", soft_wrap=True)
+        say(f"written: {run / SUBSETS}")
+        return
+    shown = Summary()
+    shown.brief(_table(found, every=False))
+    shown.details(_table(found), *(f"- {note}" for note in (*_NOTES, *([_SPARED] if found.spared else []))))
+    shown.file("written", run / SUBSETS)
 
 
 _NOTES = (
@@ -97,10 +99,13 @@ _NOTES = (
     "constant: the best single answer for all posters, chosen on the training posters for that metric",
 )
 
+_BRIEF = (0, 1, 3, 5, 6)  # the columns that are shown by default
+
 _SPARED = "spared: without the files that a branch can go without, such as the encoder of the words"
 
 
-def _table(found: Subsets) -> Table:
+def _table(found: Subsets, *, every: bool = True) -> TableBlock:
+    """The measured sets of branches, or the whole model alone, and the constant answer below."""
     from mmposter.runs.decisions import ERROR, MEASURED
 
     fitted, measured = found.fitted, found.measured
@@ -108,15 +113,14 @@ def _table(found: Subsets) -> Table:
         f"fitted on {fitted.count} posters ({fitted.split}), measured on {measured.count} ({measured.split}) of "
         f"{measured.data}"
     )
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("branches", no_wrap=True)
-    for column in ("mAP", "to all branches", "macro F1", "R-precision", "ECE before", "after", "slope"):
-        table.add_column(column, justify="right")
-    rows = [(",".join(names), subset) for names, subset in found.subsets.items()]
-    rows += [(f"{','.join(names)}, spared", subset) for names, subset in found.spared.items()]
-    for label, subset in rows:
+    measured_sets = [(",".join(names), subset) for names, subset in found.subsets.items()]
+    measured_sets += [(f"{','.join(names)}, spared", subset) for names, subset in found.spared.items()]
+    rows = []
+    for label, subset in measured_sets:
         difference = subset.difference
-        table.add_row(
+        if difference is not None and not every:
+            continue
+        cells = [
             label,
             _with_interval(subset.metrics["mean_average_precision"]),
             "" if difference is None else _with_interval(difference["mean_average_precision"], sign=True),
@@ -125,12 +129,19 @@ def _table(found: Subsets) -> Table:
             number(subset.error_before.value),
             number(subset.error_after.value),
             "" if subset.decision.scaling is None else f"{subset.decision.scaling.slope:.2f}",
-        )
+        ]
+        rows.append(cells)
     constant = found.constant
     numbers, error = [number(constant[name]) for name in MEASURED], number(constant[ERROR])
-    row = ["constant", numbers[0], "", *numbers[1:], error, error, ""]
-    table.add_row(*(Text(cell, style="dim") for cell in row))
-    return table
+    rows.append(["constant", numbers[0], "", *numbers[1:], error, error, ""])
+    header = ["branches", "mAP", "to all branches", "macro F1", "R-precision", "ECE before", "after", "slope"]
+    shown = [at for at in range(len(header)) if every or at in _BRIEF]
+    return TableBlock(
+        title,
+        [header[at] for at in shown],
+        [[row[at] for at in shown] for row in rows],
+        emphasis={(len(rows) - 1, None): "muted"},
+    )
 
 
 def _with_interval(found: Difference, *, sign: bool = False) -> str:

@@ -11,7 +11,8 @@ import typer
 from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
-from mmposter.progress import console, make_console
+from mmposter.cli.summary import Summary
+from mmposter.progress import say
 
 
 def compare_command(
@@ -44,6 +45,8 @@ def compare_command(
     offline: opt.Offline = False,
     trust: opt.Trust = False,
     root: opt.Root = None,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Compare runs on the same posters: metrics with intervals, and paired differences to the first run with theirs.
 
@@ -60,7 +63,7 @@ def compare_command(
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import COMPARISON
     from mmposter.report.comparison import write_comparison
-    from mmposter.report.comparison_text import render
+    from mmposter.report.comparison_text import differences, explained, headline_runs
     from mmposter.shipped import find_run
 
     dataset = None
@@ -75,7 +78,7 @@ def compare_command(
         from mmposter.runs.run import Run
 
         assert dataset is not None
-        console.print(f"evaluating {run}", soft_wrap=True)
+        say(f"evaluating {run}")
         found = examine_run(
             Run.load(run),
             dataset,
@@ -99,7 +102,12 @@ def compare_command(
         page = None if out is None else write_comparison(found, out)
     if json_output:
         answer_json(found.to_json())
-    else:
-        render(found, make_console())
+        if page is not None:
+            say(f"report: {page}")
+        return
+    shown, tables = Summary(), (headline_runs(found), *differences(found))
+    # Without a page these numbers are the result.
+    (shown.answer if page is None else shown.headline)(*tables)
+    shown.details(*explained(found))
     if page is not None:
-        console.print(f"report: {page}", soft_wrap=True)
+        shown.file("report", page)

@@ -9,7 +9,8 @@ import typer
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.progress import console
+from mmposter.progress import say
+from mmposter.shell import command_line
 
 
 def distill_command(
@@ -36,6 +37,8 @@ def distill_command(
     ] = False,
     offline: opt.Offline = False,
     root: opt.Root = None,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Train an image network of your own to see in posters what pretrained ones see. No genre is needed.
 
@@ -71,9 +74,9 @@ def distill_command(
         offline=offline,
     )
     errors = [sum(result.facts[name].values()) for name in ("validation", "constant")]
-    console.print(
-        f"validation loss {errors[0]:.3f}; the teachers' mean in place of the network: {errors[1]:.3f}. Next: mmposter "
-        f"train {data} --init {result.tower} --set cnn.backbone={config.student}",
-        soft_wrap=True,
+    following = command_line(
+        "mmposter", "train", data, "--init", result.tower, "--set", f"cnn.backbone={config.student}"
     )
+    say(f"validation loss {errors[0]:.3f}; the teachers' mean in place of the network: {errors[1]:.3f}")
+    say(f"next: {following}")
     answer_path(result.tower)

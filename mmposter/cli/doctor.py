@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
-from mmposter.progress import make_console
+from mmposter.cli.summary import Summary
+from mmposter.document.blocks import Emphasis, TableBlock
 
 if TYPE_CHECKING:
     from mmposter.readiness.doctor import Diagnosis, ModelState
 
-_COLOURS = {"ready": "green", "downloads": "yellow", "missing": "red"}
+_COLOURS: dict[str, Emphasis] = {"ready": "good", "downloads": "unsure", "missing": "bad"}
 
 
 def doctor_command(json_output: opt.Json = False) -> None:
@@ -31,11 +28,10 @@ def doctor_command(json_output: opt.Json = False) -> None:
     if json_output:
         answer_json(found.to_json())
     else:
-        _show(found, make_console())
+        _show(found, Summary())
 
 
-def _show(found: Diagnosis, console: Console) -> None:
-    facts = Table(show_header=False, box=None)
+def _show(found: Diagnosis, shown: Summary) -> None:
     extras = [f"{name} {'yes' if here else 'no'}" for name, here in found.extras.items()]
     for name, value in (
         ("mmposter", found.version),
@@ -46,29 +42,29 @@ def _show(found: Diagnosis, console: Console) -> None:
         ("libraries", ", ".join(f"{name} {version}" for name, version in found.libraries.items())),
         ("extras", ", ".join(extras)),
     ):
-        facts.add_row(Text(name, style="bold"), Text(value))
-    console.print(facts)
+        shown.answer(f"{name}: {value}")
     if found.model is not None:
-        console.print(_model_table(found.model))
+        shown.answer(_model_table(found.model))
     for recipe, branches in found.branches.items():
-        table = Table(title=f"branches, --config {recipe}", title_justify="left", title_style="bold")
-        for column in ("branch", "state", "files, or what to type"):
-            table.add_column(column)
-        for branch in branches:
-            table.add_row(branch.branch, Text(branch.state, style=_COLOURS[branch.state]), Text(branch.message))
-        console.print(table)
+        rows = [[branch.branch, branch.state, branch.message] for branch in branches]
+        colours: dict[tuple[int, int | None], Emphasis] = {
+            (at, 1): _COLOURS[branch.state] for at, branch in enumerate(branches)
+        }
+        header = ["branch", "state", "files, or what to type"]
+        shown.answer(TableBlock(f"branches, --config {recipe}", header, rows, "lll", colours))
 
 
-def _model_table(model: ModelState) -> Table:
+def _model_table(model: ModelState) -> TableBlock:
     score = "" if model.score is None else f": {model.split} mAP {model.score:.3f} with all branches"
-    table = Table(title=f"branches, --model {model.name}{score}", title_justify="left", title_style="bold")
-    for column in ("branch", "state", "mAP without it", "files, or what to type"):
-        table.add_column(column)
-    for branch in model.branches:
-        state = Text("ready", style="green") if branch.state == "ready" else Text("left out", style="yellow")
+    rows = []
+    colours: dict[tuple[int, int | None], Emphasis] = {}
+    for at, branch in enumerate(model.branches):
+        ready = branch.state == "ready"
+        colours[at, 1] = "good" if ready else "unsure"
         without = f"{model.without[branch.branch]:.3f}" if branch.branch in model.without else "–"
-        table.add_row(branch.branch, state, without, Text(branch.message))
-    return table
+        rows.append([branch.branch, "ready" if ready else "left out", without, branch.message])
+    header = ["branch", "state", "mAP without it", "files, or what to type"]
+    return TableBlock(f"branches, --model {model.name}{score}", header, rows, "llrl", colours)
 
 
 def _gib(count: int) -> str:

@@ -10,8 +10,9 @@ import typer
 from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
+from mmposter.cli.summary import Summary
 from mmposter.errors import UserError
-from mmposter.progress import console, make_console
+from mmposter.progress import say, warn
 from mmposter.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def evaluate_command(
     offline: opt.Offline = False,
     trust: opt.Trust = False,
     root: opt.Root = None,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Measure a run on one split: each metric beside the best constant answer's, headline metrics with intervals.
 
@@ -98,13 +101,12 @@ def evaluate_command(
     from mmposter.config import parse_branches
     from mmposter.data import Dataset
     from mmposter.data.crops import split_warning
-    from mmposter.document.terminal import print_table
     from mmposter.measurement.evaluate import examine_run
     from mmposter.measurement.unseen import other_data
     from mmposter.outputs import claim
     from mmposter.outputs.kinds import EVALUATION
     from mmposter.report.evaluation import evaluation_folder, write_evaluation
-    from mmposter.report.evaluation_text import calibration_note, data_note, parts_notes, parts_tables, render
+    from mmposter.report.evaluation_text import examined, parts_tables, summary
     from mmposter.report.thumbnails import hardest_thumbnails
     from mmposter.runs.run import Run
     from mmposter.shipped import find_run
@@ -113,7 +115,7 @@ def evaluate_command(
     only = None if branches is None else parse_branches(branches)
     trained, dataset = Run.load(folder), Dataset.load(source, root)
     if (warning := split_warning(dataset)) is not None:
-        console.print(warning, style="yellow", soft_wrap=True)
+        warn(warning)
     place = out if out is not None else evaluation_folder(folder, split, only, data=other_data(trained, dataset))
     with claim(place, EVALUATION, go_on=True):
         found = examine_run(
@@ -132,17 +134,12 @@ def evaluate_command(
         page = write_evaluation(found, place, hardest_thumbnails(found, dataset) if thumbnails else None)
     if json_output:
         answer_json(found.to_json())
-    else:
-        results = make_console()
-        render(found.evaluation, results)
-        for table in parts_tables(found):
-            print_table(results, table)
-        for line in parts_notes(found):
-            results.print(f"- {line}", style="dim")
-        results.print(f"- {calibration_note(found)}", style="dim")
-        if (note := data_note(found)) is not None:
-            results.print(f"- {note}", style="dim")
-    console.print(f"report: {page}", soft_wrap=True)
+        say(f"report: {page}")
+        return
+    shown = Summary()
+    shown.brief(*summary(found.evaluation), *(parts_tables(found) if by else []))
+    shown.details(*examined(found))
+    shown.file("report", page)
 
 
 def parse_calibration(text: str) -> Method | None:

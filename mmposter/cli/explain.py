@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import require_result
 from mmposter.cli.named import posters_of
+from mmposter.cli.summary import Summary
+from mmposter.document.blocks import TableBlock
 from mmposter.errors import UserError
-from mmposter.progress import console, make_console, progress
+from mmposter.progress import LOADING, progress, say, stage, warn
 from mmposter.shipped import POSTERS
 from mmposter.visible import visible
 
@@ -55,6 +56,8 @@ def explain_command(
     device: opt.Device = "auto",
     offline: opt.Offline = False,
     trust: opt.Trust = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Why posters get the genres that they get: a card and a JSON file a poster.
 
@@ -87,13 +90,16 @@ def explain_command(
     posters = posters_of(paths)
     page = _page_of(posters, out, overwrite=overwrite) if side_by_side else None
     only = None if branches is None else parse_branches(branches)
-    classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
+    with stage(LOADING):
+        classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
     index = None if among is None else build_index(classifier, among, offline=offline)
     with claim(out, EXPLANATIONS, go_on=True):
         made_with = identity(classifier, genre, index)
         target = ExplanationFolder(out, posters, made_with=made_with, overwrite=overwrite)
         _explain(classifier, posters, target, genre, index)
-        if page is not None:
+        if page is None:
+            Summary().file("cards", target.folder)
+        else:
             _compare(classifier, posters, genre, page)
 
 
@@ -118,7 +124,7 @@ def _compare(classifier: PosterClassifier, posters: Sequence[str], genre: Sequen
 
     one, other = classifier.explain(posters, genres=list(classifier.genres) if genre is None else genre)
     if one.picture is None or other.picture is None:
-        console.print("no page: one of the two posters could not be used", soft_wrap=True)
+        warn("no page: one of the two posters could not be used")
         return
     write_text(page, side_by_side_page(one, other, genre))
     answer_path(page)
@@ -151,33 +157,31 @@ def _explain(
         _nearest(explained)
     there = f", {len(target.done)} were there already" if target.done else ""
     more = f" (the table has the first {_ROWS})" if count > _ROWS else ""
-    said = f"{count} of {len(todo)} posters explained{there}{more}: {target.folder}"
-    console.print(said, soft_wrap=True)
+    say(f"{count} of {len(todo)} posters explained{there}{more}")
     for explanation in failed:
-        line = visible(f"{explanation.path}: {explanation.error}")
-        console.print(f"  {line}", soft_wrap=True)
+        warn(f"  {visible(f'{explanation.path}: {explanation.error}')}")
     require_result(count > 0 or bool(target.done))
 
 
 def _nearest(explanations: Sequence[Explanation]) -> None:
     """A line for each near film, with the branch that made it near."""
-    console_out = make_console()
+    shown = Summary()
     for explanation in (one for one in explanations if one.nearest is not None):
-        console_out.print(f"nearest to {visible(explanation.name)}{'' if explanation.nearest else ': none'}")
+        shown.headline(f"nearest to {visible(explanation.name)}{'' if explanation.nearest else ': none'}")
         for near in explanation.nearest or ():
             most = max(near.shares, key=lambda branch: near.shares[branch])
             about = f"most by {most} ({near.shares[most]:+.2f}); {near.id}"
-            console_out.print(visible(f"  {near.similarity:.3f}  {near.name}: {about}"), soft_wrap=True)
+            shown.headline(visible(f"  {near.similarity:.3f}  {near.name}: {about}"))
 
 
 def _table(explanations: Sequence[Explanation], branches: Sequence[str]) -> None:
     from mmposter.branches import declared
 
-    table = Table("poster", "genre", "probability", *branches, "counted most")
+    rows = []
     for explanation in explanations:
         name = visible(explanation.name)
         if not explanation.genres:
-            table.add_row(name, "none")
+            rows.append([name, "none", *[""] * (len(branches) + 2)])
         for genre in explanation.genres:
             shares = [f"{genre.shares[branch]:+.2f}" if genre.shares else "" for branch in branches]
             top = ""
@@ -185,6 +189,7 @@ def _table(explanations: Sequence[Explanation], branches: Sequence[str]) -> None
                 item = genre.items[0]
                 label = f'"{item.label}"' if declared(item.branch).quoted else item.label
                 top = f"{visible(label)} {item.contribution:+.2f}"
-            table.add_row(name, visible(genre.genre), f"{genre.probability:.2f}", *shares, top)
+            rows.append([name, visible(genre.genre), f"{genre.probability:.2f}", *shares, top])
             name = ""
-    make_console().print(table)
+    header = ["poster", "genre", "probability", *branches, "counted most"]
+    Summary().headline(TableBlock("", header, rows, "llr" + "r" * len(branches) + "l", keys=2))

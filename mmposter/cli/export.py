@@ -10,7 +10,9 @@ import typer
 from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.progress import console
+from mmposter.cli.summary import Summary
+from mmposter.progress import say
+from mmposter.shell import command_line
 
 
 def export_command(
@@ -34,6 +36,8 @@ def export_command(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file and its example.")] = False,
     offline: opt.Offline = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Write a run as one file for programs without mmposter: a poster's pixels in, probabilities of genres out.
 
@@ -53,13 +57,10 @@ def export_command(
 
     only = None if branches is None else parse_branches(branches)
     made = export_run(run, to, out, branches=only, overwrite=overwrite, offline=offline)
-    lines = [
-        f"looks through {','.join(made.branches)}; {made.megabytes:.1f} MB; largest difference to predict over "
-        f"{made.pictures} made-up pictures: {made.difference:.1g}"
-    ]
+    say(f"looks through {','.join(made.branches)}; {made.megabytes:.1f} MB")
     if made.masked:
-        lines.append(f"masked: {','.join(made.masked)}; {made.cost}")
-    lines.append(f"example: python {made.example} POSTER...")
-    for line in lines:
-        console.print(line, soft_wrap=True)
+        say(f"masked: {','.join(made.masked)}; {made.cost}")
+    checked = f"largest difference to predict over {made.pictures} made-up pictures: {made.difference:.1g}"
+    Summary(stderr=True).details(checked)
+    say(f"example: {command_line('python', made.example, 'POSTER')}")
     answer_path(made.path)

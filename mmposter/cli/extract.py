@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path, require_result
-from mmposter.progress import console
+from mmposter.cli.summary import Summary
+from mmposter.document.blocks import TableBlock
+from mmposter.progress import warn
 from mmposter.visible import visible
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def extract_command(
     workers: opt.Workers = "auto",
     threads: opt.Threads = None,
     engine: opt.Engine = "local",
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Run the frozen extractors over a prepared data set, into DATA/features.
 
@@ -79,14 +82,8 @@ def _parse_shard(text: str) -> tuple[int, int]:
 
 
 def _show(reports: list[ExtractorReport]) -> None:
-    table = Table("extractor", title="features")
-    for column in ("computed", "there before", "failed", "ms a poster"):
-        table.add_column(column, justify="right")
-    for report in reports:
-        table.add_row(
-            report.name, f"{report.computed:,}", f"{report.present:,}", f"{len(report.failed):,}", report.pace()
-        )
-    console.print(table)
+    rows = [[r.name, f"{r.computed:,}", f"{r.present:,}", f"{len(r.failed):,}", r.pace()] for r in reports]
+    header = ["extractor", "computed", "there before", "failed", "ms a poster"]
+    Summary(stderr=True).headline(TableBlock("features", header, rows))
     for poster, failure in list({p: f for report in reports for p, f in report.failed.items()}.items())[:10]:
-        line = visible(f"skipped {poster}: {failure.reason} ({failure.message})")
-        console.print(f"  {line}", soft_wrap=True)
+        warn(f"  {visible(f'skipped {poster}: {failure.reason} ({failure.message})')}")

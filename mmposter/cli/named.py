@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmposter.errors import UserError
-from mmposter.progress import console
+from mmposter.progress import say
 
 
 def posters_of(paths: Sequence[str]) -> list[str]:
@@ -22,5 +22,6 @@ def posters_of(paths: Sequence[str]) -> list[str]:
     passed = f"{passed_over_text(others)}\n" if others else ""
     if not posters:
         raise UserError(f"no poster to look at; {passed}Give files, folders, globs or links")
-    console.print(passed, end="", soft_wrap=True)
+    if passed:
+        say(passed.rstrip())
     return posters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from mmposter.errors import UserError
 from mmposter.hub import HUB
 from mmposter.pretrained.trust import set_trust
 from mmposter.shipped import BENCHMARK, find_tower
+from mmposter.verbosity import Verbosity, set_verbosity, verbosity
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help="Folder that `mmposter prepare` wrote.", show_default=False)]
 DataOrPack = Annotated[
@@ -113,6 +115,35 @@ Trust = Annotated[
         help="Let this command load an object detector's checkpoint that may run code. Only for a file whose maker you "
         "know.",
         callback=_trust,
+    ),
+]
+
+
+def _verbosity(level: Verbosity) -> Callable[[typer.Context, bool], bool]:
+    """Each command begins with the default (see `mmposter.cli`), and its end goes back to it."""
+
+    def chosen(context: typer.Context, given: bool) -> bool:
+        if given:
+            if verbosity() is not Verbosity.DEFAULT:
+                raise UserError("--verbose and --quiet ask for opposite things; give one of them")
+            set_verbosity(level)
+            context.call_on_close(lambda: set_verbosity(Verbosity.DEFAULT))
+        return given
+
+    return chosen
+
+
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Print all numbers and notes.", callback=_verbosity(Verbosity.VERBOSE)),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Print the path of the result alone; errors and warnings still come.",
+        callback=_verbosity(Verbosity.QUIET),
     ),
 ]
 Root = Annotated[

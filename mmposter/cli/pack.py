@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
-from mmposter.progress import console
+from mmposter.cli.summary import Summary
+from mmposter.document.blocks import TableBlock
 
 if TYPE_CHECKING:
     from mmposter.packs.write import PackReport
@@ -33,6 +33,8 @@ def pack_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
     offline: opt.Offline = False,
     trust: opt.Trust = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Put a prepared data set and its cached features into one small file, without any picture.
 
@@ -59,20 +61,18 @@ def pack_command(
         offline=offline,
         overwrite=overwrite,
     )
-    console.print(_table(report))
+    shown, table = Summary(stderr=True), _table(report)
+    shown.brief(table.caption)
+    shown.details(table)
     answer_path(report.file)
 
 
-def _table(report: PackReport) -> Table:
-    table = Table("field", title=f"{report.name}: {report.posters:,} posters, {report.bytes / 1e6:.2f} MB")
-    for column in ("rows", "columns"):
-        table.add_column(column, justify="right")
-    table.add_column("code")
-    for column in ("bytes", "1 - R2"):
-        table.add_column(column, justify="right")
-    for field in report.fields:
-        error = f"{field.error:.2g}"
-        table.add_row(field.name, f"{field.rows:,}", f"{field.columns:,}", field.code, f"{field.bytes:,}", error)
+def _table(report: PackReport) -> TableBlock:
+    rows = [
+        [field.name, f"{field.rows:,}", f"{field.columns:,}", field.code, f"{field.bytes:,}", f"{field.error:.2g}"]
+        for field in report.fields
+    ]
     rest = report.bytes - sum(field.bytes for field in report.fields)
-    table.add_row("manifest and facts", f"{report.posters:,}", "", "", f"{rest:,}", "")
-    return table
+    rows.append(["manifest and facts", f"{report.posters:,}", "", "", f"{rest:,}", ""])
+    caption = f"{report.name}: {report.posters:,} posters, {report.bytes / 1e6:.2f} MB"
+    return TableBlock(caption, ["field", "rows", "columns", "code", "bytes", "1 - R2"], rows, "lrrlrr")

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json, answer_line, answer_path, require_result
+from mmposter.cli.summary import Summary
+from mmposter.document.blocks import Emphasis, TableBlock
 from mmposter.errors import UserError
-from mmposter.progress import console, make_console, progress
+from mmposter.progress import LOADING, progress, say, stage, warn
 from mmposter.shipped import POSTERS, find_run
 from mmposter.visible import visible
 
@@ -82,6 +82,8 @@ def predict_command(
     workers: opt.Workers = "auto",
     threads: opt.Threads = None,
     engine: opt.Engine = "local",
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Genres of posters: a table for a person, one line a poster for a file or a pipe.
 
@@ -154,7 +156,8 @@ def predict_command(
             raise UserError(
                 f"no poster to look at; {passed}Give files, folders, globs, links, or a list of them on standard input"
             )
-        classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
+        with stage(LOADING):
+            classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
         tally = None if precision is None else Tally(classifier.evidence(), precision)
         if write_nfo and precision is not None:
             require_promise(classifier.evidence().promise(precision))
@@ -186,7 +189,8 @@ def predict_command(
         print_tally(tally)
     if tags is not None:
         tags.finish(write=yes)
-    console.print(passed, end="", soft_wrap=True)
+    if passed:
+        say(passed.rstrip())
     if target is not None:
         answer_path(target.path)
     require_result(count > len(failed))
@@ -260,26 +264,26 @@ def _table(predictions: Sequence[Prediction], top_k: int | None) -> tuple[int, l
     asked, ranks = any(prediction.verdict for prediction in predictions), review_ranks(predictions)
     verdict = ["verdict"] if asked else []
     films = ["film"] if any(prediction.film for prediction in predictions) else []
-    table = Table(*films, "poster", *verdict, "genres" if top_k is None else f"top {top_k}", "next")
+    header = [*films, "poster", *verdict, "genres" if top_k is None else f"top {top_k}", "next"]
+    rows: list[list[str]] = []
+    emphasis: dict[tuple[int, int | None], Emphasis] = {}
     for row, prediction in enumerate(predictions):
         ranked = sorted(prediction.scores.items(), key=lambda item: -item[1])
-        chosen = Text("\n").join(
-            Text.assemble(f"{genre} ", (f"{prediction.scores[genre]:.2f}", "bold")) for genre in prediction.genres
-        )
-        others = [f"{genre} {score:.2f}" for genre, score in ranked if genre not in prediction.genres][:3]
-        error = Text(visible(prediction.error or ""), style="red")
+        chosen = [f"{visible(genre)} {prediction.scores[genre]:.2f}" for genre in prediction.genres]
+        others = [f"{visible(genre)} {score:.2f}" for genre, score in ranked if genre not in prediction.genres][:3]
+        if not chosen and prediction.error:
+            chosen, emphasis[row, len(header) - 2] = [visible(prediction.error)], "bad"
         if prediction.note:
-            chosen = Text("\n").join([chosen, Text(prediction.note, style="dim")])
+            chosen.append(prediction.note)
         said = f"review {ranks[row]}" if row in ranks else prediction.verdict or ""
         name = visible(Path(prediction.path or "").name)
         film = [visible(prediction.film or "")] if films else []
-        table.add_row(*film, name, *([said] if asked else []), chosen or error, ", ".join(others))
-    make_console().print(table)
+        rows.append([*film, name, *([said] if asked else []), "\n".join(chosen), ", ".join(others)])
+    Summary().answer(TableBlock("", header, rows, "l" * len(header), emphasis))
     return len(predictions), [p for p in predictions if p.error]
 
 
 def _summary(count: int, failed: Sequence[Prediction]) -> None:
-    console.print(f"{count - len(failed)} of {count} posters without a fault")
+    say(f"{count - len(failed)} of {count} posters without a fault")
     for prediction in failed:
-        line = visible(f"{prediction.path}: {prediction.error}")
-        console.print(f"  {line}", soft_wrap=True)
+        warn(f"  {visible(f'{prediction.path}: {prediction.error}')}")

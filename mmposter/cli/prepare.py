@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
+from mmposter.cli.summary import Summary
 from mmposter.cli.words import ProposingCommand
 from mmposter.data.sources import AUTO, format_help
 from mmposter.data.vocabulary import builtin_vocabularies
+from mmposter.document.blocks import Emphasis, TableBlock
 from mmposter.errors import UserError
-from mmposter.progress import console, say
+from mmposter.progress import say
 from mmposter.visible import visible
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def prepare_command(
         ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other prepared data in --out.")] = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Clean the posters of SOURCE, find near-duplicates, map the genres and split: the first step of everything.
 
@@ -172,9 +175,11 @@ def prepare_command(
         allow_unknown=allow_unknown,
         overwrite=overwrite,
     )
-    console.print(summary_table(report))
+    shown = Summary(stderr=True)
+    shown.brief(summary_table(report, every=False))
+    shown.details(summary_table(report))
     if report.sources:
-        console.print(sources_table(report))
+        shown.headline(sources_table(report))
     for note in report.notes:
         say(f"Note: {visible(note)}")
     if report.passed_over:
@@ -195,42 +200,41 @@ def _numbers(text: str) -> list[float]:
         ) from None
 
 
-def sources_table(report: PrepareReport) -> Table:
+def sources_table(report: PrepareReport) -> TableBlock:
     """The counts by source, one column each, for a terminal."""
     from mmposter.data.preparation import source_rows
 
-    table = Table("", title="by source")
-    for name in report.sources:
-        table.add_column(visible(name), justify="right")
-    for row in source_rows(report.sources):
-        table.add_row(*row, style="bold" if row[0] == "kept" else None)
-    return table
+    rows = [list(row) for row in source_rows(report.sources)]
+    strong: dict[tuple[int, int | None], Emphasis] = {
+        (at, None): "strong" for at, row in enumerate(rows) if row[0] == "kept"
+    }
+    return TableBlock("by source", ["", *(visible(name) for name in report.sources)], rows, emphasis=strong)
 
 
-def summary_table(report: PrepareReport) -> Table:
-    """The counts of one run for a terminal."""
+def summary_table(report: PrepareReport, *, every: bool = True) -> TableBlock:
+    """The counts of one run for a terminal; without `every` none that is 0, and no kinds of what is only noted."""
     from mmposter.data.uniting import UNITED
 
-    table = Table(title=f"prepared in {report.seconds:.0f} s")
-    table.add_column("")
-    table.add_column("posters", justify="right")
+    counts: list[tuple[str, int]] = []
     for reason, count in report.links.items():
         now = f" ({report.downloaded:,} downloaded now)" if reason == "there" and report.downloaded else ""
-        table.add_row(f"link: {reason}{now}", f"{count:,}", end_section=reason == list(report.links)[-1])
-    table.add_row("posters found", f"{report.posters_found:,}")
-    table.add_row("rows without a poster", f"{report.without_poster:,}", end_section=True)
+        counts.append((f"link: {reason}{now}", count))
+    counts += [("posters found", report.posters_found), ("rows without a poster", report.without_poster)]
     for reason, count in report.dropped.items():
-        word = "united with another row" if reason == UNITED else f"dropped: {reason}"
-        table.add_row(word, f"{count:,}")
-    table.add_section()
-    table.add_row("kept", f"{report.kept:,}", style="bold")
-    for side, count in report.splits.items():
-        table.add_row(f"  {side}", f"{count:,}")
-    table.add_row("in near-duplicate groups", f"{report.near_duplicate_posters:,}", end_section=True)
-    for kind, count in report.titles.items():
-        table.add_row(f"titles: {kind}", f"{count:,}", end_section=kind == list(report.titles)[-1])
-    for kind, count in report.corrections.items():
-        table.add_row(f"corrections: {kind}", f"{count:,}", end_section=kind == list(report.corrections)[-1])
-    for kind, count in report.issues.items():
-        table.add_row(f"noted: {kind}", f"{count:,}")
-    return table
+        counts.append(("united with another row" if reason == UNITED else f"dropped: {reason}", count))
+    kept = len(counts)
+    counts.append(("kept", report.kept))
+    counts += [(f"  {side}", count) for side, count in report.splits.items()]
+    counts.append(("in near-duplicate groups", report.near_duplicate_posters))
+    counts += [(f"titles: {kind}", count) for kind, count in report.titles.items()]
+    counts += [(f"corrections: {kind}", count) for kind, count in report.corrections.items()]
+    noted = sum(report.issues.values())
+    counts += [(f"noted: {kind}", count) for kind, count in report.issues.items()] if every else [("noted", noted)]
+    rows = [(name, count, at == kept) for at, (name, count) in enumerate(counts) if every or count or at == kept]
+    strong: dict[tuple[int, int | None], Emphasis] = {(at, None): "strong" for at, row in enumerate(rows) if row[2]}
+    return TableBlock(
+        f"prepared in {report.seconds:.0f} s",
+        ["", "posters"],
+        [[name, f"{count:,}"] for name, count, _ in rows],
+        emphasis=strong,
+    )

@@ -9,8 +9,8 @@ import typer
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_line
 from mmposter.engines.libraries import prepare_libraries
-from mmposter.files.strict_json import MEGABYTE
-from mmposter.progress import console
+from mmposter.files.plain import MEGABYTE
+from mmposter.progress import say
 
 
 def push_command(
@@ -50,14 +50,14 @@ def push_command(
 
     done = push_run(run, repository, private=private, revision=revision, licence=license, dry_run=dry_run)
     for note in done.notes:
-        console.print(f"note: {note}", soft_wrap=True)
+        say(f"note: {note}")
     if done.licence == UNKNOWN:
-        console.print("note: the card names no license, so others may not use it; name one: --license mit")
+        say("note: the card names no license, so others may not use it; name one: --license mit")
     if dry_run:
         sizes = ", ".join(f"{name} ({size / MEGABYTE:.2f} MB)" for name, size in done.files.items())
-        console.print(f"would be sent to {done.model.repository}: {sizes}", soft_wrap=True)
+        say(f"would be sent to {done.model.repository}: {sizes}")
         for line in done.card.splitlines():
             answer_line(line)
         return
-    console.print(f"sent: {done.url}\nuse it with: --model {done.model}", soft_wrap=True)
+    say(f"sent: {done.url}\nuse it with: --model {done.model}")
     answer_line(str(done.model))

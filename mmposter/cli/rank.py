@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path, require_result
 from mmposter.cli.named import posters_of
+from mmposter.cli.summary import Summary
+from mmposter.document.blocks import TableBlock
 from mmposter.errors import UserError
-from mmposter.progress import console, make_console, progress
+from mmposter.progress import LOADING, progress, say, stage, warn
 from mmposter.shipped import POSTERS
 from mmposter.visible import visible
 
@@ -42,6 +43,8 @@ def rank_command(
     device: opt.Device = "auto",
     offline: opt.Offline = False,
     trust: opt.Trust = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Which of several posters of a film says its genres best, and why.
 
@@ -68,7 +71,8 @@ def rank_command(
     with nullcontext() if out is None else claim_file(out, overwrite=overwrite):
         posters = posters_of(paths)
         only = None if branches is None else parse_branches(branches)
-        classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
+        with stage(LOADING):
+            classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
         wanted = parse_genres(genres, classifier.genres)
         explained: list[Explanation] = []
         with progress("rank", len(posters)) as ticker:
@@ -81,9 +85,9 @@ def rank_command(
     if out is None and ranked:
         _table(ranked, wanted)
     failed = [one for one in explained if one.error]
-    console.print(f"{len(ranked)} of {len(posters)} posters ranked as {', '.join(wanted)}", soft_wrap=True)
+    say(f"{len(ranked)} of {len(posters)} posters ranked as {', '.join(wanted)}")
     for one in failed:
-        console.print(f"  {visible(f'{one.path}: {one.error}')}", soft_wrap=True)
+        warn(f"  {visible(f'{one.path}: {one.error}')}")
     if out is not None:
         answer_path(out)
     require_result(bool(ranked))
@@ -104,9 +108,10 @@ def _write(out: Path, ranked: Sequence[RankedPoster]) -> None:
 def _table(ranked: Sequence[RankedPoster], genres: Sequence[str]) -> None:
     from mmposter.explain.ranking import short_name, strongest
 
-    table = Table("", "poster", "score", *(visible(genre) for genre in genres), "says louder")
+    rows = []
     for one in ranked:
         cells = [f"{found.probability:.2f}  {visible(strongest(found))}" for found in one.evidence.values()]
         louder = ", ".join(f"{visible(genre)} {score:.2f}" for genre, score in list(one.louder.items())[:2])
-        table.add_row(str(one.rank), visible(short_name(one.explanation.path)), f"{one.score:.3f}", *cells, louder)
-    make_console().print(table)
+        rows.append([str(one.rank), visible(short_name(one.explanation.path)), f"{one.score:.3f}", *cells, louder])
+    header = ["", "poster", "score", *(visible(genre) for genre in genres), "says louder"]
+    Summary().answer(TableBlock("", header, rows, "rlr" + "l" * (len(genres) + 1), keys=2))

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
+from mmposter.cli.summary import Summary
+from mmposter.document.blocks import TableBlock
 from mmposter.errors import UserError
-from mmposter.progress import console, make_console
+from mmposter.progress import say, warn
 
 if TYPE_CHECKING:
     from mmposter.published.reproduce import NetworkWish
@@ -54,6 +55,8 @@ def reproduce_command(
     offline: opt.Offline = False,
     trust: opt.Trust = False,
     root: opt.Root = None,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Train networks of published systems on your posters, and show them beside the paper's numbers and the constants.
 
@@ -87,7 +90,7 @@ def reproduce_command(
     from mmposter.published.page import write_page
     from mmposter.published.reproduce import our_wish, reproduce, wish
     from mmposter.published.result import find_results
-    from mmposter.published.table import group_results, render
+    from mmposter.published.table import console_table, group_results
 
     overrides = set or []
     # A network in which no fault was found has one variant.
@@ -118,16 +121,21 @@ def reproduce_command(
             except UserError as error:
                 # One network's missing weights must not cost the others.
                 failures.append(f"{asked.name}{f', {asked.variant}' if asked.variant else ''}: {error}")
-                console.print(f"left out: {failures[-1]}", soft_wrap=True)
+                warn(f"left out: {failures[-1]}")
         groups = group_results(find_results(out))
         page = write_page(groups, out) if groups else None
     if json_output:
         results = [result.to_json() for group in groups for result in group.results]
         answer_json(results)
+        if page is not None:
+            say(f"report: {page}")
     else:
-        render(groups, make_console())
-    if page is not None:
-        console.print(f"report: {page}", soft_wrap=True)
+        shown = Summary()
+        for group in groups:
+            shown.headline(console_table(group))
+            shown.details(*(f"- {note}" for note in group.notes()))
+        if page is not None:
+            shown.file("report", page)
     if failures:
         raise UserError(f"{len(failures)} of {len(jobs)} networks were left out:\n" + "\n".join(failures))
 
@@ -138,7 +146,4 @@ def _list(*, as_json: bool) -> None:
     if as_json:
         answer_json([dict(zip(LIST_COLUMNS, row, strict=True)) for row in list_rows()])
         return
-    table = Table(*LIST_COLUMNS)
-    for row in list_rows():
-        table.add_row(*row)
-    make_console().print(table)
+    Summary().answer(TableBlock("", LIST_COLUMNS, list_rows(), "l" * len(LIST_COLUMNS)))

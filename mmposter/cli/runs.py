@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
-from mmposter.progress import make_console
+from mmposter.cli.summary import Summary
+from mmposter.document.blocks import TableBlock
+from mmposter.visible import visible
 
 
 def runs_command(
@@ -31,12 +32,10 @@ def runs_command(
     if json_output:
         answer_json([run.to_json() for run in runs])
         return
-    table = Table("run", "branches", "regime", "state", title=f"{len(runs)} runs in {folder}")
-    for column in ("epochs", "val mAP"):
-        table.add_column(column, justify="right")
-    table.add_column("what differs")
+    rows = []
     for run in runs:
         differences = ", ".join(f"{key}={value}" for key, value in run.differences.items())
         best = "-" if run.val_map is None else f"{run.val_map:.3f}"
-        table.add_row(run.name, ",".join(run.branches), run.regime, run.state, str(run.epochs), best, differences)
-    make_console().print(table)
+        rows.append([run.name, ",".join(run.branches), run.regime, run.state, str(run.epochs), best, differences])
+    header = ["run", "branches", "regime", "state", "epochs", "val mAP", "what differs"]
+    Summary().answer(TableBlock(visible(f"{len(runs)} runs in {folder}"), header, rows, "llllrrl"))

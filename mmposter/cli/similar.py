@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path, require_result
 from mmposter.cli.named import posters_of
-from mmposter.progress import console, make_console, progress
+from mmposter.cli.summary import Summary
+from mmposter.document.blocks import TableBlock
+from mmposter.progress import LOADING, progress, say, stage, warn
 from mmposter.shipped import BENCHMARK, POSTERS
 from mmposter.visible import visible
 
@@ -62,6 +63,8 @@ def similar_command(
     offline: opt.Offline = False,
     trust: opt.Trust = False,
     workers: opt.Workers = "auto",
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """The nearest posters of a collection, and which branch made them near.
 
@@ -94,7 +97,8 @@ def similar_command(
         posters = posters_of(paths)
         only = None if branches is None else parse_branches(branches)
         compared = None if by is None else parse_branches(by)
-        classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
+        with stage(LOADING):
+            classifier = PosterClassifier.load(model, branches=only, device=device, offline=offline)
         processes = opt.parse_workers(workers)
         found = build_index(
             classifier, among, index, rebuild=rebuild, offline=offline,
@@ -106,7 +110,7 @@ def similar_command(
     for answer in answers[: 0 if out is not None else _SHOWN]:
         _table(answer, compared or list(found.branches))
     if out is None and len(answers) > _SHOWN:
-        console.print(f"the first {_SHOWN} of {len(answers)} posters are shown; all of them: --out near.csv")
+        say(f"the first {_SHOWN} of {len(answers)} posters are shown; all of them: --out near.csv")
     _summary(answers, found)
     if out is not None:
         answer_path(out)
@@ -136,21 +140,22 @@ def _table(answer: NearestPosters, branches: Sequence[str]) -> None:
     name = visible(answer.name)
     if not answer.usable:
         return
-    table = Table("", "similarity", "film", "genres", *branches, title=f"nearest to {name}", title_justify="left")
+    rows = []
     for one in answer.neighbours:
         missing = (*one.nothing, *answer.nothing)
         shares = ["" if branch in missing else f"{one.shares[branch]:+.2f}" for branch in branches]
         film = visible(one.name if one.title is not None else Path(one.id).name)
         genres = visible(", ".join(one.genres))
-        table.add_row(str(one.rank), f"{one.similarity:.3f}", film, genres, *shares)
-    make_console().print(table)
+        rows.append([str(one.rank), f"{one.similarity:.3f}", film, genres, *shares])
+    header = ["", "similarity", "film", "genres", *branches]
+    Summary().answer(TableBlock(f"nearest to {name}", header, rows, "rrll" + "r" * len(branches)))
     if answer.note:
-        console.print(f"{name}: {answer.note}", soft_wrap=True)
+        say(f"{name}: {answer.note}")
 
 
 def _summary(answers: Sequence[NearestPosters], index: PosterIndex) -> None:
     failed = [answer for answer in answers if answer.error]
     said = f"{len(answers) - len(failed)} of {len(answers)} posters without a fault; among {len(index):,} posters"
-    console.print(f"{said}: {index.folder}", soft_wrap=True)
+    say(f"{said}: {index.folder}")
     for answer in failed:
-        console.print(f"  {visible(f'{answer.path}: {answer.error}')}", soft_wrap=True)
+        warn(f"  {visible(f'{answer.path}: {answer.error}')}")

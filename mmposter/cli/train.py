@@ -11,9 +11,11 @@ import typer
 from mmposter.cli import completion
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path
+from mmposter.cli.summary import Summary
 from mmposter.engines import launched
 from mmposter.engines.parent import end_with_the_launcher
-from mmposter.progress import console, say
+from mmposter.progress import console, say, warn
+from mmposter.shell import command_line
 
 _ALONE = (
     "accelerate launch --cpu starts one process, whatever --num_processes says. For several on a CPU: torchrun "
@@ -76,6 +78,8 @@ def train_command(
     offline: opt.Offline = False,
     trust: opt.Trust = False,
     root: opt.Root = None,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Train a model on a prepared data set and write a run folder.
 
@@ -103,12 +107,11 @@ def train_command(
     if launched.by_torchrun():
         end_with_the_launcher()
     elif launched.is_alone_though_asked():
-        say(f"warning: {_ALONE}", style="yellow")
+        warn(_ALONE)
     from mmposter.config import given, parse_config, read_values
     from mmposter.data import Dataset
-    from mmposter.document.terminal import print_table
     from mmposter.evaluation.thresholds import TELLING
-    from mmposter.report.evaluation_text import render
+    from mmposter.report.evaluation_text import summary, whole
     from mmposter.report.gains_text import gains_table
     from mmposter.runs.numbering import run_folder
 
@@ -155,11 +158,13 @@ def train_command(
         )
     if silent:
         return
+    shown = Summary(stderr=True)
     watched = ""
     if result.validation.n >= TELLING:
-        render(result.validation, console)
-        watched = " These are validation numbers, on which training was watched;"
+        shown.brief(*summary(result.validation))
+        shown.details(*whole(result.validation))
+        watched = " Training was watched on these posters, so the numbers may flatter."
     if beginning is not None and result.gains:
-        print_table(console, gains_table(beginning.name, result.gains))
-    console.print(f"{result.told}.{watched} next: mmposter evaluate {folder} {source}", soft_wrap=True)
+        shown.headline(gains_table(beginning.name, result.gains))
+    say(f"{result.told}.{watched}\nnext: {command_line('mmposter', 'evaluate', folder, source)}")
     answer_path(folder)

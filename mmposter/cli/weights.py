@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-from rich.text import Text
-
 from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_json
-from mmposter.progress import make_console
+from mmposter.cli.summary import Summary
+from mmposter.document.blocks import Emphasis, TableBlock
 
 
 def weights_command(json_output: opt.Json = False) -> None:
@@ -23,18 +21,16 @@ def weights_command(json_output: opt.Json = False) -> None:
     if json_output:
         answer_json([entry.to_json() for entry in known])
         return
-    table = Table("file", "used by", "MB", "here", "where, or how to get it", "licence")
-    for column in table.columns:
-        column.overflow = "fold"  # a path that is cut is no path
-    for entry in known:
+    rows = []
+    colours: dict[tuple[int, int | None], Emphasis] = {}
+    for at, entry in enumerate(known):
         size = "–" if entry.megabytes is None else f"{entry.megabytes:.0f}"
-        here = Text("yes", style="green") if entry.folder is not None else "no"
-        licence = entry.source.licence.partition(";")[0]
-        table.add_row(entry.source.name, entry.used_by, size, here, entry.how, licence)
-    console = make_console()
-    console.print(table)
-    for note in _NOTES:
-        console.print(f"- {note}", style="dim")
+        here, licence = entry.folder is not None, entry.source.licence.partition(";")[0]
+        rows.append([entry.source.name, entry.used_by, size, "yes" if here else "no", entry.how, licence])
+        if here:
+            colours[at, 3] = "good"
+    header = ["file", "used by", "MB", "here", "where, or how to get it", "licence"]
+    Summary().answer(TableBlock("", header, rows, "llrlll", colours), *(f"- {note}" for note in _NOTES))
 
 
 _NOTES = (

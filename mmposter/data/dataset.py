@@ -29,6 +29,7 @@ from mmposter.files.strict_json import damaged, read_json, shown, sound
 from mmposter.files.strict_parquet import read_parquet
 from mmposter.files.strict_values import StrictValues, fitting
 from mmposter.images.reading import Crop
+from mmposter.shell import command_line
 from mmposter.suggest import did_you_mean
 
 MANIFEST, INFO, VOCABULARY, FEATURES = "manifest.parquet", "dataset.json", "vocabulary.json", "features"
@@ -80,16 +81,17 @@ class Dataset:
             raise UserError(f"{given} is a pack, which has no pictures; leave out --root")
         info = read_info(folder)
         if info is None:
+            making = command_line("mmposter", "prepare", "SOURCE", "--out", folder)
             raise UserError(
                 f"{folder} is no prepared data folder (it has no {MANIFEST} with a {INFO} of mmposter).\n"
-                f"Make one: mmposter prepare SOURCE --out {folder}"
+                f"Make one: {making}"
             )
         manifest = folder / MANIFEST
         data = _bytes(manifest)
         if hashlib.sha256(data).hexdigest() != info["manifest_sha256"]:
             raise UserError(
                 f"{manifest} is not the manifest that {INFO} describes: it was changed, or preparing it was "
-                f"interrupted.\nMake it again: mmposter prepare SOURCE --out {folder} --overwrite"
+                f"interrupted; {_again(folder)}"
             )
         try:
             rows = read_manifest(data)
@@ -403,8 +405,8 @@ def read_info(folder: Path) -> dict[str, Any] | None:
         return None
     if info.get("schema") != SCHEMA:
         raise UserError(
-            f"{folder / INFO} has schema {info.get('schema')!r}; this version of mmposter reads {SCHEMA}.\n"
-            f"Prepare the data again: mmposter prepare SOURCE --out {folder} --overwrite"
+            f"{folder / INFO} has schema {info.get('schema')!r}; this version of mmposter reads {SCHEMA}; "
+            f"{_again(folder)}"
         )
     with sound(folder / INFO, _again(folder)):
         fitting(_Info, info)
@@ -438,7 +440,7 @@ def _counts(name: str, splits: pd.Series[Any], sides: Sequence[str]) -> list[str
 
 def _again(folder: Path) -> str:
     """What to do about prepared data that are damaged."""
-    return f"prepare the data again: mmposter prepare SOURCE --out {folder} --overwrite"
+    return f"prepare the data again: {command_line('mmposter', 'prepare', 'SOURCE', '--out', folder, '--overwrite')}"
 
 
 def _bytes(path: Path) -> bytes:

@@ -17,7 +17,7 @@ from mmposter.data.row_arrays import RowArrays
 from mmposter.engines.machine import cores
 from mmposter.errors import BadImageError
 from mmposter.images.reading import crop_image, load_image
-from mmposter.progress import say
+from mmposter.progress import warn
 from mmposter.visible import visible
 
 _PIXELS, _USABLE = "pixels-", "usable"
@@ -80,7 +80,7 @@ def decode_posters(
         here = [int(rows[number]) for number in numbers]
         for place, found in enumerate(pool.map(decode, here)):
             if isinstance(found, BadImageError):
-                say(visible(f"left out: {dataset.table['id'].iloc[here[place]]}: {found.reason} ({found})"))
+                warn(visible(f"left out: {dataset.table['id'].iloc[here[place]]}: {found.reason} ({found})"))
                 continue
             usable[place] = True
             for key, values in found.items():

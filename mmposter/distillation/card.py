@@ -11,6 +11,7 @@ from mmposter.document.markdown import markdown_table
 from mmposter.files.atomic import write_text
 from mmposter.report.plots.style import BLUE, GREY, ORANGE, figure_style, new_figure, save_png
 from mmposter.runs.run import TOWER
+from mmposter.shell import command_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +73,10 @@ def write_card(
         "",
         "## Use",
         "",
-        f"    mmposter train DATA --init FOLDER/{TOWER} --set cnn.backbone={config.student}",
+        "    "
+        + command_line(
+            "mmposter", "train", "DATA", "--init", f"FOLDER/{TOWER}", "--set", f"cnn.backbone={config.student}"
+        ),
         "",
         f"The file says the size it was made for, {height} x {width}: posters are read at it.",
     ]

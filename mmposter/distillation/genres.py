@@ -218,7 +218,7 @@ def _fit_head(
     optimizer = torch.optim.AdamW(head.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_EPOCHS * batches, pct_start=0.1)
     best, best_map = head.state_dict(), -1.0
-    with progress(title, _EPOCHS, quiet=quiet) as ticker:
+    with progress(title, _EPOCHS, unit="epoch", quiet=quiet) as ticker:
         for _ in range(_EPOCHS):
             head.train()
             for part in rows[torch.randperm(len(rows))[: batches * size]].view(batches, size):

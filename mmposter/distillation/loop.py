@@ -132,7 +132,7 @@ class DistillationLoop:
         with (
             late_interrupt() as interrupt,
             _made_ahead(self._batch, state.step, total) as batches,
-            show_progress("distil", total, done=state.step, quiet=quiet) as ticker,
+            show_progress("distil", total, done=state.step, unit="step", quiet=quiet) as ticker,
         ):
             for images, targets in batches:
                 now = self.schedule.at(state.step)

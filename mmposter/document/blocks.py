@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
+from mmposter.document.numbers import DASH
 from mmposter.document.svg import figure_svg
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 Emphasis = Literal["strong", "good", "bad", "unsure", "muted"]
 """How a cell may stand out: bold, green, red, amber, grey. Colour is never alone: the cell's text says the same."""
 
+# Of a phone 390 pixels wide, in CSS pixels: what a page leaves of it, a letter of a table, and what is beside a cell.
+_PHONE, _LETTER, _BESIDE = 358, 6.9, 16
+_FIRST, _WORDS = 19, 15  # letters at which the first column, and another one of words, may wrap
 _SLUG = re.compile(r"[a-z][a-z0-9-]*")
 
 
@@ -38,6 +42,7 @@ class TableBlock:
     emphasis: Mapping[tuple[int, int | None], Emphasis] = field(default_factory=dict)
     name: str = ""  # of its label in LaTeX
     note: str = ""  # how to read it; below the table in Markdown, in its caption in LaTeX, not on a page
+    keys: int = 1  # how many columns, the first ones, say which row it is; an empty cell of them is as in the row above
 
     def __post_init__(self) -> None:
         width = len(self.header)
@@ -61,8 +66,22 @@ class TableBlock:
 
     def classes(self, row: int, column: int | None) -> str:
         """CSS classes of a cell, or of a whole row where `column` is None."""
-        name = self.emphasis.get((row, column))
-        return " ".join(part for part in ("" if column is None else self.alignment[column], name or "") if part)
+        found = [self.emphasis.get((row, column)) or ""]
+        if column is not None:
+            empty = self.rows[row][column] in ("", DASH)
+            long = self.alignment[column] == "l" and len(self.rows[row][column]) > _WORDS
+            found = [self.alignment[column], *found, "none" if empty else "", "words" if long else ""]
+        return " ".join(filter(None, found))
+
+    @cached_property
+    def stacks(self) -> bool:
+        """Whether it is wider than a phone: there each row is a block of names and values, so that none is cut."""
+        pixels = 0
+        for place, (letter, name, *cells) in enumerate(zip(self.alignment, self.header, *self.rows, strict=True)):
+            widest, most = max(map(len, cells), default=0), _FIRST if place == 0 else _WORDS
+            letters = min(widest, most) if letter == "l" else widest
+            pixels += round(_LETTER * max(letters, *map(len, name.split()), 0)) + _BESIDE
+        return pixels > _PHONE
 
 
 @dataclass(frozen=True)

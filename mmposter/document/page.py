@@ -75,6 +75,7 @@ def environment() -> Environment:
         finalize=_visible,
     )
     environment.filters["pieces"] = _pieces
+    environment.filters["options"] = _options
     return environment
 
 
@@ -88,6 +89,11 @@ def _pieces(text: str) -> list[tuple[bool, str]]:
     text = re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", text)  # no line begins with a percent sign
     # An odd piece lies between two backticks.
     return [(bool(i % 2), piece) for i, piece in enumerate(re.split(r"`([^`]+)`", text))]
+
+
+def _options(code: str) -> list[tuple[bool, str]]:
+    """Code cut into options such as ``--out``, which no line may part at a hyphen, and what is between them."""
+    return [(bool(i % 2), piece) for i, piece in enumerate(re.split(r"(?<!\S)(--[a-z-]+)", code)) if piece]
 
 
 def resource_text(name: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 
 from mmposter.errors import UserError
+from mmposter.shell import command_line
 
 
 def require_packages(packages: Sequence[str], user: str, extra: str) -> None:
@@ -18,7 +19,9 @@ def require_packages(packages: Sequence[str], user: str, extra: str) -> None:
     """
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise UserError(f"{user} needs {' and '.join(missing)}; type: pip install 'mmposter[{extra}]'")
+        raise UserError(
+            f"{user} needs {' and '.join(missing)}; type: {command_line('pip', 'install', f'mmposter[{extra}]')}"
+        )
 
 
 def installed_version(package: str) -> str | None:

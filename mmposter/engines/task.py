@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import Generic, TypeVar
 
+from mmposter.progress import loading_models
+
 Part = TypeVar("Part")
 Loading = TypeVar("Loading")
 Result = TypeVar("Result")
@@ -72,7 +74,8 @@ def flow(task: Task[Part, Loading, Result], parts: Iterable[Part]) -> Generator[
 
 def run_here(task: Task[Part, Loading, Result], parts: Iterable[Part], *, threads: int) -> Generator[Result]:
     """Run a task in this process."""
-    task.start(threads)
+    with loading_models():
+        task.start(threads)
     try:
         yield from flow(task, parts)
     finally:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Interval = tuple[float, float] | None
-Verdict = Literal["better", "within noise", "NOT BETTER", "undefined"]
+Verdict = Literal["better", "within noise", "NOT BETTER", "cannot be beaten", "undefined"]
 
 MIN_SUPPORT_FOR_INTERVAL = 10
 """Positives below which a genre's average precision gets no interval; from 10 on it held the truth in 91-96 %."""
@@ -110,7 +110,10 @@ class Evaluation(Shown):
     single_label: SingleLabelResult | None
 
     def verdict(self, name: str) -> Verdict:
-        """Is the metric better than the constant's? "within noise": the interval of the difference holds 0."""
+        """Is the metric better than the constant's? "within noise": the interval of the difference holds 0.
+
+        "cannot be beaten": the constant has the best value that there is, as overall recall of every genre has.
+        """
         single = {metric.name: metric for metric in SINGLE_LABEL_METRICS}
         return verdict(single.get(name) or get_metric(name), self.metrics[name])
 
@@ -174,7 +177,8 @@ def verdict(metric: Metric, result: MetricResult) -> Verdict:
     sign = 1 if metric.higher_is_better else -1
     # Means over thousands of pairs differ in the last bits by the order of the sum.
     if sign * found.value <= 1e-9:
-        return "NOT BETTER"
+        best = 1.0 if metric.higher_is_better else 0.0
+        return "cannot be beaten" if abs(result.constant - best) <= 1e-9 else "NOT BETTER"
     if found.ci95 is None or min(sign * end for end in found.ci95) <= 0:
         return "within noise"
     return "better"
@@ -216,7 +220,7 @@ def evaluate(
     >>> target, probs = [[1, 0], [1, 1], [0, 1]], [[0.9, 0.2], [0.4, 0.7], [0.3, 0.6]]
     >>> found = evaluate(target, probs, [0.5, 0.5], ["War", "Drama"], train_target=target, split="test", n_boot=10)
     >>> found.metrics["overall_recall"].value, found.by_genre["War"].recall, found.verdict("overall_recall")
-    (0.75, 0.5, 'NOT BETTER')
+    (0.75, 0.5, 'cannot be beaten')
     """
     checked = check_binary(target, "target")
     count = checked.shape[1]

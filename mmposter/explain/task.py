@@ -30,6 +30,7 @@ from mmposter.features.index import Failure
 from mmposter.features.loading import Loader, PosterWish, Prepared
 from mmposter.images.reading import ImageInput
 from mmposter.inference.perception import Perception, Seen, decode, split_usable
+from mmposter.progress import begin_step, step_on
 from mmposter.runs.decisions import Decision, saw_nothing_note
 from mmposter.runs.run import Run
 
@@ -117,7 +118,11 @@ class ExplainTask(Task[ExplainRequest, ExplainLoading, list[Explanation]]):
         request = loading.request
         paths = [str(item) if isinstance(item, str | Path) else None for item in request.posters]
         sightings, errors = self.sightings(loading)
-        found = {sighting.row: self._explanation(sighting, request) for sighting in sightings}
+        found: dict[int, Explanation] = {}
+        begin_step("explain", len(sightings))
+        for sighting in sightings:
+            found[sighting.row] = self._explanation(sighting, request)
+            step_on()
         release_memory()
         return finished(
             [

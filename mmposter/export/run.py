@@ -24,6 +24,7 @@ from mmposter.measurement.evaluate import check_branches
 from mmposter.outputs import claim_file, refuse_file
 from mmposter.runs.provenance import package_version
 from mmposter.runs.run import WEIGHTS, Run
+from mmposter.shell import command_line
 from mmposter.shipped import POSTERS, find_run, run_name
 from mmposter.suggest import did_you_mean
 
@@ -203,5 +204,6 @@ def _licence(run: Run) -> str:
 def _cost(run: Run, branches: tuple[str, ...]) -> str:
     known = run.subsets()
     if known is None:
-        return f"what that costs was not measured (mmposter calibrate {run.folder} DATA does)"
+        measure = command_line("mmposter", "calibrate", run.folder, "DATA")
+        return f"what that costs was not measured ({measure} does)"
     return known.in_place_of(run.config.branches, branches)

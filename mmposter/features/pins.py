@@ -19,6 +19,7 @@ from mmposter.features.architecture import Architecture
 from mmposter.features.tower import EARLIER_RESIZE, TowerInput, TowerWeights, require_resize
 from mmposter.files.paths import file_here, folder_here
 from mmposter.files.strict_json import mapping, shown, sound, text, whole
+from mmposter.shell import command_line
 
 if TYPE_CHECKING:
     from fusion import Backbone
@@ -161,7 +162,7 @@ class Pins:
             left = ",".join(name for name in branches if name in here) or ",".join(here)
             raise UserError(
                 f"{self.pack} has no features of {', '.join(missing)}, and no pictures to make them from; it has "
-                f"{', '.join(here)}.\nType --branches {left}"
+                f"{', '.join(here)}.\nType {command_line('--branches', left)}"
             )
         asked = flat_config(config.model_dump(mode="json"))
         keys = dict.fromkeys(key for name in branches for key in declared(name).record_keys)
@@ -171,11 +172,13 @@ class Pins:
             lines = [
                 f"  {key}: {_text(self.settings[key])} in the pack, {_text(asked[key])} asked" for key in different
             ]
-            values = ((key, "auto" if key == "cnn.init" else _text(self.settings[key])) for key in different)
+            words: list[str] = []
+            for key in different:
+                words += ["--set", f"{key}={'auto' if key == 'cnn.init' else _text(self.settings[key])}"]
             raise UserError(
                 f"{self.pack} holds features of other settings, and no pictures to make new ones from:\n"
                 + "\n".join(lines)
-                + f"\nFor those of the pack: {' '.join(f'--set {key}={value}' for key, value in values)}\n"
+                + f"\nFor those of the pack: {command_line(*words)}\n"
                 "Other settings need posters: mmposter prepare SOURCE --out DATA. A finished run is measured on the "
                 "pack that it was trained on"
             )

@@ -35,6 +35,7 @@ from mmposter.features.store import ExtractorStore, Record
 from mmposter.features.windowed import Windowed, order_on_disk
 from mmposter.files.strict_json import sound, texts, whole
 from mmposter.progress import progress
+from mmposter.shell import command_line
 
 _CHUNK = 256  # posters that are padded at a time
 _READ = 2048  # posters whose records are in memory while a table is laid out
@@ -162,7 +163,8 @@ def _load_feature(
 ) -> tuple[dict[str, torch.Tensor | Windowed | Ragged], NDArray[np.bool_], dict[str, Any]]:
     """The records of one extractor of the branch `name`, which posters can go on (N), and what is said beside them."""
     store = ExtractorStore(dataset.features_folder, feature.name, feature.fingerprint())
-    mend = f"remove {store.folder} and run: mmposter extract {dataset.folder} --branches {name}"
+    again = command_line("mmposter", "extract", dataset.folder, "--branches", name)
+    mend = f"remove {store.folder} and run: {again}"
     if not dataset.has_pictures:
         mend = f"get the pack again, and remove {dataset.folder}"
     table = _find(dataset, feature)
@@ -210,7 +212,7 @@ def _lay_out(dataset: Dataset, name: str, feature: FeatureExtractor, store: Extr
     if never:
         raise UserError(
             f"the feature store has no {feature.name} record of {never} of {len(hashes)} posters.\n"
-            f"Run: mmposter extract {dataset.folder} --branches {name}"
+            f"Run: {command_line('mmposter', 'extract', dataset.folder, '--branches', name)}"
         )
     empty, usable = feature.empty(), np.ones(len(hashes), bool)
     if empty is None:

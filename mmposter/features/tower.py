@@ -26,6 +26,7 @@ from mmposter.files.tensors import count_numbers, load_tensors, save_tensors, te
 from mmposter.images.picture import Picture
 from mmposter.images.transforms import PosterTransform
 from mmposter.pretrained import catalogue, resolver
+from mmposter.shell import command_line
 from mmposter.shipped import POSTERS, shipped_tower
 
 # Keys in a safetensors header under which `TowerWeights.save` keeps what the weights were made from, and for what.
@@ -362,8 +363,8 @@ def _shipped(backbone: str) -> Path:
         raise UserError("cnn.init=posters: this build of mmposter came without that model; use --init imagenet")
     if tower.backbone != backbone:
         raise UserError(
-            f"cnn.init=posters goes with cnn.backbone={tower.backbone}; got {backbone}. Use --init imagenet, or --set "
-            f"cnn.backbone={tower.backbone}"
+            f"cnn.init=posters goes with cnn.backbone={tower.backbone}; got {backbone}. Use --init imagenet, or "
+            f"{command_line('--set', f'cnn.backbone={tower.backbone}')}"
         )
     return tower.file
 

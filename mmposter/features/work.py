@@ -20,6 +20,7 @@ from mmposter.features.parts import Part, Share, StoredPoster, no_source
 from mmposter.features.store import ExtractorStore, Record
 from mmposter.images.picture import decode_picture
 from mmposter.images.reading import read_file
+from mmposter.progress import begin_part, begin_step
 
 # What depends on the file's content stays true until the content changes, and then its hash, the key, does too. A
 # file that is missing or was changed after `prepare` may be put right, so that is looked at again in every run.
@@ -95,6 +96,7 @@ class ExtractTask(Task[Part, ExtractLoading, PartResult]):
         posters = [future.result() for future in loading.posters]
         watch.lap("reading")
         done: dict[str, dict[str, Record | Failure]] = {}
+        begin_part(len(part.posters), len(part.shares))
         for extractor in self._extractors:
             share = part.shares.get(extractor.name)
             if share is None:
@@ -105,6 +107,7 @@ class ExtractTask(Task[Part, ExtractLoading, PartResult]):
             else:
                 inputs = prepared([posters[row] for row in share.rows], extractor.preparation)
             mine = [part.posters[row] for row in share.rows]
+            begin_step(extractor.name, len(mine))
             done[extractor.name] = _compute(mine, inputs, extractor)
             watch.lap(extractor.name)
         release_memory()

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from mmposter.errors import UserError
 from mmposter.files.disk import disk_error
-from mmposter.files.strict_json import MEGABYTE, shorten
+from mmposter.files.plain import MEGABYTE
+from mmposter.files.strict_json import shorten
 from mmposter.hub.address import SHORT, HubModel
 from mmposter.hub.files import FILES, LARGEST, MODEL, NEEDED
 from mmposter.progress import say

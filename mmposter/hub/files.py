@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mmposter.files.strict_json import MEGABYTE
+from mmposter.files.plain import MEGABYTE
 
 # Kept as text, not imported from mmposter.runs: the look-up of a name should not wait for torch.
 MODEL, WEIGHTS, TOWER, SUBSETS, SEEN, CARD = (

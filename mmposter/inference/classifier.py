@@ -32,9 +32,10 @@ from mmposter.inference.frames import Predictions
 from mmposter.inference.looking import Request
 from mmposter.inference.task import Prediction, PredictTask
 from mmposter.measurement.evaluate import check_branches
-from mmposter.progress import say
+from mmposter.progress import warn
 from mmposter.readiness.states import BranchState, left_out, left_out_notice
 from mmposter.runs.run import WEIGHTS, Run
+from mmposter.shell import command_line
 from mmposter.shipped import POSTERS, find_run, is_shipped, run_name
 
 __all__ = ["Embedding", "GenrePredictor", "Prediction", "Predictions"]
@@ -355,7 +356,7 @@ def missing_branches(run: Run, branches: Sequence[str] | None) -> tuple[BranchSt
 
 @cache
 def _say_once(text: str) -> None:
-    say(text)
+    warn(text)
 
 
 def _refuse_controls(run: Run, branches: Sequence[str]) -> None:
@@ -372,9 +373,9 @@ def _refuse_controls(run: Run, branches: Sequence[str]) -> None:
     raise UserError(
         f"{run.folder} is a control, not a model for use:\n"
         + "".join(f"  {name} was trained {reasons[name]}\n" for name in found)
-        + (f"Leave that out with --branches {others}, or train" if others else "Train")
+        + (f"Leave that out with {command_line('--branches', others)}, or train" if others else "Train")
         + " a model without these settings: mmposter train DATA --out OTHER\n"
-        f"To measure this one: mmposter evaluate {run.folder} DATA"
+        f"To measure this one: {command_line('mmposter', 'evaluate', run.folder, 'DATA')}"
     )
 
 

@@ -19,6 +19,7 @@ from mmposter.features.work import run_among_failures
 from mmposter.images.links import is_link
 from mmposter.images.picture import decode_picture
 from mmposter.images.reading import ImageInput
+from mmposter.progress import begin_part, begin_step
 from mmposter.runs.run import Run
 
 
@@ -75,16 +76,22 @@ class Perception:
         frozen = (branch for name, branch in self._extractors.items() if name in branches)
         return tuple(dict.fromkeys(branch.steps[0].preparation for branch in frozen))
 
-    def look(self, posters: Sequence[Prepared], branches: Sequence[str]) -> Seen:
-        """What those of `branches` (started) that have extractors see on B posters, made as `preparations` says."""
+    def look(self, posters: Sequence[Prepared], branches: Sequence[str], *, more: int = 1) -> Seen:
+        """What those of `branches` (started) that have extractors see on B posters, made as `preparations` says.
+
+        `more` is how many steps follow, for the progress that is shown: by default one, the model's.
+        """
         inputs: dict[str, torch.Tensor] = {}
         records: dict[str, dict[str, list[Record | Failure]]] = {}
         failed: dict[int, str] = {}
         unusable: set[int] = set()
-        for name in (name for name in self._extractors if name in branches):
+        names = [name for name in self._extractors if name in branches]
+        begin_part(len(posters), sum(len(self.started(name).steps) for name in names) + more)
+        for name in names:
             branch = self.started(name)
             mine = records[name] = {}
             for step in branch.steps:
+                begin_step(step.name, len(posters))
                 source = branch.source_of(step)
                 items = prepared(posters, step.preparation) if source is None else mine[source]
                 mine[step.name] = run_among_failures(step, items)

@@ -31,7 +31,7 @@ from mmposter.evaluation.thresholds import fallback_notice
 from mmposter.evaluation.unseen import unseen_of_kind
 from mmposter.measurement.evaluate import score_split
 from mmposter.measurement.unseen import unseen_rows
-from mmposter.progress import progress, say
+from mmposter.progress import progress, warn
 from mmposter.runs.decisions import (
     ERROR,
     MEASURED,
@@ -104,7 +104,7 @@ def calibrate_run(
     fitter = _Fitter(run, dataset, inputs, sides, device)
     notice = fallback_notice(fitter.posters("val").count) if run.config.evaluation.thresholds == "tuned" else None
     if notice is not None and not quiet:
-        say(f"warning: {notice}")
+        warn(f"warning: {notice}")
     names = branch_subsets(run.config.branches)
     less = spared_config(config)
     fewer: list[tuple[str, ...]] = []
@@ -113,7 +113,7 @@ def calibrate_run(
         fewer = [branches for branches in names if set(branches) & set(sparing)]
     subsets: dict[tuple[str, ...], Subset] = {}
     spared: dict[tuple[str, ...], Subset] = {}
-    with progress("calibrate", len(names) + len(fewer), quiet=quiet) as ticker:
+    with progress("calibrate", len(names) + len(fewer), unit="set", quiet=quiet) as ticker:
         for branches in names:
             subsets[branches] = fitter.fit(branches)
             ticker.advance(note=",".join(branches))

@@ -13,6 +13,7 @@ from mmposter.files.strict_json import read_json
 from mmposter.progress import progress
 from mmposter.report.evaluation import EVALUATIONS, evaluation_folder
 from mmposter.runs.decisions import Subsets
+from mmposter.shell import command_line
 
 # Kept as text, not imported from mmposter.runs.run: a comparison of saved evaluations should not wait for torch.
 _MODEL, _WEIGHTS = "model.json", "best.safetensors"
@@ -53,7 +54,7 @@ def compare_runs(
     scored = [_load(folder, split, evaluate, data) for folder in folders]
     for folder, one in zip(folders[1:], scored[1:], strict=True):
         _require_same(folders[0], scored[0], folder, one)
-    with progress("measuring", len(scored), quiet=quiet) as ticker:
+    with progress("measuring", len(scored), unit="run", quiet=quiet) as ticker:
         return compare(
             list(zip(_names(folders, scored), scored, strict=True)), n_boot=n_boot, seed=seed, tick=ticker.advance
         )
@@ -67,11 +68,9 @@ def _load(
         # Inside its run, not somewhere by --out.
         run = next((up.parent for up in list(folder.resolve().parents)[:2] if up.name == EVALUATIONS), None)
         if run is not None and (change := _change_since(run, one)) is not None:
-            masked = f" --branches {','.join(one.source.branches)}" if one.source.masked else ""
-            raise UserError(
-                f"{run} was {change} since its evaluation in {folder}.\nEvaluate it anew: mmposter "
-                f"evaluate {run} DATA --split {one.source.split}{masked}"
-            )
+            masked = ["--branches", ",".join(one.source.branches)] if one.source.masked else []
+            anew = command_line("mmposter", "evaluate", run, "DATA", "--split", one.source.split, *masked)
+            raise UserError(f"{run} was {change} since its evaluation in {folder}.\nEvaluate it anew: {anew}")
         return one
     if not (folder / _MODEL).is_file():
         raise UserError(
@@ -89,10 +88,8 @@ def _load(
     if saved is not None and problem is None:
         return saved
     if evaluate is None:
-        raise UserError(
-            f"{problem}\nEvaluate it first: mmposter evaluate {folder} DATA --split {split}\n"
-            "or let the comparison do it: add --data DATA"
-        )
+        first = command_line("mmposter", "evaluate", folder, "DATA", "--split", split)
+        raise UserError(f"{problem}\nEvaluate it first: {first}\nor let the comparison do it: add --data DATA")
     path = places[0] / PREDICTIONS
     evaluate(folder, path.parent)
     return ScoredPosters.load(path)
@@ -142,9 +139,10 @@ def _change_since(run: Path, one: ScoredPosters) -> str | None:
 def _require_same(one: Path, first: ScoredPosters, two: Path, other: ScoredPosters) -> None:
     ours, theirs = first.source, other.source
     if ours.split != theirs.split:
+        anew = command_line("mmposter", "evaluate", two, "DATA", "--split", ours.split)
         raise UserError(
             f"{one} was evaluated on the split {ours.split!r}, {two} on {theirs.split!r}; only the same posters can be "
-            f"compared. Evaluate one of them anew: mmposter evaluate {two} DATA --split {ours.split}"
+            f"compared. Evaluate one of them anew: {anew}"
         )
     if first.genres != other.genres:
         raise UserError(

@@ -18,7 +18,7 @@ from pathlib import Path
 from mmposter.errors import UserError
 from mmposter.files.atomic import short_name
 from mmposter.files.disk import naming
-from mmposter.progress import say
+from mmposter.progress import warn
 
 if sys.platform == "win32":
     import msvcrt
@@ -156,10 +156,7 @@ def _acquire(output: Path, path: Path) -> int | None:
                 raise
             with suppress(OSError):
                 path.unlink()
-            say(
-                f"the file system of {output} has no locks: make sure that no other command writes there meanwhile",
-                style="yellow",
-            )
+            warn(f"the file system of {output} has no locks: make sure that no other command writes there meanwhile")
             return None
         if _is(descriptor, path):
             with suppress(OSError):  # a full disk stops the output itself, and says so then

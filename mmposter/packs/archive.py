@@ -21,6 +21,7 @@ from mmposter.files.formats import require_format
 from mmposter.files.strict_json import mapping, parse_json, shown, whole
 from mmposter.files.strict_values import fitting
 from mmposter.packs.facts import Facts
+from mmposter.shell import command_line
 
 KIND, FORMAT, SUFFIX = "mmposter-pack", 1, ".mmpack"
 FACTS = "pack.json"
@@ -105,5 +106,5 @@ class Archive:
         except Exception as error:  # of a damaged zip, LZMA stream or JSON, anything
             raise UserError(
                 f"{self.file} is no pack of mmposter, or is damaged ({type(error).__name__}: {error}).\n"
-                f"Get it again, or make one: mmposter pack DATA --out FILE{SUFFIX}"
+                f"Get it again, or make one: {command_line('mmposter', 'pack', 'DATA', '--out', f'FILE{SUFFIX}')}"
             ) from error

@@ -26,6 +26,7 @@ from mmposter.packs.archive import SUFFIX, Archive
 from mmposter.packs.codec import decode
 from mmposter.packs.facts import Facts, FieldFacts
 from mmposter.progress import say
+from mmposter.shell import command_line
 from mmposter.shipped import BENCHMARK
 
 _SHARD = 256
@@ -54,7 +55,7 @@ def find_data(data: str | Path) -> Path:
     if path.is_file():
         return open_pack(path)
     if path.suffix == SUFFIX and not path.exists():
-        raise UserError(f"there is no pack {path}; make one: mmposter pack DATA --out {path}")
+        raise UserError(f"there is no pack {path}; make one: {command_line('mmposter', 'pack', 'DATA', '--out', path)}")
     return path
 
 

@@ -29,6 +29,7 @@ from mmposter.packs.codec import Coded, encode, relative_error
 from mmposter.packs.facts import Facts, check_name
 from mmposter.progress import progress
 from mmposter.runs.provenance import package_version
+from mmposter.shell import command_line
 
 TOLERANCE = 0.05
 """The loss of a field of many columns: 1 - R2, with columns of one deviation."""
@@ -101,7 +102,7 @@ def write_pack(
         branches = dataset_extractors(dataset, config, offline=offline)
         stores = _stores(dataset, branches)
         writer = _Writer(list(dict.fromkeys(dataset.table["sha256"])), tolerance)
-        with progress("pack", sum(len(store.names) for store in stores), quiet=quiet) as ticker:
+        with progress("pack", sum(len(store.names) for store in stores), unit="field", quiet=quiet) as ticker:
             for store in stores:
                 for _ in writer.add(store):
                     ticker.advance(1, store.store.name)
@@ -235,9 +236,10 @@ def _stores(dataset: Dataset, branches: Mapping[str, BranchExtractors]) -> list[
             found.append(stored)
     if missing:
         lacking = ", ".join(text for texts in missing.values() for text in texts)
+        extract = command_line("mmposter", "extract", dataset.folder, "--branches", ",".join(missing))
         raise UserError(
             f"the feature store of {dataset.folder} lacks records of {len(hashes):,} posters: {lacking}.\n"
-            f"With the same --config and --set, run: mmposter extract {dataset.folder} --branches {','.join(missing)}"
+            f"With the same --config and --set, run: {extract}"
         )
     return found
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path
 from mmposter.files.strict_json import shown
-from mmposter.progress import console, say
+from mmposter.progress import console, say, set_aside
 
 ENVIRONMENT = "MMPOSTER_WEIGHTS"
 
@@ -84,7 +84,8 @@ def resolve(source: WeightSource, *, explicit: Path | None = None, offline: bool
             said = f"downloading {source.name} to {source.cache}"
             say(said)
             source.cache.mkdir(parents=True, exist_ok=True)
-            fetched = source.fetch(source.cache) or source.cache
+            with set_aside():  # the bar of the download is its library's
+                fetched = source.fetch(source.cache) or source.cache
         except Exception as error:  # any failure of any network library ends in the same advice
             looked.append(f"download: failed ({type(error).__name__}: {error})")
         else:

@@ -10,20 +10,13 @@ from mmposter.document.page import render_page
 from mmposter.files.atomic import write_json, write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import PUBLISHED
-from mmposter.published.table import ALIGN, COLUMNS, LEAKS, VERDICT, SystemRows, to_markdown
+from mmposter.published.table import ALIGN, COLUMNS, VERDICT, VERDICTS, SystemRows, to_markdown
 
 PAGE, TEXT, NUMBERS = "published.html", "published.md", "published.json"
 _LEAD = (
     "Networks of published systems, trained on your posters. Each number stands beside the paper's, which was measured "
     "on other posters, and beside the best answer that looks at no poster, on the paper's posters and on yours."
 )
-_VERDICTS: dict[str, Emphasis] = {
-    "better": "good",
-    "within noise": "unsure",
-    "NOT BETTER": "bad",
-    "undefined": "muted",
-    LEAKS: "bad",
-}
 
 
 def write_page(groups: Sequence[SystemRows], out: Path) -> Path:
@@ -46,7 +39,7 @@ def write_page(groups: Sequence[SystemRows], out: Path) -> Path:
 def _section(group: SystemRows) -> PageSection:
     rows = group.rows()
     emphasis: dict[tuple[int, int | None], Emphasis] = {
-        (place, VERDICT): _VERDICTS[row[VERDICT]] for place, row in enumerate(rows) if row[VERDICT] in _VERDICTS
+        (place, VERDICT): VERDICTS[row[VERDICT]] for place, row in enumerate(rows) if row[VERDICT] in VERDICTS
     }
     table = TableBlock("", COLUMNS, rows, ALIGN, emphasis)
     return PageSection(group.key, group.heading, (), (table, ListBlock(group.notes())))

@@ -6,16 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from mmposter.document.blocks import Emphasis, TableBlock
 from mmposter.document.markdown import markdown_table
 from mmposter.document.numbers import interval, with_interval
 from mmposter.document.numbers import number as written
 from mmposter.published.result import Result
 from mmposter.published.systems import Published, System, find_published, published_names, systems
+from mmposter.report.evaluation_text import VERDICTS as OF_EVALUATION
 
 COLUMNS = (
     "network",
@@ -32,13 +29,8 @@ ALIGN = "lllrrrlrr"
 VERDICT = COLUMNS.index("verdict")
 LEAKS = "LEAKS"
 WHOLE = "whole posters"
-_COLOURS = {
-    "better": "green",
-    "within noise": "yellow",
-    "NOT BETTER": "bold red",
-    "undefined": "dim",
-    LEAKS: "bold red",
-}
+VERDICTS: dict[str, Emphasis] = {**OF_EVALUATION, LEAKS: "bad"}
+"""How verdicts stand out, on a console and on a page."""
 _ALWAYS = ("mean_average_precision",)
 """Metrics shown of every row, so that rows of all systems and of ours have one in common."""
 
@@ -123,32 +115,27 @@ def group_results(results: Sequence[Result]) -> list[SystemRows]:
     return groups
 
 
-def render(groups: Sequence[SystemRows], console: Console) -> None:
-    """Print a table and notes for each system; a network by the name that `--list` shows, which is short."""
-    for group in groups:
-        # Eighty letters are enough for all six columns, of which three may break their cells between words.
-        table = Table(title=group.heading, title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False)
-        table.add_column("network", overflow="fold", min_width=14)
-        table.add_column("metric", overflow="fold", min_width=11)
-        table.add_column("here\n(95 %)", justify="right", no_wrap=True)
-        table.add_column("constant\n(difference)", justify="right", no_wrap=True)
-        table.add_column("verdict", overflow="fold", min_width=6, max_width=7)
-        table.add_column("published\n(constant)", justify="right", no_wrap=True)
-        for result in group.results:
-            for _, variant, metric, here, constant, apart, verdict, published, there in group.rows_of(result):
-                name = result.name + ("" if variant == "–" else "\n" + variant.replace(", ", "\n"))
-                number = published if there == "–" else f"{published}\n({there})"
-                table.add_row(
-                    Text(name),
-                    Text(metric),
-                    Text(here.replace(" (", "\n(")),
-                    Text(constant if apart == "–" else f"{constant}\n({apart})"),
-                    Text(verdict, style=_COLOURS.get(verdict, "")),
-                    Text(number),
-                )
-        console.print(table)
-        for note in group.notes():
-            console.print(Text(f"- {note}", style="dim"))
+def console_table(group: SystemRows) -> TableBlock:
+    """The table of a system for a console; a network by the name that `--list` shows, which is short."""
+    rows: list[list[str]] = []
+    emphasis: dict[tuple[int, int | None], Emphasis] = {}
+    for result in group.results:
+        for _, variant, metric, here, constant, apart, verdict, published, there in group.rows_of(result):
+            if verdict in VERDICTS:
+                emphasis[len(rows), 4] = VERDICTS[verdict]
+            # Intervals below their values: eighty letters are enough for all columns.
+            rows.append(
+                [
+                    result.name + ("" if variant == "–" else "\n" + variant.replace(", ", "\n")),
+                    metric,
+                    here.replace(" (", "\n("),
+                    constant if apart == "–" else f"{constant}\n({apart})",
+                    verdict,
+                    published if there == "–" else f"{published}\n({there})",
+                ]
+            )
+    header = ["network", "metric", "here\n(95 %)", "constant\n(difference)", "verdict", "published\n(constant)"]
+    return TableBlock(group.heading, header, rows, "llrrlr", emphasis, keys=2)
 
 
 def to_markdown(groups: Sequence[SystemRows]) -> str:

@@ -11,6 +11,7 @@ from mmposter.branches import declared
 from mmposter.config import CnnConfig, Config, spared_config
 from mmposter.pretrained import catalogue
 from mmposter.pretrained.resolver import WeightSource, locate
+from mmposter.shell import command_line
 from mmposter.shipped import POSTERS, run_name
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def branch_state(branch: str, config: Config) -> BranchState:
     """The state of one branch of a settled configuration before anything is trained."""
     libraries = tuple(name for name in declared(branch).imports(config) if find_spec(name) is None)
     if libraries:
-        command = f"pip install {' '.join(libraries)}"
+        command = command_line("pip", "install", *libraries)
         return BranchState(branch, "missing", command, libraries, commands=(command,))
     if declared(branch).on_images:
         return _network_state(branch, config.cnn)
@@ -96,7 +97,7 @@ def left_out_notice(run: Run, missing: Sequence[BranchState]) -> str:
         ways = list(state.commands)
         if state.state == "downloads":
             size = "" if state.megabytes is None else f"{state.megabytes:.0f} MB "
-            ways.append(f"--branches {','.join(wanted)} (downloads {size}once)")
+            ways.append(f"{command_line('--branches', ','.join(wanted))} (downloads {size}once)")
         verb, lacking = "is" if len(state.lacking) == 1 else "are", " and ".join(state.lacking)
         without = f", and {state.branch} goes without" if state.spares else ""
         lines.append(

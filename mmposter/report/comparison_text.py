@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from mmposter.document.blocks import Emphasis, TableBlock
 from mmposter.document.markdown import markdown_table
 from mmposter.document.numbers import exact, number, p_value, with_interval
-from mmposter.document.terminal import print_table
 from mmposter.evaluation.comparison import LEVEL, Comparison, RunRow
 from mmposter.evaluation.metrics import METRICS
 from mmposter.evaluation.seeds import Estimate
 from mmposter.files.spreadsheets import table_text
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 HEADLINES = tuple(metric for metric in METRICS if metric.headline)
 RUN_COLUMNS = ["run", "what", "seeds", *(metric.title for metric in HEADLINES)]
@@ -82,17 +77,19 @@ def notes(found: Comparison) -> list[str]:
     return notes
 
 
-def render(found: Comparison, console: Console) -> None:
-    """Print the headline metrics of every row and the differences to the first one."""
-    from rich.text import Text
-
+def headline_runs(found: Comparison) -> TableBlock:
+    """The headline metrics of every row, for a console."""
     # The interval below its value: three intervals side by side fit no narrow terminal.
     rows = [
         [*_about(row), *(value_text(row.metrics[metric.name]).replace(" (", "\n(") for metric in HEADLINES)]
         for row in found.rows
     ]
     rows.append(["constant answer", "", "", *(number(found.constant[metric.name]) for metric in HEADLINES)])
-    print_table(console, TableBlock(title(found), RUN_COLUMNS, rows, "lllrrr"))
+    return TableBlock(title(found), RUN_COLUMNS, rows, "lllrrr")
+
+
+def differences(found: Comparison) -> list[TableBlock]:
+    """What every row has more or less than the first one, for a console; nothing where there is one row."""
     rows = [
         [
             row.name,
@@ -105,12 +102,17 @@ def render(found: Comparison, console: Console) -> None:
         if row.difference is not None
         for metric in HEADLINES
     ]
-    if rows:
-        verdicts: dict[tuple[int, int | None], Emphasis] = {(at, 4): VERDICTS[row[-1]] for at, row in enumerate(rows)}
-        header = ["run", "metric", "difference", "p", "verdict"]
-        print_table(console, TableBlock(f"Minus {found.rows[0].name}", header, rows, "llrrl", verdicts))
-    for note in [*notes(found), *(f"average precision by genre, {line}" for line in genre_lines(found))]:
-        console.print(Text(f"- {note}", style="dim"))
+    if not rows:
+        return []
+    verdicts: dict[tuple[int, int | None], Emphasis] = {(at, 4): VERDICTS[row[-1]] for at, row in enumerate(rows)}
+    header = ["run", "metric", "difference", "p", "verdict"]
+    return [TableBlock(f"Minus {found.rows[0].name}", header, rows, "llrrl", verdicts, keys=2)]
+
+
+def explained(found: Comparison) -> list[str]:
+    """The notes, and the genres in which a row surely differs, for a console."""
+    lines = [*notes(found), *(f"average precision by genre, {line}" for line in genre_lines(found))]
+    return [f"- {line}" for line in lines]
 
 
 def genre_lines(found: Comparison) -> list[str]:

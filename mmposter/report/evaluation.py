@@ -23,7 +23,7 @@ from mmposter.document.blocks import (
     TableBlock,
     Thumbnail,
 )
-from mmposter.document.numbers import interval, number, percent, with_interval
+from mmposter.document.numbers import DASH, interval, number, percent, with_interval
 from mmposter.document.page import render_page
 from mmposter.evaluation.evaluate import Evaluation
 from mmposter.evaluation.examination import Examination
@@ -31,6 +31,7 @@ from mmposter.evaluation.listing import LISTING
 from mmposter.evaluation.operating import OperatingPoint
 from mmposter.evaluation.scored import PREDICTIONS, ScoredPosters
 from mmposter.evaluation.single_label import SingleLabelResult
+from mmposter.evaluation.thresholds import NEVER
 from mmposter.files.atomic import write_json, write_text
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import EVALUATION
@@ -267,7 +268,9 @@ def _thresholds(found: Examination) -> PageSection:
         best = row.hindsight
         hindsight = ["–", "–"] if best is None else [number(best.f1), number(best.threshold)]
         half = [number(row.half.f1), percent(row.half.decided)]
-        rows.append([row.genre, str(row.support), number(row.tuned.threshold), *point(row.tuned), *half, *hindsight])
+        rows.append(
+            [row.genre, str(row.support), _threshold(row.tuned.threshold), *point(row.tuned), *half, *hindsight]
+        )
     emphasis: dict[tuple[int, int | None], Emphasis] = {
         (at, column): "muted" for at in range(len(rows)) for column in (9, 10)
     }
@@ -284,6 +287,11 @@ def _thresholds(found: Examination) -> PageSection:
         ],
         [TableBlock("", header, rows, emphasis=emphasis)],
     )
+
+
+def _threshold(value: float) -> str:
+    """A dash where no probability can reach it."""
+    return DASH if value >= NEVER else number(value)
 
 
 def _together(found: Examination) -> PageSection:

@@ -1,25 +1,20 @@
-"""An evaluation on a console and as Markdown: its cells, and the notes that a reader needs."""
+"""An evaluation on a console and as Markdown: its summary, its cells, and the notes that a reader needs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from mmposter.document.blocks import Emphasis, TableBlock
 from mmposter.document.markdown import markdown_table
 from mmposter.document.numbers import interval, number, with_interval
-from mmposter.document.terminal import print_table
 from mmposter.evaluation import weighted
 from mmposter.evaluation.evaluate import Evaluation
 from mmposter.evaluation.examination import Examination, PartResult
 from mmposter.evaluation.intervals import MIN_POSTERS
-from mmposter.evaluation.metrics import METRICS
+from mmposter.evaluation.metrics import METRICS, Metric
 from mmposter.evaluation.thresholds import NEVER
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-METRIC_COLUMNS = ("metric", "value", "95 % interval", "constant", "minus the constant", "than the constant")
+METRIC_COLUMNS = ("metric", "value", "95 % interval", "constant", "minus the constant", "verdict")
 GENRE_COLUMNS = ("genre", "support", "AP", "95 % interval", "prevalence", "precision", "recall", "F1", "threshold")
 
 ROUNDED = "with the posters' own features a value may differ in the third decimal"
@@ -28,11 +23,13 @@ VERDICTS: Mapping[str, Emphasis] = {
     "better": "good",
     "within noise": "unsure",
     "NOT BETTER": "bad",
+    "cannot be beaten": "muted",
     "undefined": "muted",
 }
 
-_DISPENSABLE = (("threshold",), ("precision", "recall"), ("F1",), ("prevalence",), ("95 % interval",), ("support",))
-"""Columns by genre that a narrow console does without, in this order."""
+SUMMARY_METRICS = ("mean_average_precision", "macro_f1", "any_hit_at_3")
+"""What a command prints by default, of data with several genres a poster."""
+_EXTREMES = 3  # genres at either end that it names
 
 
 def title(evaluation: Evaluation) -> str:
@@ -51,23 +48,34 @@ def to_markdown(evaluation: Evaluation) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def render(evaluation: Evaluation, console: Console) -> None:
-    """Print both tables and the notes on a rich console.
+def summary(evaluation: Evaluation) -> list[TableBlock | str]:
+    """What a command prints by default: three metrics beside the constant answer, and the genres at both ends."""
+    names = [metric.name for metric in evaluation.headlines] if evaluation.single_label else SUMMARY_METRICS
+    shown = [metric for metric in evaluation.listed if metric.name in names]
+    rows = [[*_measured(evaluation, metric)[:4], evaluation.verdict(metric.name)] for metric in shown]
+    emphasis: dict[tuple[int, int | None], Emphasis] = {(at, 4): VERDICTS[row[4]] for at, row in enumerate(rows)}
+    header = [*METRIC_COLUMNS[:4], METRIC_COLUMNS[-1]]
+    return [TableBlock(title(evaluation), header, rows, "lrrrl", emphasis), *_extremes(evaluation)]
 
-    On a narrow one the table by genre leaves out columns, and says which; a genre without a positive, for which
-    there is no number, stands in the notes alone.
-    """
-    from rich.text import Text
 
-    print_table(console, metrics_table(evaluation, title(evaluation)))
+def _extremes(evaluation: Evaluation) -> list[str]:
+    """The genres that are ranked best and worst, with the constant's average precision, their prevalence."""
+    found = sorted((-row.average_precision, name) for name, row in evaluation.by_genre.items() if row.support)
+    names = [name for _, name in found]
+    ends = {"best": names[:_EXTREMES], "worst": names[_EXTREMES:][-_EXTREMES:][::-1]}
+    lines = []
+    for word, chosen in ends.items():
+        rows = [(name, evaluation.by_genre[name]) for name in chosen]
+        said = ", ".join(f"{name} {number(row.average_precision)} ({number(row.prevalence)})" for name, row in rows)
+        lines += [f"{word} genres, average precision (constant): {said}"] if said else []
+    return lines
+
+
+def whole(evaluation: Evaluation) -> list[TableBlock | str]:
+    """Both tables and the notes; a genre without a positive, for which there is no number, stands in the notes."""
     rows = [row for row in genre_rows(evaluation) if evaluation.by_genre[row[0]].support]
-    shown = _columns_that_fit(GENRE_COLUMNS, rows, console.width)
-    cut = [[row[i] for i in shown] for row in rows]
-    print_table(console, TableBlock("By genre", [GENRE_COLUMNS[i] for i in shown], cut))
-    hidden = [column for i, column in enumerate(GENRE_COLUMNS) if i not in shown]
-    narrow = [f"not shown by genre, for want of width: {', '.join(hidden)}"] if hidden else []
-    for note in [*notes(evaluation), *narrow]:
-        console.print(Text(f"- {note}", style="dim"))
+    tables = [metrics_table(evaluation, title(evaluation)), TableBlock("By genre", GENRE_COLUMNS, rows)]
+    return [*tables, *(f"- {note}" for note in notes(evaluation))]
 
 
 def metrics_table(evaluation: Evaluation, caption: str = "") -> TableBlock:
@@ -103,7 +111,7 @@ def parts_tables(found: Examination) -> list[TableBlock]:
                 rows += measured
                 emphasis |= {(at + k, 6): VERDICTS[row[-1]] for k, row in enumerate(measured)}
         header = [by, "posters", *(name for name in METRIC_COLUMNS if name != "minus the constant")]
-        tables.append(TableBlock(f"By {by}", header, rows, align="lrlrrrl", emphasis=emphasis))
+        tables.append(TableBlock(f"By {by}", header, rows, align="lrlrrrl", emphasis=emphasis, keys=3))
     return tables
 
 
@@ -128,16 +136,18 @@ def parts_notes(found: Examination) -> list[str]:
 
 def metric_rows(evaluation: Evaluation) -> list[list[str]]:
     """The cells under `METRIC_COLUMNS`, one row a metric, headlines first."""
+    return [_measured(evaluation, metric) for metric in evaluation.listed]
+
+
+def _measured(evaluation: Evaluation, metric: Metric) -> list[str]:
+    found = evaluation.metrics[metric.name]
     return [
-        [
-            metric.title,
-            number(evaluation.metrics[metric.name].value),
-            interval(evaluation.metrics[metric.name].ci95, "–"),
-            number(evaluation.metrics[metric.name].constant),
-            interval(evaluation.metrics[metric.name].difference.ci95, sign=True),
-            evaluation.verdict(metric.name),
-        ]
-        for metric in evaluation.listed
+        metric.title,
+        number(found.value),
+        interval(found.ci95, "–"),
+        number(found.constant),
+        interval(found.difference.ci95, sign=True),
+        evaluation.verdict(metric.name),
     ]
 
 
@@ -200,6 +210,13 @@ def notes(evaluation: Evaluation) -> list[str]:
     return notes
 
 
+def examined(found: Examination) -> list[TableBlock | str]:
+    """`whole`, the parts of the posters, and what a calibration would change."""
+    data = data_note(found)
+    lines = [*parts_notes(found), calibration_note(found), *([] if data is None else [data])]
+    return [*whole(found.evaluation), *parts_tables(found), *(f"- {line}" for line in lines)]
+
+
 def calibration_note(examination: Examination) -> str:
     """The calibration in one line, for a console."""
     found = examination.calibration
@@ -218,15 +235,3 @@ def data_note(examination: Examination) -> str | None:
     """That the features came out of a pack, where they did; None otherwise."""
     pack = examination.scored.source.pack
     return None if pack is None else f"features: those of the pack {pack}, which are rounded; {ROUNDED}"
-
-
-def _columns_that_fit(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Numbers of the columns that a rich table of `width` letters can hold uncut."""
-    needed = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
-    shown = list(range(len(header)))
-    for names in _DISPENSABLE:
-        # A space on both sides of each cell, and a line after it; one more line in front of the first.
-        if sum(needed[i] + 3 for i in shown) + 1 <= width:
-            break
-        shown = [i for i in shown if header[i] not in names]
-    return shown

@@ -31,6 +31,7 @@ from mmposter.files.atomic import write_json
 from mmposter.files.formats import require_format
 from mmposter.files.plain import MEGABYTE
 from mmposter.files.strict_json import mapping, number, read_json, shown, sound, text, texts, whole
+from mmposter.shell import command_line
 
 SUBSETS = "subsets.json"
 FORMAT = 1
@@ -156,7 +157,7 @@ class Subsets:
         path = folder / SUBSETS
         if not path.is_file():
             return None
-        mend = f"make it again with: mmposter calibrate {folder} DATA"
+        mend = f"make it again with: {command_line('mmposter', 'calibrate', folder, 'DATA')}"
         values = read_json(path, limit=_LARGEST, mend=mend)
         with sound(path, mend):
             known = mapping(values, SUBSETS)

@@ -13,6 +13,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation.thresholds import TELLING
 from mmposter.files.plain import MEGABYTE
 from mmposter.files.strict_json import mapping, number, parse_json, read_json, read_text, texts
+from mmposter.shell import command_line
 
 # Kept as text, not imported from mmposter.runs.run: a listing should not wait for torch.
 MODEL, _METRICS = "model.json", "metrics.jsonl"
@@ -43,7 +44,8 @@ def list_runs(folder: Path) -> list[RunSummary]:
         UserError: if there is no such folder, or no run in it.
     """
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; train something first: mmposter train DATA --out {folder}/NAME")
+        training = command_line("mmposter", "train", "DATA", "--out", folder / "NAME")
+        raise UserError(f"there is no folder {folder}; train something first: {training}")
     models = sorted(folder.rglob(MODEL))
     if not models:
         raise UserError(f"{folder} holds no run folder (a folder with a {MODEL})")

@@ -31,6 +31,7 @@ from mmposter.hub import HUB
 from mmposter.pretrained.trust import is_trusted
 from mmposter.runs.building import build_image_classifier, build_model, build_tower
 from mmposter.runs.decisions import Decision, Subsets, base_rates, unseen_answer
+from mmposter.shell import command_line
 from mmposter.shipped import BENCHMARK, find_run, is_borrowed, is_shipped, run_name, shipped_models
 from mmposter.suggest import did_you_mean
 
@@ -130,17 +131,15 @@ class Run:
         folder = find_run(folder) if on_hub else Path(folder)
         path = folder / MODEL
         if folder.parts[:1] == ("hf:",):  # a path that was made of an address
-            name = "/".join(folder.parts[1:])
+            getting = command_line("hf", "download", "/".join(folder.parts[1:]), "--local-dir", "FOLDER")
             raise UserError(
                 "a run folder is needed here, and a model of the hub lies in a cache, which nobody writes into.\n"
-                f"Get its files first: hf download {name} --local-dir FOLDER"
+                f"Get its files first: {getting}"
             )
         if file_here(path) is None:
             meant = did_you_mean(str(folder), shipped_models())
-            raise UserError(
-                f"{folder} is no run folder (it has no {MODEL}){meant}; make one with: mmposter train DATA "
-                f"--out {folder}"
-            )
+            training = command_line("mmposter", "train", "DATA", "--out", folder)
+            raise UserError(f"{folder} is no run folder (it has no {MODEL}){meant}; make one with: {training}")
         values = read_json(path, limit=_LARGEST, mend=_MEND)
         with sound(path, _MEND):
             known = mapping(values, MODEL)
@@ -166,9 +165,8 @@ class Run:
                 base_rates(run.facts[BASE_RATES], len(vocabulary))
             _ = run.architecture, run.resize  # made of the file's values, too
         if finished and (run.thresholds is None or not (folder / WEIGHTS).is_file()):
-            raise UserError(
-                f"the training in {folder} has not ended; go on with: mmposter train DATA --out {folder} --resume"
-            )
+            training = command_line("mmposter", "train", "DATA", "--out", folder, "--resume")
+            raise UserError(f"the training in {folder} has not ended; go on with: {training}")
         return run
 
     def load_model(self) -> PosterModel | ImageClassifier:
@@ -254,9 +252,8 @@ class Run:
         """
         found = Subsets.load(self.folder, self.config.branches, self.vocabulary.genres)
         if found is not None and found.weights != file_hash(self.folder / WEIGHTS):
-            raise UserError(
-                f"{self.folder} was trained again since it was calibrated; type: mmposter calibrate {self.folder} DATA"
-            )
+            anew = command_line("mmposter", "calibrate", self.folder, "DATA")
+            raise UserError(f"{self.folder} was trained again since it was calibrated; type: {anew}")
         return found
 
     def decision(self, only: Collection[str] | None = None) -> Decision:
@@ -301,10 +298,10 @@ class Run:
         if is_borrowed(self.folder):  # by the package, or by a cache, where files are links
             own = is_shipped(self.folder)
             folder, data = f"{run_name(self.folder)}-calibrated", BENCHMARK if own else data
-            copy = f"cp {'-r' if own else '-rL'} {self.folder} {folder}\n  "
+            copy = f"{command_line('cp', '-r' if own else '-rL', self.folder, folder)}\n  "
         raise UserError(
             f"no precision can be promised of {self.folder}: it does not keep what its validation posters say of that. "
-            f"Type:\n  {copy}mmposter calibrate {folder} {data}"
+            f"Type:\n  {copy}{command_line('mmposter', 'calibrate', folder, data)}"
         )
 
     def _unseen(self) -> Unseen | None:

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mmposter.errors import UserError
 from mmposter.serve.errors import RequestError
+from mmposter.shell import command_line
 
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^:\[\]/@?#\s]+)(?::(?P<port>\d{1,5}))?")
@@ -104,8 +105,8 @@ class Access:
         known = _NAME.fullmatch(name) or _address(name)
         host = f"the name {name!r}" if known else "the name that the request gives (Host)"
         message = (
-            f"this server does not answer to {host}; if it is one of its names, start the server with: mmposter serve "
-            f"--allow-host {name if known else 'NAME'}"
+            f"this server does not answer to {host}; if it is one of its names, start the server with: "
+            + command_line("mmposter", "serve", "--allow-host", name if known else "NAME")
         )
         allowed = list(dict.fromkeys(["localhost", "127.0.0.1", "::1", *self.hosts]))
         return RequestError(403, "foreign_host", message, allowed=allowed)
@@ -175,7 +176,7 @@ def _wrong_origin(origin: str) -> RequestError:
     known = _ORIGIN.fullmatch(origin.lower()) and origin.isascii() and len(origin) <= _SHOWN
     message = (
         f"a page of {origin if known else 'another site'} may not use this server; to let it, start the server with: "
-        f"mmposter serve --allow-origin {origin if known else 'https://that.site'}"
+        + command_line("mmposter", "serve", "--allow-origin", origin if known else "https://that.site")
     )
     return RequestError(403, "foreign_origin", message, allowed="pages of this server, and those of --allow-origin")
 

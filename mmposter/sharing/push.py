@@ -18,7 +18,7 @@ from mmposter.errors import UserError
 from mmposter.files.atomic import write_text
 from mmposter.files.disk import disk_error
 from mmposter.files.paths import is_a_path
-from mmposter.files.strict_json import MEGABYTE
+from mmposter.files.plain import MEGABYTE
 from mmposter.hub.address import HubModel, parse_address
 from mmposter.hub.download import hub_api, hub_error, is_offline
 from mmposter.hub.files import CARD, FILES, LARGEST, MODEL, SEEN, SUBSETS, TOWER, WEIGHTS

@@ -24,7 +24,7 @@ from mmposter.inference.classifier import GenrePredictor, embedding_identity
 from mmposter.inference.embedding import storable
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import INDEX
-from mmposter.progress import progress, say
+from mmposter.progress import progress, warn
 from mmposter.shipped import BENCHMARK
 from mmposter.similarity.index import PosterIndex, read_facts
 from mmposter.similarity.writing import IndexRow, IndexWriter
@@ -131,11 +131,11 @@ def _fill(
                     ticker.advance()
         index = writer.finish([row.key for row in rows])
     if failed:
-        say(f"{len(failed)} of {len(todo)} posters could not be used, and are near to none:")
+        warn(f"{len(failed)} of {len(todo)} posters could not be used, and are near to none:")
         for line in failed[:_NAMED]:
-            say(f"  {visible(line)}")
+            warn(f"  {visible(line)}")
         if len(failed) > _NAMED:
-            say(f"  and {len(failed) - _NAMED} more")
+            warn(f"  and {len(failed) - _NAMED} more")
     return index
 
 

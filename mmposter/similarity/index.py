@@ -28,6 +28,7 @@ from mmposter.files.strict_json import mapping, read_json, sound
 from mmposter.files.strict_parquet import ParquetError, read_parquet
 from mmposter.files.strict_values import StrictValues, fitting
 from mmposter.files.tensors import load_tensors, tensor_shapes
+from mmposter.shell import command_line
 from mmposter.similarity.neighbours import Neighbour
 
 INDEX, KIND, FORMAT = "index.json", "mmposter-index", 1
@@ -87,16 +88,14 @@ class PosterIndex:
             raise UserError(
                 f"{folder} is no index of posters; make one: mmposter similar POSTER --among DATA --index DIR"
             )
+        making = command_line("mmposter", "similar", "POSTER", "--among", facts.source, "--index", folder)
         if made_with is not None and facts.made_with != made_with:
             raise UserError(
                 f"the index {folder} was made with another model or other branches: its posters cannot be compared.\n"
-                f"Make it anew: mmposter similar POSTER --among {facts.source} --index {folder} --rebuild"
+                f"Make it anew: {making} --rebuild"
             )
         if not facts.finished:
-            raise UserError(
-                f"the index {folder} is not finished; go on with: mmposter similar POSTER --among {facts.source} "
-                f"--index {folder}"
-            )
+            raise UserError(f"the index {folder} is not finished; go on with: {making}")
         return cls(folder, facts)
 
     def __len__(self) -> int:

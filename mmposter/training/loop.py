@@ -28,8 +28,8 @@ from mmposter.evaluation.thresholds import TELLING
 from mmposter.evaluation.unseen import Unseen
 from mmposter.files.atomic import write_text
 from mmposter.files.tensors import save_tensors
+from mmposter.progress import begin_step, step_on, warn
 from mmposter.progress import progress as show_progress
-from mmposter.progress import say
 from mmposter.training.batches import EpochSampler, PosterBatches, as_it_is
 from mmposter.training.callbacks import TrainingCallback
 from mmposter.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
@@ -135,8 +135,13 @@ class Trainer:
         state = self.progress
         if state.finished:
             return state
-        with self._looking_on(), show_progress("train", self.epochs, done=state.epoch, quiet=quiet) as ticker:
+        with (
+            self._looking_on(),
+            show_progress("train", self.epochs, done=state.epoch, unit="epoch", quiet=quiet) as ticker,
+        ):
             while not state.finished:
+                whole = state.batch == 0  # an earlier, stopped run may have begun this epoch
+                ticker.begin_part(1, 1)
                 try:
                     self._train_epoch()
                     row = self._end_epoch()
@@ -145,11 +150,11 @@ class Trainer:
                         raise
                     kept = f"kept is epoch {state.best_epoch + 1}, the best before"
                     if self.processes.main:
-                        say(f"{error}\n{kept}")
+                        warn(f"{error}\n{kept}")
                     state.finished = True
                     break
                 quality = f" val mAP {row['val_map']:.4f}" if self.tells else ""
-                ticker.advance(1, f"loss {row['train_loss']:.4f}{quality}")
+                (ticker.advance if whole else ticker.skip)(1, f"loss {row['train_loss']:.4f}{quality}")
         return state
 
     @contextmanager
@@ -196,6 +201,7 @@ class Trainer:
         self.model.train()
         saved = began = time.monotonic()
         before = state.seconds
+        begin_step("batch", len(loader))
         for inputs, labels, rows in loader:
             if len(rows):  # not one of its posters could be decoded otherwise
                 with _one_row(self.model) if len(rows) == 1 else nullcontext():
@@ -206,6 +212,7 @@ class Trainer:
                 state.seen += len(rows)
             state.step += 1
             state.batch += 1
+            step_on()
             state.seconds = before + time.monotonic() - began
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self._save(LAST)

@@ -33,7 +33,7 @@ from mmposter.features.tower import TowerInput, TowerWeights
 from mmposter.files.tensors import load_tensors
 from mmposter.outputs import claim
 from mmposter.outputs.kinds import RUN
-from mmposter.progress import say
+from mmposter.progress import say, warn
 from mmposter.runs.building import (
     build_image_classifier,
     build_model,
@@ -44,6 +44,7 @@ from mmposter.runs.building import (
 from mmposter.runs.decisions import Decision, unseen_answer
 from mmposter.runs.provenance import package_version
 from mmposter.runs.run import BASE_RATES, MODEL, START, WEIGHTS, Run
+from mmposter.shell import command_line
 from mmposter.training.callbacks import TrackerCallback, TrainingCallback
 from mmposter.training.checkpoint import require_same_config
 from mmposter.training.films import Films, films_of
@@ -152,7 +153,7 @@ def train(
     if not quiet:
         _say_what_is_lacking(result, inputs)
     if isinstance(fitted.weights, PinnedTower) and not quiet:
-        say(_WITHOUT_TOWER.format(backbone=config.cnn.backbone))
+        warn(_WITHOUT_TOWER.format(backbone=config.cnn.backbone))
     return result
 
 
@@ -166,7 +167,7 @@ def _say_what_is_lacking(result: TrainingResult, inputs: Inputs) -> None:
         lack = f"no training poster has {listed} ({len(never)} of {len(result.run.vocabulary)} genres): never given"
         said = lack if said is None else f"{said}; {lack}"
     if said is not None:
-        say(f"warning: {said}")
+        warn(f"warning: {said}")
     if known := result.run.facts.get(START, {}).get("val_seen"):
         say(
             f"{known:,} of {result.validation.n:,} validation posters were seen in training by "
@@ -376,7 +377,7 @@ def _require_same_resize(out: Path, weights: TowerWeights) -> None:
     if then != weights.filter:
         raise UserError(
             f"{out} was started with posters resized by the filter {then}, and {weights.backbone} now takes "
-            f"{weights.filter}.\nGo on with --set cnn.resize={then}, or give another --out"
+            f"{weights.filter}.\nGo on with {command_line('--set', f'cnn.resize={then}')}, or give another --out"
         )
 
 

@@ -16,7 +16,7 @@ from mmposter.data.downloading.schedule import DownloadJob, HostSchedule
 from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path
 from mmposter.outputs import one_writer
-from mmposter.progress import progress, say
+from mmposter.progress import progress, warn
 
 _THREADS = 32
 _LAST_WORDS_S = 1.0  # how long an interrupted run waits for the answers that are on their way
@@ -175,4 +175,4 @@ class _Run:
             return
         messages = [outcome.message for outcome in outcomes.values() if outcome.reason == "host_given_up"]
         for message in dict.fromkeys(messages):
-            say(f"{messages.count(message)} posters were {message}. The same command asks for them again.")
+            warn(f"{messages.count(message)} posters were {message}. The same command asks for them again.")

@@ -17,6 +17,7 @@ from mmposter.features.store import Record
 from mmposter.files.paths import file_here
 from mmposter.pretrained import catalogue, resolver
 from mmposter.pretrained.trust import is_trusted
+from mmposter.progress import step_on
 
 _CPU_SLICE = 2  # posters at a time on a CPU: the maps of more do not stay in its cache
 
@@ -74,7 +75,11 @@ class YoloExtractor(FeatureExtractor):
 
     def __call__(self, batch: Sequence[Poster]) -> list[Record]:
         size = _CPU_SLICE if self._device == "cpu" else len(batch)
-        found = [record for start in range(0, len(batch), size) for record in self._model(batch[start : start + size])]
+        found = []
+        for start in range(0, len(batch), size):
+            records = self._model(batch[start : start + size])
+            found += records
+            step_on(len(records))
         return [{"boxes": r.boxes, "scores": r.scores, "labels": r.labels} for r in found]
 
     @property

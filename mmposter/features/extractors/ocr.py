@@ -29,6 +29,7 @@ from mmposter.features.extractors.ngrams import NgramFeature
 from mmposter.features.store import Record
 from mmposter.images.picture import Picture
 from mmposter.pretrained import catalogue, resolver
+from mmposter.progress import step_on
 
 
 class LinesExtractor(NgramFeature):
@@ -146,7 +147,7 @@ class PpocrExtractor(LinesExtractor):
         return pixels_alone
 
     def __call__(self, batch: Sequence[tuple[Poster, None]]) -> list[Record]:
-        return self._records(self._model([poster for poster, _ in batch]))
+        return self._records(self._model([poster for poster, _ in batch], each=step_on))
 
 
 def pixels_and_luma(picture: Picture) -> tuple[Poster, NDArray[np.uint8] | None]:

@@ -50,7 +50,7 @@ def plot_average_precision(evaluation: Evaluation | Mapping[str, Any], title: st
             at, low, high = zip(*known, strict=True)
             axes.hlines(at, low, high, color=BLUE, linewidth=2, alpha=0.45, label="95 % interval")
         values = [row["average_precision"] for _, row in rows]
-        axes.plot(values, places, "o", color=BLUE, markersize=6.5, label="model")
+        axes.plot(values, places, "o", color=BLUE, markersize=6.5, label="model", clip_on=False)
         prevalence = [row["prevalence"] for _, row in rows]
         axes.plot(prevalence, places, "|", color=ORANGE, markersize=13, markeredgewidth=2.2, label="constant answer")
         axes.set_yticks(places, [visible_lines(f"{genre}  ({row['support']})") for genre, row in rows])

@@ -39,7 +39,8 @@ def test_errors_for_people_pass_through(app, tmp_path):
 
 def test_defaults_are_those_of_the_library():
     ours, library = inspect.signature(prepare_command).parameters, inspect.signature(prepare).parameters
-    shared = set(ours) & set(library) - {"source", "out", "format"}
+    # Of the library `quiet` is for no text at all, of the command for little.
+    shared = set(ours) & set(library) - {"source", "out", "format", "quiet"}
     assert shared == {
         "vocabulary", "seed", "ratios", "min_side", "duplicate_distance", "workers", "titles", "posters",
         "allow_unknown", "overwrite", "corrections",
@@ -49,7 +50,7 @@ def test_defaults_are_those_of_the_library():
     assert {name: ours[name].default for name in same} == {name: library[name].default for name in same}
     manners = {name for name in ours if hasattr(DownloadOptions(), name)}
     assert manners == {"mirror", "offline", "retry_dead", "connections", "timeout"}
-    assert manners | shared | {"source", "out", "format"} == set(ours)
+    assert manners | shared | {"source", "out", "format", "quiet", "verbose"} == set(ours)
     assert {name: ours[name].default for name in manners} == {
         name: getattr(DownloadOptions(), name) for name in manners
     }

@@ -12,12 +12,13 @@ import pytest
 from rich.console import Console
 from sklearn import metrics as sk
 
+from mmposter.document.terminal import print_all
 from mmposter.errors import UserError
 from mmposter.evaluation import METRICS, Evaluation, compute_metrics, evaluate, get_metric, single_label_metrics
 from mmposter.evaluation.evaluate import MetricResult, verdict
 from mmposter.evaluation.intervals import MIN_POSTERS, Difference
 from mmposter.evaluation.thresholds import apply_thresholds
-from mmposter.report.evaluation_text import notes, render, to_markdown
+from mmposter.report.evaluation_text import VERDICTS, notes, to_markdown, whole
 
 GENRES = ["Drama", "Comedy", "War", "News [live]"]
 LIMITS = np.array([0.4, 0.4, 0.3, 0.5])
@@ -225,6 +226,16 @@ def test_a_genre_has_an_interval_from_ten_posters_on():
     assert [row.ci95 is not None for row in found.by_genre.values()] == [True, False, True, False]
 
 
+@pytest.mark.parametrize(("name", "best"), [("overall_recall", 1.0), ("expected_calibration_error", 0.0)])
+def test_a_constant_that_is_perfect_cannot_be_beaten_which_is_no_fault(name: str, best: float):
+    worse = -0.2 if best else 0.2
+    result = MetricResult(best + worse, None, best, Difference(worse, (worse - 0.1, worse + 0.1)))
+    assert verdict(get_metric(name), result) == "cannot be beaten"
+    equal = MetricResult(best, None, best, Difference(0.0, (0.0, 0.0)))
+    assert verdict(get_metric(name), equal) == "cannot be beaten"
+    assert VERDICTS["cannot be beaten"] == "muted"
+
+
 def test_a_constant_model_is_never_called_better():
     train, _ = data(1)
     target, _ = data(0)
@@ -236,12 +247,12 @@ def test_a_constant_model_is_never_called_better():
 
 def test_render_and_markdown_show_value_constant_and_verdict(result: Evaluation):
     stream = io.StringIO()
-    render(result, Console(file=stream, width=140, no_color=True))
+    print_all(Console(file=stream, width=140, no_color=True), whole(result))
     markdown = to_markdown(result)
     for text in (stream.getvalue(), markdown):
         assert "test: 108 posters" in text
         assert "News [live]" in text  # square brackets are not markup
-        assert "NOT BETTER" in text  # overall recall against "every genre"
+        assert "cannot be beaten" in text  # overall recall against "every genre"
         assert f"{result.metrics['r_precision'].value:.3f}" in text
         assert f"{result.metrics['r_precision'].constant:.3f}" in text
         assert "left out, posters without genre: 12" in text
@@ -249,7 +260,7 @@ def test_render_and_markdown_show_value_constant_and_verdict(result: Evaluation)
         assert "nan" not in text
     tables = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len(tables) == 2 * 2 + len(METRICS) + len(GENRES)
-    assert tables[0] == "| metric | value | 95 % interval | constant | minus the constant | than the constant |"
+    assert tables[0] == "| metric | value | 95 % interval | constant | minus the constant | verdict |"
     assert [line.split(" | ")[0] for line in tables[-4:]] == ["| Drama", "| Comedy", "| War", "| News [live]"]
 
 

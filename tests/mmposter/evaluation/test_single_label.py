@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from sklearn import metrics as sk
 
+from mmposter.document.terminal import print_all
 from mmposter.errors import UserError
 from mmposter.evaluation import METRICS, ConstantPredictor, Evaluation, compute_metrics, evaluate
 from mmposter.evaluation.bootstrap import values_and_halves
@@ -21,7 +22,7 @@ from mmposter.evaluation.single_label import (
     single_label_metrics,
 )
 from mmposter.evaluation.thresholds import NEVER
-from mmposter.report.evaluation_text import notes, render, to_markdown
+from mmposter.report.evaluation_text import notes, to_markdown, whole
 from mmposter.report.plots import plot_confusion
 
 SHARES = np.array([0.5, 0.25, 0.15, 0.08, 0.02])
@@ -122,7 +123,7 @@ def test_evaluate_puts_them_first_and_keeps_the_others(result: Evaluation):
 
 def test_tables_show_them_and_no_threshold(result: Evaluation):
     stream = io.StringIO()
-    render(result, Console(file=stream, width=140, no_color=True))
+    print_all(Console(file=stream, width=140, no_color=True), whole(result))
     markdown = to_markdown(result)
     for text in (stream.getvalue(), markdown):
         assert "decided: the surest genre of each poster" in text

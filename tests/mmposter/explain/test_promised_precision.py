@@ -181,7 +181,7 @@ def test_files_have_the_verdicts_and_the_order_of_the_reviews(ready, posters, tm
 
 
 def test_the_summary_says_what_share_is_given_without_a_person(ready, posters, middle):
-    said = command(ready, posters).output
+    said = command(ready, posters, "-v").output
     classifier = load(ready)
     tally = Tally(classifier.evidence(), 0.8)
     found = list(tally.counted(classifier.stream(posters, precision=0.8)))

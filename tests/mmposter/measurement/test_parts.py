@@ -64,7 +64,8 @@ def test_each_source_is_measured_beside_its_constant(world, joined, tmp_path):
 def test_the_command_tells_parts_and_a_pack_keeps_the_sources(world, joined, tmp_path):
     run = trained(world, joined, tmp_path / "run")
     runner, common = CliRunner(), ["--offline", "--device", "cpu", "--calibration", "none"]
-    said = runner.invoke(app, ["evaluate", str(run.folder), str(joined.folder), *common], catch_exceptions=False)
+    arguments = ["evaluate", str(run.folder), str(joined.folder), "-v"]
+    said = runner.invoke(app, [*arguments, *common], catch_exceptions=False)
     assert "By source" in said.stdout
     assert "compare each with its constant" in " ".join(said.stdout.split())
     pack = write_pack(joined, world.config(branches="yolo,ocr"), tmp_path / "joined.mmpack", offline=True, quiet=True)

@@ -133,7 +133,7 @@ def test_a_pack_says_the_filter_behind_its_features(packed, tmp_path):
         (("ocr.reading=fast", "yolo.model=yolo11s.pt"), ["ocr.reading: default", "yolo.model: yolo11n.pt in the pack"]),
         (("cnn.backbone=resnet18",), ["cnn.backbone: mobilenet_v3_small in the pack, resnet18 asked"]),
         (("style.reduced=null",), ["--set style.reduced=8"]),
-        (("cnn.size=[96,64]",), ["--set cnn.size=[64,48]"]),
+        (("cnn.size=[96,64]",), ["--set 'cnn.size=[64,48]'"]),
     ],
 )
 def test_other_settings_are_named_with_what_to_type(packed, changes, lines):
@@ -288,7 +288,8 @@ def test_pack_and_train_as_they_are_typed(prepared, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     sets = [part for override in overrides for part in ("--set", override)]
     file = tmp_path / "typed.mmpack"
-    packing = CliRunner().invoke(app, ["pack", str(dataset.folder), "--out", str(file), "--branches", "yolo", *sets])
+    asked = ["pack", str(dataset.folder), "--out", str(file), "--branches", "yolo", *sets]
+    packing = CliRunner().invoke(app, [*asked, "-v"])
     assert packing.stdout == f"{file}\n"
     assert "yolo.boxes" in packing.stderr
     out = tmp_path / "run"
