@@ -20,7 +20,7 @@ from mmposter.hub.address import looks_like_a_name
 from mmposter.images.reading import ImageInput
 from mmposter.inference.classifier import GenrePredictor, cut, several
 from mmposter.runs.seen import TRAIN
-from mmposter.shipped import POSTERS
+from mmposter.shipped import POSTERS, find_run
 from mmposter.similarity.index import PosterIndex
 from mmposter.suggest import did_you_mean
 
@@ -147,7 +147,12 @@ def from_pretrained(
         name.startswith(HUB) or (looks_like_a_name(name) and (revision is not None or folder_here(name) is None))
     )
     if on_hub:
-        model = str(parse_address(name, revision))
+        try:
+            model = find_run(str(parse_address(name, revision)), offline=offline)
+        except UserError as error:
+            if name.startswith(HUB) or revision is not None:
+                raise
+            raise UserError(f"there is no run folder {name} here, and as a model of the hub: {error}") from error
     elif revision is not None:
         raise UserError(f"revision={revision!r} is for a model of the hub (ORG/NAME); {name!r} is none")
     return PosterClassifier.load(model, branches=branches, device=device, offline=offline)

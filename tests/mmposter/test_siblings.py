@@ -61,6 +61,7 @@ def test_a_file_or_a_folder_of_ones_own_is_found_too(name, kind, tmp_path, monke
     place.write_text("")
     monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("importlib.metadata.packages_distributions", dict)  # to read all of this environment takes long
     assert foreign_packages() == {name: str(place)}
     with pytest.raises(ImportError, match=f"{name}.py, {name}/"):
         require_own()

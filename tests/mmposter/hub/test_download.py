@@ -175,5 +175,9 @@ def test_from_pretrained_takes_folders_too(on_hub, monkeypatch):
     found = from_pretrained("mine/genres", device="cpu", offline=True, branches=["cnn"])  # a folder of that name
     assert found.run.folder == Path("mine/genres")
     assert on_hub.hub.asked == []
+    with pytest.raises(
+        UserError, match="no run folder mine/typo here, and as a model of the hub: the Hugging Face hub has"
+    ):
+        from_pretrained("mine/typo")
     with pytest.raises(UserError, match=r"revision='v1' is for a model of the hub \(ORG/NAME\); 'posters' is none"):
         from_pretrained("posters", revision="v1")
