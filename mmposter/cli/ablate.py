@@ -100,9 +100,9 @@ def ablate_command(
 ) -> None:
     """Train a grid of configurations with several seeds, compare them, and write a report.
 
-    Every cell gets its mean over the seeds with a 95 % interval over seeds and posters, and its difference to the full
-    model paired by poster, with p-values corrected for the number of cells (Holm). Features that are not in the store
-    yet are extracted first. The report is DIR/ablation.html; the same is there as Markdown, CSV, LaTeX and plots.
+    Each configuration gets the mean over its seeds with a 95 % interval over seeds and posters, and its difference to
+    the full model, paired by poster, with p-values corrected for multiple comparisons (Holm). Missing features are
+    extracted first. The report is DIR/ablation.html, with the same in Markdown, CSV, LaTeX and plots.
 
     Examples:
 

@@ -56,14 +56,14 @@ def audit_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Find posters whose genres should be looked at: a list of probable mistakes, and a page to go through them.
+    """Find probable label errors: a ranked list, and a page to review them.
 
-    Trains a head for each fold on cached features and asks it about posters that it did not learn from. Found are
-    genres that are probably missing or wrong, posters that mislead, posters of one film or picture with other genres,
-    and genres that are hardly told apart. Nothing of DATA is changed.
+    Each poster is judged by a model that was not trained on it (cross-validation on cached features). The list has
+    genres that are probably missing or wrong, misleading posters, posters of one movie or image with different genres,
+    and genres that are hard to tell apart. DATA is not changed.
 
-    OUT/audit.html is a page that works without a network: keep, fix or skip each poster, then download a table of
-    corrections for `mmposter prepare --corrections FILE`. The same findings are in OUT/audit.csv and OUT/audit.json.
+    OUT/audit.html works without a network: keep, fix or skip each poster, then save a table of corrections for
+    `mmposter prepare --corrections FILE`. The same findings are in OUT/audit.csv and OUT/audit.json.
 
     Examples:
 

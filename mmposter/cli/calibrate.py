@@ -50,12 +50,11 @@ def calibrate_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Fit probabilities and thresholds of a run anew, for every set of its branches, and measure each set.
+    """Calibrate the probabilities and thresholds of a run, for every subset of its branches.
 
-    A model whose branches are masked is less sure than the whole, and needs thresholds of its own. Fitted on the
-    validation posters: one slope of all logits, one offset a genre, then thresholds. Measured on the test posters.
-    The result is RUN/subsets.json: `evaluate` and `predict` use what belongs to the branches they look through. Without
-    the file a run decides as it was trained.
+    A model with masked branches is less certain than the whole model and needs its own thresholds. One slope for the
+    logits, one offset per genre and thresholds are fitted on the validation posters, and measured on the test posters.
+    The result is RUN/subsets.json, which `evaluate` and `predict` use for the branches in use.
 
     Example:
 

@@ -48,10 +48,10 @@ def compare_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Compare runs on the same posters: metrics with intervals, and paired differences to the first run with theirs.
+    """Compare runs on the same posters: metrics and paired differences to the first run, with intervals.
 
-    Reads what `mmposter evaluate` saved. Runs that differ in nothing but the seed become one row, whose intervals hold
-    the luck of training too.
+    Reads what `mmposter evaluate` saved. Runs that differ only in their seed become one row, whose interval includes
+    the variance of training.
 
     Examples:
 

@@ -7,7 +7,7 @@ from mmposter.cli.answers import answer_line
 
 
 def config_command(config: opt.ConfigSource = None, set: opt.Overrides = None, branches: opt.Branches = None) -> None:
-    """Print the whole configuration as YAML, defaults included: a start for a file of your own.
+    """Print the complete configuration as YAML, with all defaults.
 
     Examples:
 

@@ -40,13 +40,13 @@ def distill_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Train an image network of your own to see in posters what pretrained ones see. No genre is needed.
+    """Train an image backbone to reproduce the features of pretrained ones. No genres are needed.
 
-    The student begins with random weights (or --init) and learns the teachers' feature maps and scores from random
-    crops of the training posters, and, where these have genres, what a head on the teachers' features makes of them
-    (--set genre_weight=0: no genre is looked at). Validation posters are watched, test posters never opened. Stopped at
-    any moment, the same command with --resume goes on. All keys for --set stand in TOWER/distillation.json, and in the
-    answer to an unknown one. The default takes hours without a GPU; shorter phases take less.
+    The student starts from random weights (or --init) and learns the feature maps and class scores of the teachers
+    from random crops of the training posters. If these have genres, it also learns the predictions of linear heads on
+    the teachers' features (--set genre_weight=0 turns this off). Validation posters are monitored; test posters are
+    never opened. --resume continues a stopped distillation. All keys for --set are in TOWER/distillation.json. The
+    default takes hours without a GPU.
 
     Examples:
 

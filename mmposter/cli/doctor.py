@@ -16,7 +16,7 @@ _COLOURS: dict[str, Emphasis] = {"ready": "good", "downloads": "unsure", "missin
 
 
 def doctor_command(json_output: opt.Json = False) -> None:
-    """Say what this machine can do: devices, branches and what they lack, versions. Asks no network.
+    """Show what this machine can do: devices, branches and what is missing for them, versions. No network access.
 
     Example:
 

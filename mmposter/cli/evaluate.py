@@ -78,12 +78,11 @@ def evaluate_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Measure a run on one split: each metric beside the best constant answer's, headline metrics with intervals.
+    """Evaluate a run on one split: each metric with its interval, beside the best constant answer.
 
-    Writes report.html (one file, opens without a network), evaluation.json, predictions.parquet (each poster's
-    probabilities; `mmposter compare` reads them), listing.txt (title, year and the three surest genres) and plots.
-
-    Posters that the run has seen in training, under whatever name, are counted and left out.
+    Writes report.html (one self-contained page), evaluation.json, predictions.parquet (probabilities of each poster,
+    used by `mmposter compare`), listing.txt and plots. Posters that the run was trained on are found under any name,
+    and left out.
 
     Examples:
 

@@ -59,14 +59,14 @@ def explain_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Why posters get the genres that they get: a card and a JSON file a poster.
+    """Explain predictions: an image and a JSON file for each poster.
 
-    For each predicted genre (or --genre): what each branch adds to its logit (Shapley values), where on the poster the
-    cnn and the style branch found what speaks for it (Grad-CAM), and how much each object and each line of text counts
-    (the logit with it minus the logit without it).
+    For each predicted genre (or --genre): what each branch adds to the logit (Shapley values), where the cnn and style
+    branches found evidence (Grad-CAM), and how much each object and line of text counts (the logit with it minus the
+    logit without it).
 
-    A picture that cannot be used is named with its reason and never stops the others; if none can be used, the exit
-    code is 1. Finished posters survive a stop at any moment: the same command goes on.
+    A poster that cannot be read is listed and skipped; if none can be read, the exit code is 1. Finished posters are
+    kept when the command is stopped, and the same command continues.
 
     Examples:
 

@@ -39,12 +39,11 @@ def export_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Write a run as one file for programs without mmposter: a poster's pixels in, probabilities of genres out.
+    """Write a run as one file for programs without mmposter: pixels in, probabilities out.
 
-    The file holds the resize, the image network, the head, what calibrate fitted, and the names and thresholds of the
-    genres. It looks through cnn and style; yolo and ocr are masked. Before it is there it is checked against predict:
-    no probability may differ by 1e-4. Beside it stands FILE.example.py, which runs it without torch (onnx), or with
-    torch alone (torchscript).
+    The file contains resizing, backbone, head, calibration, genre names and thresholds. It uses cnn and style; yolo and
+    ocr are masked. It is checked against `predict` before it is written: no probability may differ by 1e-4 or more.
+    FILE.example.py, next to it, runs it without torch (onnx) or with torch only (torchscript).
 
     Examples:
 

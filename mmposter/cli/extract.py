@@ -35,10 +35,10 @@ def extract_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Run the frozen extractors over a prepared data set, into DATA/features.
+    """Compute the features of the frozen models for a prepared data set, into DATA/features.
 
-    What is there is never computed again; stopped at any moment, the same command goes on. A poster that cannot be
-    used is skipped, counted, and named in DATA/features/report.md; if none can be used, the exit code is 1.
+    Existing features are not computed again, and a stopped command continues. A poster that cannot be used is skipped
+    and listed in DATA/features/report.md; if none can be used, the exit code is 1.
 
     Examples:
 

@@ -36,10 +36,10 @@ def pack_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Put a prepared data set and its cached features into one small file, without any picture.
+    """Write a prepared data set and its features into one file, without images.
 
-    Holds the manifest, genres, split and the records of the branches, rounded; the table says what that costs. Where a
-    command takes DATA, it takes a pack. The frozen models need not be there: what was computed with them is.
+    It contains the manifest, genres, split and rounded features; the table shows what rounding costs. A pack is
+    accepted wherever a command takes DATA, and the pretrained models are not needed to use it.
 
     Examples:
 

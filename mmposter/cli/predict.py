@@ -85,16 +85,15 @@ def predict_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Genres of posters: a table for a person, one line a poster for a file or a pipe.
+    """Predict the genres of posters.
 
-    A picture that cannot be used is named with its reason and never stops the others; if none can be used, the exit
-    code is 1. With --out, finished posters
-    survive a stop at any moment: the same command goes on. The model posters goes without branches whose files are not
-    here, and says what that costs; with --branches it gets the files of those that are named.
+    On a terminal it prints a table, in a pipe one JSON object per line, with --out a file. A poster that cannot be read
+    is listed and skipped; if none can be read, the exit code is 1. With --out, finished posters are kept when the
+    command is stopped, and the same command continues. The shipped model leaves out branches whose files are not
+    installed and says what that costs; branches named with --branches are required.
 
-    With --precision genres are given where that share of them is promised to be true of new posters, found on the run's
-    validation posters with a confidence of .95. Posters without such a genre are for review: look first at those of
-    which a look puts most genres right (the column review).
+    --precision returns genres only where that share of them is correct on new posters, guaranteed with 95 % confidence
+    from the validation posters. Other posters are marked for review, those first where a look corrects most genres.
 
     Examples:
 

@@ -133,11 +133,11 @@ def prepare_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Clean the posters of SOURCE, find near-duplicates, map the genres and split: the first step of everything.
+    """Prepare posters for training: check files, map genres, find near-duplicates, and split.
 
-    Every poster that is left out is counted with its reason in OUT/report.md and named in OUT/dropped.csv. Run again
-    with the same arguments, it gives the same manifest, byte for byte. Posters that the source has as links alone are
-    downloaded first; stopped at any moment, the same command goes on and asks for nothing twice.
+    Every dropped poster is counted with its reason in OUT/report.md and listed in OUT/dropped.csv. The same arguments
+    give the same manifest, byte for byte. Posters given as links are downloaded first; a stopped download continues
+    with the same command.
 
     Examples:
 

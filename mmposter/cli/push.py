@@ -30,11 +30,11 @@ def push_command(
 ) -> None:
     """Upload a run to the Hugging Face hub, for `--model hf://ORG/NAME`.
 
-    Sent are the files that the model is used with (model.json, best.safetensors, and where they are there
-    tower.safetensors, subsets.json, seen.parquet) and a model card with the measured numbers. Posters, features and
-    checkpoints are never sent. Log in first with: hf auth login
+    Uploads the files of the model (model.json, best.safetensors, and if present tower.safetensors, subsets.json and
+    seen.parquet) and a model card with the measured numbers; never posters, features or checkpoints. Log in first with:
+    hf auth login
 
-    Evaluate the run before (mmposter evaluate RUN DATA): the card then has the numbers of the test posters.
+    Run `mmposter evaluate RUN DATA` before, so that the card has test metrics.
 
     Examples:
 

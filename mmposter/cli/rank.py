@@ -46,14 +46,13 @@ def rank_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Which of several posters of a film says its genres best, and why.
+    """Rank several posters of a movie by how clearly they show given genres, and say why.
 
-    The score is the geometric mean of the probabilities of the genres in --as: posters are ranked as by the product,
-    the chance that all of them hold. Beside each probability stands the branch that speaks for the genre most (its
-    share of the logit, a Shapley value), and the word or object that counted most. "says louder" are other genres that
-    the poster says more clearly than the weakest of its own.
+    The score is the geometric mean of the probabilities of the genres in --as. Beside each probability you see the
+    branch that contributes most (its Shapley value) and the word or object that counted most. "says louder" lists other
+    genres that the poster shows more clearly than the weakest of the given ones.
 
-    It says what the model reads in a poster, not which poster is good.
+    The ranking says what the model reads in a poster, not which poster is good.
 
     Examples:
 

@@ -58,10 +58,10 @@ def reproduce_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Train networks of published systems on your posters, and show them beside the paper's numbers and the constants.
+    """Train networks of published systems on your posters, beside the paper's numbers and constant answers.
 
-    What is finished in --out stays, and its rows stand in the same table; what was stopped goes on. --set changes a
-    recipe (crops.target=750 makes fewer crops for p1), and the table says so.
+    Finished networks in --out are kept and listed in the same table; stopped ones continue. --set changes a recipe
+    (crops.target=750 makes fewer crops for p1), and the table says so.
 
     Examples:
 

@@ -20,7 +20,7 @@ def runs_command(
     ),
     json_output: opt.Json = False,
 ) -> None:
-    """List and compare run folders: what differs between them, how far they are, their validation mAP.
+    """List and compare run folders: differences in configuration, progress, validation mAP.
 
     Example:
 

@@ -53,11 +53,10 @@ def serve_command(
     ] = 64,
     threads: Annotated[int | None, typer.Option(help="CPU threads of the model. Default: all cores.", min=1)] = None,
 ) -> None:
-    """Genres of posters in a browser, on a page at /, and over HTTP for other programs: the REST interface at /docs.
+    """Serve a model: a web page at / and a REST interface, documented at /docs.
 
-    Listens on this machine alone unless told otherwise.
-
-    Ctrl-C or SIGTERM finishes what is in work and ends; a second one ends at once.
+    Listens on this machine only, unless --host says otherwise. Ctrl-C or SIGTERM finishes running requests; a second
+    one ends at once.
 
     Examples:
 

@@ -66,15 +66,13 @@ def similar_command(
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """The nearest posters of a collection, and which branch made them near.
+    """Find the most similar posters of a collection, and which branch makes them similar.
 
-    Posters are compared by the model's fused representation: what its head reads of all branches, each number weighed
-    as the head weighs it. Similarity is the cosine, 1 for the same picture; it is the sum of the branches' columns, so
-    these say by what two posters are near. A branch that sees nothing on one of the two (no words, no objects) adds
-    nothing, and its cell is empty.
+    Posters are compared by the cosine of the model's fused representation: the inputs of its head from all branches,
+    weighted as the head weights them. It is the sum of the columns of the branches. A branch that sees nothing in one
+    of the two posters (no words, no objects) adds nothing.
 
-    The collection is looked at once and kept as an index, which grows with it; a stopped command goes on. An index of
-    another model is refused. Search is exact.
+    The collection is indexed once, and the index is updated when it grows. Search is exact.
 
     Examples:
 

@@ -83,9 +83,9 @@ def train_command(
 ) -> None:
     """Train a model on a prepared data set and write a run folder.
 
-    Features that are not in the store yet are extracted first. Early stopping and thresholds use the validation
-    posters; the test posters are left to `mmposter evaluate`. Without DATA it trains on the benchmark pack: features of
-    real posters that travel with mmposter. torchrun starts several processes that train one model (see docs/scale.md).
+    Missing features are extracted first. Early stopping and thresholds use the validation posters; test posters are
+    reserved for `mmposter evaluate`. Without DATA it trains on the benchmark, a pack of features that is shipped with
+    mmposter. torchrun trains one model in several processes (see docs/scale.md).
 
     Examples:
 

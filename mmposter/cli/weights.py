@@ -9,7 +9,7 @@ from mmposter.document.blocks import Emphasis, TableBlock
 
 
 def weights_command(json_output: opt.Json = False) -> None:
-    """List every pretrained file: what uses it, where it is or how to get it, size and licence. Asks no network.
+    """List all pretrained files: what uses them, where they are or how to get them, size, licence. No network access.
 
     Example:
 

@@ -95,7 +95,7 @@ def test_a_table_that_is_mostly_words_becomes_lines():
 
 
 def test_a_long_path_is_folded_and_never_cut():
-    path = "/home/somebody/with/a/very/long/path/to/weights/" + "x" * 60 + ".safetensors"
+    path = "/somewhere/with/a/very/long/path/to/weights/" + "x" * 60 + ".safetensors"
     text = printed(TableBlock("", ["file", "MB"], [[path, "12"]], "lr"), 60)
     assert path in re.sub(r"[^\w/.]", "", text.replace("file", "").replace("MB", "").replace("12", ""))
 
