@@ -66,7 +66,7 @@ class TableBlock:
 
     def classes(self, row: int, column: int | None) -> str:
         """CSS classes of a cell, or of a whole row where `column` is None."""
-        found = [self.emphasis.get((row, column)) or ""]
+        found: list[str] = [self.emphasis.get((row, column)) or ""]
         if column is not None:
             empty = self.rows[row][column] in ("", DASH)
             long = self.alignment[column] == "l" and len(self.rows[row][column]) > _WORDS
