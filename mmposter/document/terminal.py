@@ -117,7 +117,8 @@ def _print_blocks(console: Console, block: TableBlock) -> None:
                 # The lines of one cell stand below one another in a table, and beside one another here.
                 value = Text("; " if letter == "l" else " ").join(cell.split("\n"))
                 line = Text.assemble("  ", (f"{name}: ", "dim") if name else "", value)
-                console.print(line, overflow="fold")
+                # A path that is longer than the line is left to the terminal to wrap: so it can be copied.
+                console.print(line, soft_wrap=_longest_word(line.plain) > console.width)
 
 
 def _cells(block: TableBlock, at: int) -> list[Text]:

@@ -41,7 +41,7 @@ def test_every_file_is_written_and_the_page_holds_every_figure(small, tmp_path):
     assert json.loads(files[4].read_text())["reference"] == "cnn-style-ocr"
     for fact in ("posters_50%", "2a103b0", "mmposter ablate posters_50% --grid subsets", "3 seeds (0-2)", "head: sum"):
         assert fact in text
-        assert fact in html
+        assert fact in html.replace("<span>", "").replace("</span>", "")  # around an option, which no line may part
 
 
 def test_the_same_result_gives_the_same_page(small, tmp_path):

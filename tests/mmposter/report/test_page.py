@@ -195,3 +195,24 @@ def test_a_curve_ends_where_its_last_number_is():
 def test_mistakes_of_the_calling_code_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_table_that_is_wider_than_a_phone_is_one_of_named_cells():
+    header = ["metric", "value", "95 % interval", "constant", "minus the constant", "verdict"]
+    rows = [["mAP", "0.776", "0.623–0.845", "0.200", "+0.311 to +0.631", "better"], ["ECE", "0.049", "–", "", "–", "–"]]
+    wide = TableBlock("", header, rows, "lrrrrl", {(0, 5): "good"})
+    narrow = TableBlock("", ["branch", "A", "B", "B - A"], [["style", "+0.67", "-0.34", "-1.01"]])
+    assert wide.stacks
+    assert not narrow.stacks
+    page = render_page("", "", {}, [PageSection("one", "One", (), [wide, narrow])])
+    cells = [attributes for tag, attributes in read(page).tags if tag == "td"]
+    assert [cell.get("data-name") for cell in cells[:5]] == header[1:]
+    assert cells[4]["class"] == "l good"
+    assert [cell["class"] for cell in cells[5:10]] == ["r", "r none", "r none", "r none", "l none"]
+    assert all("data-name" not in cell for cell in cells[10:])
+    assert page.count('class="scroll stack"') == 1
+
+
+def test_no_line_parts_an_option_at_its_hyphens():
+    page = render_page("", "Type `mmposter prepare my--run --out DATA --duplicate-distance 3`.", {}, [])
+    assert "prepare my--run <span>--out</span> DATA <span>--duplicate-distance</span> 3</code>" in page
