@@ -90,7 +90,7 @@ def test_evaluating(run) -> None:
 
 @pytest.mark.slow
 def test_evaluating_with_the_pages(run) -> None:
-    assert all(float(row[5]) > 0.1 for row in evaluating(run, "report", "compare")), "megabytes"
+    assert all(float(row[5]) > 0 for row in evaluating(run, "report", "compare")), "megabytes"
 
 
 @pytest.mark.slow
