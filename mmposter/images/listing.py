@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from mmposter.images.reading import ImageInput
 
 _NAMED = 3  # files that a message names
+_ELSE = re.compile(r"[~*?\[\]\0]|//|/$|^\./|/\./|/\.$|^\.$")
+"""What a path has that stands for something else, or that `Path` writes otherwise."""
 
 
 def list_posters(arguments: Iterable[str], passed_over: list[Path]) -> list[str]:
@@ -33,7 +36,7 @@ def list_posters(arguments: Iterable[str], passed_over: list[Path]) -> list[str]
         text = argument.strip()
         if not text:
             continue
-        if is_link(text):
+        if is_link(text) or (_is_plain(text) and not os.path.isdir(text)):
             files = [text]
         else:
             # os.path, because pathlib raises where a line of a list is no possible file: on ~nobody, or on a long
@@ -43,6 +46,11 @@ def list_posters(arguments: Iterable[str], passed_over: list[Path]) -> list[str]
             files = [str(path)] if expanded is None else expanded
         found |= dict.fromkeys(files)
     return list(found)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a path is written as `Path` would write it, and stands for nothing but a file."""
+    return not _ELSE.search(text)
 
 
 def each_poster(posters: Iterable[ImageInput]) -> Iterator[ImageInput]:

@@ -28,6 +28,11 @@ FORMATS = (".jsonl", ".csv", ".parquet")
 _UNWRITABLE = "backslashreplace"
 _BEGINS = b'{"path":'
 """Every line of an unfinished file."""
+_USUAL = re.compile(
+    rb'\{"path": "([^"\\\x00-\x1f]*)", "genres": \[[^\[\]{}]*\], "scores": \{[^\[\]{}]*\}, '
+    rb'"error": null, "saw_nothing": \[[^\[\]{}]*\]\}\n'
+)
+"""The line of a poster without an error and a verdict, whose path has nothing to be decoded but UTF-8."""
 
 
 class PredictionFile:
@@ -136,9 +141,12 @@ class PredictionFile:
         self.count = 0
         self.failed: list[Prediction] = []
         self._verdicts = False
-        for prediction, end in self._read() if seen is not None else ():
-            self.done.add(prediction.path)
-            self._add(prediction)
+        for path, prediction, end in self._read() if seen is not None else ():
+            self.done.add(path)
+            if prediction is None:
+                self.count += 1
+            else:
+                self._add(prediction)
             self._whole = end
 
     def _unfinished(self) -> list[Path]:
@@ -147,25 +155,35 @@ class PredictionFile:
         found = sorted(self.path.parent.glob(f"{glob.escape(self.path.name)}*.partial"))
         return [file for file in found if name.fullmatch(file.name) and _is_unfinished(file)]
 
-    def _read(self) -> Iterator[tuple[Prediction, int]]:
-        """The whole lines of the unfinished file, each with the byte where it ends; maybe millions, one at a time."""
+    def _read(self, *, all_of_them: bool = False) -> Iterator[tuple[str | None, Prediction | None, int]]:
+        """The whole lines of the unfinished file: path, prediction, and the byte where it ends; maybe millions.
+
+        Unless `all_of_them` are asked for, there is None in place of the prediction of a poster without an error and
+        without a verdict: to make objects of a million takes minutes.
+        """
         end = 0
         with self._partial.open("rb") as stream:
             # Bytes, cut at newlines alone: a kill may leave half a character, and a file name may hold U+2028, at which
             # text would be cut too. What follows the last newline is no whole line, even if it reads like one.
             for line in stream:
+                usual = None if all_of_them else _USUAL.fullmatch(line)
                 try:
+                    if usual is not None:
+                        end += len(line)
+                        yield usual[1].decode("utf-8"), None, end
+                        continue
                     prediction = Prediction(**json.loads(line))
                 except (ValueError, TypeError, RecursionError):
                     return
                 if not line.endswith(b"\n"):
                     return
                 end += len(line)
-                yield prediction, end
+                yield prediction.path, prediction, end
 
     def predictions(self) -> Iterator[Prediction]:
         """Those in the file so far, in its order; within the block that writes it."""
-        for prediction, _ in self._read():
+        for _, prediction, _ in self._read(all_of_them=True):
+            assert prediction is not None  # as all were asked for
             yield prediction
 
     def _write_ranked(self, target: Path, ranks: Mapping[int, int]) -> None:
@@ -184,7 +202,7 @@ class PredictionFile:
         with target.open("w", encoding="utf-8", errors=_UNWRITABLE, newline="") as stream:
             writer = TableWriter(stream)
             asked = [] if ranks is None else ["verdict", "review", "gain"]
-            films = ["film"] if any(prediction.film for prediction, _ in self._read()) else []
+            films = ["film"] if any(prediction.film for prediction in self.predictions()) else []
             writer.write([*films, "path", "genres", *asked, "error", "saw_nothing", *genres])
             for row, p in enumerate(self.predictions()):
                 gain = "" if p.gain is None else p.gain

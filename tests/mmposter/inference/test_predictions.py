@@ -242,3 +242,20 @@ def test_a_long_unfinished_file_is_not_held_in_memory(tmp_path):
     tracemalloc.stop()
     assert (len(file.done), file.count, file.failed) == (3001, 3001, [BAD])
     assert peak < (tmp_path / "out.jsonl.partial").stat().st_size / 2
+
+
+def test_usual_lines_are_counted_without_being_taken_apart(tmp_path):
+    """And every other line is: with an error, a verdict, or a path that JSON writes otherwise."""
+    path = tmp_path / "out.jsonl"
+    names = ["a.jpg", "é 日本.jpg", 'a"b.jpg', "c\\d.jpg", "a, b}.jpg", "gone.jpg"]
+    with contextlib.suppress(KeyboardInterrupt), PredictionFile(path) as file:
+        for name in names[:-1]:
+            file.write(Prediction(name, ["Drama"], {"Drama": 0.5}))
+        file.write(Prediction(names[-1], [], {}, "no_such_file: it is not there"))
+        raise KeyboardInterrupt
+    again = PredictionFile(path)
+    assert again.done == set(names)
+    assert again.count == 6
+    assert [prediction.path for prediction in again.failed] == ["gone.jpg"]
+    kinds = [prediction is None for _, prediction, _ in again._read()]
+    assert kinds == [True, True, False, False, True, False]
