@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from mmposter.errors import UserError
+from mmposter.shell import command_line
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -58,9 +59,10 @@ def require_trackers(names: Sequence[str]) -> None:
         UserError: naming them all, and what to type.
     """
     if missing := [name for name in names if find_spec(name) is None]:
+        installing = command_line("pip", "install", f"mmposter[{','.join(missing)}]")
         raise UserError(
-            f"train.trackers={','.join(names)} needs {' and '.join(missing)}; type: pip install "
-            f"'mmposter[{','.join(missing)}]'\nOr leave it out: --set train.trackers=[]"
+            f"train.trackers={','.join(names)} needs {' and '.join(missing)}; type: {installing}\n"
+            "Or leave it out: --set train.trackers=[]"
         )
 
 

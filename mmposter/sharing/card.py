@@ -20,6 +20,7 @@ from mmposter.files.strict_json import mapping, read_json, read_text, sound, tex
 from mmposter.hub.address import HUB
 from mmposter.runs.decisions import ERROR, MEASURED
 from mmposter.runs.run import VALIDATION, WEIGHTS, Run
+from mmposter.shell import command_line
 from mmposter.shipped import is_shipped
 
 EVALUATION = "evaluation/test/evaluation.json"
@@ -111,7 +112,7 @@ def _page(run: Run, repository: str, licence: str, known: Measured | None) -> li
         "those above their thresholds. Made with mmposter.",
         "## Use",
         "    pip install mmposter",
-        f"    mmposter predict poster.jpg --model {HUB}{repository}",
+        "    " + command_line("mmposter", "predict", "poster.jpg", "--model", f"{HUB}{repository}"),
         "In Python:",
         "    import mmposter\n\n"
         f'    model = mmposter.from_pretrained("{repository}")\n'
@@ -172,7 +173,7 @@ def _evaluated(run: Run) -> Measured | None:
     file = run.folder / EVALUATION
     if not file.is_file():
         return None
-    with sound(file, f"evaluate again: mmposter evaluate {run.folder} DATA"):
+    with sound(file, f"evaluate again: {command_line('mmposter', 'evaluate', run.folder, 'DATA')}"):
         values = mapping(read_json(file), "an evaluation")
         source = mapping(values["provenance"], "provenance")
         if source["weights"] != file_hash(run.folder / WEIGHTS) or list(source["branches"]) != list(

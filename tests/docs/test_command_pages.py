@@ -41,9 +41,9 @@ def test_what_people_wrote_below_the_help_stays(command_pages: ModuleType, tmp_p
     page = tmp_path / "config.md"
     page.write_text(command_pages.page_text(command, page))
     assert "| `-c`, `--config` `NAME\\|FILE` |" in page.read_text()
-    page.write_text(page.read_text().replace("Print the whole", "Old words") + "\n## Mine\n")
+    page.write_text(page.read_text().replace("Print the complete", "Old words") + "\n## Mine\n")
     text = command_pages.page_text(command, page)
-    assert "Print the whole configuration" in text
+    assert "Print the complete configuration" in text
     assert text.endswith("\n\n## Mine\n")
 
 
