@@ -25,7 +25,7 @@ from mmposter.measurement.evaluate import examine_run
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted([*ROOT.glob("benchmarks/*.py"), *ROOT.glob("scripts/*.py")])
-HOOKS = {"docs_pages", "command_pages"}  # mkdocs calls it; tests/docs runs it
+HOOKS = {"docs_pages"}  # mkdocs calls it
 
 
 def table(text: str) -> dict[str, list[str]]:
@@ -379,6 +379,11 @@ def test_release_model(run, project, tmp_path) -> None:
         "--backbone", "mobilenet_v3_small",
     )  # fmt: skip
     assert {str(value.dtype) for value in load_file(half).values() if value.ndim > 1} == {"torch.float16"}
+
+
+def test_command_pages(run) -> None:
+    """What it writes is looked at in tests/docs/test_command_pages.py."""
+    assert run("scripts/command_pages.py", "--check") == ""
 
 
 def test_docs_pages() -> None:
