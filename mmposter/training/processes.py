@@ -8,6 +8,7 @@ Letters: B posters of the whole batch, G genres.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -225,11 +226,13 @@ def join(device: str) -> Processes:
             f"{launched.world_size()} processes were started, and accelerate found {state.num_processes}: the launcher "
             "must set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.\nStart with torchrun"
         )
+    if state.backend == "gloo":
+        atexit.register(leave)  # its threads must not outlive the interpreter
     return Processes(state.process_index, state.num_processes)
 
 
 def leave() -> None:
-    """Leave the group of `join`, at the end of a command."""
+    """Leave the group of `join`, when nothing more is to be trained."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
