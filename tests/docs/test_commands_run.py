@@ -78,6 +78,7 @@ _REASONS = {
     _SOURCE: """
         prepare MovieGenre.csv --out data --format kaggle --posters posters
         prepare ccu --out data --format ccu --vocabulary raw28 --seed 1
+        prepare ccu /media/films --format ccu --format nfo --out both
         prepare ccu more/posters.csv --out both --format ccu --format csv --ratios 0.7 0.1 0.2 --ratios 1 0 0
         prepare ccu more/posters.csv --out data --format ccu --format csv --ratios 0.7 0.1 0.2 --ratios 0.92 0.03 0.05
         """,
@@ -85,6 +86,38 @@ _REASONS = {
         extract data --engine ray
         extract data --engine ray --workers 32 --device cuda
         extract data --shard '$SLURM_ARRAY_TASK_ID/16'
+        """,
+    "asks the network; tests/mmposter/data/downloading and inference ask a server of their own": """
+        predict https://example.org/poster.jpg
+        predict poster.jpg posters/ https://example.org/poster.jpg --out genres.csv
+        """,
+    "asks the Hugging Face hub; tests/mmposter/hub has one of its own": """
+        predict poster.jpg --model hf://films/poster-genres
+        predict poster.jpg --model hf://films/poster-genres@v2
+        evaluate hf://films/poster-genres data
+        serve --model hf://films/poster-genres
+        train data --start hf://films/poster-genres --out runs/mine
+        train data --branches cnn --init hf://films/poster-genres
+        push runs/all films/poster-genres --license cc-by-4.0
+        push runs/all films/poster-genres --license mit
+        push runs/all films/poster-genres --private --revision v2
+        """,
+    "several processes; tests/mmposter/training/test_torchrun.py starts them": """
+        train data --device cpu --out runs/two
+        train data --device cuda --out runs/four
+        train data --device cpu
+        train --out one
+        train --out two
+        """,
+    "in a container": """
+        predict /posters --listing --offline
+        serve --host 0.0.0.0 --model /runs/all
+        serve --host 0.0.0.0 --model hf://films/poster-genres
+        """,
+    "a part of a command, in a sentence": """
+        prepare --corrections FILE
+        train --resume
+        train --overwrite
         """,
     "does not end; tests/security/server starts and asks servers": "serve --model runs/cnn-yolo --port 8000",
     "downloads 1.5 GB; tests/mmposter/features make small models of the kind": "train DATA --config siglip2",
@@ -117,7 +150,7 @@ def test_what_is_not_run_stands_on_a_page() -> None:
 
 def test_most_commands_are_run() -> None:
     assert len(to_run()) > 60
-    alone = {"distill", "serve", "weights", "doctor"}  # see above, or typed without any word
+    alone = {"distill", "serve", "weights", "doctor"}  # see above, or typed without any word behind it
     assert {line.split()[0] for line in to_run()} >= set(LINES.COMMANDS) - alone
 
 
@@ -136,6 +169,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
     for number, name in enumerate(("poster", "a", "b", "c", "new/d", "holiday_posters/e", "holiday_posters/f")):
         shutil.copy(folder / "posters" / rows[number]["image"], folder / f"{name}.jpg")
+    for row in rows[:6]:  # a library of films
+        film = folder / "films" / row["title"]
+        film.mkdir(parents=True)
+        shutil.copy(folder / "posters" / row["image"], film / "poster.jpg")
+        genres = "".join(f"<genre>{genre}</genre>" for genre in row["genres"].split("|"))
+        (film / "movie.nfo").write_text(f"<movie>\n<title>{row['title']}</title>{genres}\n</movie>\n")
     for line in (
         "prepare posters.csv --format csv --out data --ratios 0.6 0.2 0.2",
         "train data --branches cnn,style,yolo,ocr --out runs/all --set train.epochs=2",
@@ -148,7 +187,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "calibrate runs/all data",
         "pack data --config lite --out posters.mmpack",
         "pack data --config lite --out mine.mmpack",
-        "audit data --out check --folds 2",
+        "audit data --out check",
     ):
         done = _type(line, folder)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
@@ -161,7 +200,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_runs_as_it_is_typed(line: str, stage: Path, tmp_path: Path) -> None:
     here = tmp_path / "here"
     shutil.copytree(stage, here, copy_function=os.link)  # files are replaced, never written into
-    words = [{"DATA": "data", "RUN": "runs/all"}.get(word, word) for word in shlex.split(line)]
+    words = [{"DATA": "data", "RUN": "runs/all", "/media/films": "films"}.get(word, word) for word in shlex.split(line)]
     if "--out" in words and not {"--resume", "--overwrite"} & set(words):
         out = here / words[words.index("--out") + 1]
         shutil.rmtree(out, ignore_errors=True)
