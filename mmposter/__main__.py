@@ -19,8 +19,9 @@ def main() -> None:
 def _say(problem: str) -> int:
     """Say on standard error what is wrong with this installation, which leaves no command but this answer."""
     from mmposter.runs.provenance import package_version
+    from mmposter.visible import visible_lines
 
-    print(f"error: {problem}", file=sys.stderr)
+    print(visible_lines(f"error: {problem}"), file=sys.stderr)
     if sys.argv[1:2] == ["doctor"]:
         print(f"mmposter {package_version()}, Python {sys.version.split()[0]} at {sys.executable}", file=sys.stderr)
     return 2

@@ -27,6 +27,8 @@ def push_command(
         typer.Option("--license", metavar="ID", help="License of the weights for the card, such as mit or cc-by-4.0."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the card and the files, and send nothing.")] = False,
+    verbose: opt.Verbose = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Upload a run to the Hugging Face hub, for `--model hf://ORG/NAME`.
 

@@ -112,7 +112,7 @@ def test_wrong_kind_of_source(make_csv, tmp_path, format):
 
 
 def test_unknown_format_lists_the_registry(tmp_path):
-    assert source_formats() == ["ccu", "csv", "folder", "imagefolder", "kaggle", "mmimdb", "onehot", "parquet"]
+    assert source_formats() == ["ccu", "csv", "folder", "imagefolder", "kaggle", "mmimdb", "nfo", "onehot", "parquet"]
     with pytest.raises(UserError, match=r"Known: ccu, csv, folder, imagefolder.*--plugin FILE COMMAND"):
         read_source(tmp_path, "kagle")
 

@@ -30,10 +30,10 @@ def _labels(world, config):
 def without(world):
     """No training poster has the genre `Rare`."""
     table = world.dataset.table
-    for row in range(len(table)):
-        if table["split"].iloc[row] == "train":
-            kept = [genre for genre in table["genres"].iloc[row] if genre != "Rare"] or ["Bright"]
-            table.at[row, "genres"] = kept
+    table["genres"] = [
+        [genre for genre in genres if genre != "Rare"] or ["Bright"] if split == "train" else genres
+        for genres, split in zip(table["genres"], table["split"], strict=True)
+    ]
     return world
 
 
