@@ -50,12 +50,14 @@ def test_each_script_has_a_test_and_each_module_a_script() -> None:
     assert modules <= imported, "no script uses these modules"
 
 
+@pytest.mark.slow
 def test_draw_posters(project) -> None:
     with (project.posters / "posters.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(list(project.posters.glob("*.jpg"))) == len(Dataset.load(project.data))
 
 
+@pytest.mark.slow
 def test_accepting(run, project) -> None:
     out = run("benchmarks/accepting.py", project.run, project.data, "--splits", "2", "--branches", "cnn,style")
     rows = table(out)
@@ -66,6 +68,7 @@ def test_accepting(run, project) -> None:
     assert rows[".90"][4:6] == ["0.0", "0.0"]
 
 
+@pytest.mark.slow
 def test_duplicates(run, project) -> None:
     lines = run("benchmarks/duplicates.py", project.posters, "--count", "4", "--all").splitlines()
     assert lines[0].startswith("4 posters;")
@@ -84,6 +87,7 @@ def evaluating(run, *steps: str) -> list[list[str]]:
     return rows
 
 
+@pytest.mark.slow
 def test_evaluating(run) -> None:
     assert [row[5] for row in evaluating(run, "evaluate", "calibrate", "seen")] == [""] * 3
 
@@ -103,6 +107,7 @@ def test_explanations(run, project) -> None:
     assert int(table(out)["boxes and words"][0]) == 3
 
 
+@pytest.mark.slow
 def test_finetuning(run, project) -> None:
     out = run("benchmarks/finetuning.py", project.data, "--config", "default", "--rounds", "1", *project.settings)
     rows = table(out)
@@ -128,6 +133,7 @@ def test_extract(run, project) -> None:
     assert int(re.search(r"of (\d+) boxes", rows["all-ppocr"][5])[1]) >= 6, "each poster has a title and more"
 
 
+@pytest.mark.slow
 def test_extract_refuses_what_it_cannot_measure(run, project) -> None:
     out = run("benchmarks/extract.py", project.data, "--posters", "3", code=2)
     assert "--warm must lie between 0 and --posters; got 64 of 3" in out
@@ -150,6 +156,7 @@ def test_floor(run, project) -> None:
     assert float(rows["detector"][2]) > 0
 
 
+@pytest.mark.slow
 def test_few_posters(run, project) -> None:
     few = ["--train", "3", "--split", "test"]
     rows = table(run("benchmarks/few_posters.py", project.data, *few, *project.settings))
@@ -158,6 +165,7 @@ def test_few_posters(run, project) -> None:
     assert rows["3"][6] == "1", "one pass"
 
 
+@pytest.mark.slow
 def test_auditing(run, project) -> None:
     few = ["--folds", "2", "--flips", "pairs", "genres", "posters", "--share", "0.2"]
     out = run("benchmarks/auditing.py", project.data, *few, *project.settings)
@@ -169,6 +177,7 @@ def test_auditing(run, project) -> None:
     assert {"given genres", "genres not given", "base rates alone"} <= set(rows)
 
 
+@pytest.mark.slow
 def test_started(run, project) -> None:
     few = [
         "--count",
@@ -191,6 +200,7 @@ def test_started(run, project) -> None:
     assert float(gained.split(" ")[0]) == pytest.approx(float(started) - float(anew), abs=0.002)
 
 
+@pytest.mark.slow
 def test_genres_decided(run, project) -> None:
     rows = table(run("benchmarks/genres_decided.py", project.run, project.data))
     assert len(rows) == 2 + 15
@@ -223,6 +233,7 @@ def test_gpu_all_parts(run, project, tmp_path) -> None:
     assert re.match(r"\d+ (passed|skipped)", rows["tests that need a GPU"]["result"])
 
 
+@pytest.mark.slow
 def test_gpu_says_what_is_missing_and_what_finds_no_time(run, project, tmp_path) -> None:
     out = run("benchmarks/gpu.py", "--device", "cpu", "--posters", tmp_path, code=2)
     assert f"{tmp_path} is no folder that `mmposter prepare` wrote" in out
@@ -236,6 +247,7 @@ def test_gpu_says_what_is_missing_and_what_finds_no_time(run, project, tmp_path)
     assert re.search(r"^\| extract cnn \| left out: .*vgg19", out, re.MULTILINE), out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="there is a GPU here")
 def test_gpu_without_a_gpu_says_so(run) -> None:
     out = run("benchmarks/gpu.py", code=2)
@@ -291,12 +303,14 @@ def test_loop(run, project, tmp_path) -> None:
     assert any(len(text) > 2 for _, text, _ in found["texts"][0])
 
 
+@pytest.mark.slow
 def test_measure(run) -> None:
     assert run("benchmarks/measure.py", sys.executable, "-S", "-c", "print(6 * 7)") == "42\n"
     out = run("benchmarks/measure.py", sys.executable, "-S", "-c", "raise SystemExit('no')", code=1)
     assert out.endswith("no\n\n")
 
 
+@pytest.mark.slow
 def test_predicting(run, project) -> None:
     few = ["--model", project.run, "--branches", "cnn,style", "--device", "cpu", "--repeat", "2", "--count", "3"]
     found = json.loads(run("benchmarks/predicting.py", project.posters, *few))
@@ -305,6 +319,7 @@ def test_predicting(run, project) -> None:
     assert found["posters_s"] > 0
 
 
+@pytest.mark.slow
 def test_random_detector(project) -> None:
     """The project's is one."""
     from mmposter.features.store import ExtractorStore
@@ -336,6 +351,7 @@ def test_scale(run, tmp_path) -> None:
     assert not (tmp_path / "data-60").exists()
 
 
+@pytest.mark.slow
 def test_searching(run, project) -> None:
     out = run("benchmarks/searching.py", "speed", "--rows", "500", "--width", "12")
     assert out.startswith("500 posters, 12 numbers each:")
@@ -362,6 +378,7 @@ def test_verdicts(run) -> None:
     assert "mAP" in table(run("benchmarks/verdicts.py", *few))
 
 
+@pytest.mark.slow
 def test_release_model(run, project, tmp_path) -> None:
     run_folder = Path(shutil.copytree(project.run, tmp_path / "run"))
     dataset = Dataset.load(project.data)

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "readers.py"
 
 
+@pytest.mark.slow
 def test_titles_of_drawn_posters_are_found(tmp_path):
     posters = tmp_path / "posters"
     posters.mkdir()

@@ -185,6 +185,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "evaluate runs/all data --branches cnn",
         "evaluate runs/words data --branches cnn",
         "calibrate runs/all data",
+        "extract data --config lite",
         "pack data --config lite --out posters.mmpack",
         "pack data --config lite --out mine.mmpack",
         "audit data --out check",
