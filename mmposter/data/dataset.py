@@ -211,9 +211,9 @@ class Dataset:
         """
         return self.vocabulary.encode_all(self.table["genres"])
 
-    @cached_property
+    @property
     def hashes(self) -> NDArray[np.bytes_]:
-        """SHA-256 of each poster's file, 64 hex digits as bytes: N."""
+        """SHA-256 of each poster's file, 64 hex digits as bytes: N; made anew each time."""
         return np.array(
             pa.array(self.table["sha256"], pa.string()).cast(pa.binary()).to_numpy(zero_copy_only=False), "S64"
         )

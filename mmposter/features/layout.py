@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmposter.features.columns import Column, ColumnWriter, block_rows
-from mmposter.features.ragged import SLOTS, Features, Ragged
+from mmposter.features.ragged import SLOTS, Features, Ragged, slots_of
 from mmposter.features.windowed import LARGE, WINDOW, Windowed
 from mmposter.files.atomic import write_json
 from mmposter.files.strict_json import mapping, read_json, sound, whole
@@ -69,6 +69,7 @@ class Table:
             mend: what to do about damaged bytes, for the message.
         """
         rows, places = len(self.usable), self.places()
+        slots = {mask: slots_of(torch.from_numpy(counts), places) for mask, counts in self.counts.items()}
         found: dict[str, torch.Tensor | Ragged | Windowed] = {}
         for name, column in self.columns.items():
             mask = _mask_of(name)
@@ -81,10 +82,7 @@ class Table:
                 values = Windowed(column, WINDOW, places, mend)
             else:
                 values = Windowed(column, WINDOW * max(1, column.rows) // rows, None, mend)
-            if mask is not None:
-                ragged = Ragged(values, torch.from_numpy(self.counts[mask]))
-                values = ragged if places is None else ragged.take(places)  # type: ignore[assignment]
-            found[name] = values
+            found[name] = values if mask is None else Ragged(values, *slots[mask])
         return found
 
     def places(self) -> torch.Tensor | None:

@@ -26,11 +26,14 @@ class Ragged:
     Args:
         values: the filled slots of all posters, one poster after another: n x ...
         counts: how many of them each poster has: N.
+        starts: where each poster's begin: N; None: one behind the other.
     """
 
-    def __init__(self, values: torch.Tensor | Windowed, counts: torch.Tensor) -> None:
+    def __init__(
+        self, values: torch.Tensor | Windowed, counts: torch.Tensor, starts: torch.Tensor | None = None
+    ) -> None:
         self.values, self.counts = values, counts
-        self.starts = counts.cumsum(0) - counts
+        self.starts = counts.cumsum(0) - counts if starts is None else starts
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -51,9 +54,13 @@ class Ragged:
 
     def take(self, rows: torch.Tensor) -> Ragged:
         """These rows in this order; the values are shared, not copied."""
-        taken = Ragged(self.values, self.counts[rows])
-        taken.starts = self.starts[rows]
-        return taken
+        return Ragged(self.values, self.counts[rows], self.starts[rows])
+
+
+def slots_of(counts: torch.Tensor, places: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many slots each of N posters has and where they begin, by the posters' `places` (None: their own order)."""
+    starts = counts.cumsum(0) - counts
+    return (counts, starts) if places is None else (counts[places], starts[places])
 
 
 Features = Mapping[str, torch.Tensor | Windowed | Ragged]

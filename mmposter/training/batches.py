@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -83,6 +84,16 @@ class PosterBatches(Dataset[Any]):
 def as_it_is(batch: Any) -> Any:
     """What `PosterBatches` made is a batch already."""
     return batch
+
+
+def read_ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches; each is made in a thread of its own while the one before it is worked on."""
+    made = iter(batches)
+    with ThreadPoolExecutor(1, "batches") as reader:
+        following = reader.submit(next, made, None)
+        while (batch := following.result()) is not None:
+            following = reader.submit(next, made, None)
+            yield batch
 
 
 class EpochSampler(BatchSampler):

@@ -30,7 +30,7 @@ from mmposter.files.atomic import write_text
 from mmposter.files.tensors import save_tensors
 from mmposter.progress import begin_step, step_on, warn
 from mmposter.progress import progress as show_progress
-from mmposter.training.batches import EpochSampler, PosterBatches, as_it_is
+from mmposter.training.batches import EpochSampler, PosterBatches, as_it_is, read_ahead
 from mmposter.training.callbacks import TrainingCallback
 from mmposter.training.checkpoint import TrainingProgress, load_checkpoint, save_checkpoint
 from mmposter.training.epochs import validation_columns
@@ -202,7 +202,8 @@ class Trainer:
         saved = began = time.monotonic()
         before = state.seconds
         begin_step("batch", len(loader))
-        for inputs, labels, rows in loader:
+        # A batch of tables that are read from disk is read while the one before it is learnt from.
+        for inputs, labels, rows in loader if self.train_data.places is None else read_ahead(loader):
             if len(rows):  # not one of its posters could be decoded otherwise
                 with _one_row(self.model) if len(rows) == 1 else nullcontext():
                     loss = self._step(inputs, labels, len(loader))

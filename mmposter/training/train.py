@@ -211,6 +211,7 @@ def fit(
             _measure(model, inputs, films)
         else:
             start.put_into(model, sizes, dataset.vocabulary, labels.any(dim=0))
+    del labels  # of a million posters they are large
     facts = {**_facts(dataset), BASE_RATES: inputs.shares().tolist()}
     if start is not None:
         facts[START] = start.facts()

@@ -11,7 +11,7 @@ from torch import nn
 
 from mmposter.config import Config
 from mmposter.engines.device import make_accelerator
-from mmposter.training.batches import EpochSampler, PosterBatches
+from mmposter.training.batches import EpochSampler, PosterBatches, read_ahead
 from mmposter.training.loop import passes, predict_rows, rate_factor
 
 
@@ -77,3 +77,33 @@ def test_rate_rises_then_falls_to_nothing():
     assert factors[10] == pytest.approx(1.0)
     assert all(a >= b for a, b in pairwise(factors[10:]))
     assert factors[-1] < 0.001
+
+
+def test_batches_that_are_read_ahead_are_the_same_and_a_failure_comes_where_it_was():
+    def made():
+        for number in range(5):
+            if number == 3:
+                raise ValueError("damaged")
+            yield number
+
+    seen = []
+    with pytest.raises(ValueError, match="damaged"):
+        seen.extend(read_ahead(made()))
+    assert seen == [0, 1, 2]
+    assert list(read_ahead(iter([]))) == []
+    for batch in read_ahead(iter(range(10**9))):  # left early, it ends
+        if batch == 2:
+            break
+
+
+def test_a_long_table_is_shuffled_by_windows_from_any_batch_on():
+    places = np.random.default_rng(0).permutation(3000)
+    rows = np.arange(0, 3000, 2)
+    sampler = EpochSampler(rows, 64, seed=3, places=places)
+    whole = list(sampler)
+    assert sorted(row for batch in whole for row in batch) == rows.tolist()
+    assert [len(batch) for batch in whole] == [64] * 23 + [28]
+    sampler.start = 10
+    assert list(sampler) == whole[10:]
+    sampler.epoch, sampler.start = 1, 0
+    assert list(sampler) != whole
