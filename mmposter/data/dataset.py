@@ -37,6 +37,7 @@ KIND, SCHEMA = "mmposter-dataset", 1
 _LISTS = ("genres", "raw_genres", "actors")
 _ODD_PATH = r"\.\.|\\|\x00|^$"
 """What a path must have to lead out of a folder, or to be none."""
+_BETWEEN = "\0"  # the genres of a list; in no name
 _FEW = {"split", "source"}
 """Columns with few values, of which one object each is enough."""
 _COMPACT = {kind: pd.ArrowDtype(kind) for kind in (pa.string(), pa.list_(pa.string()))}
@@ -209,7 +210,23 @@ class Dataset:
         Raises:
             UserError: the data have no labels.
         """
-        return self.vocabulary.encode_all(self.table["genres"])
+        # A million posters have some thousand different lists of genres: each of these is looked up once.
+        lists = pa.array(self.table["genres"], pa.list_(pa.string()))
+        texts = pc.binary_join(lists, _BETWEEN).dictionary_encode()
+        if isinstance(texts, pa.ChunkedArray):
+            texts = texts.combine_chunks()
+        kinds = self.vocabulary.encode_all(
+            [text.split(_BETWEEN) if text else [] for text in texts.dictionary.to_pylist()]
+        )
+        return kinds[texts.indices.to_numpy(zero_copy_only=False)]
+
+    @cached_property
+    def split_codes(self) -> NDArray[np.int8]:
+        """The split of each poster as a number, in the alphabetical order of the names that there are: N."""
+        coded = pa.array(self.table["split"], pa.string()).dictionary_encode()
+        coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
+        ranks = np.argsort(np.argsort(coded.dictionary.to_pylist())).astype(np.int8)
+        return ranks[coded.indices.to_numpy(zero_copy_only=False)]
 
     @property
     def hashes(self) -> NDArray[np.bytes_]:

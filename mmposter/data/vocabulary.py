@@ -208,10 +208,8 @@ class Vocabulary:
         """Multi-hot matrix N x G float32; also right for no rows at all (0 x G)."""
         import numpy as np
 
-        known: dict[tuple[str, ...], int] = {}  # lists of genres repeat, and each is looked up once
-        numbers = np.fromiter((known.setdefault(tuple(names), len(known)) for names in rows), np.int64)
-        kinds = np.array([self.encode(names) for names in known], np.float32).reshape(len(known), len(self.genres))
-        return kinds[numbers]
+        encoded = [self.encode(names) for names in rows]
+        return np.array(encoded, np.float32).reshape(len(encoded), len(self.genres))
 
     def decode(self, multi_hot: ArrayLike) -> list[str]:
         """Genres of a row of G values, those that are not 0, in the vocabulary's order.

@@ -35,6 +35,8 @@ def shuffle_branches(features: FeatureTable, branches: Sequence[str], dataset: D
         dataset: the same N posters, with id, split and group.
         seed: of the deal; the same posters, seed and branch are always dealt the same.
     """
+    if not branches:
+        return features
     table = dataset.table
     ids, groups, splits = list(table["id"]), list(table["group"]), list(table["split"])
     tensors = dict(features.tensors)

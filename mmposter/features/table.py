@@ -196,7 +196,7 @@ def _digest(dataset: Dataset, feature: FeatureExtractor) -> str:
 
 def _order(dataset: Dataset) -> NDArray[np.int64] | None:
     """The rows in the order in which a table has them; None: in their own."""
-    return order_on_disk(list(dataset.table["split"])) if is_large(len(dataset)) else None
+    return order_on_disk(dataset.split_codes) if is_large(len(dataset)) else None
 
 
 def _places(dataset: Dataset) -> NDArray[np.int64] | None:

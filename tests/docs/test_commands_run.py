@@ -44,7 +44,7 @@ MEASURED = {
 _HOURS = "takes hours; a smaller one is run by tests/mmposter/distillation"
 _PUBLISHED = "takes hours; tests/mmposter/published trains every network for some steps"
 _MINUTES = "minutes without a GPU; tests/mmposter/training fine-tunes smaller networks"
-_MANY = "many trainings; README's smaller one is run, and the tutorial's"
+_MANY = "many trainings; the tutorial runs a smaller grid"
 _SOURCE = "its data are not in the checkout; tests/mmposter/data reads small ones"
 _SEVERAL = "needs several machines; tests/mmposter/engines and features run shards and Ray"
 _REASONS = {
@@ -70,6 +70,7 @@ _REASONS = {
         train data --branches cnn --init none --set cnn.backbone=timm/resnet26d --regime finetune
         """,
     _MANY: """
+        ablate --branches cnn,yolo,style --seeds 3
         ablate data
         ablate data --axis fusion.head=sum,concat,gated --axis train.epochs=8,16,32 --seeds 3
         ablate data --branches cnn,style,ocr --grid leave-one-out --mode both --controls
@@ -150,7 +151,7 @@ def test_what_is_not_run_stands_on_a_page() -> None:
 
 def test_most_commands_are_run() -> None:
     assert len(to_run()) > 60
-    alone = {"distill", "serve", "weights", "doctor"}  # see above, or typed without any word behind it
+    alone = {"ablate", "distill", "serve", "weights", "doctor"}  # see above, or typed without any word behind it
     assert {line.split()[0] for line in to_run()} >= set(LINES.COMMANDS) - alone
 
 

@@ -71,7 +71,7 @@ def test_what_is_on_disk_is_what_is_in_memory(tmp_path, inputs):
 
 
 def test_a_long_table_gives_the_same_by_windows(tmp_path, inputs, small):
-    order = order_on_disk(["train" if row % 3 else "val" for row in range(POSTERS)])
+    order = order_on_disk(np.array([row % 3 == 0 for row in range(POSTERS)], np.int8))
     lay_out(tmp_path, "ocr", DIGEST, np.ones(POSTERS, bool), order, lambda: parts(inputs, order))
     table = find_table(tmp_path, "ocr", DIGEST, POSTERS)
     found, known = table.tensors("mend it"), pack(parts(inputs), POSTERS)
@@ -158,7 +158,7 @@ def test_where_nothing_can_be_written_it_is_made_in_memory(tmp_path, inputs, mon
 
     with monkeypatch.context() as patch:
         patch.setattr("tempfile.mkdtemp", lambda **settings: full(None, None))
-        order = order_on_disk(["b" if row % 2 else "a" for row in range(POSTERS)])
+        order = order_on_disk(np.array([row % 2 for row in range(POSTERS)], np.int8))
         table = lay_out(tmp_path, "ocr", DIGEST, np.ones(POSTERS, bool), order, lambda: parts(inputs, order))
     rows = torch.tensor([4, 88, 17])
     assert same(batch_of(table.tensors(""), rows), batch_of(pack(parts(inputs), POSTERS), rows)) == []
