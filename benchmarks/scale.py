@@ -60,7 +60,7 @@ def main() -> None:
             show(posters, what, found.seconds, found.peak, 1e6 * found.seconds / posters)
             show(posters, "one epoch of it", found.epoch, found.peak, 1e6 * found.epoch / learnt)
         if asked.evaluate:
-            command = ["evaluate", str(run), str(data), "--include-trained", "--overwrite", "--offline"]
+            command = ["evaluate", str(run), str(data), "--include-trained", "--offline"]
             seconds, peak, _ = run_measured([sys.executable, "-m", "mmposter", *command])
             show(posters, "evaluate", seconds, peak, 1e6 * seconds / (posters // 5))
         if not asked.keep:

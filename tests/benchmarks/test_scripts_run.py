@@ -346,7 +346,7 @@ def test_readers(run, project) -> None:
 
 @pytest.mark.slow
 def test_scale(run, tmp_path) -> None:
-    found = table(run("benchmarks/scale.py", tmp_path, "--posters", "60"))
+    found = table(run("benchmarks/scale.py", tmp_path, "--posters", "60", "--evaluate"))
     assert float(found["60"][-1]) > 0
     assert not (tmp_path / "data-60").exists()
 
