@@ -115,6 +115,7 @@ _REASONS = {
         serve --host 0.0.0.0 --model /runs/all
         serve --host 0.0.0.0 --model hf://films/poster-genres
         """,
+    "goes on with one that was stopped; tests/mmposter/audit stops one": "audit data --out check --resume",
     "a part of a command, in a sentence": """
         prepare --corrections FILE
         train --resume
@@ -189,7 +190,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "extract data --config lite",
         "pack data --config lite --out posters.mmpack",
         "pack data --config lite --out mine.mmpack",
-        "audit data --out check",
     ):
         done = _type(line, folder)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
