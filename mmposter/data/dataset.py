@@ -218,7 +218,8 @@ class Dataset:
         kinds = self.vocabulary.encode_all(
             [text.split(_BETWEEN) if text else [] for text in texts.dictionary.to_pylist()]
         )
-        return kinds[texts.indices.to_numpy(zero_copy_only=False)]
+        labels: NDArray[np.float32] = kinds[texts.indices.to_numpy(zero_copy_only=False)]
+        return labels
 
     @cached_property
     def split_codes(self) -> NDArray[np.int8]:
@@ -226,7 +227,8 @@ class Dataset:
         coded = pa.array(self.table["split"], pa.string()).dictionary_encode()
         coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
         ranks = np.argsort(np.argsort(coded.dictionary.to_pylist())).astype(np.int8)
-        return ranks[coded.indices.to_numpy(zero_copy_only=False)]
+        codes: NDArray[np.int8] = ranks[coded.indices.to_numpy(zero_copy_only=False)]
+        return codes
 
     @property
     def hashes(self) -> NDArray[np.bytes_]:
