@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from mmposter.cli import app
@@ -50,3 +53,16 @@ def test_what_people_wrote_below_the_help_stays(command_pages: ModuleType, tmp_p
 def test_the_index_names_every_command() -> None:
     index = (ROOT / "docs" / "commands" / "index.md").read_text(encoding="utf-8")
     assert [name for name in get_command(app).commands if f"({name}.md)" not in index] == []
+
+
+def test_the_site_has_every_page() -> None:
+    """`make docs` says so, too, but takes libraries that tests do without."""
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert isinstance(settings["validation"]["nav"], dict)
+
+    def pages(entries: list[dict[str, Any]]) -> Iterator[str]:
+        for value in (value for entry in entries for value in entry.values()):
+            yield from pages(value) if isinstance(value, list) else [value]
+
+    written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert sorted(pages(settings["nav"])) == sorted({*written, "readme.md", "model.md"})
