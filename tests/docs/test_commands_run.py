@@ -184,6 +184,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "train data --branches cnn --out runs/cnn --set train.epochs=2",
         "train data --branches cnn,style,ocr --out runs/words --set train.epochs=2",
         "train --branches cnn,yolo,style --out runs/first --set train.epochs=2",
+        "evaluate runs/all data",
+        "evaluate runs/words data",
         "evaluate runs/all data --branches cnn",
         "evaluate runs/words data --branches cnn",
         "calibrate runs/all data",
