@@ -116,6 +116,9 @@ _REASONS = {
         serve --host 0.0.0.0 --model hf://films/poster-genres
         """,
     "goes on with one that was stopped; tests/mmposter/audit stops one": "audit data --out check --resume",
+    "wants data of several sources; tests/mmposter/measurement/test_parts.py has some": """
+        evaluate RUN data --by source --by decade --by size
+        """,
     "a part of a command, in a sentence": """
         prepare --corrections FILE
         train --resume
