@@ -25,7 +25,6 @@ from measure import run_measured
 
 from mmposter.data.dataset import Dataset, write_dataset
 from mmposter.features.index import index_table
-from mmposter.files.atomic import write_json
 
 BRANCHES = "cnn,style,yolo,ocr"
 PART = 50_000  # posters of an index file
@@ -141,7 +140,6 @@ def _repeat(extractor: Path, copy: Path, known: list[str], source: np.ndarray, h
         stop = min(start + PART, len(hashes))
         rows = ((hashes[at], places[known[source[at]]][:2]) for at in range(start, stop))
         pq.write_table(index_table(rows, sums), copy / "index" / f"{start:010}.parquet")
-    write_json(copy / "metadata.json", json.loads((extractor / "metadata.json").read_text()))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ The store keeps a record where it was computed. A training reads all of them man
 after row, into ``features/tables/<name>-<digest>``: columns (see `mmposter.features.columns`) and ``table.json``. They
 are mapped from there, by all processes together, or read by windows where they are too many
 (`mmposter.features.windowed`). A table can be removed at any time; it is laid out again from the store. Where nothing
-can be written beside the store, a table is made in memory.
+can be written beside the store, a table that is not large is made in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from mmposter.features.columns import Column, ColumnWriter, block_rows
 from mmposter.features.ragged import SLOTS, Features, Ragged, slots_of
 from mmposter.features.windowed import LARGE, WINDOW, Windowed
-from mmposter.files.atomic import write_json
+from mmposter.files.atomic import current_umask, write_json
+from mmposter.files.disk import naming
 from mmposter.files.strict_json import mapping, read_json, sound, whole
 
 TABLES, _FACTS, _SUMS, _USABLE = "tables", "table.json", "checksums", "usable"
@@ -74,10 +75,8 @@ class Table:
         for name, column in self.columns.items():
             mask = _mask_of(name)
             values: torch.Tensor | Windowed
-            if places is None or column.data is not None:
+            if places is None:
                 values = torch.from_numpy(column.mapped())
-                if places is not None and mask is None:
-                    values = values[places]
             elif mask is None:
                 values = Windowed(column, WINDOW, places, mend)
             else:
@@ -119,7 +118,7 @@ def lay_out(
     order: NDArray[np.int64] | None,
     parts: Callable[[], Iterator[Inputs]],
 ) -> Table:
-    """Write a table, or make it in memory where there is no room for it.
+    """Write a table; where there is no room for it, one that is not large is made in memory.
 
     Args:
         root: the store's folder.
@@ -128,11 +127,15 @@ def lay_out(
         order: as in `Table`.
         parts: gives the inputs of all posters, padded and with their masks, some posters at a time in `order`; asked
             twice where the first time ends with a full disk.
+
+    Raises:
+        OSError: it cannot be written, and is too large for the memory.
     """
     try:
-        return _on_disk(root, name, digest, usable, order, parts())
+        with naming(root / TABLES):
+            return _on_disk(root, name, digest, usable, order, parts())
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in _NO_ROOM or is_large(len(usable)):
             raise
     return _write(None, usable, order, parts())
 
@@ -159,7 +162,7 @@ def _on_disk(
     tables.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=tables))
     try:
-        folder.chmod(0o777 & ~_umask())
+        folder.chmod(0o777 & ~current_umask())
         _write(folder, usable, order, parts)
         target = tables / f"{name}-{digest[:24]}"
         try:
@@ -290,12 +293,6 @@ def _forget_old(tables: Path, name: str) -> None:
         for entry in tables.glob(f".{name}-*"):
             if time.time() - entry.stat().st_mtime > _FORGOTTEN:
                 shutil.rmtree(entry, ignore_errors=True)
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
 
 
 def rows_in_order(count: int, order: NDArray[np.int64] | None, size: int) -> Iterator[Sequence[int]]:

@@ -60,15 +60,20 @@ def atomic_path(target: Path, *, like: Path | None = None) -> Iterator[Path]:
 def _set_permissions(file: Path, like: Path | None) -> None:
     if like is None:
         # mkstemp makes files that only their owner may read; a result is for everyone the umask allows.
-        umask = os.umask(0)
-        os.umask(umask)
-        file.chmod(0o666 & ~umask)
+        file.chmod(0o666 & ~current_umask())
         return
     facts = like.stat()
     if hasattr(os, "chown"):
         with suppress(OSError):  # another user's: who may write here may not give away what they write
             os.chown(file, facts.st_uid, facts.st_gid)
     file.chmod(stat.S_IMODE(facts.st_mode))
+
+
+def current_umask() -> int:
+    """The permissions that this process takes from its new files."""
+    umask = os.umask(0)  # it can only be asked for by setting it
+    os.umask(umask)
+    return umask
 
 
 def short_name(path: Path) -> str:

@@ -152,17 +152,45 @@ def test_a_damaged_table_is_refused(tmp_path, inputs, file, change):
         find_table(tmp_path, "ocr", DIGEST, POSTERS)
 
 
-def test_where_nothing_can_be_written_it_is_made_in_memory(tmp_path, inputs, monkeypatch):
-    def full(self, rows):
-        raise OSError(28, "No space left on device")
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A disk on which the second block of a column finds no room."""
+    append = ColumnWriter.append
 
-    with monkeypatch.context() as patch:
-        patch.setattr("tempfile.mkdtemp", lambda **settings: full(None, None))
-        order = order_on_disk(np.array([row % 2 for row in range(POSTERS)], np.int8))
-        table = lay_out(tmp_path, "ocr", DIGEST, np.ones(POSTERS, bool), order, lambda: parts(inputs, order))
+    def cut(self, rows):
+        if self._file is not None and self._rows:
+            raise OSError(28, "No space left on device")
+        append(self, rows)
+
+    monkeypatch.setattr(ColumnWriter, "append", cut)
+
+
+def test_where_there_is_no_room_it_is_made_in_memory(tmp_path, inputs, full_disk):
+    table = lay_out(tmp_path, "ocr", DIGEST, np.ones(POSTERS, bool), None, lambda: parts(inputs))
     rows = torch.tensor([4, 88, 17])
     assert same(batch_of(table.tensors(""), rows), batch_of(pack(parts(inputs), POSTERS), rows)) == []
     assert find_table(tmp_path, "ocr", DIGEST, POSTERS) is None
+    assert list((tmp_path / TABLES).iterdir()) == []
+
+
+def test_a_long_one_does_not_fill_the_memory_in_its_place(tmp_path, inputs, full_disk, monkeypatch):
+    monkeypatch.setattr(layout, "LARGE", POSTERS - 1)
+    order = np.arange(POSTERS)
+    with pytest.raises(OSError, match="No space left") as caught:
+        lay_out(tmp_path, "ocr", DIGEST, np.ones(POSTERS, bool), order, lambda: parts(inputs, order))
+    assert caught.value.filename == str(tmp_path / TABLES)
+    assert list((tmp_path / TABLES).iterdir()) == []
+
+
+def test_processes_that_share_an_open_file_do_not_move_its_position(tmp_path, inputs, small):
+    """As loaders do that are forked after the first batch."""
+    order = np.arange(POSTERS)
+    lay_out(tmp_path, "ocr", DIGEST, np.ones(POSTERS, bool), order, lambda: parts(inputs, order))
+    column = find_table(tmp_path, "ocr", DIGEST, POSTERS).tensors("")["cnn.pooled"]
+    column.index_select(0, torch.tensor([0]))
+    for row in (50, 3, 80):
+        assert torch.equal(column.index_select(0, torch.tensor([row])), inputs["cnn.pooled"][[row]])
+        assert column._blocks._stream.tell() == 0
 
 
 def test_a_stopped_one_leaves_nothing_and_old_ones_go(tmp_path, inputs):
