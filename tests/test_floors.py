@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
     ("errors", "suggest", "visible", "siblings", "shell", "verbosity", "pace"),
-    ("progress",),
+    ("progress", "objects"),
     ("files", "images", "document", "engines"),
-    ("branches", "hub"),
+    ("branches", "hub", "mirrors"),
     ("outputs", "config", "shipped"),
     ("data", "pretrained", "evaluation"),
     ("features",),

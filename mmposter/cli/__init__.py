@@ -14,12 +14,14 @@ import typer
 
 from mmposter.cli.answers import answer_line
 from mmposter.cli.completion import VARIABLE, answer
+from mmposter.cli.copies import takes_links
 from mmposter.cli.prepare import PrepareCommand
 from mmposter.cli.stop import INTERRUPTED, ends_in_time, leave
 from mmposter.cli.words import ProposingCommand, ProposingGroup
 from mmposter.engines import launched
 from mmposter.errors import UserError
 from mmposter.files.disk import plain_words
+from mmposter.shell import with_names
 from mmposter.verbosity import Verbosity, set_verbosity
 from mmposter.visible import visible_lines
 
@@ -83,7 +85,7 @@ for _name in _COMMANDS.split():
     _command = getattr(import_module(f"mmposter.cli.{_name}"), f"{_name}_command")
     # A server finishes what is in work when it is told to end, and takes its own time for it.
     app.command(_name, cls=PrepareCommand if _name == "prepare" else ProposingCommand)(
-        _command if _name == "serve" else ends_in_time(_command)
+        takes_links(_command) if _name == "serve" else ends_in_time(takes_links(_command))
     )
 
 
@@ -97,7 +99,7 @@ def main() -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()  # what standard output refuses is an error of this run, not of its last breath
     except UserError as error:
-        _say(f"error: {error}")
+        _say(f"error: {with_names(str(error))}")
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as end:
         # An interrupt inside a command has become typer's exit code before it comes here.

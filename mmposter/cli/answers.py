@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from mmposter.shell import called
 from mmposter.visible import visible, visible_json
 
 NO_RESULT = 1
@@ -20,10 +21,10 @@ def answer_path(path: Path) -> None:
     """Print the path of what was made: the file's very name where a script reads it, a readable one on a terminal."""
     raw = getattr(sys.stdout, "buffer", None)
     if raw is None or sys.stdout.isatty():
-        answer_line(visible(str(path)))
+        answer_line(visible(called(path)))
         return
     sys.stdout.flush()
-    raw.write(os.fsencode(path) + os.linesep.encode())
+    raw.write(os.fsencode(called(path)) + os.linesep.encode())
     raw.flush()
 
 

@@ -10,6 +10,8 @@ from mmposter.cli import options as opt
 from mmposter.cli.answers import answer_path, require_result
 from mmposter.cli.summary import Summary
 from mmposter.document.blocks import TableBlock
+from mmposter.errors import UserError
+from mmposter.objects import is_object
 from mmposter.progress import warn
 from mmposter.visible import visible
 
@@ -53,6 +55,11 @@ def extract_command(
       RAY_ADDRESS=auto mmposter extract data --engine ray --workers 32 --device cuda
     """
     part, count = _parse_shard(shard), opt.parse_workers(workers)
+    if engine == "ray" and is_object(data):
+        raise UserError(
+            f"with --engine ray, DATA must lie under a path that all nodes see; got {data}.\nIts posters can be links: "
+            "prepare it into such a folder"
+        )
     from mmposter.config import load_config
     from mmposter.data import Dataset
 
@@ -73,8 +80,6 @@ def extract_command(
 
 
 def _parse_shard(text: str) -> tuple[int, int]:
-    from mmposter.errors import UserError
-
     part, _, count = text.partition("/")
     if part.isdigit() and count.isdigit() and int(part) < int(count):
         return int(part), int(count)

@@ -98,7 +98,7 @@ def _offline(given: bool) -> bool:
     return given
 
 
-Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network.", callback=_offline)]
+Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network.", callback=_offline, is_eager=True)]
 
 
 def _trust(context: typer.Context, given: bool) -> bool:

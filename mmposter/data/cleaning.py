@@ -12,6 +12,7 @@ import pandas as pd
 from mmposter.data.genre_names import says_no_genre
 from mmposter.data.sources.base import Issue
 from mmposter.data.vocabulary import Vocabulary
+from mmposter.objects import is_object
 
 # Kept rows with all their columns; dropped rows with the columns of DROPPED_COLUMNS.
 Cut: TypeAlias = tuple[pd.DataFrame, pd.DataFrame]
@@ -52,8 +53,8 @@ def drop_missing_posters(table: pd.DataFrame) -> Cut:
 
 
 def has_poster(table: pd.DataFrame) -> pd.Series[bool]:
-    """True where the row's file exists."""
-    exists = [isinstance(path, str) and os.path.isfile(path) for path in table["path"]]
+    """True where the row's file exists. Whether an object of a store does is seen when it is read."""
+    exists = [isinstance(path, str) and (is_object(path) or os.path.isfile(path)) for path in table["path"]]
     return pd.Series(exists, index=table.index, dtype=bool)
 
 

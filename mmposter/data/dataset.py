@@ -28,7 +28,9 @@ from mmposter.files.atomic import atomic_path, write_json
 from mmposter.files.strict_json import damaged, read_json, shown, sound
 from mmposter.files.strict_parquet import read_parquet
 from mmposter.files.strict_values import StrictValues, fitting
+from mmposter.images.links import poster_place
 from mmposter.images.reading import Crop
+from mmposter.objects import is_object
 from mmposter.shell import command_line
 from mmposter.suggest import did_you_mean
 
@@ -289,8 +291,8 @@ class Dataset:
         without = [row_id for row_id, kept in zip(table["id"], has_genre, strict=True) if not kept]
         return replace(self, table=table[has_genre].reset_index(drop=True), genre_vocabulary=vocabulary), without
 
-    def image_path(self, row: int | Mapping[str, Any] | pd.Series[Any]) -> Path:
-        """Where the poster of a row lies; all crops of a poster lie in one file.
+    def image_path(self, row: int | Mapping[str, Any] | pd.Series[Any]) -> Path | str:
+        """Where the poster of a row lies; all crops of a poster lie in one file. A text is a link into an object store.
 
         Args:
             row: position in `table`, or the row itself (anything with ``row["path"]``).
@@ -299,13 +301,13 @@ class Dataset:
             UserError: the folder of the posters is not there, or there are none.
         """
         self.require_pictures("this")
-        if not self.root.is_dir():
+        path = str(self.table["path"].iloc[row] if isinstance(row, int) else row["path"])
+        if not is_object(path) and not self.root.is_dir():
             raise UserError(
                 f"the posters of {self.folder} were in {self.root}, which is not there.\n"
                 "Say where they are now: --root FOLDER"
             )
-        path = self.table["path"].iloc[row] if isinstance(row, int) else row["path"]
-        return self.root / str(path)  # an absolute path in the manifest (csv with images elsewhere) stays as it is
+        return poster_place(path, self.root)  # an absolute path (csv with images elsewhere) stays as it is
 
 
 def write_dataset(
@@ -470,6 +472,8 @@ def _bytes(path: Path) -> bytes:
 
 
 def relative_path(path: str, root: Path) -> str:
-    """`path` below `root` with forward slashes, or unchanged where it lies elsewhere."""
+    """`path` below `root` with forward slashes, or unchanged where it lies elsewhere, as in an object store."""
+    if is_object(path):
+        return path
     pure = PurePath(path)
     return pure.relative_to(root).as_posix() if pure.is_relative_to(root) else pure.as_posix()

@@ -15,7 +15,7 @@ import pandas as pd
 from mmposter.data.cleaning import Cut, cut
 from mmposter.data.likeness import Sketches, sketch
 from mmposter.errors import BadImageError
-from mmposter.images.reading import MIN_SIDE, load_image, read_file
+from mmposter.images.reading import MIN_SIDE, load_image, read_poster
 from mmposter.progress import progress
 
 
@@ -32,7 +32,7 @@ class Inspection:
     message: str = ""
 
 
-def inspect_file(path: Path, *, min_side: int = MIN_SIDE) -> Inspection:
+def inspect_file(path: str | Path, *, min_side: int = MIN_SIDE) -> Inspection:
     """Read and decode one file to its end. A bad one gives an `Inspection` with a reason, never an exception.
 
     The perceptual hash is `imagehash.phash` (64 bits: signs of the 8 x 8 lowest DCT coefficients of the picture shrunk
@@ -40,7 +40,7 @@ def inspect_file(path: Path, *, min_side: int = MIN_SIDE) -> Inspection:
     """
     sha256 = ""
     try:
-        data = read_file(path)
+        data = read_poster(path)
         sha256 = hashlib.sha256(data).hexdigest()
         image = load_image(data, min_side=min_side)
     except BadImageError as error:
@@ -61,7 +61,7 @@ def inspect_posters(
         min_side: shorter sides below this many pixels are ``too_small``.
         workers: threads; None for one a usable core.
     """
-    paths = [Path(path) for path in table["path"]]
+    paths = [str(path) for path in table["path"]]
     results: list[Inspection] = []
     pool = ThreadPoolExecutor(workers or os.cpu_count())
     try:

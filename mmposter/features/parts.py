@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mmposter.features.extractors import Extractor, RecordExtractor
 from mmposter.features.index import Failure
 from mmposter.features.store import ExtractorStore
+from mmposter.images.links import poster_place
 
 SIZE = 32
 """Posters of a part: the unit of dispatch and of writing."""
@@ -28,7 +29,7 @@ class StoredPoster:
     """One poster to extract: its id for the report, where it lies, and the hash of its bytes."""
 
     id: str
-    path: Path
+    path: Path | str  # a text is a link into an object store
     sha256: str
 
 
@@ -37,7 +38,7 @@ class StoredPosters(Sequence[StoredPoster]):
 
     Args:
         ids: N names.
-        paths: N, relative to `root` or absolute.
+        paths: N, relative to `root`, absolute, or links into an object store.
         hashes: N, in hex.
     """
 
@@ -67,7 +68,7 @@ class StoredPosters(Sequence[StoredPoster]):
         ids, paths = (
             names.iloc[at] if isinstance(names, pd.Series) else names[at] for names in (self._ids, self._paths)
         )
-        return StoredPoster(str(ids), self._root / str(paths), sha)
+        return StoredPoster(str(ids), poster_place(str(paths), self._root), sha)
 
 
 @dataclass(frozen=True)

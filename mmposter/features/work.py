@@ -19,7 +19,7 @@ from mmposter.features.loading import Decoded, Loader, PosterWish, Prepared, pre
 from mmposter.features.parts import Part, Share, StoredPoster, no_source
 from mmposter.features.store import ExtractorStore, Record
 from mmposter.images.picture import decode_picture
-from mmposter.images.reading import read_file
+from mmposter.images.reading import read_poster
 from mmposter.progress import begin_part, begin_step
 
 # What depends on the file's content stays true until the content changes, and then its hash, the key, does too. A
@@ -198,7 +198,7 @@ def _records(
 
 def _decode(poster: StoredPoster) -> Decoded:
     try:
-        data = read_file(poster.path)
+        data = read_poster(poster.path)
     except BadImageError as error:
         return Failure("missing", f"{poster.path} cannot be read ({error})")
     if hashlib.sha256(data).hexdigest() != poster.sha256:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TypeGuard
 from urllib.parse import unquote, urlsplit
+
+from mmposter.objects import is_object
 
 _LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters or more: C:// is a path of Windows
 _NO_NAME = re.compile(r"[^\w.-]+")
@@ -18,6 +20,15 @@ def is_link(poster: object) -> TypeGuard[str]:
     (True, False)
     """
     return isinstance(poster, str) and _LINK.match(poster) is not None
+
+
+def poster_place(path: str, root: Path) -> Path | str:
+    """Where a poster lies that a manifest names.
+
+    Args:
+        path: relative to `root`, absolute, or a link into an object store, which is given back as it is.
+    """
+    return path if is_object(path) else root / path
 
 
 def link_stem(link: str) -> str:

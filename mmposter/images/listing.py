@@ -6,11 +6,12 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from mmposter.images.formats import picture_suffixes
 from mmposter.images.links import is_link
+from mmposter.objects import is_object, list_objects
 from mmposter.visible import visible
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def list_posters(arguments: Iterable[str], passed_over: list[Path]) -> list[str]
 
     A folder stands for the pictures below it, a pattern for the files it matches; anything else, a pattern without a
     match too, is taken as a file's path even if there is none, so that a misspelt name is reported like any other
-    poster that cannot be read. A link stays as it is.
+    poster that cannot be read. A link stays as it is; but one into an object store that is not called as a picture is
+    stands for the pictures below it.
 
     Args:
         passed_over: gets the files of folders that are not named as pictures are.
@@ -36,7 +38,9 @@ def list_posters(arguments: Iterable[str], passed_over: list[Path]) -> list[str]
         text = argument.strip()
         if not text:
             continue
-        if is_link(text) or (_is_plain(text) and not os.path.isdir(text)):
+        if is_object(text):
+            files = _objects(text)
+        elif is_link(text) or (_is_plain(text) and not os.path.isdir(text)):
             files = [text]
         else:
             # os.path, because pathlib raises where a line of a list is no possible file: on ~nobody, or on a long
@@ -60,7 +64,9 @@ def each_poster(posters: Iterable[ImageInput]) -> Iterator[ImageInput]:
     other poster that cannot be used.
     """
     for poster in posters:
-        if isinstance(poster, str | Path) and not is_link(poster):
+        if is_object(poster):
+            yield from _objects(poster)
+        elif isinstance(poster, str | Path) and not is_link(poster):
             files: Sequence[ImageInput] = _expanded(Path(os.path.expanduser(poster)), []) or [poster]
             yield from files
         else:
@@ -78,6 +84,17 @@ def _expanded(path: Path, passed_over: list[Path]) -> list[str] | None:
     if glob.has_magic(str(path)) and not os.path.exists(path):
         return [match for match in sorted(glob.glob(str(path), recursive=True)) if os.path.isfile(match)] or None
     return None
+
+
+def _objects(link: str) -> list[str]:
+    """The pictures below a folder of an object store; a link that is called as a picture is, is one."""
+    if _is_picture(link):
+        return [link]
+    return [found.link for found in list_objects(link) if _is_picture(found.link)] or [link]
+
+
+def _is_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in picture_suffixes()
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmposter.images.jpeg_end import END, START
-from mmposter.images.reading import ImageInput, is_upright, load_image, read_file
+from mmposter.images.reading import ImageInput, is_upright, load_image, read_poster
 
 _given = threading.Lock()
 
@@ -40,7 +40,7 @@ class Picture:
 def decode_picture(source: ImageInput) -> Picture:
     """Decode in any thread (BadImageError: as `mmposter.images.reading.load_image`)."""
     if isinstance(source, str | Path):
-        source = read_file(Path(source))
+        source = read_poster(source)
     if isinstance(source, bytes):
         return Picture(np.asarray(load_image(source)), source)
     if isinstance(source, Image.Image):

@@ -18,6 +18,7 @@ from mmposter.images.colour import to_srgb
 from mmposter.images.deep import check_depth, grey_of_8_bits, is_deep
 from mmposter.images.formats import readable_formats
 from mmposter.images.jpeg_end import with_end
+from mmposter.objects import is_object, read_object
 
 ImageInput: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.generic]"
 
@@ -48,8 +49,9 @@ def load_image(source: ImageInput, *, min_side: int = MIN_SIDE, max_pixels: int 
     """Decode a poster to an RGB `PIL.Image`: upright, first frame, in sRGB, transparency over white.
 
     Args:
-        source: a path, the bytes of an image file, a PIL image, or an array H x W (grey), H x W x 3 (RGB) or
-            H x W x 4 (RGBA); arrays are uint8 in 0-255 or floating point in 0-1 (what a resize overshoots is cut).
+        source: a path, as a text also a link into an object store (``s3://``), the bytes of an image file, a PIL image,
+            or an array H x W (grey), H x W x 3 (RGB) or H x W x 4 (RGBA); arrays are uint8 in 0-255 or floating point
+            in 0-1 (what a resize overshoots is cut).
         min_side: the shorter side that is still a poster, in pixels.
         max_pixels: width x height above which nothing is decoded.
 
@@ -62,7 +64,7 @@ def load_image(source: ImageInput, *, min_side: int = MIN_SIDE, max_pixels: int 
     elif isinstance(source, Image.Image):
         image = source
     else:
-        data = source if isinstance(source, bytes) else read_file(Path(source))
+        data = source if isinstance(source, bytes) else read_poster(source)
         image = _open(data)
     width, height = image.size
     if width * height > max_pixels:
@@ -88,6 +90,15 @@ def crop_image(image: Image.Image, crop: Crop) -> Image.Image:
     if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
         raise BadImageError("too_small", f"{image.width}x{image.height} pixels, which do not hold the crop {crop}")
     return image.crop(crop)
+
+
+def read_poster(place: str | Path) -> bytes:
+    """The bytes of a poster: of a file, or of the object that a text names (see `mmposter.objects`).
+
+    Raises:
+        BadImageError: it is missing, cannot be read, or is larger than `MAX_FILE_BYTES`.
+    """
+    return read_object(place, MAX_FILE_BYTES) if is_object(place) else read_file(Path(place))
 
 
 def read_file(path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:

@@ -19,6 +19,7 @@ from mmposter.features.work import run_among_failures
 from mmposter.images.links import is_link
 from mmposter.images.picture import decode_picture
 from mmposter.images.reading import ImageInput
+from mmposter.objects import is_object
 from mmposter.progress import begin_part, begin_step
 from mmposter.runs.run import Run
 
@@ -112,7 +113,7 @@ class Perception:
 def decode(poster: ImageInput, links: LinkReader) -> Decoded:
     """A decoded poster, read through `links` where it is named by one, or why it cannot be used; in any thread."""
     try:
-        return decode_picture(links.read(poster) if is_link(poster) else poster)
+        return decode_picture(links.read(poster) if is_link(poster) and not is_object(poster) else poster)
     except BadImageError as error:
         return Failure(error.reason, str(error))
 

@@ -22,6 +22,7 @@ from mmposter.errors import UserError
 from mmposter.features.store import ExtractorStore, Failure, Record
 from mmposter.files.atomic import write_json
 from mmposter.files.strict_json import parse_json
+from mmposter.mirrors import as_path
 from mmposter.packs.archive import SUFFIX, Archive
 from mmposter.packs.codec import decode
 from mmposter.packs.facts import Facts, FieldFacts
@@ -43,7 +44,8 @@ def find_data(data: str | Path) -> Path:
     """The prepared folder that somebody means.
 
     Args:
-        data: a folder, which is returned as it is; the file of a pack; or as a text ``benchmark``, the pack that
+        data: a folder, which is returned as it is, or the file of a pack, as a text also by its link into an object
+            store; or as a text ``benchmark``, the pack that
             travels with mmposter. ``./benchmark`` and ``Path("benchmark")`` are a folder.
 
     Raises:
@@ -51,7 +53,7 @@ def find_data(data: str | Path) -> Path:
     """
     if data == BENCHMARK and isinstance(data, str):
         return open_pack(_shipped())
-    path = Path(data)
+    path = as_path(data)
     if path.is_file():
         return open_pack(path)
     if path.suffix == SUFFIX and not path.exists():

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from mmposter.errors import UserError
 from mmposter.files.strict_json import read_json, sound, text
 from mmposter.hub.address import HUB, parse_address, snapshot_of
+from mmposter.objects import is_object
 
 POSTERS = "posters"
 """The model that is used where none is named."""
@@ -57,12 +58,17 @@ def find_run(run: str | Path, *, offline: bool = False) -> Path:
 
     Args:
         run: ``posters`` as a text is the shipped model, ``hf://ORG/NAME`` or ``hf://ORG/NAME@REVISION`` a model of the
-            hub, which is downloaded once. Everything else is a path, ``./posters`` and ``Path("posters")`` among them.
+            hub, which is downloaded once; ``s3://BUCKET/RUN`` a run in an object store, of which a copy is kept.
+            Everything else is a path, ``./posters`` and ``Path("posters")`` among them.
         offline: a model of the hub is taken from the cache, or refused.
 
     Raises:
         UserError: the name of a model that this build does not have; a model of the hub that cannot be had.
     """
+    if is_object(run):
+        from mmposter.mirrors import local_copy
+
+        return local_copy(run)
     if isinstance(run, str) and run.startswith(HUB):
         from mmposter.hub.download import download
 

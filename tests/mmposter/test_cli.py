@@ -60,6 +60,7 @@ def run(*arguments: str, cwd=None, stdin: str = "", check: bool = False) -> Comp
         (["extract", "nowhere", "--shard", "2/2"], "--shard takes I/N"),
         (["extract", "nowhere", "--workers", "0"], "--workers takes a number from 1, or auto; got '0'"),
         (["extract", "nowhere", "--engine", "spark"], "--engine takes local or ray; got 'spark'"),
+        (["extract", "s3://films/data", "--engine", "ray"], "must lie under a path that all nodes see"),
         (["predict", "x.jpg", "--model", "nowhere", "--workers", "many"], "--workers takes a number"),
         (["evaluate", "nowhere", "nowhere"], "is no run folder"),
         (["predict", "x.jpg", "--model", "nowhere"], "is no run folder"),

@@ -70,7 +70,7 @@ def place_posters(
     rows: list[PosterRow] = []
     links: dict[str, str] = {}  # id -> link; of an id that is there twice, the first row's
     for row in found.rows:
-        if row.problem is not None or (row.path is not None and row.path.is_file()):
+        if row.problem is not None or _has_file(row):
             rows.append(row)
         elif SAFE_ID.fullmatch(row.id) is None or _DEVICE.fullmatch(row.id):
             problem = f"the id {row.id!r} cannot be the name of a file" if row.url else None
@@ -92,12 +92,17 @@ def place_posters(
     saved = sum(outcome.saved for outcome in outcomes.values())
     paths = [row.path for row in rows if row.path is not None and row.problem is None]
     base = folder.resolve()
-    root = base if paths and all(path.parent == base for path in paths) else found.root
+    root = base if paths and all(isinstance(path, Path) and path.parent == base for path in paths) else found.root
     return replace(found, root=root, rows=rows), Links(len(links), ordered, dead, saved)
 
 
+def _has_file(row: PosterRow) -> bool:
+    """Whether its poster is there; an object of a store is, until it is read."""
+    return isinstance(row.path, str) or (row.path is not None and row.path.is_file())
+
+
 def _after(row: PosterRow, folder: Path, outcomes: Mapping[Path, Outcome]) -> PosterRow:
-    if row.url is None or row.problem is not None or (row.path is not None and row.path.is_file()):
+    if row.url is None or row.problem is not None or _has_file(row):
         return row
     outcome = outcomes.get(folder / f"{row.id}{SUFFIX}")
     if outcome is None or outcome.saved:

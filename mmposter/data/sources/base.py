@@ -31,7 +31,7 @@ class PosterRow:
     """One poster file, or one movie whose poster is not there."""
 
     id: str
-    path: Path | None  # absolute; None where the source knows of no file
+    path: Path | str | None  # absolute; a text is a link into an object store; None where the source knows no file
     title: str | None = None
     year: int | None = None
     genres: tuple[str, ...] = ()  # raw names, in the source's order
@@ -91,7 +91,9 @@ class SourceRows:
 
 def _writable(row: PosterRow) -> PosterRow:
     """The row as a table can hold it: half characters as their codes; a file with such a name cannot be found again."""
-    path = None if row.path is None else Path(_codes(str(row.path)))
+    path = row.path
+    if path is not None:
+        path = _codes(path) if isinstance(path, str) else Path(_codes(str(path)))
     odd = None if path == row.path else "the file's name is no UTF-8, which a manifest cannot hold; rename it"
     return replace(
         row,

@@ -11,6 +11,7 @@ from mmposter.data.sources.cells import cell_names
 from mmposter.data.sources.tables import TextTable, read_table, require_columns, table_header
 from mmposter.errors import UserError
 from mmposter.files.spreadsheets import unguarded
+from mmposter.objects import is_object
 
 REQUIRED = ("image", "genres")
 OPTIONAL = ("id", "title", "year", "split", "actors")
@@ -26,11 +27,11 @@ def read_csv(source: Path) -> SourceRows:
     """Your table, CSV or .xlsx, with the columns image and genres; if it has them also id, title, year, split, actors.
 
     Column names are compared without case; other columns are ignored. `image` is absolute or relative to the table's
-    folder, with slashes or, as Windows writes them, backslashes; genres and actors are separated by ``|``, ``;`` or
-    ``,``, or written as a list; without an id column the image is the id. Comma, semicolon and tab are found by
-    themselves as the column separator. A row with too many or too few fields, without an image, or with one outside the
-    table's folder, becomes a row with a `problem`, named by its line. The single quote that our own tables have before
-    what a spreadsheet would run is no part of a cell.
+    folder, with slashes or, as Windows writes them, backslashes, or a link into an object store (``s3://``); genres
+    and actors are separated by ``|``, ``;`` or ``,``, or written as a list; without an id column the image is the id.
+    Comma, semicolon and tab are found by themselves as the column separator. A row with too many or too few fields,
+    without an image, or with one outside the table's folder, becomes a row with a `problem`, named by its line. The
+    single quote that our own tables have before what a spreadsheet would run is no part of a cell.
 
     Raises:
         UserError: no file, no rows, or a required column is missing.
@@ -63,12 +64,10 @@ def read_rows(table: TextTable, found: SourceRows, source: Path | str, remedy: s
 def _row(table: TextTable, fields: list[str], line: int, found: SourceRows) -> PosterRow:
     cells = {name: unguarded(cell) for name, cell in table.cells(fields).items()}
     image = cells.get("image", "").strip()
-    row_id = known_text(cells.get("id")) or (
-        PurePosixPath(image.replace("\\", "/")).as_posix() if image else f"line {line}"
-    )
+    row_id = known_text(cells.get("id")) or (_image_id(image) if image else f"line {line}")
     problem = table.problem(line, fields) or (None if image else f"line {line} names no image")
-    path = below(found.root, image)
-    if not problem and not _is_inside(path, found.root, image):
+    path = image if is_object(image) else below(found.root, image)
+    if not problem and isinstance(path, Path) and not _is_inside(path, found.root, image):
         problem = f"line {line}: the image {image!r} lies outside the table's folder; write its absolute path"
     if problem:
         return PosterRow(row_id, None, problem=problem)
@@ -81,6 +80,10 @@ def _row(table: TextTable, fields: list[str], line: int, found: SourceRows) -> P
         actors=cell_names(known_text(cells.get("actors"))),
         split=known_text(cells.get("split")),
     )
+
+
+def _image_id(image: str) -> str:
+    return image if is_object(image) else PurePosixPath(image.replace("\\", "/")).as_posix()
 
 
 def _is_inside(path: Path, root: Path, image: str) -> bool:

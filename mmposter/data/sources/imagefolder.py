@@ -72,7 +72,7 @@ def read_imagefolder(source: Path) -> SourceRows:
                 row = _row(root, table, place, cells)
                 found.rows.append(row)
                 if row.path is not None:
-                    seen.add(row.path)
+                    seen.add(Path(row.path))
         found.rows += [PosterRow(_id(root, path), path, has_record=False) for path in pictures if path not in seen]
     else:
         found.rows = [_from_folders(root, path) for path in pictures]
