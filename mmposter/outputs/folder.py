@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mmposter.errors import UserError
 from mmposter.files.disk import naming
+from mmposter.objects import link_of
 from mmposter.outputs.lock import LOCK, is_being_written, made_folder, one_writer
 
 _TEMPORARY = re.compile(r"(^|/)\.([^/]+)\.[a-z0-9_]{8}\.tmp\Z")  # of a killed process, see `files.atomic`
@@ -59,6 +60,7 @@ def claim(folder: Path, kind: Kind, *, go_on: bool = False, overwrite: bool = Fa
             `overwrite` is given; files of others would be replaced or stand in the way.
         OSError: it cannot be written.
     """
+    _refuse_link(folder)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; it must be a folder.\nGive another path.")
     with made_folder(folder), one_writer(folder):
@@ -83,11 +85,21 @@ def claim_file(file: Path, *, overwrite: bool = False) -> Iterator[None]:
         UserError: it is there already, is a folder, or another process is writing it.
         OSError: it cannot be written.
     """
+    _refuse_link(file)
     if file.is_dir():
         raise UserError(f"--out {file} is a folder; name a file in it, such as {file / 'genres'}{file.suffix}")
     with one_writer(file):
         refuse_file(file, overwrite=overwrite)
         yield
+
+
+def _refuse_link(place: Path) -> None:
+    """Commands have made a path of it; in Python, one that is left would be a folder called ``s3:``."""
+    if (link := link_of(place)) is not None:
+        raise UserError(
+            f"{link} is in an object store, which is written through a copy.\n"
+            f"Write to mmposter.mirrors.local_copy({link!r}), then call mmposter.mirrors.send_all()"
+        )
 
 
 def refuse_file(file: Path, *, overwrite: bool) -> None:

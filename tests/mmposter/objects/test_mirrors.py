@@ -198,6 +198,15 @@ def test_a_store_that_cannot_be_written_says_where_the_copy_is(bucket, monkeypat
     monkeypatch.undo()
 
 
+def test_a_link_that_became_a_path_is_refused_in_python(tmp_path, monkeypatch):
+    from mmposter.inference.predictions import PredictionFile
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"mmposter\.mirrors\.local_copy"), PredictionFile(Path("s3://films/out.csv")):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_command_takes_links_for_its_paths(bucket, tmp_path, drawn_posters):
     from typer.testing import CliRunner
 
