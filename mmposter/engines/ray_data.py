@@ -25,7 +25,6 @@ from mmposter.engines.machine import WORKER_MEMORY, automatic_workers, cores
 from mmposter.engines.processes import portable
 from mmposter.engines.task import Loading, Part, Result, Task, flow
 from mmposter.errors import UserError
-from mmposter.files.disk import KEPT
 from mmposter.progress import warn
 
 ADDRESS = "RAY_ADDRESS"
@@ -33,6 +32,7 @@ TRIES = 4
 """How often a call is begun, at most: what crashes on the same part each time must end."""
 
 _INHERITED = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "YOLO_OFFLINE", "MMPOSTER_WEIGHTS")
+_KEPT = "What was finished is kept: the same command goes on"
 _HEAD_LOST_S = 45.0  # a head that does not answer for a minute makes Ray end our process, without a word to a user
 _CALL = 8  # parts that a worker gets at once, so that it can read ahead; fewer where that would leave workers idle
 
@@ -202,10 +202,7 @@ def no_cluster(address: str, error: Exception) -> str:
 
 def died(what: str) -> str:
     """What is said of a job that ends because of its workers."""
-    return (
-        f"a Ray worker died ({what}).\nWhat was finished is kept: the same command goes on; if memory ran out, give it "
-        "fewer --workers"
-    )
+    return f"a Ray worker died ({what}).\n{_KEPT}; if memory ran out, give it fewer --workers"
 
 
 def _unpack(ray: Any, results: Any) -> Iterator[Any]:
@@ -281,7 +278,7 @@ def _watch_head(address: str, over: threading.Event) -> None:
             answered = time.monotonic()
         except OSError:
             if time.monotonic() - answered > _HEAD_LOST_S:
-                warn(f"error: the head of the Ray cluster, {address}, does not answer any more. {KEPT}")
+                warn(f"error: the head of the Ray cluster, {address}, does not answer any more.\n{_KEPT}")
                 os._exit(2)
 
 
