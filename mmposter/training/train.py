@@ -18,7 +18,7 @@ from mmposter.data.dataset import Dataset
 from mmposter.data.splitting import SPLIT_ADVICE
 from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
-from mmposter.engines.libraries import limit_threads
+from mmposter.engines.libraries import limit_threads, release_memory
 from mmposter.engines.trackers import require_trackers
 from mmposter.errors import UserError
 from mmposter.evaluation import tune_thresholds
@@ -241,6 +241,8 @@ def fit(
     processes.from_main(lambda: None)  # the best weights are on the disk
     trainer.plain_model.load_state_dict(load_tensors(out / WEIGHTS))
     found = trainer.predict(trainer.val_rows)
+    inputs.features.release()  # what follows looks at the posters again only to compare with another model
+    release_memory()
     thresholds = choose_thresholds(config.evaluation, inputs.labels[found.rows], found, inputs.shares())
     return Fitted(run, trainer, progress, weights, found, Decision(thresholds, unseen=trainer.unseen))
 
