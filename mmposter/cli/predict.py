@@ -129,10 +129,11 @@ def predict_command(
         restore(Libraries.read(paths or []), write=yes)
         return
     from mmposter.config import parse_branches
-    from mmposter.explain.classifier import PosterClassifier
     from mmposter.images.listing import list_posters, passed_over_text
     from mmposter.inference.accepting import Tally
+    from mmposter.inference.classifier import looked_through
     from mmposter.inference.predictions import PredictionFile
+    from mmposter.runs.run import Run
 
     only = None if branches is None else parse_branches(branches)
     processes = opt.parse_workers(workers)
@@ -155,18 +156,29 @@ def predict_command(
             raise UserError(
                 f"no poster to look at; {passed}Give files, folders, globs, links, or a list of them on standard input"
             )
-        with stage(LOADING):
-            classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
-        tally = None if precision is None else Tally(classifier.evidence(), precision)
-        if write_nfo and precision is not None:
-            require_promise(classifier.evidence().promise(precision))
+        tally = None
+        if precision is not None:
+            run, kept = looked_through(Run.load(folder), only)
+            tally = Tally(run.evidence(kept), precision)
+            if write_nfo:
+                require_promise(tally.asked)
         tags = Tags(libraries) if write_nfo and libraries is not None else None
-        answers = partial(classifier.stream, top_k=top_k, precision=precision)
-        stream: Stream = partial(answers, workers=processes, threads=threads, engine=engine)
-        stream = stream if libraries is None else libraries.naming(stream)
+        todo = posters if target is None else [path for path in posters if path not in target.done]
+        found: Iterator[Prediction] = iter(())
+        if known := len(posters) - len(todo):
+            say(f"{known:,} of {len(posters):,} posters were finished before")
+        if todo:
+            from mmposter.explain.classifier import PosterClassifier
+
+            with stage(LOADING):
+                classifier = PosterClassifier.load(folder, branches=only, device=device, offline=offline)
+            answers = partial(classifier.stream, top_k=top_k, precision=precision)
+            stream: Stream = partial(answers, workers=processes, threads=threads, engine=engine)
+            found = _watched(stream if libraries is None else libraries.naming(stream), todo)
+        else:
+            say(f"nothing left to predict; writing {out}")
         if target is not None:
-            todo = [path for path in posters if path not in target.done]
-            for prediction in _watched(stream, todo):
+            for prediction in found:
                 target.write(prediction)
             count, failed = target.count, target.failed
             for prediction in target.predictions() if tally is not None else ():
@@ -174,7 +186,6 @@ def predict_command(
                     if counter is not None:
                         counter.add(prediction)
         else:
-            found = _watched(stream, posters)
             for counter in (tally, tags):
                 found = found if counter is None else counter.counted(found)
             if sys.stdout.isatty() and not listing:

@@ -226,11 +226,21 @@ class Dataset:
     @cached_property
     def split_codes(self) -> NDArray[np.int8]:
         """The split of each poster as a number, in the alphabetical order of the names that there are: N."""
+        names, indices = self._splits()
+        codes: NDArray[np.int8] = np.argsort(np.argsort(names)).astype(np.int8)[indices]
+        return codes
+
+    def split_names(self) -> NDArray[np.object_]:
+        """The split of each poster: N, of each name one object."""
+        names, indices = self._splits()
+        found: NDArray[np.object_] = np.array(names, object)[indices]
+        return found
+
+    def _splits(self) -> tuple[list[str], NDArray[np.int32]]:
+        """The names of splits that there are, and of each poster the number of its own."""
         coded = pa.array(self.table["split"], pa.string()).dictionary_encode()
         coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
-        ranks = np.argsort(np.argsort(coded.dictionary.to_pylist())).astype(np.int8)
-        codes: NDArray[np.int8] = ranks[coded.indices.to_numpy(zero_copy_only=False)]
-        return codes
+        return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False)
 
     @property
     def hashes(self) -> NDArray[np.bytes_]:

@@ -82,6 +82,13 @@ def limit_threads(threads: int) -> None:
 
 
 def release_memory() -> None:
-    """Give freed memory back to the system: glibc would keep half a gigabyte of a worker's, in pieces it cannot use."""
+    """Give freed memory back to the system: glibc would keep half a gigabyte of a worker's, in pieces it cannot use.
+
+    So would Arrow, of a long table that was read.
+    """
+    import sys
+
+    if (arrow := sys.modules.get("pyarrow")) is not None:
+        arrow.default_memory_pool().release_unused()
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -10,6 +10,7 @@ import io
 import os
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,12 +44,13 @@ class Column:
     checksums: NDArray[np.uint32]
     data: NDArray[Any] | None = None
 
-    @property
+    # Kept, as they are asked for with each block that is read.
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes of a row."""
         return int(np.prod(self.width, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
-    @property
+    @cached_property
     def block_rows(self) -> int:
         """Rows of a block; the last one may have fewer."""
         return block_rows(self.row_bytes)
@@ -77,10 +79,11 @@ class Column:
             raise ValueError("a row is absurdly wide")
         if len(checksums) != -(-column.rows // column.block_rows):
             raise ValueError("there are not as many checksums as blocks")
-        if file.stat().st_size != column._start() + column.rows * column.row_bytes:
+        if file.stat().st_size != column._start + column.rows * column.row_bytes:
             raise ValueError(f"{file.name} is not as long as it was")
         return column
 
+    @cached_property
     def _start(self) -> int:
         return len(_header(self.dtype, self.width, self.rows))
 
@@ -91,7 +94,7 @@ class Column:
         assert self.file is not None
         if not self.rows:
             return np.zeros((0, *self.width), self.dtype)
-        return np.memmap(self.file, self.dtype, "c", self._start(), (self.rows, *self.width))
+        return np.memmap(self.file, self.dtype, "c", self._start, (self.rows, *self.width))
 
     def read_block(self, stream: IO[bytes], number: int, into: NDArray[Any]) -> int:
         """Read a block into the first rows of an array; how many rows it has.
@@ -103,7 +106,7 @@ class Column:
         count = min(self.block_rows, self.rows - first)
         target = _bytes(into[:count])
         # At its place, without a seek: loaders that are forked share the position of an open file.
-        if os.preadv(stream.fileno(), [target], self._start() + first * self.row_bytes) != len(target):
+        if os.preadv(stream.fileno(), [target], self._start + first * self.row_bytes) != len(target):
             raise ValueError("it ends too soon")
         self.check(number, target)
         return count

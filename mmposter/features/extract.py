@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from mmposter.features.parts import ExtractPlan, StoredPoster
 from mmposter.features.store import ExtractorStore, Failure
 from mmposter.features.work import ExtractTask
 from mmposter.files.atomic import write_text
-from mmposter.progress import progress
+from mmposter.progress import progress, stage
 
 __all__ = ["ExtractorReport", "StoredPoster", "extract", "write_report"]
 
@@ -72,7 +72,8 @@ def extract(
     once: dict[str, Extractor] = {}
     for extractor in extractors:
         once.setdefault(extractor.name, extractor)
-    plan = ExtractPlan(posters, list(once.values()), root, shard)
+    with nullcontext() if quiet else stage("look for what is there"):  # of a million posters, seconds
+        plan = ExtractPlan(posters, list(once.values()), root, shard)
     reports = {
         name: ExtractorReport(name, present=standing.present, failed=plan.failures(name))
         for name, standing in plan.standing.items()

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from mmposter.features.columns import Column, ColumnWriter, block_rows
 from mmposter.features.ragged import SLOTS, Features, Ragged, slots_of
-from mmposter.features.windowed import LARGE, WINDOW, Windowed
+from mmposter.features.windowed import LARGE, Windowed, rows_held
 from mmposter.files.atomic import current_umask, write_json
 from mmposter.files.disk import naming
 from mmposter.files.strict_json import mapping, read_json, sound, whole
@@ -63,13 +63,14 @@ class Table:
         for column in self.columns.values():
             column.check_all()
 
-    def tensors(self, mend: str) -> dict[str, torch.Tensor | Ragged | Windowed]:
+    def tensors(self, mend: str, places: torch.Tensor | None = None) -> dict[str, torch.Tensor | Ragged | Windowed]:
         """The fusion's inputs of all posters, in the order of the data set.
 
         Args:
             mend: what to do about damaged bytes, for the message.
+            places: as `places` gives them, where they are known: tables of one order share them. None: found here.
         """
-        rows, places = len(self.usable), self.places()
+        rows, places = len(self.usable), self.places() if places is None else places
         slots = {mask: slots_of(torch.from_numpy(counts), places) for mask, counts in self.counts.items()}
         found: dict[str, torch.Tensor | Ragged | Windowed] = {}
         for name, column in self.columns.items():
@@ -77,10 +78,8 @@ class Table:
             values: torch.Tensor | Windowed
             if places is None:
                 values = torch.from_numpy(column.mapped())
-            elif mask is None:
-                values = Windowed(column, WINDOW, places, mend)
             else:
-                values = Windowed(column, WINDOW * max(1, column.rows) // rows, None, mend)
+                values = Windowed(column, rows_held(column, rows), places if mask is None else None, mend)
             found[name] = values if mask is None else Ragged(values, *slots[mask])
         return found
 

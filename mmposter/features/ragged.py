@@ -60,6 +60,7 @@ class Ragged:
 def slots_of(counts: torch.Tensor, places: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     """How many slots each of N posters has and where they begin, by the posters' `places` (None: their own order)."""
     starts = counts.cumsum(0) - counts
+    counts = counts.int()  # of millions of posters, half as large
     return (counts, starts) if places is None else (counts[places], starts[places])
 
 

@@ -66,6 +66,13 @@ class FeatureTable:
                 found |= filled
         return Sizes(**found, further=further)
 
+    def release(self) -> None:
+        """Forget the windows that are in memory; they are read again where they are asked for."""
+        for inputs in self.tensors.values():
+            values = inputs.values if isinstance(inputs, Ragged) else inputs
+            if isinstance(values, Windowed):
+                values.release()
+
 
 def dataset_posters(dataset: Dataset) -> StoredPosters:
     """The posters of a data set in the manifest's order."""
@@ -146,7 +153,7 @@ def load_features(dataset: Dataset, branches: Mapping[str, BranchExtractors]) ->
     for name, branch in branches.items():
         whole.metadata[name] = {}
         for feature in branch.features:
-            tensors, usable, said = _load_feature(dataset, name, feature)
+            tensors, usable, said = _load_feature(dataset, name, feature, whole.places)
             whole.tensors.update(tensors)
             whole.metadata[name] |= said
             whole.usable[:] &= usable
@@ -159,9 +166,12 @@ def is_laid_out(dataset: Dataset, branch: BranchExtractors) -> bool:
 
 
 def _load_feature(
-    dataset: Dataset, name: str, feature: FeatureExtractor
+    dataset: Dataset, name: str, feature: FeatureExtractor, places: NDArray[np.int64] | None
 ) -> tuple[dict[str, torch.Tensor | Windowed | Ragged], NDArray[np.bool_], dict[str, Any]]:
-    """The records of one extractor of the branch `name`, which posters can go on (N), and what is said beside them."""
+    """The records of one extractor of the branch `name`, which posters can go on (N), and what is said beside them.
+
+    `places` are those of the posters in a long table, see `_places`.
+    """
     store = ExtractorStore(dataset.features_folder, feature.name, feature.fingerprint())
     again = command_line("mmposter", "extract", dataset.folder, "--branches", name)
     mend = f"remove {store.folder} and run: {again}"
@@ -175,7 +185,8 @@ def _load_feature(
     with sound(f"the feature table of {feature.name}", f"remove {tables}: it is laid out again from the store"):
         if not is_large(len(dataset)):
             table.check_all()
-        tensors = table.tensors(f"remove {tables}: it is laid out again from the store")
+        known = None if places is None else torch.from_numpy(places)
+        tensors = table.tensors(f"remove {tables}: it is laid out again from the store", known)
     with sound(f"the feature store {store.folder}", mend):
         metadata = store.metadata()
         _require_fitting(tensors, metadata, _widths(name, tensors))

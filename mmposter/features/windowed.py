@@ -23,16 +23,18 @@ CHUNK = 256
 """Neighbours that are drawn together."""
 WINDOW = 16 * CHUNK
 """Posters that are shuffled together."""
+_SPARE = 4
+"""Of a column with a row a poster, this part of a window is in memory beside it: what the next one begins with."""
 
 
 class Windowed:
-    """R rows of a column, of which two windows are in memory; stands in for a tensor that is indexed by rows.
+    """R rows of a column, of which a window or two are in memory; stands in for a tensor that is indexed by rows.
 
     Not for several threads.
 
     Args:
         column: on disk.
-        held: rows that are kept in memory.
+        held: rows that are kept in memory, see `rows_held`.
         places: where in the column each of N rows lies; None: in their order.
         mend: what to do about damaged bytes, for the message.
     """
@@ -53,6 +55,10 @@ class Windowed:
     def dtype(self) -> torch.dtype:
         """Of the values."""
         return self._blocks.buffer.dtype
+
+    def release(self) -> None:
+        """Forget what is in memory; it is read again where it is asked for."""
+        self._blocks.forget()
 
     def whole(self) -> torch.Tensor:
         """All of the column, mapped, in the order on disk."""
@@ -84,14 +90,18 @@ class _Blocks:
     """The blocks of a column, of which the last ones asked for stay in memory."""
 
     def __init__(self, column: Column, held: int, mend: str) -> None:
-        self.column, self._mend = column, mend
-        each, there = column.block_rows, len(column.checksums)
+        self.column, self._held, self._mend = column, held, mend
+        self.forget()
+
+    def forget(self) -> None:
+        each, there = self.column.block_rows, len(self.column.checksums)
         # A chunk begins and ends inside a block, so a window touches some more blocks than its rows would fill.
-        slots = min(there, 2 * (-(-held // each) + WINDOW // CHUNK))
-        self._array: NDArray[Any] = np.zeros((max(1, slots) * each, *column.width), column.dtype)
+        slots = min(there, -(-self._held // each) + 2 * WINDOW // CHUNK)
+        # Zeros take memory where something is read into them.
+        self._array: NDArray[Any] = np.zeros((max(1, slots) * each, *self.column.width), self.column.dtype)
         self.buffer = torch.from_numpy(self._array)
         self._slots: OrderedDict[int, int] = OrderedDict()  # of a block, the one used longest ago first
-        self._slot = np.full(there + 1, -1, np.int64)
+        self._slot = np.full(there + 1, -1, np.int32)
         self._free = list(range(slots))
         self._stream: IO[bytes] | None = None
 
@@ -138,10 +148,24 @@ class _Blocks:
 
     def __getstate__(self) -> dict[str, Any]:
         """For a worker of a loader, which reads its own."""
-        return {"column": self.column, "mend": self._mend, "held": len(self._array)}
+        return {"column": self.column, "mend": self._mend, "held": self._held}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["column"], state["held"] // 2, state["mend"])  # type: ignore[misc]
+        self.__init__(state["column"], state["held"], state["mend"])  # type: ignore[misc]
+
+
+def rows_held(column: Column, posters: int) -> int:
+    """How many rows of a column are kept in memory, so that an epoch in `window_order` reads each about once.
+
+    Where posters have as many rows as they like, one window may hold more than another: two usual ones are kept.
+
+    Args:
+        column: of all posters.
+        posters: how many there are.
+    """
+    if column.rows == posters:
+        return WINDOW + WINDOW // _SPARE
+    return 2 * WINDOW * max(1, column.rows) // posters
 
 
 def window_order(rows: NDArray[np.int64], places: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:

@@ -90,15 +90,10 @@ class GenrePredictor:
                 have, or pretrained files that are missing or not those it was trained behind.
         """
         loaded = Run.load(find_run(run, offline=offline))
-        check_branches(loaded, branches)
         missing = missing_branches(loaded, branches)
+        loaded, kept = looked_through(loaded, branches)
         if missing:
             _say_once(left_out_notice(loaded, missing))
-        if any(state.spares for state in missing):
-            loaded = loaded.sparing()
-        asked = set(branches or loaded.config.branches) - {state.branch for state in missing if not state.spares}
-        kept = [name for name in branch_names() if name in asked]
-        _refuse_controls(loaded, kept)
         if device != "cuda":  # which the workers may have and this machine lack; they check it
             device = resolve_device(device)
         frozen = frozen_branches(kept, loaded.config.regime)
@@ -347,6 +342,26 @@ def embedding_identity(classifier: GenrePredictor, branches: Sequence[str] | Non
     names = classifier.branches if branches is None else tuple(branches)
     known = [_REPRESENTATION, file_hash(run.folder / WEIGHTS), dict(run.fingerprints), sorted(names), run.spare]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def looked_through(run: Run, branches: Sequence[str] | None) -> tuple[Run, list[str]]:
+    """A run as it is used with the files that are here, and the branches that are looked through; no model is loaded.
+
+    Args:
+        run: as it was trained.
+        branches: as for `GenrePredictor.load`.
+
+    Raises:
+        UserError: for branches that it does not have, or a control.
+    """
+    check_branches(run, branches)
+    missing = missing_branches(run, branches)
+    if any(state.spares for state in missing):
+        run = run.sparing()
+    asked = set(branches or run.config.branches) - {state.branch for state in missing if not state.spares}
+    kept = [name for name in branch_names() if name in asked]
+    _refuse_controls(run, kept)
+    return run, kept
 
 
 def missing_branches(run: Run, branches: Sequence[str] | None) -> tuple[BranchState, ...]:

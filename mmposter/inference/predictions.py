@@ -66,7 +66,7 @@ class PredictionFile:
         self.path, self._overwrite = path, overwrite
         self._partial = path.with_name(f"{path.name}.{made_with}.partial" if made_with else f"{path.name}.partial")
         self._seen: tuple[int, int] | None = None
-        self._verdicts = False
+        self._verdicts = self._films = False
         self._stack = ExitStack()
         self._stream: IO[str] | None = None
         self._look()
@@ -96,6 +96,7 @@ class PredictionFile:
     def _add(self, prediction: Prediction) -> None:
         self.count += 1
         self._verdicts = self._verdicts or prediction.verdict is not None
+        self._films = self._films or bool(prediction.film)
         if prediction.error:
             self.failed.append(prediction)
 
@@ -140,7 +141,7 @@ class PredictionFile:
         self.done: set[str | None] = set()
         self.count = 0
         self.failed: list[Prediction] = []
-        self._verdicts = False
+        self._verdicts = self._films = False
         for path, prediction, end in self._read() if seen is not None else ():
             self.done.add(path)
             if prediction is None:
@@ -202,7 +203,7 @@ class PredictionFile:
         with target.open("w", encoding="utf-8", errors=_UNWRITABLE, newline="") as stream:
             writer = TableWriter(stream)
             asked = [] if ranks is None else ["verdict", "review", "gain"]
-            films = ["film"] if any(prediction.film for prediction in self.predictions()) else []
+            films = ["film"] if self._films else []
             writer.write([*films, "path", "genres", *asked, "error", "saw_nothing", *genres])
             for row, p in enumerate(self.predictions()):
                 gain = "" if p.gain is None else p.gain

@@ -29,6 +29,7 @@ from mmposter.shipped import POSTERS, shipped_model, shipped_models
 SEEN = "seen.parquet"
 TRAIN, VAL = "train", "val"
 _BYTES = 16
+_FILE = np.dtype((np.void, _BYTES))  # not bytes: numpy takes zeros off their end
 _SCHEMA = pa.schema({"split": pa.string(), "sha256": pa.binary(_BYTES), "phash": pa.uint64()})
 
 
@@ -37,7 +38,7 @@ class SeenPosters:
     """Posters of which weights were made (``train``), and on which epoch and thresholds were chosen (``val``)."""
 
     splits: NDArray[np.object_] = field(default_factory=lambda: np.zeros(0, object))  # N, of each
-    files: NDArray[np.object_] = field(default_factory=lambda: np.zeros(0, object))  # N, 16 bytes each
+    files: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, _FILE))  # N, 16 bytes each
     hashes: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))  # N, 64 bits
     hashed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))  # N, whether `hashes` has it
 
@@ -46,13 +47,17 @@ class SeenPosters:
 
     @classmethod
     def of(cls, table: pd.DataFrame, split: str) -> SeenPosters:
-        """All rows of a manifest as posters of ``train`` or ``val``; crops of one poster are one."""
-        table = table.drop_duplicates("sha256")
-        count, known = len(table), "phash" in table
+        """All rows of a manifest as posters of ``train`` or ``val``; crops of one poster are one.
+
+        Of the table only the columns sha256 and, where it is there, phash are looked at.
+        """
+        files = _short(table["sha256"])
+        kept = _first(files)
+        count, known = len(kept), "phash" in table
         return cls(
-            np.full(count, split, object),
-            _short(table["sha256"]),
-            table["phash"].to_numpy(np.uint64) if known else np.zeros(count, np.uint64),
+            np.array([split], object).repeat(count),  # one object; `full` makes one for each
+            files[kept],
+            table["phash"].to_numpy(np.uint64)[kept] if known else np.zeros(count, np.uint64),
             np.full(count, known),
         )
 
@@ -61,17 +66,13 @@ class SeenPosters:
         names = ("splits", "files", "hashes", "hashed")
         joined = [np.concatenate([getattr(self, name), getattr(other, name)]) for name in names]
         order = np.lexsort((~joined[3], joined[0] != TRAIN))
-        first: dict[bytes, int] = {}
-        for at in order.tolist():
-            first.setdefault(joined[1][at], at)
-        kept = sorted(first.values())
+        kept = np.sort(order[_first(joined[1][order])])
         return SeenPosters(*(column[kept] for column in joined))
 
     def among(self, table: pd.DataFrame, splits: Iterable[str] = (TRAIN, VAL)) -> NDArray[np.bool_]:
         """Which rows of a manifest show a poster of these splits: the same file, or a near perceptual hash."""
         mine = np.isin(self.splits.astype(str), list(splits))
-        known = set(self.files[mine].tolist())  # not `isin`: numpy takes zeros off the end of bytes
-        found = np.array([name in known for name in _short(table["sha256"])], bool)
+        found = np.isin(_short(table["sha256"]), self.files[mine])
         if "phash" in table:
             hashes = table["phash"].to_numpy(np.uint64)
             for pairs in near_pairs(hashes, DUPLICATE_DISTANCE, self.hashes[mine & self.hashed]):
@@ -81,7 +82,8 @@ class SeenPosters:
     def save(self, folder: Path) -> None:
         """Write ``seen.parquet``, atomically."""
         hashes = pa.array(self.hashes, pa.uint64(), mask=~self.hashed)
-        table = pa.table([self.splits.tolist(), self.files.tolist(), hashes], schema=_SCHEMA)
+        files = pa.Array.from_buffers(pa.binary(_BYTES), len(self), [None, pa.py_buffer(self.files.tobytes())])
+        table = pa.table([pa.array(self.splits, pa.string()), files, hashes], schema=_SCHEMA)
         with atomic_path(folder / SEEN) as temporary:
             # Hashes repeat nothing and shrink to nothing.
             pq.write_table(table, temporary, use_dictionary=["split"], write_page_checksum=True)
@@ -106,7 +108,7 @@ class SeenPosters:
                 raise ValueError(f"a split is {TRAIN} or {VAL}")
             return cls(
                 np.array(table["split"].to_pylist(), object),
-                np.array(table["sha256"].to_pylist(), object),
+                np.frombuffer(b"".join(table["sha256"].to_pylist()), _FILE),
                 pc.fill_null(table["phash"], 0).to_numpy().astype(np.uint64),
                 pc.is_valid(table["phash"]).to_numpy(),
             )
@@ -124,5 +126,12 @@ def seen_through(weights: TowerWeights, init: str) -> SeenPosters:
     return (None if folder is None else SeenPosters.load(folder)) or SeenPosters()
 
 
-def _short(sums: pd.Series[str]) -> NDArray[np.object_]:
-    return np.array([bytes.fromhex(text)[:_BYTES] for text in sums], object)
+def _short(sums: pd.Series[str]) -> NDArray[np.void]:
+    """The first half of each SHA-256, without an object for each of maybe millions."""
+    digits = pc.utf8_slice_codeunits(pa.array(sums, pa.string()), 0, 2 * _BYTES)
+    return np.frombuffer(bytes.fromhex("".join(digits.to_pylist())), _FILE)
+
+
+def _first(files: NDArray[np.void]) -> NDArray[np.int64]:
+    """Where each file is for the first time, in the order of the rows."""
+    return np.sort(np.unique(files, return_index=True)[1])

@@ -48,6 +48,13 @@ class TrainingProgress:
         for row in self.history:
             mapping(row, "a row of history")
 
+    @property
+    def told(self) -> str:
+        """Where a training goes on, in words."""
+        if self.finished:
+            return "all epochs were trained before; the model is measured once more"
+        return f"going on in epoch {self.epoch + 1}, after {self.batch} of its batches"
+
 
 def save_checkpoint(
     path: Path,

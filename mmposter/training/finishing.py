@@ -105,7 +105,7 @@ def finish(
         split="val",
         n_boot=settings.bootstrap,
         seed=run.config.seed,
-        groups=np.array(dataset.table["group"], dtype=object)[rows],
+        groups=np.array(dataset.table["group"].iloc[rows], dtype=object),
         empty=settings.empty,
         decisions=decision.decide(probs, settings.empty, seen),
     )
@@ -157,9 +157,9 @@ def seen_posters(
     config: Config, dataset: Dataset, inputs: Inputs, weights: TowerWeights | None, start: Start | None = None
 ) -> SeenPosters:
     """What a run has seen of its data; and what its image network and its start had seen, where that is known."""
-    seen = SeenPosters()
+    seen, table = SeenPosters(), dataset.table[[name for name in ("sha256", "phash") if name in dataset.table]]
     for split in (TRAIN, VAL):
-        seen = seen.with_more(SeenPosters.of(dataset.table.iloc[inputs.rows(split)], split))
+        seen = seen.with_more(SeenPosters.of(table.iloc[inputs.rows(split)], split))
     if weights is not None:
         seen = seen.with_more(seen_through(weights, config.cnn.init))
     before = None if start is None else SeenPosters.load(start.run.folder)

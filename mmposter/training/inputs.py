@@ -14,6 +14,7 @@ from mmposter.branches import frozen_branches
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
+from mmposter.engines.libraries import release_memory
 from mmposter.features.cache import FeatureCache
 from mmposter.features.extractors import BranchExtractors
 from mmposter.features.shuffling import shuffle_branches
@@ -86,7 +87,9 @@ def load_inputs(
     image = None
     if sees_posters:
         image = behind.tower_input() if behind is not None else _tower_input(config, offline=offline)
-    return Inputs(features, dataset.labels(), np.array(dataset.table["split"], dtype=object), branches, image)
+    inputs = Inputs(features, dataset.labels(), dataset.split_names(), branches, image)
+    release_memory()  # what was needed to read them, and to lay them out
+    return inputs
 
 
 def _tower_input(config: Config, *, offline: bool) -> TowerInput:

@@ -18,7 +18,7 @@ from mmposter.data.dataset import Dataset
 from mmposter.data.splitting import SPLIT_ADVICE
 from mmposter.engines import Workers
 from mmposter.engines.device import make_accelerator, resolve_device
-from mmposter.engines.libraries import limit_threads
+from mmposter.engines.libraries import limit_threads, release_memory
 from mmposter.engines.trackers import require_trackers
 from mmposter.errors import UserError
 from mmposter.evaluation import tune_thresholds
@@ -50,7 +50,7 @@ from mmposter.training.checkpoint import require_same_config
 from mmposter.training.films import Films, films_of
 from mmposter.training.finishing import Fitted, TrainingResult, finish
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
-from mmposter.training.loop import Scored, Trainer
+from mmposter.training.loop import LAST, Scored, Trainer
 from mmposter.training.pictures import FOLDER as PICTURES
 from mmposter.training.pictures import training_pictures, whole_pictures
 from mmposter.training.processes import ALONE, Processes, join
@@ -204,11 +204,12 @@ def fit(
     model, sizes = _fresh_model(config, inputs.features.sizes(), len(dataset.vocabulary), weights)
     labels = torch.from_numpy(inputs.labels[inputs.rows("train")])
     loss = build_training_loss(config.loss, labels)
-    films = films_of(config, dataset)
+    films, begun = films_of(config, dataset), resume and (out / LAST).is_file()
     if isinstance(model, PosterModel):  # a network without fusion begins as its library, or its paper, has it
         model.fusion.head.start_at(base_logits(loss, labels), labels.any(dim=0))
         if start is None:
-            _measure(model, inputs, films)
+            if not begun:  # the checkpoint has what was measured
+                _measure(model, inputs, films)
         else:
             start.put_into(model, sizes, dataset.vocabulary, labels.any(dim=0))
     del labels  # of a million posters they are large
@@ -237,10 +238,14 @@ def fit(
     )
     if resume:
         trainer.resume()
+    if begun and not quiet:
+        say(trainer.progress.told)
     progress = trainer.fit(quiet=quiet)
     processes.from_main(lambda: None)  # the best weights are on the disk
     trainer.plain_model.load_state_dict(load_tensors(out / WEIGHTS))
     found = trainer.predict(trainer.val_rows)
+    inputs.features.release()  # what follows looks at the posters again only to compare with another model
+    release_memory()
     thresholds = choose_thresholds(config.evaluation, inputs.labels[found.rows], found, inputs.shares())
     return Fitted(run, trainer, progress, weights, found, Decision(thresholds, unseen=trainer.unseen))
 

@@ -47,7 +47,6 @@ def small(monkeypatch):
     monkeypatch.setattr("mmposter.features.columns.BLOCK_BYTES", 4 * 160)
     monkeypatch.setattr(windowed, "CHUNK", 4)
     monkeypatch.setattr(windowed, "WINDOW", 16)
-    monkeypatch.setattr(layout, "WINDOW", 16)
 
 
 def same(found, expected):

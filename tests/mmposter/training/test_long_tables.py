@@ -22,7 +22,6 @@ from mmposter.training.train import train
 def long_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every table is long: chunks of 4 posters, windows of 8, blocks of some hundred bytes."""
     monkeypatch.setattr(layout, "LARGE", 10)
-    monkeypatch.setattr(layout, "WINDOW", 8)
     monkeypatch.setattr(windowed, "WINDOW", 8)
     monkeypatch.setattr(windowed, "CHUNK", 4)
     monkeypatch.setattr("mmposter.features.columns.BLOCK_BYTES", 256)

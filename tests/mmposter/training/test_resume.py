@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from mmposter.errors import UserError
 from mmposter.runs.run import WEIGHTS, Run
 from mmposter.training import loop
+from mmposter.training import train as training
 from mmposter.training.checkpoint import TrainingProgress
 from mmposter.training.train import train
 
@@ -75,13 +76,20 @@ def test_resumed_training_equals_an_uninterrupted_one(world, whole, tmp_path, mo
         with pytest.raises(_StopError):
             train(config, world.dataset, tmp_path / "cut", device="cpu", offline=True, quiet=True)
     torch.rand(7)  # whatever happened since must not matter
-    taken = []
-    original = loop.Trainer._step
+    taken, measured = [], []
+    original, measure = loop.Trainer._step, training._measure
     monkeypatch.setattr(loop.Trainer, "_step", lambda *a: taken.append(1) or original(*a))
+    monkeypatch.setattr(training, "_measure", lambda *a: measured.append(1) or measure(*a))
     train(config, world.dataset, tmp_path / "cut", device="cpu", resume=True, offline=True, quiet=True)
     _assert_same(whole, tmp_path / "cut")
     kept = steps if every == 0.0 else steps // 2 * 2
     assert len(taken) == 6 - kept
+    assert len(measured) == (kept == 0), "the checkpoint has what was measured of all posters"
+
+
+def test_where_a_training_goes_on_is_told():
+    assert TrainingProgress(epoch=1, batch=30).told == "going on in epoch 2, after 30 of its batches"
+    assert "trained before" in TrainingProgress(epoch=3, finished=True).told
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -151,6 +159,7 @@ torch.set_num_threads(1)
 from mmposter.config import load_config
 from mmposter.data import Dataset
 from mmposter.training import loop
+from mmposter.training import train as training
 from mmposter.training.train import train
 loop.CHECKPOINT_SECONDS = 0.0
 step = loop.Trainer._step

@@ -116,7 +116,7 @@ def test_what_the_start_has_seen_counts_as_seen(trained, mine, tmp_path):
     seen = SeenPosters.load(tmp_path / "run")
     before = SeenPosters.load(trained.folder)
     assert before is not None
-    assert set(seen.files) >= set(before.files)
+    assert set(seen.files.tolist()) >= set(before.files.tolist())
 
 
 def test_going_on_is_exact_and_wants_the_same_start(world, trained, mine, tmp_path, monkeypatch):
