@@ -71,7 +71,7 @@ def _data(run: Run, subsets: Subsets) -> list[str]:
     facts, measured = run.facts, subsets.measured
     return [
         "## Data",
-        f"`{facts['data']}`: posters of films of 1980 to 2015 with their genres of IMDb. Near-duplicates stay on one "
+        f"`{facts['data']}`: posters of films with their genres of IMDb. Near-duplicates stay on one "
         f"side of the split. {facts['train_posters']:,} posters to train on{_films(facts)}, {facts['val_posters']:,} "
         f"to stop, to scale the probabilities and to tune thresholds, {measured.count:,} to measure "
         f"({measured.split}), which nothing else has seen. The posters themselves are not in this package.",
