@@ -287,10 +287,14 @@ class Trainer:
         return row
 
     def _diverged(self, what: str) -> DivergedError:
+        # Seen with oneDNN's AMX kernels: a strided convolution of a map of 4 x 3 places gives NaN from 16 pictures on.
+        half = self.accelerator.mixed_precision
+        other = "" if half == "no" else f"; or {half} was too coarse, or is at fault here: --set train.precision=fp32"
         return DivergedError(
             f"training diverged in epoch {self.progress.epoch + 1}: {what} no number any more.\n"
             f"Take a smaller rate (--set train.learning_rate={self.settings.learning_rate / 10:g}, with a tower also "
             "train.backbone_learning_rate, and train.lr of a branch), or clip the gradients (--set train.clip_norm=1)"
+            f"{other}"
         )
 
     def _save(self, name: str) -> None:

@@ -172,6 +172,14 @@ def test_a_diverged_training_is_told_with_what_to_do(world, tmp_path):
         _train(config, world.dataset, tmp_path)
 
 
+def test_half_precision_is_named_as_a_cause_where_it_was_used(world, tmp_path):
+    for precision, named in (("bf16", True), ("fp32", False)):
+        config = world.config(*RUIN, "train.warmup=0", f"train.precision={precision}", branches="yolo")
+        with pytest.raises(DivergedError) as failed:
+            _train(config, world.dataset, tmp_path / precision)
+        assert ("--set train.precision=fp32" in str(failed.value)) == named
+
+
 def test_the_best_epoch_before_a_divergence_is_kept(world, tmp_path, monkeypatch):
     """The rate explodes in the second epoch (two steps each)."""
     config = world.config("train.clip_norm=null", "train.optimizer=sgd", "train.epochs=5", branches="yolo")
