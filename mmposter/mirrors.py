@@ -8,6 +8,7 @@ written after them and so arrives after them. Each object is there whole or not 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -139,7 +140,7 @@ class Mirror:
         return [one for one in found.values() if self._is_ours(name_below(one.link, self._above))]
 
     def _here(self) -> dict[str, Path]:
-        places = [self.path, *self._folder.glob(f"{_plain(self.path.name)}.*")]
+        places = [self.path, *self._folder.glob(f"{glob.escape(self.path.name)}.*")]
         files = [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
         named = {file.relative_to(self._folder).as_posix(): file for file in files if file.is_file()}
         return {name: file for name, file in named.items() if self._is_ours(name)}
@@ -178,14 +179,15 @@ class Mirror:
             known: dict[str, _Known] = {}
             with suppress(OSError, ValueError, TypeError):  # a damaged one is as none
                 known = {name: _Known(**facts) for name, facts in json.loads(file.read_text("utf-8")).items()}
+            before = dict(known)
             try:
                 yield known
             finally:
-                write_json(file, {name: asdict(facts) for name, facts in known.items()})
+                if known != before:
+                    write_json(file, {name: asdict(facts) for name, facts in known.items()})
 
 
 _open: dict[str, Mirror] = {}
-_sender = threading.Thread(target=lambda: _send_now_and_then(), name="send", daemon=True)
 
 
 def local_copy(link: str) -> Path:
@@ -202,8 +204,8 @@ def local_copy(link: str) -> Path:
         mirror.pull()
         name_place(mirror.path, key)
         _open[key] = mirror
-        if _sender.ident is None:
-            _sender.start()
+        if len(_open) == 1:
+            threading.Thread(target=_send_now_and_then, name="send", daemon=True).start()
     return _open[key].path
 
 
@@ -221,7 +223,7 @@ def send_all() -> None:
 
 def _send_now_and_then() -> None:
     """The thread's work: what fails is tried again, and the last time, by `send_all`, it is said."""
-    while True:
+    while _open:
         time.sleep(PAUSE_S)
         with suppress(UserError, OSError):
             send_all()
@@ -249,11 +251,6 @@ def _home() -> Path:
             f"{home} cannot be written ({error}), and copies of what is in an object store are kept there.\n"
             "Choose another folder: XDG_CACHE_HOME=FOLDER"
         ) from error
-
-
-def _plain(name: str) -> str:
-    """A name as a pattern that only matches itself."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from mmposter.files.plain import MEGABYTE
 from mmposter.files.strict_json import shorten
 from mmposter.hub.address import SHORT, HubModel
 from mmposter.hub.files import FILES, LARGEST, MODEL, NEEDED
+from mmposter.objects import offline as offline_by_environment
 from mmposter.progress import say
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
 
 _SECONDS = 20.0  # until the hub must have answered
-_YES = ("1", "ON", "YES", "TRUE")
 
 
 def download(model: HubModel, *, offline: bool = False) -> Path:
@@ -76,7 +76,7 @@ def is_offline() -> bool:
     from huggingface_hub import constants
 
     # The library reads the environment when it is loaded, which may have been before --offline was read.
-    return constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in _YES
+    return constants.HF_HUB_OFFLINE or offline_by_environment()
 
 
 def hub_api() -> HfApi:

@@ -44,9 +44,9 @@ def find_data(data: str | Path) -> Path:
     """The prepared folder that somebody means.
 
     Args:
-        data: a folder, which is returned as it is, or the file of a pack, as a text also by its link into an object
-            store; or as a text ``benchmark``, the pack that
-            travels with mmposter. ``./benchmark`` and ``Path("benchmark")`` are a folder.
+        data: a folder, which is returned as it is, or the file of a pack; as a text also a link to one of them in an
+            object store, or ``benchmark``, the pack that travels with mmposter. ``./benchmark`` and
+            ``Path("benchmark")`` are a folder.
 
     Raises:
         UserError: the pack is not there, or damaged.
