@@ -73,13 +73,18 @@ def show(posters: int, what: str, seconds: float, peak: float, each: float) -> N
 
 def train(data: Path, run: Path) -> Measured:
     """One epoch of all branches."""
-    command = ["train", str(data), "--branches", BRANCHES, "--set", "train.epochs=1", "--out", str(run), "--overwrite"]
-    pins = json.loads((data / "dataset.json").read_text())["pins"]
-    height, width = pins["fingerprints"]["cnn"]["size"]
-    command += ["--set", f"cnn.size=[{height},{width}]", "--offline"]
-    seconds, peak, _ = run_measured([sys.executable, "-m", "mmposter", *command])
+    seconds, peak, _ = run_measured([sys.executable, "-m", "mmposter", *train_command(data, run, 1), "--overwrite"])
     (epoch,) = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
     return Measured(seconds, peak, epoch["seconds"])
+
+
+def train_command(data: Path, run: Path, epochs: int) -> list[str]:
+    """The arguments of `mmposter` that train all branches."""
+    pins = json.loads((data / "dataset.json").read_text())["pins"]
+    height, width = pins["fingerprints"]["cnn"]["size"]
+    settings = [f"train.epochs={epochs}", f"cnn.size=[{height},{width}]"]
+    command = ["train", str(data), "--branches", BRANCHES, "--out", str(run), "--offline"]
+    return [*command, *(word for setting in settings for word in ("--set", setting))]
 
 
 def make_data(folder: Path, posters: int) -> None:

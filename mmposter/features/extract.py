@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +15,12 @@ from mmposter.features.parts import ExtractPlan, StoredPoster
 from mmposter.features.store import ExtractorStore, Failure
 from mmposter.features.work import ExtractTask
 from mmposter.files.atomic import write_text
-from mmposter.progress import progress, stage
+from mmposter.progress import progress
 
 __all__ = ["ExtractorReport", "StoredPoster", "extract", "write_report"]
+
+_SHOWN = 100_000  # posters of which it takes seconds to see what is there
+_MERGED_EVERY = 64  # parts
 
 
 @dataclass
@@ -72,8 +75,9 @@ def extract(
     once: dict[str, Extractor] = {}
     for extractor in extractors:
         once.setdefault(extractor.name, extractor)
-    with nullcontext() if quiet else stage("look for what is there"):  # of a million posters, seconds
-        plan = ExtractPlan(posters, list(once.values()), root, shard)
+    few = len(posters) < _SHOWN
+    with progress("look for what is there", len(once), unit="extractor", quiet=quiet or few) as looked:
+        plan = ExtractPlan(posters, list(once.values()), root, shard, looked.advance)
     reports = {
         name: ExtractorReport(name, present=standing.present, failed=plan.failures(name))
         for name, standing in plan.standing.items()
@@ -82,15 +86,15 @@ def extract(
         task = ExtractTask(at_work, _stores(at_work, root))
         work = run(task, plan.parts(), workers=workers, threads=threads, engine=engine)
         with closing(work), progress("extract", plan.left(), quiet=quiet) as ticker:
-            for result in work:
+            for number, result in enumerate(work, start=1):
                 for name, failed in result.failed.items():
                     reports[name].computed += result.computed[name]
                     reports[name].failed |= failed
                     reports[name].seconds += result.seconds[name]
                 ticker.advance(result.posters)
-    if shard == (0, 1):
-        for standing in plan.standing.values():
-            standing.store.compact()
+                if number % _MERGED_EVERY == 0:
+                    plan.compact()
+        plan.compact()
     return _in_order(reports, extractors)
 
 

@@ -6,8 +6,11 @@ batch, and with it the last bit of their records, depends on neither interruptio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import overload
 
@@ -15,9 +18,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mmposter.engines.libraries import release_memory
 from mmposter.features.extractors import Extractor, RecordExtractor
 from mmposter.features.index import Failure
 from mmposter.features.store import ExtractorStore
+from mmposter.files.hashes import key_order
 from mmposter.images.links import poster_place
 
 SIZE = 32
@@ -105,6 +110,7 @@ class ExtractPlan:
     Args:
         extractors: in an order in which a `RecordExtractor` follows its source.
         shard: (i, n): every n-th part from the i-th on.
+        told: called when what is there of an extractor is known.
     """
 
     def __init__(
@@ -113,19 +119,27 @@ class ExtractPlan:
         extractors: Sequence[Extractor],
         root: Path,
         shard: tuple[int, int] = (0, 1),
+        told: Callable[[], object] = lambda: None,
     ) -> None:
         rows = np.arange(len(posters))
         self._rows = rows[(rows // SIZE) % shard[1] == shard[0]]  # of all posters, those of this shard
         self._posters = posters
         known = posters.hashes if isinstance(posters, StoredPosters) else [poster.sha256 for poster in posters]
-        self._hashes = np.array(known, "S64")[self._rows]
+        hashes = np.array(known, "S64")[self._rows]
+        self._by_hash = key_order(hashes)  # sorted once, and not for each store
+        self._sorted = hashes[self._by_hash]
         self._extractors = list(extractors)
-        self.standing = {extractor.name: self._stand(extractor, root) for extractor in extractors}
-        self._sources = {
-            extractor.name: self.standing.get(extractor.source.name) or self._stand(extractor.source, root)
-            for extractor in extractors
-            if isinstance(extractor, RecordExtractor)
-        }
+        records = {e.name: e.source for e in extractors if isinstance(e, RecordExtractor)}
+        asked = {extractor.name: extractor for extractor in (*records.values(), *extractors)}
+        stands: dict[str, Standing] = {}
+        # Sorting, and finding what is sorted, is almost all of it; numpy and pyarrow let other threads on meanwhile.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for name, standing in zip(asked, pool.map(partial(self._stand, root=root), asked.values()), strict=True):
+                stands[name] = standing
+                told()
+        self.standing = {extractor.name: stands[extractor.name] for extractor in extractors}
+        self._sources = {name: stands[source.name] for name, source in records.items()}
+        release_memory()
 
     def left(self) -> int:
         """Posters that some extractor has to look at."""
@@ -135,6 +149,11 @@ class ExtractPlan:
     def at_work(self) -> list[Extractor]:
         """The extractors that have something to do."""
         return [extractor for extractor in self._extractors if self.standing[extractor.name].left.any()]
+
+    def compact(self) -> None:
+        """Merge the small index files of the stores, see `ExtractorStore.compact`."""
+        for standing in self.standing.values():
+            standing.store.compact()
 
     def failures(self, name: str) -> dict[str, Failure]:
         """Posters that an extractor could not compute in earlier runs, by id."""
@@ -154,10 +173,15 @@ class ExtractPlan:
 
     def _stand(self, extractor: Extractor, root: Path) -> Standing:
         store = ExtractorStore(root, extractor.name, extractor.fingerprint())
-        there, failures = store.status(self._hashes)
-        left = ~there
-        left[list(failures)] = False
-        return Standing(store, left, int(there.sum()), failures)
+        store.compact()
+        # By a store of its own: what it has read of a million records takes a hundred megabytes, and is needed once.
+        there, failures = ExtractorStore(root, extractor.name, store.fingerprint).status(self._sorted)
+        left = np.ones(len(self._rows), bool)
+        left[self._by_hash[there]] = False
+        failed = {int(self._by_hash[at]): failure for at, failure in failures.items()}
+        failed = dict(sorted(failed.items(), key=lambda pair: pair[0]))
+        left[list(failed)] = False
+        return Standing(store, left, int(there.sum()), failed)
 
     def _share(self, extractor: Extractor, rows: Sequence[int]) -> Share:
         mine = [(place, row) for place, row in enumerate(rows) if self.standing[extractor.name].left[row]]

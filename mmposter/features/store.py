@@ -2,8 +2,8 @@
 
 A store is a folder of extractors, ``<name>-<first 12 digits of the fingerprint's hash>``; each holds
 ``fingerprint.json``, shards (``shards/*.safetensors``) and one index a shard (``index/*.parquet``), until `compact`
-merges the indexes. A record is a dictionary of arrays (see `mmposter.features.shard` for the file of many). An index
-also holds the checksum of its shard, which is compared whenever the shard is read.
+merges small indexes into larger ones. A record is a dictionary of arrays (see `mmposter.features.shard` for the file
+of many). An index also holds the checksum of its shard, which is compared whenever the shard is read.
 
 A shard counts once an index names it. Both are written to a temporary name and moved, index last, and names are
 unique to the writer, so a writer may be killed at any moment and several may write at once; where two wrote the same
@@ -23,11 +23,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmposter.errors import UserError
-from mmposter.features.index import ADDED, SCHEMA, Failure, Index, check_rows, index_table
+from mmposter.features.index import ADDED, READ_AS, Failure, Index, check_rows, index_table, merged, write_rows
 from mmposter.features.shard import SUFFIX, Record, Shard, ShardError, read_shard, write_shard
 from mmposter.files.atomic import atomic_path, write_json
 from mmposter.files.strict_json import mapping, read_json, sound
@@ -35,7 +34,8 @@ from mmposter.files.strict_parquet import ParquetError, read_parquet
 
 __all__ = ["ExtractorStore", "Failure", "Record", "fingerprint_digest"]
 
-_MANY = 16  # index files that are worth merging
+_MANY = 16  # index files of one size that are worth merging
+_SIZES = ((0, 2**14), (2**14, 2**18), (2**18, 2**22))  # bytes from and below; larger files stay as they are
 _TRIES = 100  # to read an index while others merge it; each try has to lose a race
 
 
@@ -105,7 +105,7 @@ class ExtractorStore:
         rows = {sha: row for row, sha in enumerate(good)}
         places = [(sha, found if isinstance(found, Failure) else (shard, rows[sha])) for sha, found in records.items()]
         with atomic_path(self.folder / "index" / f"{shard}.parquet") as temporary:
-            pq.write_table(index_table(places, checksums), temporary, write_page_checksum=True)
+            write_rows(temporary, index_table(places, checksums))
 
     def read(self, hashes: Iterable[str] | NDArray[np.bytes_]) -> list[dict[str, NDArray[Any]] | None]:
         """The records of the pictures in the given order; None where there is none.
@@ -127,24 +127,27 @@ class ExtractorStore:
         return sorted(range(len(hashes)), key=lambda at: place[0] if isinstance(place := places[at], tuple) else "")
 
     def compact(self) -> None:
-        """Merge many small index files into one, which is read in no time.
+        """Merge index files of about one size, where there are many: of a million pictures a few dozen are left.
 
-        Others may read, write and merge meanwhile, and all may be killed: a file is removed only after all its rows
-        lie in another one, and a reader who finds a file gone looks again. Where nothing may be written (a store that
-        is mounted read-only) all stays as it is.
+        It costs little while there is nothing to merge, so it is called all along an extraction: whoever opens a store
+        in its middle, or after a kill, reads few files. Others may read, write and merge meanwhile, and all may be
+        killed: a file is removed only after all its rows lie in another one, and a reader who finds a file gone looks
+        again. Where nothing may be written (a store that is mounted read-only) all stays as it is.
         """
-        index = self._fresh()
-        merged = index.files
-        if len(merged) < _MANY:
-            return
         folder = self.folder / "index"
         try:
-            with atomic_path(folder / f"{uuid.uuid4().hex}.parquet") as temporary:
-                pq.write_table(index.table(), temporary, write_page_checksum=True)
-            _flush(folder)
-            for name in merged:
-                (folder / name).unlink(missing_ok=True)
-        except OSError:
+            for least, most in _SIZES:
+                files = [file for file in os.scandir(folder) if file.name.endswith(".parquet")]
+                names = sorted(file.name for file in files if least <= file.stat().st_size < most)
+                if len(names) < _MANY:
+                    continue
+                rows = merged([self._read_index(folder / name) for name in names])
+                with atomic_path(folder / f"{uuid.uuid4().hex}.parquet") as temporary:
+                    write_rows(temporary, rows)
+                _flush(folder)
+                for name in names:
+                    (folder / name).unlink(missing_ok=True)
+        except OSError:  # also where another process has merged these
             return
 
     def _fresh(self) -> Index:
@@ -157,7 +160,7 @@ class ExtractorStore:
                     return self._index
                 try:
                     # An index file never changes, so that only new ones are read.
-                    tables = {name: self._read_index(folder / name) for name in names - self._index.files}
+                    tables = {name: self._read_index(folder / name) for name in sorted(names - self._index.files)}
                 except FileNotFoundError:  # merged into another by now
                     continue
                 self._index.update(names, tables)
@@ -166,7 +169,7 @@ class ExtractorStore:
 
     def _read_index(self, file: Path) -> pa.Table:
         try:
-            table = read_parquet(file, SCHEMA, optional=ADDED)
+            table = read_parquet(file, READ_AS, optional=ADDED)
             check_rows(table)
         except ParquetError as error:
             if not file.exists():

@@ -16,6 +16,7 @@ from mmposter.branches import declared
 from mmposter.config import Config
 from mmposter.data.dataset import Dataset
 from mmposter.engines import Workers
+from mmposter.engines.libraries import release_memory
 from mmposter.errors import UserError
 from mmposter.features.extract import ExtractorReport, extract
 from mmposter.features.extractors import (
@@ -219,6 +220,7 @@ def _places(dataset: Dataset) -> NDArray[np.int64] | None:
 def _lay_out(dataset: Dataset, name: str, feature: FeatureExtractor, store: ExtractorStore) -> Table:
     hashes = dataset.hashes
     there, failed = store.status(hashes)
+    release_memory()  # what was needed to sort a long index
     never = len(hashes) - int(there.sum()) - len(failed)
     if never:
         raise UserError(

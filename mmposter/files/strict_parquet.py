@@ -28,6 +28,9 @@ _TEXT_LIMIT, _LIST_LIMIT = 16 * 2**20, 100_000  # of the footer
 _VALUE = 8  # bytes that a value takes at least: an offset, or the levels of a list
 _TEXTS = ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
 _SHARED_STARTS = 7  # the encoding DELTA_BYTE_ARRAY, by which a text may grow in every row
+_BY_DICTIONARY = (2, 8)  # the encodings PLAIN_DICTIONARY and RLE_DICTIONARY
+_CODECS = {"UNCOMPRESSED": None, "SNAPPY": "snappy", "ZSTD": "zstd", "GZIP": "gzip", "BROTLI": "brotli"}
+_SMALL = 2**22  # bytes and texts of a dictionary that is looked through; pyarrow writes 1 MiB at most
 _MOST_NESTED = 8
 
 
@@ -47,9 +50,10 @@ def read_parquet(source: Path | bytes, schema: pa.Schema | None = None, *, optio
         FileNotFoundError: there is no file.
         ParquetError: see there.
     """
+    coded = [] if schema is None else [field.name for field in schema if pa.types.is_dictionary(field.type)]
     with _reading():
         data = source if isinstance(source, bytes) else source.read_bytes()
-        file = _open(data)
+        file = _open(data, dictionaries=coded)
         _check_size(data, file)
         if schema is None:
             return file.read().replace_schema_metadata(None)
@@ -129,7 +133,8 @@ class _Chunk:
 
     bytes: int = 0
     values: int = 0
-    dictionary: int = 0  # bytes of the texts that rows may repeat
+    repeated: int = 0  # of these, how many stand for a text of the dictionary
+    longest: int = 0  # bytes of a text of the dictionary at most
 
 
 def _check_size(data: _Bytes, file: pq.ParquetFile) -> None:
@@ -145,14 +150,14 @@ def _check_size(data: _Bytes, file: pq.ParquetFile) -> None:
             chunk = _measure(data, said)
             values += chunk.values
             most += chunk.bytes + _VALUE * chunk.values
-            if said.physical_type in _TEXTS and chunk.dictionary:
-                most += chunk.values * chunk.dictionary  # as if all rows had the longest text there can be
+            if said.physical_type in _TEXTS and chunk.longest:
+                most += chunk.repeated * chunk.longest  # as if all had the longest text there is
                 repeated[said.path_in_schema] = None
         if most > limit and not repeated:
             raise _too_large(most, limit)
     if most <= limit:
         return
-    # Too much in the worst case: unpack the texts once each, and count how often they are repeated.
+    # Too much in the worst case: unpack the texts once each, and count how often they are repeated (slow).
     if (sure := _VALUE * values) > limit:
         raise _too_large(sure, limit)
     exact = _exact_size(data, list(repeated), limit)
@@ -166,20 +171,44 @@ def _measure(data: _Bytes, said: Any) -> _Chunk:
     if said.has_dictionary_page and said.dictionary_page_offset is not None:
         start = min(start, said.dictionary_page_offset) if said.dictionary_page_offset > 0 else start
     found = _Chunk()
-    for header in _pages(data, start, start + said.total_compressed_size):
+    for header, packed in _pages(data, start, start + said.total_compressed_size):
         size, body = header.get(2), header.get(5) or header.get(8) or header.get(7)
         count = body.get(1) if isinstance(body, dict) else 0
         if not isinstance(size, int) or not isinstance(count, int) or size < 0 or count < 0:
             raise ParquetError("the header of a page is damaged")
         found.bytes += size
         if isinstance(header.get(7), dict):
-            found.dictionary = max(found.dictionary, size)
-        else:
-            found.values += count
-        encoding = 4 if 8 in header else 2
-        if isinstance(body, dict) and 7 not in header and body.get(encoding) == _SHARED_STARTS:
+            found.longest = max(found.longest, _longest(packed, said, size, count))
+            continue
+        encoding = body.get(4 if 8 in header else 2) if isinstance(body, dict) else None
+        if encoding == _SHARED_STARTS:
             raise ParquetError("it has the encoding DELTA_BYTE_ARRAY, which is not read here; write it with another")
+        found.values += count
+        found.repeated += count if encoding in _BY_DICTIONARY else 0
     return found
+
+
+def _longest(packed: _Bytes, said: Any, size: int, count: int) -> int:
+    """Bytes of the longest text of a dictionary's page; those of all where only unpacking much would tell.
+
+    Args:
+        packed: the page as the file has it.
+        size: bytes that it says it unpacks to.
+        count: texts that it says it has.
+    """
+    if said.physical_type != "BYTE_ARRAY" or max(size, count) > _SMALL:
+        return size
+    try:
+        codec = _CODECS[said.compression]
+        texts = bytes(packed) if codec is None else pa.Codec(codec).decompress(packed, size, asbytes=True)
+    except (KeyError, OSError, ValueError):
+        return size
+    # Each is its length in four bytes, and then itself (the encoding PLAIN).
+    longest = at = 0
+    for _ in range(count):
+        length = int.from_bytes(texts[at : at + 4], "little")
+        longest, at = max(longest, length), at + 4 + length
+    return longest if at == len(texts) == size else size
 
 
 def _exact_size(data: _Bytes, columns: Sequence[str], limit: int) -> int:
@@ -213,8 +242,8 @@ _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12
 _INTEGERS, _LISTS = (4, 5, 6), (9, 10)
 
 
-def _pages(data: _Bytes, start: int, end: int) -> Iterator[Mapping[int, Any]]:
-    """The headers of the pages between two places of a file."""
+def _pages(data: _Bytes, start: int, end: int) -> Iterator[tuple[Mapping[int, Any], _Bytes]]:
+    """The headers of the pages between two places of a file, and the packed bytes of those that are dictionaries."""
     if not 0 <= start <= end <= len(data):
         raise ParquetError("the footer names places outside of the file")
     at = start
@@ -223,8 +252,8 @@ def _pages(data: _Bytes, start: int, end: int) -> Iterator[Mapping[int, Any]]:
         packed = header.get(3)
         if not isinstance(packed, int) or packed < 0 or at + packed > end:
             raise ParquetError("the header of a page is damaged")
+        yield header, data[at : at + packed] if 7 in header else b""
         at += packed
-        yield header
 
 
 def _struct(data: _Bytes, at: int, depth: int) -> tuple[dict[int, Any], int]:

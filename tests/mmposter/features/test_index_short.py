@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmposter.features.index import Failure, Index, _short, index_table
+from mmposter.features.index import Failure, Index, index_table
+from mmposter.files.hashes import beginnings
 
 
 def test_the_beginning_of_a_hash_is_its_first_sixteen_digits() -> None:
     keys = np.array(["0123456789abcdef" + "0" * 48, "f" * 64, "0" * 64], "S64")
-    assert _short(keys).tolist() == [0x0123456789ABCDEF, 2**64 - 1, 0]
+    assert beginnings(keys).tolist() == [0x0123456789ABCDEF, 2**64 - 1, 0]
 
 
 def test_hashes_that_begin_alike_are_told_apart() -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
 import pickle
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from mmposter.errors import UserError
@@ -157,7 +159,7 @@ def test_two_processes_of_different_and_of_the_same_pictures(store, tmp_path, as
 
 def test_a_kill_between_shard_and_index_leaves_no_trace(store, monkeypatch, assert_same_records):
     store.write({sha(1): record(1)})
-    monkeypatch.setattr(store_module.pq, "write_table", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(store_module, "write_rows", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         store.write({sha(2): record(2)})
     monkeypatch.undo()
@@ -264,7 +266,7 @@ def test_a_kill_while_merging_loses_nothing(store, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             store.compact()
     assert len(index_files(store)) == 41  # the merged file beside the others: each row twice, with the same answer
-    small = [file for file in index_files(store) if len(store_module.pq.read_table(file)) == 1]
+    small = [file for file in index_files(store) if len(pq.read_table(file)) == 1]
     assert len(small) == 40
     for file in small[:20]:  # the kill came while they were removed
         file.unlink()
@@ -355,3 +357,32 @@ def test_a_store_can_be_sent_to_another_process(store, assert_same_records):
     other = pickle.loads(pickle.dumps(store))
     assert other.folder == store.folder
     assert_same_records(other.read([sha(2)]), [record(2)])
+
+
+def test_a_store_that_is_merged_all_along_has_few_index_files(store, tmp_path, monkeypatch):
+    """Files of one size are merged, so that a row is written a few times, and not again at each merging."""
+    rows, original = [], store_module.write_rows
+
+    def write_rows(file, table):
+        rows.append(len(table))
+        original(file, table)
+
+    monkeypatch.setattr(store_module, "write_rows", write_rows)
+    hashes = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(9600)]
+    most = 0
+    for start in range(0, len(hashes), 32):
+        store.write({sha256: Failure("empty", "no bytes") for sha256 in hashes[start : start + 32]})
+        store.compact()
+        most = max(most, len(index_files(store)))
+    assert most <= 33
+    assert sum(rows) < 4 * len(hashes)
+    assert set(ExtractorStore(tmp_path / "features", "yolo", FINGERPRINT).done()) == set(hashes)
+
+
+def test_merged_rows_are_sorted_and_each_picture_is_there_once(store):
+    for number in (*range(20, 0, -1), 5, 7):
+        store.write({sha(number * 999): record(number)})
+    store.compact()
+    (index,) = index_files(store)
+    rows = pq.read_table(index)["sha256"].to_pylist()
+    assert rows == sorted({sha(number * 999) for number in range(1, 21)})
