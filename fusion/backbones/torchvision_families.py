@@ -1,7 +1,7 @@
 """The torchvision networks, cut into stages.
 
-Normalisation, the filter of the resize and the address of the weights are read from the default weight records of the
-installed torchvision.
+Normalisation, the filter of the resize and the address of the weights are those of torchvision's default weight
+records, written down here: to ask torchvision takes over two seconds, also of commands that run no network.
 Where a family differs:
 
 - DenseNet: block k includes the transition before it; block4 ends with norm5 and the ReLU that torchvision applies in
@@ -82,28 +82,42 @@ _FAMILIES = {
     _inception: ("inception_v3",),
     _by_resolution: ("efficientnet_b0", "mobilenet_v3_small", "convnext_tiny"),
 }
+_WEIGHTS = {  # the file and its size in megabytes
+    "densenet121": ("densenet121-a639ec97.pth", 32.3),
+    "densenet169": ("densenet169-b2777c0a.pth", 57.4),
+    "densenet201": ("densenet201-c1103571.pth", 81.1),
+    "resnet18": ("resnet18-f37072fd.pth", 46.8),
+    "resnet34": ("resnet34-b627a593.pth", 87.3),
+    "resnet50": ("resnet50-11ad3fa6.pth", 102.5),
+    "resnet101": ("resnet101-cd907fc2.pth", 178.8),
+    "resnet152": ("resnet152-f82ba261.pth", 241.7),
+    "vgg16": ("vgg16-397923af.pth", 553.4),
+    "vgg19": ("vgg19-dcbb9e9d.pth", 574.7),
+    "alexnet": ("alexnet-owt-7be5be79.pth", 244.4),
+    "inception_v3": ("inception_v3_google-0cc3c7bd.pth", 109.0),
+    "efficientnet_b0": ("efficientnet_b0_rwightman-7f5810bc.pth", 21.4),
+    "mobilenet_v3_small": ("mobilenet_v3_small-047dcff4.pth", 10.3),
+    "convnext_tiny": ("convnext_tiny-983f1562.pth", 114.4),
+}
+_ADDRESS = "https://download.pytorch.org/models/"
 # init_weights: torchvision's slow truncated normal, a minute's work that loaded weights would overwrite.
 _INCEPTION_OPTIONS: dict[str, Any] = {"aux_logits": False, "transform_input": False, "init_weights": False}
 
 
 def torchvision_spec(name: str) -> BackboneSpec:
-    """Facts about the network called ``name`` in torchvision, from its own records."""
-    from torchvision import models  # takes over a second
-
-    weights = models.get_model_weights(name).DEFAULT
-    transform = weights.transforms()
-    inception, mebibytes = name == "inception_v3", weights.meta.get("_file_size")
+    """Facts about the network called ``name`` in torchvision."""
+    inception, (file, megabytes) = name == "inception_v3", _WEIGHTS[name]
     return BackboneSpec(
         name=name,
-        mean=(0.5, 0.5, 0.5) if inception else tuple(transform.mean),
-        std=(0.5, 0.5, 0.5) if inception else tuple(transform.std),
+        mean=(0.5, 0.5, 0.5) if inception else (0.485, 0.456, 0.406),
+        std=(0.5, 0.5, 0.5) if inception else (0.229, 0.224, 0.225),
         input_size=(448, 299) if inception else POSTER_SIZE,  # 299: the smallest side Inception was made for
-        weights_file=weights.url.rsplit("/", 1)[-1],
-        url=weights.url,
+        weights_file=file,
+        url=_ADDRESS + file,
         pip_package=None,
         licence=_LICENCE,
-        megabytes=None if mebibytes is None else round(mebibytes * 1.048576, 1),
-        resize=transform.interpolation.value,
+        megabytes=megabytes,
+        resize="bicubic" if name == "efficientnet_b0" else "bilinear",
     )
 
 

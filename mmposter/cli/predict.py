@@ -150,7 +150,8 @@ def predict_command(
             posters = list(libraries.films)
         else:
             piped = from_pipe or paths == ["-"]
-            posters = list_posters(sys.stdin.read().split("\n") if piped else paths or [], others)
+            given = sys.stdin.read().split("\n") if piped else paths or []
+            posters = list_posters(given, others, target.done if target is not None else frozenset())
         passed = f"{passed_over_text(others)}\n" if others else ""
         if not posters:
             raise UserError(

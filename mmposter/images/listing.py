@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,9 @@ _ELSE = re.compile(r"[~*?\[\]\0]|//|/$|^\./|/\./|/\.$|^\.$")
 """What a path has that stands for something else, or that `Path` writes otherwise."""
 
 
-def list_posters(arguments: Iterable[str], passed_over: list[Path]) -> list[str]:
+def list_posters(
+    arguments: Iterable[str], passed_over: list[Path], known: Container[str | None] = frozenset()
+) -> list[str]:
     """Expand arguments to paths and links, in order, each once.
 
     A folder stands for the pictures below it, a pattern for the files it matches; anything else, a pattern without a
@@ -32,11 +34,15 @@ def list_posters(arguments: Iterable[str], passed_over: list[Path]) -> list[str]
 
     Args:
         passed_over: gets the files of folders that are not named as pictures are.
+        known: posters that were listed before, which are not looked at again: of a million this takes seconds.
     """
     found: dict[str, None] = {}
     for argument in arguments:
         text = argument.strip()
         if not text:
+            continue
+        if text in known:
+            found[text] = None
             continue
         if is_object(text):
             files = _objects(text)

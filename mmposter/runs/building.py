@@ -23,6 +23,7 @@ from fusion import (
     loss_options,
     map_shape,
 )
+from fusion.backbones import Undrawn
 from mmposter.branches import declared
 from mmposter.branches.style import NAME as STYLE
 from mmposter.config import Config, LossConfig
@@ -61,7 +62,8 @@ def build_model(config: Config, sizes: Sizes, num_genres: int, tower: ImageTower
     Raises:
         UserError: widths that together ask for more parameters than any machine of ours holds.
     """
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # which counts, and takes no memory
+    # Counted where nothing takes memory; to draw weights there makes torch load its compiler, for two seconds.
+    with torch.random.fork_rng(devices=[]), Undrawn(), torch.device("meta"):
         count = sum(parameter.numel() for parameter in _fusion(config, sizes, num_genres).parameters())
     if count > _MOST_PARAMETERS:
         raise UserError(

@@ -27,7 +27,6 @@ from mmposter.files.paths import file_here
 from mmposter.files.plain import MEGABYTE
 from mmposter.files.strict_json import mapping, number, read_json, shorten, shown, sound, texts
 from mmposter.files.tensors import load_tensors, require_shapes
-from mmposter.hub import HUB
 from mmposter.pretrained.trust import is_trusted
 from mmposter.runs.building import build_image_classifier, build_model, build_tower
 from mmposter.runs.decisions import Decision, Subsets, base_rates, unseen_answer
@@ -121,14 +120,14 @@ class Run:
         """Read a run folder.
 
         Args:
-            folder: what `mmposter train` wrote, or as a text a model of the hub (``hf://ORG/NAME``).
+            folder: what `mmposter train` wrote; as a text also ``posters``, the shipped model, or a link (see
+                `mmposter.shipped.find_run`).
             finished: refuse one whose training has not ended.
 
         Raises:
             UserError: if it is no run folder, was written by a newer mmposter, or is not finished.
         """
-        on_hub = isinstance(folder, str) and folder.startswith(HUB)
-        folder = find_run(folder) if on_hub else Path(folder)
+        folder = find_run(folder)
         path = folder / MODEL
         if folder.parts[:1] == ("hf:",):  # a path that was made of an address
             getting = command_line("hf", "download", "/".join(folder.parts[1:]), "--local-dir", "FOLDER")

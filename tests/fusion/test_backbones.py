@@ -53,6 +53,19 @@ def classifier_input(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return seen[0].mean(dim=(2, 3)) if seen[0].ndim == 4 else seen[0]
 
 
+@pytest.mark.parametrize("name", [name for name in LIBRARIES if name in models.list_models()])
+def test_facts_are_those_of_torchvision(name):
+    """Written down, so that nobody waits for torchvision who runs no network; a newer one may know better."""
+    spec, weights = backbone_spec(name), models.get_model_weights(name).DEFAULT
+    transform = weights.transforms()
+    assert spec.url == weights.url
+    assert spec.weights_file == weights.url.rsplit("/", 1)[-1]
+    assert spec.megabytes == round(weights.meta["_file_size"] * 1.048576, 1)
+    assert spec.resize == transform.interpolation.value
+    if name != "inception_v3":
+        assert (spec.mean, spec.std) == (tuple(transform.mean), tuple(transform.std))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_stages_run_as_the_original(name):
     original = original_network(name)

@@ -51,6 +51,13 @@ def test_lines_of_standard_input(folder):
     assert list_posters(["b.jpg\n", "  a.png ", "", "   ", "b.jpg\r"], []) == ["b.jpg", "a.png"]
 
 
+def test_posters_of_an_earlier_list_are_not_looked_at_again(folder, monkeypatch):
+    looked = []
+    monkeypatch.setattr("os.path.isdir", lambda path: looked.append(path))
+    assert list_posters(["b.jpg", "a.png", "b.jpg"], [], {"b.jpg"}) == ["b.jpg", "a.png"]
+    assert looked == ["a.png"]
+
+
 def test_home(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
     assert list_posters(["~/a.png"], []) == [str(folder / "a.png")]
