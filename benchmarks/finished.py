@@ -6,8 +6,8 @@ makes data of so many posters below OUT, or takes those that `benchmarks/scale.p
 them again: `mmposter predict` of a file that was stopped when all posters were finished or all but 32, `mmposter
 extract` of a store that has all records (first with an index file for every 32 posters), `mmposter train --resume` of a
 run that was finished and of one that was stopped in its epoch. Seconds are those until the first line
-that the command prints (there is no terminal, so no bar says before that it works) and those until its end; a resumed
-training is stopped once it goes on. Nothing is read from the network: what the models of --set need must be there.
+that the command prints (there is no terminal, so no bar says before that it works) and those until its end; the second
+resumed training is stopped after that line. Nothing is read from the network: what the models of --set need must be there.
 """
 
 from __future__ import annotations
@@ -155,10 +155,10 @@ def draw(path: Path, seed: int) -> str:
 
 
 def resume_stopped(data: Path, run: Path) -> Answered:
-    """A training that was stopped once its first checkpoint was there; measured until its epoch goes on."""
+    """A training that was stopped once its first checkpoint was there; resumed, and stopped when it says so."""
     command = train_command(data, run, 2)  # of few posters the first epoch ends before a checkpoint within it
     stopped([*command, "--overwrite"], (run / "last.safetensors").exists)
-    return answered([*command, "--resume"], until="epoch")
+    return answered([*command, "--resume"], stop=True)
 
 
 def stopped(command: Sequence[str], ready: Callable[[], bool], given: str = "") -> None:
@@ -172,8 +172,8 @@ def stopped(command: Sequence[str], ready: Callable[[], bool], given: str = "") 
         raise SystemExit(f"{' '.join(command)}\n{said.decode()}")
 
 
-def answered(command: Sequence[str], given: str = "", until: str | None = None) -> Answered:
-    """Run a command to its end, or stop it after the first line that begins with `until`.
+def answered(command: Sequence[str], given: str = "", *, stop: bool = False) -> Answered:
+    """Run a command to its end, or stop it after its first line.
 
     Raises:
         SystemExit: its exit code was not 0.
@@ -183,11 +183,11 @@ def answered(command: Sequence[str], given: str = "", until: str | None = None) 
     assert program.stderr is not None
     first, lines = 0.0, []
     for line in program.stderr:
-        first = first or time.perf_counter() - began
         lines.append(line.decode().rstrip())
-        if until is not None and lines[-1].startswith(until):
-            program.send_signal(signal.SIGINT)
-            until = None
+        if len(lines) == 1:
+            first = time.perf_counter() - began
+            if stop:
+                program.send_signal(signal.SIGINT)
     _, status, usage = os.wait4(program.pid, 0)
     end = time.perf_counter() - began
     if os.waitstatus_to_exitcode(status) not in (0, 130):
