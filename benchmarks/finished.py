@@ -5,9 +5,9 @@
 makes data of so many posters below OUT, or takes those that `benchmarks/scale.py OUT --keep` left there, and asks for
 them again: `mmposter predict` of a file that was stopped when all posters were finished or all but 32, `mmposter
 extract` of a store that has all records (first with an index file for every 32 posters), `mmposter train --resume` of a
-run that was finished and of one that was stopped in its epoch. Seconds are those until the first line
-that the command prints (there is no terminal, so no bar says before that it works) and those until its end; the second
-resumed training is stopped after that line. Nothing is read from the network: what the models of --set need must be there.
+run that was finished and of one that was stopped in its epoch. Seconds are those until the first line that the command
+prints (there is no terminal, so no bar says before that it works) and those until its end; the second resumed training
+is stopped after that line. Nothing is read from the network: what the models of --set need must be there.
 """
 
 from __future__ import annotations
