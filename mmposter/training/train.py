@@ -206,9 +206,11 @@ def fit(
     loss = build_training_loss(config.loss, labels)
     films, begun = films_of(config, dataset), resume and (out / LAST).is_file()
     if isinstance(model, PosterModel):  # a network without fusion begins as its library, or its paper, has it
-        model.fusion.head.start_at(base_logits(loss, labels), labels.any(dim=0))
+        # Of a training that goes on, the checkpoint has them, and what was measured.
+        first = torch.zeros(labels.shape[1]) if begun else base_logits(loss, labels)
+        model.fusion.head.start_at(first, labels.any(dim=0))
         if start is None:
-            if not begun:  # the checkpoint has what was measured
+            if not begun:
                 _measure(model, inputs, films)
         else:
             start.put_into(model, sizes, dataset.vocabulary, labels.any(dim=0))

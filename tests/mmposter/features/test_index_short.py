@@ -26,3 +26,16 @@ def test_hashes_that_begin_alike_are_told_apart() -> None:
     there, failed = index.status(asked, {"shard"})
     assert there.tolist() == [True, False, True, True, True, False, True, True]
     assert failed == {}
+
+
+def test_rows_of_a_file_that_is_gone_are_forgotten() -> None:
+    index = Index()
+    tables = {name: index_table([(name * 64, ("shard", 0))], {}) for name in "ab"}
+    index.update({"a", "b"}, tables)
+    assert index.hashes() == ["a" * 64, "b" * 64]
+    index.update({"b"}, {})
+    assert index.hashes() == ["b" * 64]
+    assert index.places(["a" * 64, "b" * 64]) == [None, ("shard", 0)]
+    index.update(set(), {})
+    assert index.places(["b" * 64]) == [None]
+    assert len(index) == 0
