@@ -19,7 +19,7 @@ from mmposter.files.tensors import load_tensors, save_tensors, tensor_metadata
 
 StateT = TypeVar("StateT")
 
-_SAID = ("progress", "scaler")  # in the file's metadata, as JSON
+_MEND = "start again with --overwrite"
 
 
 @dataclass
@@ -94,12 +94,11 @@ def load_checkpoint(
     Raises:
         UserError: if the file is damaged or of another model.
     """
-    mend = "start again with --overwrite"
     tensors = load_tensors(path)
-    with sound(path, mend):
-        said = {key: parse_json(text, path, mend=mend) for key, text in tensor_metadata(path).items() if key in _SAID}
-        progress = make(**mapping(said["progress"], "progress"))
-        scale = mapping(said["scaler"], "scaler") if "scaler" in said else None
+    progress = read_progress(path, make)
+    with sound(path, _MEND):
+        said = tensor_metadata(path)
+        scale = mapping(parse_json(said["scaler"], path, mend=_MEND), "scaler") if "scaler" in said else None
         states: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in _under(tensors, "optimizer.").items():
             index, name = key.split(".", 1)
@@ -115,8 +114,14 @@ def load_checkpoint(
         if "rng.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["rng.cuda"])
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} cannot be resumed ({shorten(str(error))}); {mend}") from error
+        raise UserError(f"{path} cannot be resumed ({shorten(str(error))}); {_MEND}") from error
     return progress
+
+
+def read_progress(path: Path, make: Callable[..., StateT]) -> StateT:
+    """What `make` makes of the progress that a checkpoint tells of, without its tensors (UserError: it is damaged)."""
+    with sound(path, _MEND):
+        return make(**mapping(parse_json(tensor_metadata(path)["progress"], path, mend=_MEND), "progress"))
 
 
 def _lay_out(optimizer: torch.optim.Optimizer) -> None:

@@ -46,7 +46,7 @@ from mmposter.runs.provenance import package_version
 from mmposter.runs.run import BASE_RATES, MODEL, START, WEIGHTS, Run
 from mmposter.shell import command_line
 from mmposter.training.callbacks import TrackerCallback, TrainingCallback
-from mmposter.training.checkpoint import require_same_config
+from mmposter.training.checkpoint import TrainingProgress, read_progress, require_same_config
 from mmposter.training.films import Films, films_of
 from mmposter.training.finishing import Fitted, TrainingResult, finish
 from mmposter.training.inputs import Inputs, load_inputs, poster_batches
@@ -116,6 +116,9 @@ def train(
         def begin() -> None:
             if claimed.enter_context(claim(out, RUN, go_on=resume, overwrite=overwrite)):
                 _require_same(out, config, dataset, start)
+                # Said before the features are opened: of a million posters that takes seconds.
+                if resume and (out / LAST).is_file() and not quiet:
+                    say(read_progress(out / LAST, TrainingProgress).told)
             elif resume:
                 say(f"nothing to resume in {out}: starting anew")
 
@@ -240,8 +243,6 @@ def fit(
     )
     if resume:
         trainer.resume()
-    if begun and not quiet:
-        say(trainer.progress.told)
     progress = trainer.fit(quiet=quiet)
     processes.from_main(lambda: None)  # the best weights are on the disk
     trainer.plain_model.load_state_dict(load_tensors(out / WEIGHTS))
