@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,8 @@ def main() -> None:
         "--only", nargs="+", choices=["predict", "extract", "train"], default=["predict", "extract", "train"]
     )
     asked = parser.parse_args()
+    # A shell lets what runs in its background ignore Ctrl-C, and all that it starts, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print("| posters | command | first line, s | end, s | CPU, s |\n| ---: | --- | ---: | ---: | ---: |")
     for posters in asked.posters:
         if "predict" in asked.only:
@@ -156,8 +159,9 @@ def draw(path: Path, seed: int) -> str:
 
 def resume_stopped(data: Path, run: Path) -> Answered:
     """A training that was stopped once its first checkpoint was there; resumed, and stopped when it says so."""
+    shutil.rmtree(run, ignore_errors=True)
     command = train_command(data, run, 2)  # of few posters the first epoch ends before a checkpoint within it
-    stopped([*command, "--overwrite"], (run / "last.safetensors").exists)
+    stopped(command, (run / "last.safetensors").exists)
     return answered([*command, "--resume"], stop=True)
 
 
@@ -190,7 +194,7 @@ def answered(command: Sequence[str], given: str = "", *, stop: bool = False) -> 
                 program.send_signal(signal.SIGINT)
     _, status, usage = os.wait4(program.pid, 0)
     end = time.perf_counter() - began
-    if os.waitstatus_to_exitcode(status) not in (0, 130):
+    if os.waitstatus_to_exitcode(status) and not stop:
         raise SystemExit("\n".join([" ".join(command), *lines]))
     return Answered(first or end, end, usage.ru_utime + usage.ru_stime, lines[-1] if lines else "")
 
