@@ -25,7 +25,7 @@ from mmposter.data.vocabulary import Vocabulary
 from mmposter.document import TableBlock, render_fragment
 from mmposter.errors import UserError
 from mmposter.files.atomic import atomic_path, write_json
-from mmposter.files.hashes import sha256_keys
+from mmposter.files.hashes import keys_of, sha256_keys
 from mmposter.files.strict_json import damaged, read_json, shown, sound
 from mmposter.files.strict_parquet import read_parquet
 from mmposter.files.strict_values import StrictValues, fitting
@@ -246,7 +246,7 @@ class Dataset:
     @property
     def hashes(self) -> NDArray[np.bytes_]:
         """SHA-256 of each poster's file, 64 hex digits as bytes: N; made anew each time."""
-        return sha256_keys(pa.array(self.table["sha256"], pa.string()))
+        return keys_of(pa.array(self.table["sha256"], pa.string()))
 
     @cached_property
     def pictures_digest(self) -> str:

@@ -30,7 +30,8 @@ _TEXTS = ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
 _SHARED_STARTS = 7  # the encoding DELTA_BYTE_ARRAY, by which a text may grow in every row
 _BY_DICTIONARY = (2, 8)  # the encodings PLAIN_DICTIONARY and RLE_DICTIONARY
 _CODECS = {"UNCOMPRESSED": None, "SNAPPY": "snappy", "ZSTD": "zstd", "GZIP": "gzip", "BROTLI": "brotli"}
-_SMALL = 2**22  # bytes and texts of a dictionary that is looked through; pyarrow writes 1 MiB at most
+_SMALL = 2**22  # bytes of a dictionary that is looked through; pyarrow writes 1 MiB at most
+_LENGTH = 4  # bytes before each text of a dictionary, which say how long it is (the encoding PLAIN)
 _MOST_NESTED = 8
 
 
@@ -140,7 +141,7 @@ class _Chunk:
 def _check_size(data: _Bytes, file: pq.ParquetFile) -> None:
     """Refuse a file that unpacks to more than the limit (ParquetError: it does)."""
     limit = FREE + RATIO * len(data)
-    most = values = 0
+    most = values = certain = 0
     repeated: dict[str, None] = {}
     for group in range(file.metadata.num_row_groups):
         row_group = file.metadata.row_group(group)
@@ -149,6 +150,9 @@ def _check_size(data: _Bytes, file: pq.ParquetFile) -> None:
             said = row_group.column(column)
             chunk = _measure(data, said)
             values += chunk.values
+            certain += chunk.bytes
+            if certain > limit:  # at once: of thousands of dictionaries none more is looked through
+                raise _too_large(certain, limit)
             most += chunk.bytes + _VALUE * chunk.values
             if said.physical_type in _TEXTS and chunk.longest:
                 most += chunk.repeated * chunk.longest  # as if all had the longest text there is
@@ -196,18 +200,17 @@ def _longest(packed: _Bytes, said: Any, size: int, count: int) -> int:
         size: bytes that it says it unpacks to.
         count: texts that it says it has.
     """
-    if said.physical_type != "BYTE_ARRAY" or max(size, count) > _SMALL:
+    if said.physical_type != "BYTE_ARRAY" or size > _SMALL or count * _LENGTH > size:
         return size
     try:
         codec = _CODECS[said.compression]
         texts = bytes(packed) if codec is None else pa.Codec(codec).decompress(packed, size, asbytes=True)
     except (KeyError, OSError, ValueError):
         return size
-    # Each is its length in four bytes, and then itself (the encoding PLAIN).
     longest = at = 0
     for _ in range(count):
-        length = int.from_bytes(texts[at : at + 4], "little")
-        longest, at = max(longest, length), at + 4 + length
+        length = int.from_bytes(texts[at : at + _LENGTH], "little")
+        longest, at = max(longest, length), at + _LENGTH + length
     return longest if at == len(texts) == size else size
 
 

@@ -22,6 +22,7 @@ from mmposter.errors import UserError
 from mmposter.evaluation.scored import ScoredPosters, Source
 from mmposter.features.store import ExtractorStore
 from mmposter.features.table import load_features
+from mmposter.files import strict_parquet
 from mmposter.files.strict_parquet import ParquetError, _measure, read_parquet
 
 PRINT = {"version": 1, "weights": "abc"}
@@ -344,3 +345,17 @@ def test_a_page_may_not_hide_its_size(tmp_path):
 
     said = pq.ParquetFile(tmp_path / "x.parquet").metadata.row_group(0).column(0)
     assert _measure((tmp_path / "x.parquet").read_bytes(), Footer(said)).bytes > 70_000_000
+
+
+def test_many_swollen_dictionaries_are_refused_before_all_are_looked_through(tmp_path, monkeypatch):
+    """Each is a few bytes, unpacks to a megabyte, and takes time to look through."""
+    texts = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), ["x" * 1_000_000])
+    table = pa.table({"a": pa.chunked_array([texts] * 400)})
+    pq.write_table(table, tmp_path / "x.parquet", compression="zstd", row_group_size=1, store_schema=False)
+    assert (tmp_path / "x.parquet").stat().st_size < 400_000
+    looked = []
+    original = strict_parquet._longest
+    monkeypatch.setattr(strict_parquet, "_longest", lambda *page: (looked.append(page), original(*page))[1])
+    with pytest.raises(ParquetError, match="it unpacks to"):
+        read_parquet(tmp_path / "x.parquet")
+    assert len(looked) < 150
