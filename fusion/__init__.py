@@ -8,6 +8,7 @@ Plain `torch.nn` modules without files, YAML or detectors. A batch is a flat dic
 |---|---|---|
 | image | B x 3 x H x W | normalised by the backbone's own mean and std; only where the CNN itself runs |
 | cnn.pooled | B x C | global average of the backbone's final feature map |
+| photo.pooled | B x C | the same of a second backbone, which stays as it is |
 | style.gram | B x R x R | Gram matrix at the tapped stage, reduced to R channels |
 | style.mean, style.std | B x C' | mean and standard deviation of each channel at the tapped stage |
 | yolo.boxes | B x N x 4 | xyxy in 0-1 of the poster |
@@ -36,7 +37,7 @@ from fusion.backbones import (
     register_library,
 )
 from fusion.base import Branch, Inputs, branch_names, branch_options, build_branch, register_branch
-from fusion.branches import CnnBranch, StyleBranch, TextBranch, YoloBranch
+from fusion.branches import CnnBranch, PhotoBranch, StyleBranch, TextBranch, YoloBranch
 from fusion.classifier import Classifier, ImageClassifier, build_classifier, map_shape
 from fusion.distillation import (
     ChannelStatistics,
@@ -102,6 +103,7 @@ __all__ = [
     "Inputs",
     "Loss",
     "Muon",
+    "PhotoBranch",
     "PosterModel",
     "SEGate",
     "SRMGate",

@@ -32,11 +32,13 @@ from mmposter.branches import (
     each_from_outside,
     on_images,
     own_names,
+    usual_names,
 )
 from mmposter.branches.cnn import NAME as CNN
 from mmposter.branches.cnn import CnnConfig
 from mmposter.branches.named import HEADS, LOSSES, Options, Registered
 from mmposter.branches.ocr import Mask, OcrConfig
+from mmposter.branches.photo import PhotoConfig
 from mmposter.branches.settings import FROM_OUTSIDE, ConfigSection, Name, Rate, Share, Side, Slots, Width, in_order
 from mmposter.branches.style import StyleConfig
 from mmposter.branches.yolo import YoloConfig
@@ -48,8 +50,8 @@ from mmposter.files.strict_yaml import parse_yaml, require_own_keys
 from mmposter.files.validation import problems_of
 from mmposter.suggest import did_you_mean
 
-BRANCHES: tuple[str, ...] = own_names()
-"""Our branches in the order in which the fusion joins them; `branch_names` has those from outside, too."""
+BRANCHES: tuple[str, ...] = usual_names()
+"""Our usual branches in the order in which the fusion joins them; `branch_names` has all, those from outside too."""
 
 Regime = Literal["features", "finetune"]
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
@@ -63,6 +65,7 @@ __all__ = [
     "Mask",
     "Name",
     "OcrConfig",
+    "PhotoConfig",
     "Rate",
     "Regime",
     "Share",
@@ -200,6 +203,7 @@ class Config(ConfigSection):
     style: StyleConfig = StyleConfig()
     yolo: YoloConfig = YoloConfig()
     ocr: OcrConfig = OcrConfig()
+    photo: PhotoConfig = PhotoConfig()
     fusion: FusionConfig = FusionConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
@@ -231,7 +235,9 @@ class Config(ConfigSection):
 
     @model_serializer(mode="wrap")
     def _without_strange_sections(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A branch from outside leaves nothing in a run that goes without it: that is of use without its file."""
+        """A branch from outside leaves nothing in a run that goes without it: that is of use without its file.
+
+        Nor does one of ours that is not usual: runs of versions that do not know it stay equal to those of now."""
         found: dict[str, Any] = plain(self)
         if rates := found.get("train", {}).get("lr"):
             kept = {name: rate for name, rate in rates.items() if name in (*BRANCHES, *self.branches)}
@@ -280,7 +286,8 @@ class Config(ConfigSection):
         return value
 
 
-_OWN_KEYS = frozenset(Config.model_fields)  # before any branch from outside adds its section
+# Before any branch from outside adds its section, and without those of ours that are not usual.
+_OWN_KEYS = frozenset(Config.model_fields) - (set(own_names()) - set(BRANCHES))
 
 
 def _add_section(declaration: BranchDeclaration) -> None:

@@ -33,7 +33,7 @@ FLOORS = (
 )
 """Rooms from the ground up. Those of one floor know nothing of each other."""
 
-DECLARATIONS = ("branches.base", "branches.cnn", "branches.ocr", "branches.style", "branches.yolo")
+DECLARATIONS = tuple(f"branches.{name}" for name in ("base", "cnn", "ocr", "photo", "style", "yolo"))
 """A declaration is asked from every floor, and makes what stands above it. The imports inside its methods, and those
 for type checkers, do not count; what it imports when it is loaded does."""
 

@@ -3,9 +3,9 @@
 To add one, register a `fusion.base.Branch` with `register_branch`: in a file here that is imported below, or anywhere.
 """
 
-from fusion.branches.cnn import CnnBranch
+from fusion.branches.cnn import CnnBranch, PhotoBranch
 from fusion.branches.objects import YoloBranch
 from fusion.branches.style import StyleBranch, gram_descriptor
 from fusion.branches.text import TextBranch
 
-__all__ = ["CnnBranch", "StyleBranch", "TextBranch", "YoloBranch", "gram_descriptor"]
+__all__ = ["CnnBranch", "PhotoBranch", "StyleBranch", "TextBranch", "YoloBranch", "gram_descriptor"]

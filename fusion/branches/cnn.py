@@ -1,4 +1,4 @@
-"""The whole poster: the pooled features of the image network."""
+"""The whole poster: the pooled features of the image network, or of a second one that stays as it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from fusion.base import POOLED, Branch, Inputs, register_branch
 from fusion.layers import BatchNormRows, Dropout, check_probability
 
-CNN = "cnn"
+CNN, PHOTO = "cnn", "photo"
 
 
 @register_branch(CNN)
@@ -46,3 +46,29 @@ class CnnBranch(Branch):
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Embed: cnn.pooled B x C -> embedding B x D, present B (all True)."""
         return self.layers(inputs[POOLED]), self.present(inputs)
+
+
+@register_branch(PHOTO)
+class PhotoBranch(CnnBranch):
+    """The same layers on the pooled map of a second network, which is frozen in every regime.
+
+    Args:
+        num_features: C, channels of that network's final map.
+        dim: D, length of the embedding.
+        dropout: on the pooled features, in [0, 1).
+
+    Examples:
+        >>> import torch
+        >>> branch = PhotoBranch(num_features=12, dim=8)
+        >>> embedding, present = branch({"photo.pooled": torch.rand(5, 12)})
+        >>> embedding.shape
+        torch.Size([5, 8])
+    """
+
+    def tower_inputs(self) -> dict[str, int]:
+        """None: it reads records of its own."""
+        return {}
+
+    def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Embed: photo.pooled B x C -> embedding B x D, present B (all True)."""
+        return self.layers(inputs[f"{PHOTO}.pooled"]), self.present(inputs)

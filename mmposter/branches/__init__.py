@@ -18,6 +18,7 @@ from mmposter.branches.registry import (
     own_branches,
     own_names,
     register,
+    usual_names,
 )
 from mmposter.branches.settings import FROM_OUTSIDE
 from mmposter.errors import UserError
@@ -36,6 +37,7 @@ __all__ = [
     "outside_names",
     "own_names",
     "register",
+    "usual_names",
 ]
 
 

@@ -10,6 +10,7 @@ from mmposter.branches.settings import ConfigSection
 
 if TYPE_CHECKING:
     from fusion import Branch
+    from mmposter.branches.cnn import CnnConfig
     from mmposter.config import Config
     from mmposter.data.dataset import Dataset
     from mmposter.explain.parts import Parts
@@ -33,6 +34,7 @@ class BranchDeclaration(ABC):
         colour: in plots and cards, ``#RRGGBB``.
         section: its keys of the configuration, with defaults.
         libraries: that it imports beside torch.
+        usual: whether it is on where nothing is said; one of ours that is not leaves no trace in a run without it.
         on_images: whether it looks through the image network (`cnn`): it is then a part of the model in the finetune
             regime, can be exported, and is explained by heat maps.
         weights_may_differ: whether other files of the same kind will do for a model that says so: what a detector finds
@@ -56,6 +58,7 @@ class BranchDeclaration(ABC):
     colour: ClassVar[str] = "#56B4E9"
     section: ClassVar[type[ConfigSection]] = ConfigSection
     libraries: ClassVar[tuple[str, ...]] = ()
+    usual: ClassVar[bool] = True
     on_images: ClassVar[bool] = False
     weights_may_differ: ClassVar[bool] = False
     feature: ClassVar[str] = ""
@@ -110,6 +113,10 @@ class BranchDeclaration(ABC):
     def sources(self, config: Config) -> Iterable[tuple[str, WeightSource]]:
         """Its pretrained files, and what each is in a word where there are several."""
         return ()
+
+    def network(self, config: Config) -> CnnConfig | None:
+        """The image network that it looks through with these settings; None: none."""
+        return None
 
     def control(self, config: Config) -> tuple[str, str] | None:
         """The setting that makes a run a control and no model for use, and what that means; None where none is on."""

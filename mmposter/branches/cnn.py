@@ -78,6 +78,9 @@ class CnnDeclaration(BranchDeclaration):
                 f"train.backbone_learning_rate; got train.lr.cnn={config.train.lr[NAME]:g}"
             )
 
+    def network(self, config: Config) -> CnnConfig:
+        return config.cnn
+
     def extractors(self, config: Config, making: Making) -> BranchExtractors:
         from mmposter.features.extractors import BranchExtractors, CnnExtractor
 

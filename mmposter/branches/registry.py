@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from mmposter.branches import cnn, ocr, style, yolo
+from mmposter.branches import cnn, ocr, photo, style, yolo
 from mmposter.branches.base import BranchDeclaration
 from mmposter.errors import UserError
 from mmposter.files.strict_json import shown
 
 # In the order in which the fusion joins them.
 _OURS: dict[str, BranchDeclaration] = {
-    declaration.name: declaration for declaration in (cnn.BRANCH, style.BRANCH, yolo.BRANCH, ocr.BRANCH)
+    declaration.name: declaration for declaration in (cnn.BRANCH, style.BRANCH, yolo.BRANCH, ocr.BRANCH, photo.BRANCH)
 }
 _OUTSIDE: dict[str, BranchDeclaration] = {}
 _LISTENERS: list[tuple[Callable[[BranchDeclaration], None], Callable[[str], None]]] = []
@@ -36,6 +36,11 @@ _TAKEN = (
 def own_names() -> tuple[str, ...]:
     """Our branches, in the one order."""
     return tuple(_OURS)
+
+
+def usual_names() -> tuple[str, ...]:
+    """Those of our branches that are on where nothing is said."""
+    return tuple(name for name, declaration in _OURS.items() if declaration.usual)
 
 
 def own_branches() -> Mapping[str, BranchDeclaration]:

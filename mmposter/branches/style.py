@@ -9,6 +9,7 @@ from pydantic import Field
 
 from mmposter.branches.base import BranchDeclaration
 from mmposter.branches.cnn import BRANCH as PICTURE
+from mmposter.branches.cnn import CnnConfig
 from mmposter.branches.named import GATES
 from mmposter.branches.settings import ConfigSection, Name, Width
 
@@ -58,6 +59,9 @@ class StyleDeclaration(BranchDeclaration):
         style = config.style
         where = f"stage {style.stage or 'last'} of {config.cnn.backbone}"
         return f"textures and colours, through a {style.gate} gate on {where}"
+
+    def network(self, config: Config) -> CnnConfig:
+        return config.cnn
 
     def extractors(self, config: Config, making: Making) -> BranchExtractors:
         from mmposter.features.extractors import BranchExtractors, StyleExtractor

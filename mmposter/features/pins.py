@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmposter.branches import declarations, declared, on_images
-from mmposter.config import Config, flat_config
+from mmposter.config import CnnConfig, Config, flat_config
 from mmposter.errors import UserError
 from mmposter.features.architecture import Architecture
 from mmposter.features.tower import EARLIER_RESIZE, TowerInput, TowerWeights, require_resize
@@ -150,6 +150,30 @@ class Pins:
         return PinnedTower(
             config.cnn.backbone, None, architecture=architecture, size=config.cnn.size, resize=resize, known=known
         )
+
+    def network(self, extractor: str, asked: CnnConfig) -> tuple[CnnConfig, TowerWeights]:
+        """The image network of an extractor that has one to itself, by its identity, and how it is looked through.
+
+        Args:
+            extractor: its name.
+            asked: as the configuration has it.
+        """
+        known = self.fingerprints[extractor]
+        identity = {key: known[key] for key in _TOWER_IDENTITY if key in known}
+        said, resize = known.get("architecture"), require_resize(known.get("resize", EARLIER_RESIZE))
+        architecture = None if said is None else Architecture.from_json(said)
+        with sound(f"the pack {self.pack}", "get it again"):
+            height, width = (whole(side, "a side", least=1, most=_WIDEST) for side in known["size"])
+        network = asked.model_copy(update={"size": (height, width)})
+        weights = PinnedTower(
+            network.backbone, None, architecture=architecture, size=network.size, resize=resize, known=identity
+        )
+        return network, weights
+
+    def same_size(self, extractor: str, asked: CnnConfig) -> bool:
+        """Whether such a network looks at pictures of the size that the records were made from."""
+        network, weights = self.network(extractor, asked)
+        return TowerInput.of(network.model_copy(update={"size": asked.size}), weights).size == network.size
 
     def require(self, config: Config, branches: Sequence[str]) -> None:
         """Refuse branches and settings that the pack has no records of.

@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from fusion import Backbone, StageStatistics, backbone_spec, build_backbone
 from fusion.backbones import DESCRIPTION_FILES, HF, HF_WEIGHTS, RESIZES, count_parameters, of_library, to_be_loaded
+from mmposter.branches.cnn import NAME as CNN
 from mmposter.branches.plugins import load_named
 from mmposter.branches.settings import FROM_OUTSIDE
 from mmposter.config import CnnConfig, StyleConfig
@@ -59,10 +60,16 @@ class TowerWeights:
     resize: str | None = None
 
     @classmethod
-    def find(cls, config: CnnConfig, *, seed: int = 0, offline: bool = False) -> TowerWeights:
+    def find(cls, config: CnnConfig, *, seed: int = 0, offline: bool = False, section: str = CNN) -> TowerWeights:
         """The files of ``cnn.backbone`` and ``cnn.init`` of a settled configuration (see `features.settled`).
 
         A file that `save` wrote says itself which ``timm/`` or ``hf/`` network it is of: then no other file is needed.
+
+        Args:
+            config: of the network.
+            seed: of random weights.
+            offline: never touch the network.
+            section: what its keys are called in messages.
 
         Raises:
             UserError: for an unknown backbone, or files that are nowhere.
@@ -71,12 +78,12 @@ class TowerWeights:
             try:
                 backbone_spec(config.backbone)
             except ValueError as error:
-                raise UserError(f"cnn.{error}. {FROM_OUTSIDE}") from error
+                raise UserError(f"{section}.{error}. {FROM_OUTSIDE}") from error
         init, file = config.init, None
         if init == "auto":
             raise UserError("cnn.init=auto must be settled before its files are looked for: `features.settled.settle`")
         if init == "imagenet":
-            file = _published(config.backbone, offline=offline)
+            file = _published(config.backbone, section, offline=offline)
         elif init == POSTERS:
             file = _shipped(config.backbone)
         elif init != "none":
@@ -369,16 +376,17 @@ def _shipped(backbone: str) -> Path:
     return tower.file
 
 
-def _published(backbone: str, *, offline: bool) -> Path:
+def _published(backbone: str, section: str, *, offline: bool) -> Path:
     """The file of the backbone's published weights."""
     if backbone.startswith(HF):
         return hf_folder(backbone, (*DESCRIPTION_FILES, HF_WEIGHTS), offline=offline) / HF_WEIGHTS
     try:
         spec = backbone_spec(backbone)
     except ValueError as error:
-        raise UserError(f"cnn.{error}") from error
+        raise UserError(f"{section}.{error}") from error
     if spec.weights_file is None:
-        raise UserError(f"{backbone} has no published weights; use --init none, or --init FILE")
+        own = "use --init none, or --init FILE" if section == CNN else f"give {section}.backbone another one"
+        raise UserError(f"{backbone} has no published weights; {own}")
     if spec.hub is not None:
         source = catalogue.hub(spec.hub, (spec.weights_file,), spec.licence)
     else:

@@ -44,8 +44,8 @@ def branch_state(branch: str, config: Config) -> BranchState:
     if libraries:
         command = command_line("pip", "install", *libraries)
         return BranchState(branch, "missing", command, libraries, commands=(command,))
-    if declared(branch).on_images:
-        return _network_state(branch, config.cnn)
+    if (network := declared(branch).network(config)) is not None:
+        return _network_state(branch, network)
     return _state_of_sources(branch, [source for _, source in declared(branch).sources(config)])
 
 

@@ -368,6 +368,18 @@ def test_readers(run, project) -> None:
 
 
 @pytest.mark.slow
+def test_other_reader(run, project) -> None:
+    pytest.importorskip("easyocr_en_models", reason="needs the extra offline")
+    out = run("benchmarks/other_reader.py", project.run, project.data)
+    rows = [line.split("|")[1:4] for line in out.splitlines() if line.startswith("| ") and "branches" not in line]
+    readers = ["ppocr", "easyocr", "easyocr minus ppocr"]
+    assert [reader.strip() for _, reader, _ in rows] == readers * 2
+    assert {branches.strip() for branches, *_ in rows} == {",".join(Run.load(project.run).config.branches), "ocr"}
+    values = [float(value.split()[0]) for *_, value in rows]
+    assert values[2] == pytest.approx(values[1] - values[0], abs=0.002), "the difference is of the two above it"
+
+
+@pytest.mark.slow
 def test_scale(run, tmp_path) -> None:
     found = table(run("benchmarks/scale.py", tmp_path, "--posters", "60", "--evaluate"))
     assert float(found["60"][-1]) > 0

@@ -15,6 +15,7 @@ from fusion import Branch, FusionModel, build_branch, build_head, gram_matrix
 class Sizes:
     posters: int = 6
     features: int = 12  # C
+    photo: int = 9  # C of the second network
     reduced: int = 5  # R
     detections: int = 4  # N
     classes: int = 7
@@ -30,6 +31,7 @@ OPTIONS = {
     "style": {"channels": SIZES.features, "reduced": SIZES.reduced, "dim": 16},
     "yolo": {"num_classes": SIZES.classes, "dim": 12},
     "ocr": {"embedding_dim": SIZES.words, "dim": 4},
+    "photo": {"num_features": SIZES.photo, "dim": 6},
 }
 
 
@@ -56,6 +58,7 @@ def batch(seed: int = 0, posters: int = SIZES.posters) -> dict[str, Tensor]:
         "ocr.embeddings": torch.randn(posters, t, SIZES.words, generator=g),
         "ocr.geometry": torch.rand(posters, t, 5, generator=g),
         "ocr.mask": lines,
+        "photo.pooled": torch.rand(posters, SIZES.photo, generator=g),
     }
 
 

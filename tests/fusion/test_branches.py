@@ -23,6 +23,7 @@ VARIANTS = [
     ("yolo", {"encoding": "joined", "pooling": "deepsets"}),
     ("yolo", {"encoding": "joined", "pooling": "attention", "person": 2}),
     ("ocr", {"heads": 2}),
+    ("photo", {}),
 ]
 SETS = [variant for variant in VARIANTS if variant[0] in ("yolo", "ocr")]
 
@@ -41,7 +42,7 @@ def make_branch(branch_options_small):
 
 
 def test_every_branch_has_a_variant_here():
-    assert {name for name, _ in VARIANTS} == set(branch_names()) == {"cnn", "style", "yolo", "ocr"}
+    assert {name for name, _ in VARIANTS} == set(branch_names()) == {"cnn", "style", "yolo", "ocr", "photo"}
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=label)
@@ -237,7 +238,9 @@ def test_style_without_a_gate(make_branch, make_batch, branch_options_small):
 
 
 def test_registry_errors():
-    with pytest.raises(ValueError, match=r"branch must be one of \['cnn', 'ocr', 'style', 'yolo'\], got 'faces'"):
+    with pytest.raises(
+        ValueError, match=r"branch must be one of \['cnn', 'ocr', 'photo', 'style', 'yolo'\], got 'faces'"
+    ):
         build_branch("faces")
     with pytest.raises(ValueError, match=r"options of branch 'cnn' must be among .*got \['width'\]"):
         build_branch("cnn", num_features=3, width=4)

@@ -149,7 +149,10 @@ def test_only_branches_with_cached_records_can_be_shuffled():
     assert load_config(None, ["shuffled=yolo,ocr"], regime="finetune").shuffled == ("yolo", "ocr")
     for name in ("cnn", "style"):
         message = error(None, [f"shuffled={name},yolo"], regime="finetune")
-        assert "  shuffled: allowed with regime finetune are yolo and ocr, as cnn and style have no cached" in message
+        assert (
+            "  shuffled: allowed with regime finetune are yolo, ocr and photo, as cnn and style have no cached"
+            in message
+        )
         assert load_config(None, [f"shuffled={name}"]).shuffled == (name,)
     # One mistake is not reported as two.
     assert "shuffled" not in error(None, ["shuffled=yolo"], branches="faces")
@@ -157,9 +160,11 @@ def test_only_branches_with_cached_records_can_be_shuffled():
 
 @pytest.mark.parametrize("given", ["", ",", "cnn,faces"])
 def test_unknown_branches_and_none(given):
-    with pytest.raises(UserError, match="--branches: allowed are cnn, style, yolo, ocr, at least one of them; got"):
+    with pytest.raises(
+        UserError, match="--branches: allowed are cnn, style, yolo, ocr, photo, at least one of them; got"
+    ):
         parse_branches(given)
-    assert "branches: allowed are cnn, style, yolo, ocr" in error(branches=given)
+    assert "branches: allowed are cnn, style, yolo, ocr, photo" in error(branches=given)
 
 
 def test_direct_values_win_over_set_and_set_over_the_file(tmp_path):

@@ -17,7 +17,7 @@ from mmposter.features.extractors.base import (
 from mmposter.features.extractors.masking import MaskedExtractor, Phrases, phrases_to_mask
 from mmposter.features.extractors.objects import YoloExtractor
 from mmposter.features.extractors.ocr import LinesExtractor, OcrExtractor, PpocrExtractor
-from mmposter.features.extractors.pictures import CnnExtractor, StyleExtractor
+from mmposter.features.extractors.pictures import CnnExtractor, PhotoExtractor, StyleExtractor
 from mmposter.features.extractors.text import TextExtractor
 from mmposter.features.pins import Pins
 from mmposter.features.settled import image_network
@@ -32,6 +32,7 @@ __all__ = [
     "Making",
     "MaskedExtractor",
     "OcrExtractor",
+    "PhotoExtractor",
     "Phrases",
     "PpocrExtractor",
     "Preparation",

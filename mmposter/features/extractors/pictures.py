@@ -1,4 +1,4 @@
-"""Pooled features and Gram statistics of a frozen backbone, for the `cnn` and the `style` branch."""
+"""Pooled features and Gram statistics of a frozen backbone, for the branches `cnn`, `photo` and `style`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import torch
 
 from fusion.backbones import global_average
 from mmposter.branches.cnn import NAME as CNN
+from mmposter.branches.cnn import CnnConfig
+from mmposter.branches.photo import NAME as PHOTO
 from mmposter.branches.style import NAME as STYLE
 from mmposter.branches.style import StyleConfig
 from mmposter.features.extractors.base import FeatureExtractor, Preparation
+from mmposter.features.pins import Pins
 from mmposter.features.store import Record
-from mmposter.features.tower import SharedTower, measured_stage
+from mmposter.features.tower import SharedTower, TowerWeights, measured_stage
 
 
 class _TowerExtractor(FeatureExtractor):
-    """What `cnn` and `style` share: the frozen backbone and its input, 3 x H x W tensors.
+    """What all three share: the frozen backbone and its input, 3 x H x W tensors.
 
     Args:
         tower: which other extractors may look through too.
@@ -59,7 +62,32 @@ class CnnExtractor(_TowerExtractor):
         return [{"pooled": row[None]} for row in pooled]
 
     def collate(self, records: Sequence[Record]) -> dict[str, torch.Tensor]:
-        return {"cnn.pooled": torch.from_numpy(np.concatenate([record["pooled"] for record in records]))}
+        return {f"{self.name}.pooled": torch.from_numpy(np.concatenate([record["pooled"] for record in records]))}
+
+
+class PhotoExtractor(CnnExtractor):
+    """The same of a second backbone."""
+
+    name = PHOTO
+
+    @classmethod
+    def of(cls, network: CnnConfig, pins: Pins | None, *, device: str, offline: bool) -> PhotoExtractor:
+        """One that looks through a network of its own.
+
+        Args:
+            network: which, with its published weights.
+            pins: what stands in for them where the records come from a pack; None: look for the file.
+            device: where it computes.
+            offline: never touch the network.
+
+        Raises:
+            UserError: for an unknown backbone, or files that are nowhere.
+        """
+        if pins is not None:
+            network, weights = pins.network(PHOTO, network)
+        else:
+            weights = TowerWeights.find(network, offline=offline, section=PHOTO)
+        return cls(SharedTower(network, weights, device=device))
 
 
 class StyleExtractor(_TowerExtractor):

@@ -71,7 +71,7 @@ def test_the_commands_print_what_a_program_can_read(nowhere):
     assert {"name", "used_by", "here", "how", "megabytes", "licence"} <= set(shown[0])
     assert "yolo11n.pt" in run("weights")
     found = json.loads(run("doctor", "--json"))
-    assert [branch["branch"] for branch in found["branches"]["lite"]] == ["cnn", "style", "yolo", "ocr"]
+    assert [branch["branch"] for branch in found["branches"]["lite"]] == ["cnn", "style", "yolo", "ocr", "photo"]
     assert found["devices"][-1].startswith("cpu")
     text = run("doctor")
     assert "--workers auto" in text
@@ -94,4 +94,4 @@ def test_a_branch_is_ready_when_its_files_are_here(nowhere, rapidocr):
     for name in ("yolo11n.pt", "densenet121-a639ec97.pth"):
         (folder / name).write_bytes(b"x")
     states = {branch.branch: branch.state for branch in diagnose().branches["default"]}
-    assert states == {"cnn": "ready", "style": "ready", "yolo": "ready", "ocr": "downloads"}
+    assert states == {"cnn": "ready", "style": "ready", "yolo": "ready", "ocr": "downloads", "photo": "missing"}

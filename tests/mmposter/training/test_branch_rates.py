@@ -66,7 +66,7 @@ def test_it_is_resumed_and_no_other_rate_is(world, tmp_path, monkeypatch):
     [
         (
             "train.lr.objects=0.1",
-            "train.lr: allowed are cnn, style, yolo, ocr; got objects. One from outside",
+            "train.lr: allowed are cnn, style, yolo, ocr, photo; got objects. One from outside",
         ),
         ("train.lr.yolo=0", "train.lr.yolo: Input should be greater than 0; got 0"),
         ("train.lr.yolo=.inf", "train.lr.yolo: Input should be a finite number"),
