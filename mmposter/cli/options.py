@@ -41,7 +41,7 @@ Branches = Annotated[
     typer.Option(
         "--branches",
         "-b",
-        help="Comma-separated: cnn, style, yolo, ocr. Default: those of the configuration.",
+        help="Comma-separated: cnn, style, yolo, ocr, photo. Default: those of the configuration.",
         autocompletion=completion.branches,
     ),
 ]
